@@ -1,0 +1,110 @@
+// What `import … from "bellhop"` gives a handler: `on`, the error classes, and the types.
+// Handlers load in a module graph of their own; `handlers/loader.ts` hands them this very instance.
+
+import type { ClerkClient } from "@clerk/backend";
+
+import type { ClerkEvent, EventPattern } from "./clerk/events.ts";
+
+export type { ClerkEvent, ClerkEvents, EventName, EventPattern } from "./clerk/events.ts";
+
+/** How a handler's runs go. */
+export interface HandlerOptions {
+  /** Attempts before a run is dead. Default: 8, over about eight hours. */
+  attempts?: number;
+  /** How long one attempt may take: milliseconds or `"500ms"`, `"30s"`, `"5m"`. Default: `"30s"`. */
+  timeout?: number | string;
+  /** What happens to an event that comes after a later one of its subject is done. Default: `"run"`, with `run.stale`. */
+  stale?: "run" | "skip";
+}
+
+/** What a handler is given. */
+export interface HandlerContext<P extends EventPattern = "*"> {
+  /** The event as Clerk sent it, `timestamp` always in milliseconds. */
+  event: ClerkEvent<P>;
+  /** `event.data`. */
+  data: ClerkEvent<P>["data"];
+  delivery: {
+    /** The `svix-id`. */
+    id: string;
+    receivedAt: Date;
+    /** How often the message has come. */
+    receipts: number;
+    /** A Dashboard "Send example". */
+    sample: boolean;
+  };
+  run: {
+    /** 1 for the first. */
+    attempt: number;
+    /** Somebody asked for it. */
+    replay: boolean;
+    /** A later event of this subject is done already. */
+    stale: boolean;
+    /** The same for all attempts of a run, new for a replay: pass it to Resend, Stripe and the like. */
+    idempotencyKey: string;
+  };
+  /** Prints with the handler's name and the delivery, and is kept with the run. */
+  log: HandlerLog;
+  /** Aborted when the attempt has timed out or the server shuts down. Hand it to `fetch`. */
+  signal: AbortSignal;
+  /** Clerk's Backend API, there when `CLERK_SECRET_KEY` is set. */
+  clerk: ClerkClient;
+}
+
+/** A message, and what belongs to it. */
+export type HandlerLog = Record<"debug" | "info" | "warn" | "error", (message: string, ...more: unknown[]) => void>;
+
+export type HandlerFunction<P extends EventPattern = "*"> = (context: HandlerContext<P>) => unknown;
+
+/** What `on()` returns: the function, and what it was registered with. */
+export type RegisteredHandler<P extends EventPattern = "*"> = HandlerFunction<P> & {
+  readonly [registration]: { event: string; options: HandlerOptions };
+};
+
+/** Where `on()` keeps the event and the options, for the loader. */
+export const registration: unique symbol = Symbol("bellhop.handler");
+
+/** Files that call `on()` and export nothing are found by this count. */
+export let registrations = 0;
+
+/**
+ * Fixes a handler's types by its event: a name, a kind or everything. Throws on no function.
+ *
+ *     export default on("user.created", { attempts: 5 }, async ({ data, log }) => { … });
+ */
+export function on<P extends EventPattern>(event: P, handler: HandlerFunction<P>): RegisteredHandler<P>;
+export function on<P extends EventPattern>(
+  event: P,
+  options: HandlerOptions,
+  handler: HandlerFunction<P>,
+): RegisteredHandler<P>;
+export function on<P extends EventPattern>(
+  event: P,
+  optionsOrHandler: HandlerOptions | HandlerFunction<P>,
+  maybeHandler?: HandlerFunction<P>,
+): RegisteredHandler<P> {
+  const [options, handler] =
+    typeof optionsOrHandler === "function" ? [{}, optionsOrHandler] : [optionsOrHandler, maybeHandler];
+  if (typeof handler !== "function")
+    throw new TypeError(`on("${event}", …) got no function; write on("${event}", ({ data }) => { … })`);
+  registrations += 1;
+  // A function of its own, so that one shared function can be registered twice.
+  return Object.assign((context: HandlerContext<P>) => handler(context), { [registration]: { event, options } });
+}
+
+/** Thrown by a handler that knows that a retry would not help: the run is dead at once. */
+export class NonRetriableError extends Error {
+  override name = "NonRetriableError";
+}
+
+/** Thrown by a handler that knows when to try again: after milliseconds, after `"30s"`, or at a Date. */
+export class RetryAfterError extends Error {
+  override name = "RetryAfterError";
+
+  constructor(
+    message: string,
+    readonly when: number | string | Date,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}

@@ -1,0 +1,137 @@
+// One attempt of one run: calls the handler within its time-out and says how it ended. It never throws.
+
+import type { ClerkClient } from "@clerk/backend";
+
+import { type HandlerFunction, NonRetriableError, RetryAfterError } from "../bellhop.ts";
+import type { ClerkEvent } from "../clerk/events.ts";
+import { formatDuration, parseDuration } from "../duration.ts";
+import { createContext, currentRun } from "../handlers/context.ts";
+import type { Handler, HandlerTable } from "../handlers/loader.ts";
+import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
+import { delayUntil, retryDelay } from "./retry.ts";
+import type { Timeouts } from "./timeout.ts";
+
+export const DEFAULT_ATTEMPTS = 8;
+const DEFAULT_TIMEOUT = "30s";
+
+interface AttemptOptions {
+  ticket: Ticket;
+  handler: Handler;
+  table: HandlerTable;
+  clerk: ClerkClient | undefined;
+  timeouts: Timeouts;
+  /** Aborted when the server does not wait any longer: the attempt is given back. */
+  shutdown: AbortSignal;
+  now: () => number;
+  print: (line: LogLine) => void;
+}
+
+/** Runs the handler once. A handler that goes on after its time-out is left alone; what it returns counts no more. */
+export async function runAttempt(options: AttemptOptions): Promise<Outcome> {
+  const { ticket, handler, now } = options;
+  const startedAt = now();
+  const began = performance.now();
+  const record = (lines: LogLine[], thrown?: unknown): AttemptRecord => ({
+    startedAt,
+    took: Math.round(performance.now() - began),
+    ...(thrown !== undefined && { error: describeError(thrown) }),
+    ...(lines.length > 0 && { log: lines }),
+  });
+
+  if (ticket.body === null) {
+    const reason = "its payload was wiped: it carried a one-time code, and 24 hours are over";
+    return { kind: "dead", reason, record: record([], new Error(reason)) };
+  }
+  if (ticket.stale && handler.options.stale === "skip" && ticket.replay === "")
+    return { kind: "skipped", reason: "stale: a later event of its subject is done", record: record([]) };
+
+  const lines: LogLine[] = [];
+  try {
+    await callHandler(options, lines);
+    return { kind: "done", record: record(lines) };
+  } catch (error) {
+    if (error === SHUTDOWN) return { kind: "released" };
+    const again = nextAttempt(ticket, handler, error, now());
+    return "reason" in again
+      ? { kind: "dead", ...again, record: record(lines, error) }
+      : { kind: "retry", ...again, record: record(lines, error) };
+  }
+}
+
+/** Whether a run goes again after this error, and when. The last attempt of one that was ever interrupted goes alone. */
+export function nextAttempt(
+  ticket: Pick<Ticket, "spent" | "interrupted">,
+  handler: Pick<Handler, "options">,
+  error: unknown,
+  now: number,
+): { delay: number; alone: boolean } | { reason: string } {
+  if (error instanceof NonRetriableError) return { reason: "NonRetriableError" };
+  const spent = ticket.spent + 1;
+  const attempts = handler.options.attempts ?? DEFAULT_ATTEMPTS;
+  if (spent >= attempts) return { reason: `failed ${spent} of ${attempts} attempts` };
+  const alone = ticket.interrupted > 0 && spent + 1 >= attempts;
+  return { delay: chosenDelay(error, spent, now), alone };
+}
+
+const SHUTDOWN = new Error("the server shuts down");
+
+function chosenDelay(error: unknown, spent: number, now: number): number {
+  if (!(error instanceof RetryAfterError)) return retryDelay(spent);
+  try {
+    return delayUntil(error.when, now);
+  } catch {
+    // A time that nobody can read is no reason to lose the run.
+    return retryDelay(spent);
+  }
+}
+
+async function callHandler(options: AttemptOptions, lines: LogLine[]): Promise<void> {
+  const { ticket, handler, table, clerk, timeouts, shutdown, print } = options;
+  const controller = new AbortController();
+  const event = readEvent(ticket);
+  const { promise: cut, reject } = Promise.withResolvers<never>();
+  const stop = (reason: Error) => {
+    controller.abort(reason);
+    reject(reason);
+  };
+  const onShutdown = () => stop(SHUTDOWN);
+  if (shutdown.aborted) throw SHUTDOWN;
+  shutdown.addEventListener("abort", onShutdown, { once: true });
+  const limit = parseDuration(handler.options.timeout ?? DEFAULT_TIMEOUT);
+  const cancel = timeouts.start(limit, () => stop(new TimeoutError(limit)));
+  const made = createContext({ ticket, event, signal: controller.signal, clerk, print });
+  try {
+    const running = table.enter(() =>
+      currentRun.run({ handler: handler.name, delivery: ticket.delivery.id }, async () =>
+        (handler.run as HandlerFunction)(made.context),
+      ),
+    );
+    // What a handler does after it was cut off is nobody's failure any more.
+    running.catch(() => undefined);
+    await Promise.race([running, cut]);
+  } finally {
+    lines.push(...made.lines);
+    cancel();
+    shutdown.removeEventListener("abort", onShutdown);
+  }
+}
+
+function readEvent(ticket: Ticket): ClerkEvent {
+  const event = JSON.parse(new TextDecoder().decode(ticket.body as Uint8Array)) as ClerkEvent;
+  return { ...event, timestamp: ticket.delivery.at };
+}
+
+/** The attempt took longer than its handler's `timeout`. */
+class TimeoutError extends Error {
+  override name = "TimeoutError";
+
+  constructor(limit: number) {
+    super(`took longer than ${formatDuration(limit)}; raise it with on(event, { timeout: "2m" }, …)`);
+  }
+}
+
+function describeError(thrown: unknown): NonNullable<AttemptRecord["error"]> {
+  if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, 10_000) };
+  const { name, message, stack } = thrown;
+  return { name, message: message.slice(0, 10_000), ...(stack && { stack: stack.slice(0, 20_000) }) };
+}

@@ -1,0 +1,206 @@
+// Decides which runs go now. It claims heads of lanes, within each handler's slots, and records how they end.
+// A slot is free, and a lane goes on, only when the end of a run is flushed.
+
+import type { ClerkClient } from "@clerk/backend";
+
+import { InboxUnavailable } from "../errors.ts";
+import type { Handler, HandlerTable } from "../handlers/loader.ts";
+import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
+import { DEFAULT_ATTEMPTS, runAttempt } from "./attempt.ts";
+import { retryDelay } from "./retry.ts";
+import { createTimeouts } from "./timeout.ts";
+
+interface DispatcherOptions {
+  inbox: Inbox;
+  table: HandlerTable;
+  /** Runs at a time of one handler. */
+  concurrency: number;
+  clerk?: ClerkClient | undefined;
+  /** Told of each end of an attempt, for the log. */
+  onOutcome?: (ticket: Ticket, outcome: Outcome) => void;
+  /** A line that a handler logged. */
+  onLog?: (ticket: Ticket, line: LogLine) => void;
+  /** A run's end that could not be recorded, or a claim that failed: it is tried again. */
+  onTrouble?: (error: unknown) => void;
+  now?: () => number;
+}
+
+export interface Dispatcher {
+  /** Looks for work; a hint, as often as you like. */
+  wake(): void;
+  /** Runs that are going on now. */
+  readonly running: number;
+  /** Claims no more, waits for running handlers, and gives back what has not ended after `graceMs`. */
+  stop(graceMs: number): Promise<void>;
+}
+
+const HOUR_MS = 3_600_000;
+const AFTER_TROUBLE_MS = 250;
+
+/** Takes up what a crash left behind, then dispatches until it is stopped. */
+export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
+  const { inbox, table, concurrency, clerk, onOutcome, onLog, onTrouble, now = Date.now } = options;
+  const owner = crypto.randomUUID();
+  const slots = new Map([...table.loaded].map((name) => [name, concurrency]));
+  /** Runs that we hold an attempt of, or whose end is not yet flushed. */
+  const held = new Map<number, Promise<void>>();
+  const timeouts = createTimeouts();
+  const shutdown = new AbortController();
+  const stopping = Promise.withResolvers<void>();
+  let stopped = false;
+  let claiming = false;
+  let wokenMeanwhile = false;
+  let claimFailed = false;
+  let timer: Timer | undefined;
+
+  await recover();
+  await inbox.park(table.loaded);
+  await inbox.sweep();
+  inbox.onWork(wake);
+  const sweeper = setInterval(() => void inbox.sweep().catch(trouble), HOUR_MS).unref();
+  wake();
+
+  function wake() {
+    if (claiming) wokenMeanwhile = true;
+    else if (!stopped) void claim();
+  }
+
+  async function claim() {
+    claiming = true;
+    do {
+      wokenMeanwhile = false;
+      try {
+        await claimOnce();
+      } catch (error) {
+        claimFailed = true;
+        trouble(error);
+        wakeIn(AFTER_TROUBLE_MS);
+        break;
+      }
+    } while (wokenMeanwhile && !stopped);
+    claiming = false;
+  }
+
+  async function claimOnce() {
+    // A claim that failed may be durable all the same: what is ours and not in our hands goes back.
+    if (claimFailed) await inbox.reconcile(owner, new Set(held.keys()));
+    claimFailed = false;
+    const found = await inbox.claim(owner, freeSlots());
+    begin(found.tickets);
+    if (found.next !== null) wakeIn(found.next);
+    if (found.alone) await runAlone();
+  }
+
+  /** One that was interrupted too often goes with nothing beside it, so that a crash now is its own. */
+  async function runAlone() {
+    await Promise.all(held.values());
+    if (stopped) return;
+    const found = await inbox.claim(owner, new Map(), true);
+    begin(found.tickets);
+    await Promise.race([stopping.promise, Promise.all(held.values())]);
+    wokenMeanwhile = true;
+  }
+
+  function freeSlots(): Map<string, number> {
+    return new Map([...slots].filter(([, free]) => free > 0));
+  }
+
+  function begin(tickets: readonly Ticket[]) {
+    for (const ticket of tickets) {
+      slots.set(ticket.handler, (slots.get(ticket.handler) ?? concurrency) - 1);
+      const ended = attempt(ticket).finally(() => {
+        held.delete(ticket.run);
+        slots.set(ticket.handler, (slots.get(ticket.handler) ?? 0) + 1);
+        wake();
+      });
+      held.set(ticket.run, ended);
+    }
+  }
+
+  async function attempt(ticket: Ticket) {
+    const handler = table.get(ticket.handler);
+    const outcome: Outcome =
+      stopped || !handler?.run
+        ? { kind: "released" }
+        : await runAttempt({
+            ticket,
+            handler,
+            table,
+            clerk,
+            timeouts,
+            shutdown: shutdown.signal,
+            now,
+            print: (line) => onLog?.(ticket, line),
+          });
+    if (await settle(ticket, outcome)) onOutcome?.(ticket, outcome);
+  }
+
+  /** Records an end, again and again while the disk refuses: until then the lane stands still. */
+  async function settle(ticket: Ticket, outcome: Outcome): Promise<boolean> {
+    for (let failures = 0; ; failures += 1) {
+      try {
+        return (await inbox.settle(ticket, outcome)) === "settled";
+      } catch (error) {
+        if (failures === 0) trouble(error);
+        // At a shutdown nobody can wait for a disk: the next start finds the run interrupted, and runs it again.
+        if (shutdown.signal.aborted) return false;
+        await Bun.sleep(AFTER_TROUBLE_MS);
+      }
+    }
+  }
+
+  /** Runs that their process did not end: most of them are innocent, and go again. */
+  async function recover() {
+    for (const ticket of await inbox.orphans(owner)) {
+      const outcome = afterCrash(ticket, table.get(ticket.handler), now());
+      await inbox.settle(ticket, outcome);
+      onOutcome?.(ticket, outcome);
+    }
+  }
+
+  function wakeIn(delay: number) {
+    clearTimeout(timer);
+    // An hour at a time: setTimeout overflows at 24.8 days.
+    timer = setTimeout(wake, Math.min(delay, HOUR_MS));
+  }
+
+  function trouble(error: unknown) {
+    if (!(error instanceof InboxUnavailable)) onTrouble?.(error);
+  }
+
+  let end: Promise<void> | undefined;
+  return {
+    wake,
+    get running() {
+      return held.size;
+    },
+    stop: (graceMs) => (end ??= stop(graceMs)),
+  };
+
+  async function stop(graceMs: number) {
+    stopped = true;
+    stopping.resolve();
+    clearTimeout(timer);
+    clearInterval(sweeper);
+    const all = () => Promise.all(held.values());
+    await Promise.race([all(), Bun.sleep(graceMs)]);
+    shutdown.abort();
+    await Promise.race([all(), Bun.sleep(1_000)]);
+  }
+}
+
+/**
+ * What becomes of a run that was `running` when its process died. The first time it goes at once. It is given up on
+ * only after an attempt that it made alone: beside others, any of them may have been the cause.
+ */
+export function afterCrash(ticket: Ticket, handler: Handler | undefined, now: number): Outcome {
+  const attempts = handler?.options.attempts ?? DEFAULT_ATTEMPTS;
+  const spent = ticket.spent + 1;
+  if (ticket.alone && spent >= attempts) {
+    const reason = `the process died ${ticket.interrupted + 1} times while it ran, the last time while it ran alone`;
+    const error = { name: "Crash", message: reason };
+    return { kind: "dead", reason, record: { startedAt: now, took: 0, error } };
+  }
+  const delay = ticket.interrupted === 0 ? 0 : retryDelay(ticket.interrupted);
+  return { kind: "interrupted", delay, alone: spent + 1 >= attempts };
+}

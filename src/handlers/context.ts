@@ -1,0 +1,73 @@
+// What one attempt of a handler is given. Its log goes to the terminal and is kept with the run, within bounds.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+
+import type { ClerkClient } from "@clerk/backend";
+
+import type { HandlerContext, HandlerLog } from "../bellhop.ts";
+import type { ClerkEvent } from "../clerk/events.ts";
+import type { LogLine, Ticket } from "../inbox/inbox.ts";
+
+// Enough to understand a run; a handler in a loop must not fill the disk.
+const LOG_BYTES = 65_536;
+
+/** The run whose code is running, also in a timer that it left behind. */
+export const currentRun = new AsyncLocalStorage<{ handler: string; delivery: string }>();
+
+interface ContextOptions {
+  ticket: Ticket;
+  event: ClerkEvent;
+  signal: AbortSignal;
+  clerk: ClerkClient | undefined;
+  /** Where each line goes besides; called in the host's own context. */
+  print: (line: LogLine) => void;
+}
+
+/** The context, and the lines that were logged so far. */
+export function createContext({ ticket, event, signal, clerk, print }: ContextOptions): {
+  context: HandlerContext;
+  lines: LogLine[];
+} {
+  const { id, receivedAt, receipts, sample } = ticket.delivery;
+  const { lines, log } = createLog(print);
+  const context = {
+    event,
+    data: event.data,
+    delivery: { id, receivedAt: new Date(receivedAt), receipts, sample },
+    run: {
+      attempt: ticket.spent + 1,
+      replay: ticket.replay !== "",
+      stale: ticket.stale,
+      idempotencyKey: [id, ticket.handler, ticket.replay].filter(Boolean).join("/"),
+    },
+    log,
+    signal,
+    get clerk() {
+      if (!clerk)
+        throw new Error("clerk needs CLERK_SECRET_KEY: copy it from the Clerk Dashboard, API keys, into .env");
+      return clerk;
+    },
+  } satisfies HandlerContext;
+  return { context, lines };
+}
+
+function createLog(print: (line: LogLine) => void): { lines: LogLine[]; log: HandlerLog } {
+  const lines: LogLine[] = [];
+  let left = LOG_BYTES;
+  // A timer that the logger sets would otherwise belong to the handlers' graph, and end with it.
+  const asHost = AsyncLocalStorage.snapshot();
+  const write =
+    (level: LogLine["level"]) =>
+    (message: string, ...more: unknown[]) => {
+      if (left <= 0) return;
+      const text = [message, ...more].map((part) => (typeof part === "string" ? part : Bun.inspect(part))).join(" ");
+      left -= Buffer.byteLength(text);
+      const line = {
+        level,
+        message: left > 0 ? text : `${text.slice(0, LOG_BYTES)}… (the rest of this run's log is dropped)`,
+      };
+      lines.push(line);
+      asHost(() => print(line));
+    };
+  return { lines, log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") } };
+}

@@ -1,0 +1,71 @@
+// What a path in `handlers/` means: a handler, its event, its lane, or why it is none.
+// Pure: it reads names, never files.
+
+/** What a file name says. `event` is a type (`user.created`), a kind (`user.*`) or everything (`*`). */
+export interface HandlerName {
+  /** The path without its extension: `user.created` or `user.created/crm`. */
+  name: string;
+  file: string;
+  event: string;
+  /** Handlers of one kind of object share a lane: in it, one subject's runs go one at a time. */
+  lane: string;
+}
+
+/** A file that is no handler. `quiet` ones are so on purpose, and are listed only when somebody asks. */
+export interface NotAHandler {
+  file: string;
+  reason: string;
+  quiet: boolean;
+}
+
+const SCRIPT = /\.(ts|tsx|mts|js|jsx|mjs)$/;
+const TYPE = /^[A-Za-z]\w*(\.\w+)+$/;
+
+/** Reads one path, relative to the folder, with `/` between its parts. */
+export function readName(file: string): HandlerName | NotAHandler {
+  const not = (reason: string, quiet = false): NotAHandler => ({ file, reason, quiet });
+  const parts = file.split("/");
+
+  if (parts.some((part) => part.startsWith("_"))) return not("begins with an underscore: shared code", true);
+  if (parts.some((part) => part.startsWith("."))) return not("begins with a dot", true);
+  if (/\.d\.[mc]?ts$/.test(file)) return not("is a declaration file", true);
+  if (/[._](test|spec)\.\w+$/.test(file)) return not("is a test", true);
+  if (!SCRIPT.test(file)) return not("is no TypeScript or JavaScript file", true);
+
+  const name = file.replace(SCRIPT, "");
+  const [base = "", own, ...deeper] = name.split("/");
+  if (deeper.length > 0) return not(`is too deep; a handler is at most one folder down: ${base}/${deeper.at(-1)}.ts`);
+
+  const event = readEvent(base);
+  if (!event) {
+    const what = own === undefined ? "the file's name" : `the folder's name, ${base},`;
+    return not(`${what} is no event; name it like user.created, user.[action] or [...event]`);
+  }
+  if (own === undefined) return { name, file, event, lane: event.endsWith("*") ? name : kindOf(event) };
+  if (!/^[\w-]+$/.test(own)) return not(`${own} is no plain name; in a folder, use letters, digits, - and _`);
+  return { name, file, event, lane: event.endsWith("*") ? name : `${kindOf(event)}/${own}` };
+}
+
+/** The file that a handler of this event belongs into: `user.*` → `user.[action].ts`. */
+export function fileFor(name: string): string {
+  const [event = "", own] = name.split("/");
+  const base = event === "*" ? "[...event]" : event.replace(/\*$/, "[action]");
+  return own === undefined ? `${base}.ts` : `${base}/${own}.ts`;
+}
+
+/** Whether an event of this type goes to a handler of this event or pattern. */
+export function matches(event: string, type: string): boolean {
+  if (event === "*") return true;
+  return event.endsWith(".*") ? kindOf(type) === kindOf(event) : event === type;
+}
+
+function readEvent(base: string): string | undefined {
+  if (/^\[\.\.\.\w+\]$/.test(base)) return "*";
+  const kind = /^([A-Za-z]\w*)\.\[\w+\]$/.exec(base);
+  if (kind) return `${kind[1]}.*`;
+  return TYPE.test(base) ? base : undefined;
+}
+
+function kindOf(type: string): string {
+  return type.slice(0, type.indexOf("."));
+}

@@ -1,0 +1,127 @@
+// Group commit: what is asked for while a commit runs shares the next one, and is answered after it is flushed.
+// A batch that can't be committed is rolled back whole; if one operation is the cause, the others go without it.
+
+import type { Database } from "bun:sqlite";
+
+import { InboxUnavailable } from "../errors.ts";
+
+interface Operation {
+  apply: () => unknown;
+  value: unknown;
+  resolve: (value: never) => void;
+  reject: (error: unknown) => void;
+}
+
+export interface Group {
+  /** Runs `apply` inside the next commit; resolves with its value once that is flushed. */
+  write<T>(apply: () => T): Promise<T>;
+  readonly writable: boolean;
+  /** Waits for what was asked for. */
+  drain(): Promise<void>;
+}
+
+// So that a flood does not hold the event loop for longer than some tens of milliseconds at a time.
+const MOST_PER_COMMIT = 512;
+const PROBE_MS = 500;
+
+interface GroupOptions {
+  /** The connection; after a failure it is asked for anew, since a failed commit may leave the old one in any state. */
+  connection: (anew: boolean) => Database;
+  /** Runs in every commit, last: the inbox's clock. */
+  everyCommit: () => void;
+  /** The disk is back. */
+  onWritable: () => void;
+}
+
+export function createGroup({ connection, everyCommit, onWritable }: GroupOptions): Group {
+  let queue: Operation[] = [];
+  let scheduled = false;
+  let writable = true;
+  let probe: Timer | undefined;
+
+  function schedule() {
+    if (scheduled) return;
+    scheduled = true;
+    // After the sockets were read: all requests of this turn are in the batch.
+    setImmediate(flush);
+  }
+
+  function flush() {
+    scheduled = false;
+    const batch = queue.slice(0, MOST_PER_COMMIT);
+    queue = queue.slice(MOST_PER_COMMIT);
+    if (batch.length > 0) commitOrSplit(batch);
+    if (queue.length > 0) schedule();
+  }
+
+  function commitOrSplit(batch: Operation[]) {
+    const failure = commit(batch);
+    if (failure === undefined) {
+      if (!writable) becomeWritable();
+      for (const { value, resolve } of batch) resolve(value as never);
+    } else if (batch.length > 1) {
+      // One of them may be the cause, like a body that is larger than what the disk has left.
+      for (const operation of batch) commitOrSplit([operation]);
+    } else {
+      becomeUnwritable();
+      batch[0]?.reject(new InboxUnavailable(failure));
+    }
+  }
+
+  /** Returns why it failed, and has then stored nothing. */
+  function commit(batch: Operation[]): unknown {
+    let db: Database | undefined;
+    try {
+      db = connection(!writable);
+      db.run("begin immediate");
+      for (const operation of batch) operation.value = operation.apply();
+      everyCommit();
+      db.run("commit");
+      return undefined;
+    } catch (error) {
+      // Some failures, a full disk among them, have rolled back already.
+      if (db?.inTransaction) rollback(db);
+      writable = false;
+      return error ?? new Error("the commit failed");
+    }
+  }
+
+  function becomeWritable() {
+    writable = true;
+    clearInterval(probe);
+    probe = undefined;
+    onWritable();
+  }
+
+  function becomeUnwritable() {
+    writable = false;
+    // Nobody may write for hours: /health has to turn green by itself.
+    probe ??= setInterval(() => void write(() => undefined).catch(() => undefined), PROBE_MS).unref();
+  }
+
+  function write<T>(apply: () => T): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      queue.push({ apply, value: undefined, resolve, reject });
+      schedule();
+    });
+  }
+
+  return {
+    write,
+    get writable() {
+      return writable;
+    },
+    async drain() {
+      clearInterval(probe);
+      while (queue.length > 0) await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+}
+
+function rollback(db: Database) {
+  try {
+    db.run("rollback");
+  } catch {
+    // The connection is replaced before the next commit.
+  }
+}

@@ -1,0 +1,155 @@
+// The durable store of deliveries and runs, as the rest of Bellhop sees it. Every backend passes one contract suite.
+// A promise from here resolves only when what it says survives a crash; it rejects with `InboxUnavailable`
+// when nothing of it was stored. Delays, never clock times, cross it: each backend keeps a clock of its own.
+
+/** A verified message, ready to be stored. */
+export interface NewDelivery {
+  /** The `svix-id`: what makes a message the same message. */
+  id: string;
+  type: string;
+  /** `data.id`, or null when the event is about nothing in particular. */
+  subject: string | null;
+  /** Event time in milliseconds, see `eventTime`. */
+  at: number;
+  /** A Dashboard example: it has an order of its own. */
+  sample: boolean;
+  /** Carries a one-time code: its payload is wiped when its runs have ended, at the latest after 24 hours. */
+  sensitive: boolean;
+  receivedAt: number;
+  /** The headers worth keeping. */
+  headers: Record<string, string>;
+  /** The bytes as they came. */
+  body: Uint8Array;
+}
+
+/** A run to be made with its delivery: a handler that matches now. */
+export interface NewRun {
+  handler: string;
+  lane: string;
+  /** The handler's file does not load: its runs wait for it, and hold up nobody. */
+  parked: boolean;
+}
+
+export type RunState = "waiting" | "running" | "done" | "dead" | "skipped";
+
+/** One begun attempt. Everything written about it is conditional on `attempt`, which is never used again. */
+export interface Ticket {
+  run: number;
+  attempt: number;
+  handler: string;
+  /** Attempts that count against the handler's `attempts`, before this one. */
+  spent: number;
+  /** Attempts that ended with their process. */
+  interrupted: number;
+  /** Went alone, so that a crash now can only be its own. */
+  alone: boolean;
+  /** A random id when somebody asked for the run, else "". */
+  replay: string;
+  /** A strictly later event of the same subject is done in this lane. */
+  stale: boolean;
+  delivery: {
+    id: string;
+    type: string;
+    subject: string | null;
+    receivedAt: number;
+    receipts: number;
+    sample: boolean;
+    at: number;
+  };
+  /** Null when it was wiped. */
+  body: Uint8Array | null;
+}
+
+/** What one attempt came to, kept with the run. */
+export interface AttemptRecord {
+  startedAt: number;
+  /** Milliseconds that it took. */
+  took: number;
+  error?: { name: string; message: string; stack?: string };
+  log?: LogLine[];
+}
+
+export interface LogLine {
+  level: "debug" | "info" | "warn" | "error";
+  message: string;
+}
+
+/** How an attempt ended. `released` gives the attempt back: the run was not at fault and loses nothing. */
+export type Outcome =
+  | { kind: "done"; record: AttemptRecord }
+  | { kind: "retry"; record: AttemptRecord; delay: number; alone: boolean }
+  | { kind: "dead"; record: AttemptRecord; reason: string }
+  | { kind: "skipped"; record: AttemptRecord; reason: string }
+  | { kind: "interrupted"; delay: number; alone: boolean }
+  | { kind: "released" };
+
+export interface Claim {
+  tickets: Ticket[];
+  /** Milliseconds until a run is due that is not due now; null when none is waiting for a time. */
+  next: number | null;
+  /** A run is due that has to go alone. */
+  alone: boolean;
+}
+
+export interface RunView {
+  run: number;
+  handler: string;
+  replay: string;
+  state: RunState;
+  parked: boolean;
+  attempts: (AttemptRecord & { attempt: number; outcome: string })[];
+  /** Milliseconds until it goes again, when it waits. */
+  due: number | null;
+  reason: string | null;
+}
+
+export interface DeliveryView {
+  id: string;
+  type: string;
+  subject: string | null;
+  at: number;
+  sample: boolean;
+  receivedAt: number;
+  receipts: number;
+  headers: Record<string, string> | null;
+  body: Uint8Array | null;
+  runs: RunView[];
+}
+
+export type Accepted =
+  | { status: "accepted" }
+  /** Stored before; `runs` says how each handler stands. */
+  | { status: "duplicate"; runs: { handler: string; state: RunState }[] };
+
+export interface Inbox extends AsyncDisposable {
+  /** Stores a delivery and its runs, or counts one more receipt of it. */
+  accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
+  /**
+   * Begins runs that may go now: heads of their lanes, due, within `rooms` (free slots by handler).
+   * With `alone` it begins one run that has to go alone, and nothing else.
+   */
+  claim(owner: string, rooms: ReadonlyMap<string, number>, alone?: boolean): Promise<Claim>;
+  /** Ends an attempt; `lost` when the run has gone on without it. May be repeated. */
+  settle(ticket: Pick<Ticket, "run" | "attempt">, outcome: Outcome): Promise<"settled" | "lost">;
+  /** Runs that other owners left running: their processes are dead. */
+  orphans(owner: string): Promise<Ticket[]>;
+  /** Gives back this owner's running runs that are not in `held`: a claim that was durable although it failed. */
+  reconcile(owner: string, held: ReadonlySet<number>): Promise<number>;
+  /** Parks the waiting runs whose handler is not among `loaded`, and lets the others go again. */
+  park(loaded: ReadonlySet<string>): Promise<void>;
+  /** A new run of this delivery for each of `runs`, under the id `replay`; asking twice is asking once. Null: no such delivery. */
+  replay(id: string, replay: string, runs: readonly NewRun[]): Promise<number | null>;
+  /** Wipes overdue one-time codes and skips runs that were parked for 24 hours. */
+  sweep(): Promise<void>;
+  get(id: string): Promise<DeliveryView | null>;
+  /** Whether the last commit went through; while it did not, the inbox tries again by itself. */
+  readonly writable: boolean;
+  /** Called when there may be work or the disk is back: a hint that may be missed. */
+  onWork(wake: () => void): void;
+  close(): Promise<void>;
+}
+
+/** What orders a run in its lane: its subject, apart for samples; null when there is none, and so no order. */
+export function lineOf(subject: string | null, sample: boolean): string | null {
+  return subject !== null && sample ? `sample ${subject}` : subject;
+}

@@ -1,0 +1,270 @@
+// The state machine of runs, in SQL: waiting → running → done, dead or skipped. Each function is part of one commit.
+// Of each lane and line one run is the head, and only heads are looked at, so that no search grows with what is stored.
+
+import type { Database } from "bun:sqlite";
+
+import {
+  type Accepted,
+  type Claim,
+  lineOf,
+  type NewDelivery,
+  type NewRun,
+  type Outcome,
+  type RunState,
+  type Ticket,
+} from "./inbox.ts";
+import { prepareViews } from "./views.ts";
+
+const STATES = ["waiting", "running", "done", "dead", "skipped"] as const satisfies RunState[];
+const DAY_MS = 86_400_000;
+
+export type Runs = ReturnType<typeof prepareRuns>;
+
+interface OpenRun {
+  seq: number;
+  lane: string;
+  line: string | null;
+  at: number;
+}
+
+/** Compiles every statement on one connection. `clock` is the inbox's own, in milliseconds. */
+export function prepareRuns(db: Database, clock: () => number) {
+  const one = <Row>(sql: string) => db.prepare<Row, (string | number | null | Uint8Array)[]>(sql);
+  const sql = {
+    clock: one("insert into meta values('clock', ?) on conflict(key) do update set value = excluded.value"),
+    delivery: one<{ seq: number; receipts: number }>(`
+      insert into delivery(id, type, subject, at, sample, received_at, open, wipe_at) values(?, ?, ?, ?, ?, ?, ?, ?)
+      on conflict(id) do update set receipts = receipts + 1 returning seq, receipts`),
+    payload: one("insert into payload values(?, ?, ?)"),
+    stored: one<{ seq: number; at: number; subject: string | null; sample: number; hasBody: number }>(`
+      select d.seq, at, subject, sample, p.seq is not null as hasBody
+      from delivery d left join payload p on p.seq = d.seq where d.id = ?`),
+    standing: one<{ handler: string; state: number }>("select handler, state from run where seq = ? order by id"),
+    head: one<{ id: number; state: number; at: number; seq: number; bulk: number }>(
+      "select id, state, at, seq, bulk from run where lane = ? and line = ? and head = 1 and state < 2",
+    ),
+    least: one<{ id: number }>(`
+      select id from run where lane = ? and line = ? and state < 2 and parked_at is null
+      order by bulk, at, seq, id limit 1`),
+    setHead: one("update run set head = ? where id = ?"),
+    run: one(`insert or ignore into run(seq, handler, replay, lane, line, at, head, due, parked_at)
+      values(?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+    due: one<{ id: number }>(`
+      select id from run where handler = ? and bulk = ? and head = 1 and state = 0 and alone = 0 and due <= ?
+      order by due limit ?`),
+    alone: one<{ id: number }>(
+      "select id from run where alone = 1 and head = 1 and state = 0 and due <= ? order by due limit 1",
+    ),
+    nextDue: one<{ due: number }>(`
+      select due from run where handler = ? and bulk = ? and head = 1 and state = 0 and due > ? order by due limit 1`),
+    begin: one<{ attempts: number }>(
+      "update run set state = 1, attempts = attempts + 1, owner = ? where id = ? and state = 0 returning attempts",
+    ),
+    open: one<OpenRun>("select seq, lane, line, at from run where id = ? and state = 1 and attempts = ?"),
+    again:
+      one(`update run set state = 0, due = ?, spent = spent + ?, interrupted = interrupted + ?, alone = ?, owner = null
+      where id = ?`),
+    end: one("update run set state = ?, reason = ?, head = 0, owner = null where id = ?"),
+    attempt: one("insert or replace into attempt values(?, ?, ?, ?, ?, ?, ?)"),
+    mark: one(`insert into mark values(?, ?, ?)
+      on conflict(lane, line) do update set at = excluded.at where excluded.at > at`),
+    closeOne: one<{ open: number; wipe_at: number | null }>(
+      "update delivery set open = open - 1 where seq = ? returning open, wipe_at",
+    ),
+    openOne: one("update delivery set open = open + ? where seq = ?"),
+    wipePayload: one("delete from payload where seq = ?"),
+    wiped: one("update delivery set wipe_at = null where seq = ?"),
+    overdue: one<{ seq: number }>("select seq from delivery where wipe_at <= ? limit 500"),
+    hurry: one("update run set due = ? where seq = ? and handler = ? and state = 0 and due > ?"),
+    orphans: one<{ id: number }>("select id from run where state = 1 and owner <> ? order by id"),
+    mine: one<{ id: number }>("select id from run where state = 1 and owner = ?"),
+    waitingHandlers: one<{ handler: string; parked: number }>(
+      "select distinct handler, parked_at is not null as parked from run indexed by run_line where state = 0",
+    ),
+    ofHandler: one<{ id: number; lane: string; line: string | null; parked: number }>(`
+      select id, lane, line, parked_at is not null as parked from run indexed by run_line
+      where state < 2 and state = 0 and handler = ?`),
+    setParked: one("update run set parked_at = ?, head = ?, due = min(due, ?) where id = ?"),
+    parkedLong: one<{ id: number; seq: number }>(
+      "select id, seq from run where parked_at <= ? and state = 0 and parked_at is not null limit 500",
+    ),
+  };
+  const views = prepareViews(db, clock, STATES);
+
+  /** Keeps the invariant after a change of a line: its least open run is its head, unless one is running. */
+  function elect(lane: string, line: string | null) {
+    if (line === null) return;
+    const head = sql.head.get(lane, line);
+    if (head?.state === 1) return;
+    const least = sql.least.get(lane, line);
+    if (least?.id === head?.id) return;
+    if (head) sql.setHead.run(0, head.id);
+    if (least) sql.setHead.run(1, least.id);
+  }
+
+  /** The run's end: its delivery has one open run less, and its line goes on. */
+  function end(run: number, { seq, lane, line, at }: OpenRun, state: RunState, reason: string | null) {
+    sql.end.run(STATES.indexOf(state), reason, run);
+    if (state === "done" && line !== null) sql.mark.run(lane, line, at);
+    closeRun(seq);
+    elect(lane, line);
+  }
+
+  function closeRun(seq: number) {
+    const delivery = sql.closeOne.get(seq);
+    if (delivery?.open === 0 && delivery.wipe_at !== null) wipe(seq);
+  }
+
+  function wipe(seq: number) {
+    sql.wipePayload.run(seq);
+    sql.wiped.run(seq);
+  }
+
+  function addRuns(seq: number, at: number, line: string | null, replay: string, runs: readonly NewRun[]): number {
+    const now = clock();
+    let added = 0;
+    for (const { handler, lane, parked } of runs) {
+      const first = !parked && (line === null || !sql.head.get(lane, line));
+      const { changes } = sql.run.run(seq, handler, replay, lane, line, at, first ? 1 : 0, now, parked ? now : null);
+      added += changes;
+      if (!first && changes > 0) elect(lane, line);
+    }
+    return added;
+  }
+
+  function* dueRuns(rooms: ReadonlyMap<string, number>, now: number) {
+    for (const [handler, room] of rooms) {
+      let left = room;
+      // Live ones first; then what was asked for in bulk.
+      for (const bulk of [0, 1]) {
+        if (left <= 0) break;
+        const due = sql.due.all(handler, bulk, now, left);
+        left -= due.length;
+        yield* due;
+      }
+    }
+  }
+
+  function nextDue(rooms: ReadonlyMap<string, number>, now: number): number | null {
+    let next: number | null = null;
+    for (const handler of rooms.keys())
+      for (const bulk of [0, 1]) {
+        const due = sql.nextDue.get(handler, bulk, now)?.due;
+        if (due !== undefined && (next === null || due - now < next)) next = due - now;
+      }
+    return next;
+  }
+
+  return {
+    ...views,
+
+    saveClock() {
+      sql.clock.run(clock());
+    },
+
+    accept(delivery: NewDelivery, runs: readonly NewRun[]): Accepted {
+      const { id, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
+      const line = lineOf(subject, sample);
+      const wipeAt = sensitive ? clock() + DAY_MS : null;
+      const row = sql.delivery.get(id, type, subject, at, Number(sample), receivedAt, runs.length, wipeAt);
+      if (!row) throw new Error("the delivery was not stored");
+      if (row.receipts > 1) {
+        const standing = sql.standing.all(row.seq);
+        return {
+          status: "duplicate",
+          runs: standing.map(({ handler, state }) => ({ handler, state: STATES[state]! })),
+        };
+      }
+      sql.payload.run(row.seq, JSON.stringify(headers), body);
+      addRuns(row.seq, at, line, "", runs);
+      return { status: "accepted" };
+    },
+
+    /** What `claim` would find, without writing. */
+    look(rooms: ReadonlyMap<string, number>, alone: boolean): { any: boolean; claim: Claim } {
+      const now = clock();
+      const suspect = sql.alone.get(now) !== null;
+      const any = alone ? suspect : dueRuns(rooms, now).next().done === false;
+      return { any, claim: { tickets: [], next: any ? null : nextDue(rooms, now), alone: suspect } };
+    },
+
+    claim(owner: string, rooms: ReadonlyMap<string, number>, alone: boolean): Claim {
+      const now = clock();
+      const suspect = sql.alone.get(now);
+      const due = alone ? (suspect ? [suspect] : []) : [...dueRuns(rooms, now)];
+      const tickets: Ticket[] = [];
+      for (const { id } of due) {
+        const begun = sql.begin.get(owner, id);
+        if (begun) tickets.push(views.ticket(id));
+      }
+      return { tickets, next: nextDue(rooms, now), alone: suspect !== null && !alone };
+    },
+
+    settle({ run, attempt }: Pick<Ticket, "run" | "attempt">, outcome: Outcome): "settled" | "lost" {
+      const open = sql.open.get(run, attempt);
+      if (!open) return "lost";
+      const { kind } = outcome;
+      if ("record" in outcome) {
+        const { startedAt, took, error, log } = outcome.record;
+        const [errorText, logText] = [error, log?.length ? log : undefined].map((each) =>
+          each ? JSON.stringify(each) : null,
+        );
+        sql.attempt.run(run, attempt, startedAt, took, kind, errorText ?? null, logText ?? null);
+      }
+      if (kind === "released") sql.again.run(clock(), 0, 0, 0, run);
+      else if (kind === "interrupted") {
+        sql.attempt.run(run, attempt, 0, 0, kind, null, null);
+        sql.again.run(clock() + outcome.delay, 1, 1, Number(outcome.alone), run);
+      } else if (kind === "retry") sql.again.run(clock() + outcome.delay, 1, 0, Number(outcome.alone), run);
+      else end(run, open, kind, "reason" in outcome ? outcome.reason : null);
+      if (kind === "released" || kind === "interrupted" || kind === "retry") elect(open.lane, open.line);
+      return "settled";
+    },
+
+    orphans(owner: string): Ticket[] {
+      return sql.orphans.all(owner).map(({ id }) => views.ticket(id));
+    },
+
+    reconcile(owner: string, held: ReadonlySet<number>): number {
+      const lost = sql.mine.all(owner).filter(({ id }) => !held.has(id));
+      for (const { id } of lost) {
+        const { attempt } = views.ticket(id);
+        this.settle({ run: id, attempt }, { kind: "released" });
+      }
+      return lost.length;
+    },
+
+    park(loaded: ReadonlySet<string>): void {
+      const now = clock();
+      for (const { handler, parked } of sql.waitingHandlers.all()) {
+        if (loaded.has(handler) !== Boolean(parked)) continue;
+        for (const row of sql.ofHandler.all(handler)) {
+          if (row.parked !== parked) continue;
+          const parks = !parked;
+          sql.setParked.run(parks ? now : null, row.line === null && !parks ? 1 : 0, now, row.id);
+          elect(row.lane, row.line);
+        }
+      }
+    },
+
+    replay(id: string, replay: string, runs: readonly NewRun[]): number | null {
+      const stored = sql.stored.get(id);
+      if (!stored || !stored.hasBody) return null;
+      const { seq, at, subject, sample } = stored;
+      const now = clock();
+      for (const { handler } of runs) sql.hurry.run(now, seq, handler, now);
+      const added = addRuns(seq, at, lineOf(subject, Boolean(sample)), replay, runs);
+      sql.openOne.run(added, seq);
+      return added;
+    },
+
+    sweep(): void {
+      const now = clock();
+      for (const { seq } of sql.overdue.all(now)) wipe(seq);
+      for (const { id, seq } of sql.parkedLong.all(now - DAY_MS)) {
+        sql.end.run(STATES.indexOf("skipped"), "its handler's file was missing or broken for 24 hours", id);
+        closeRun(seq);
+      }
+    },
+  };
+}

@@ -1,0 +1,56 @@
+// The tables of `inbox.db`. A change of them is a new version and a step in `migrations`; nothing here is edited after a release.
+
+/** Steps from one schema version to the next: `migrations[0]` makes version 1. */
+export const migrations: readonly string[] = [
+  `
+  create table meta(key text primary key, value) without rowid;
+  create table delivery(
+    seq integer primary key autoincrement,     -- arrival, never used again
+    id text not null unique,                   -- svix-id
+    type text not null,
+    subject text,                              -- data.id
+    at integer not null,                       -- event time, ms
+    sample integer not null,
+    received_at integer not null,
+    receipts integer not null default 1,
+    open integer not null,                     -- runs that are waiting or running
+    wipe_at integer                            -- when a one-time code goes at the latest, on the inbox's clock
+  );
+  create index delivery_wipe on delivery(wipe_at) where wipe_at is not null;
+  -- Apart from delivery, so that counting receipts and open runs does not rewrite the bytes.
+  create table payload(seq integer primary key, headers text not null, body blob not null);
+  create table run(
+    id integer primary key autoincrement,
+    seq integer not null,
+    handler text not null,
+    replay text not null default '',           -- '' or a random id, made by the caller
+    lane text not null,
+    line text,                                 -- what orders it within its lane; null: nothing does
+    at integer not null,
+    state integer not null default 0,          -- 0 waiting 1 running 2 done 3 dead 4 skipped
+    head integer not null,                     -- the one run of its lane and line that may go
+    bulk integer not null default 0,           -- after live ones
+    alone integer not null default 0,          -- interrupted too often to go beside others
+    due integer not null,                      -- on the inbox's clock, as is parked_at
+    parked_at integer,                         -- its file does not load
+    attempts integer not null default 0,       -- begun; fences
+    spent integer not null default 0,          -- counted against the option
+    interrupted integer not null default 0,
+    owner text,
+    reason text,
+    unique(seq, handler, replay)
+  );
+  create unique index run_head on run(lane, line) where head = 1 and state < 2 and line is not null;
+  create index run_line on run(lane, line, bulk, at, seq, id) where state < 2;
+  create index run_due on run(handler, bulk, due) where head = 1 and state = 0;
+  create index run_alone on run(due) where alone = 1 and head = 1 and state = 0;
+  create index run_running on run(owner, id) where state = 1;
+  create index run_parked on run(parked_at) where parked_at is not null and state = 0;
+  -- The latest event time that is done: what makes a run stale.
+  create table mark(lane text, line text, at integer not null, primary key(lane, line)) without rowid;
+  create table attempt(
+    run integer, n integer, started_at integer not null, took integer not null,
+    outcome text not null, error text, log text, primary key(run, n)
+  ) without rowid;
+  `,
+];

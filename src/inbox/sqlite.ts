@@ -1,0 +1,194 @@
+// The inbox in one SQLite file. The only file that opens `bun:sqlite`.
+// WAL with `synchronous=FULL`: a commit that returned is on the disk. Only one server has it open (`lockDataDir`).
+
+import { Database, SQLiteError } from "bun:sqlite";
+import { chmodSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { UserError } from "../errors.ts";
+import { createGroup } from "./group.ts";
+import type { Inbox } from "./inbox.ts";
+import { prepareRuns, type Runs } from "./runs.ts";
+import { migrations } from "./schema.ts";
+
+interface SqliteOptions {
+  /** Wall clock in milliseconds, read once at the opening; then only the monotonic clock counts. */
+  wallClock?: () => number;
+  monotonic?: () => number;
+  /** For tests of a full disk: the most pages that the file may have. */
+  maxPages?: number;
+}
+
+const FILE = "inbox.db";
+
+/** Opens (and makes, and migrates) the inbox of a data folder. Throws a `UserError` that says what to do when it can't. */
+export async function openSqliteInbox(dataDir: string, options: SqliteOptions = {}): Promise<Inbox> {
+  const { wallClock = Date.now, monotonic = () => performance.now() } = options;
+  const path = join(dataDir, FILE);
+  let db = explained(path, () => open(path, options.maxPages));
+  let runs: Runs;
+  let wake = () => {};
+
+  // Delays are measured on a clock of its own: a wall clock that was once wrong would park a lane for months.
+  const saved = db.query<{ value: number }, []>("select value from meta where key = 'clock'").get()?.value ?? 0;
+  const [base, began] = [Math.max(saved, wallClock()), monotonic()];
+  const clock = () => Math.round(base + monotonic() - began);
+
+  const prepare = () => {
+    runs = prepareRuns(db, clock);
+  };
+  prepare();
+
+  const group = createGroup({
+    connection(anew) {
+      if (!anew) return db;
+      close(db);
+      db = open(path, options.maxPages);
+      prepare();
+      return db;
+    },
+    everyCommit: () => runs.saveClock(),
+    onWritable: () => wake(),
+  });
+
+  async function write<T>(operation: (runs: Runs) => T): Promise<T> {
+    return group.write(() => operation(runs));
+  }
+
+  let closed: Promise<void> | undefined;
+  const closeOnce = () => (closed ??= group.drain().then(() => close(db)));
+
+  return {
+    async accept(delivery, newRuns) {
+      const accepted = await write((runs) => runs.accept(delivery, newRuns));
+      if (accepted.status === "accepted" && newRuns.length > 0) wake();
+      return accepted;
+    },
+    async claim(owner, rooms, alone = false) {
+      // Most wake-ups find nothing: looking costs no commit.
+      const found = runs.look(rooms, alone);
+      return found.any ? write((runs) => runs.claim(owner, rooms, alone)) : found.claim;
+    },
+    settle: (ticket, outcome) => write((runs) => runs.settle(ticket, outcome)),
+    orphans: (owner) => write((runs) => runs.orphans(owner)),
+    reconcile: (owner, held) => write((runs) => runs.reconcile(owner, held)),
+    park: (loaded) => write((runs) => runs.park(loaded)),
+    async replay(id, replay, newRuns) {
+      const made = await write((runs) => runs.replay(id, replay, newRuns));
+      wake();
+      return made;
+    },
+    sweep: () => write((runs) => runs.sweep()),
+    get: async (id) => runs.get(id),
+    get writable() {
+      return group.writable;
+    },
+    onWork(listener) {
+      wake = listener;
+    },
+    close: closeOnce,
+    [Symbol.asyncDispose]: closeOnce,
+  };
+}
+
+/**
+ * Makes the data folder, for its owner only, and takes its lock, which dies with the process.
+ * Waits up to `waitMs` for another server to let go of it. Returns what releases it.
+ */
+export async function lockDataDir(dataDir: string, waitMs: number): Promise<() => void> {
+  explained(dataDir, () => {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+    chmodSync(dataDir, 0o700);
+  });
+  const path = join(dataDir, "server.lock");
+  const lock = explained(path, () => new Database(path, { create: true }));
+  const until = performance.now() + waitMs;
+  while (true) {
+    try {
+      lock.run("begin exclusive");
+      return () => close(lock);
+    } catch (error) {
+      if (!isBusy(error)) explain(path, error);
+      if (performance.now() >= until)
+        throw new UserError(
+          `Another Bellhop server is using ${dataDir}; there can be one per folder.\n\n` +
+            `    Stop that one, or give this one a folder of its own: DATA_DIR=data2`,
+        );
+      await Bun.sleep(100);
+    }
+  }
+}
+
+function open(path: string, maxPages?: number): Database {
+  const db = new Database(path, { create: true, strict: true });
+  try {
+    db.run("pragma journal_mode = wal");
+    db.run("pragma synchronous = full");
+    // On macOS an ordinary fsync leaves the data in the drive's cache (sqlite.org/pragma.html#pragma_fullfsync).
+    if (process.platform === "darwin") db.run("pragma fullfsync = on");
+    // A wiped code is overwritten, not just unlinked.
+    db.run("pragma secure_delete = on");
+    if (maxPages) db.run(`pragma max_page_count = ${maxPages}`);
+    migrate(db);
+    return db;
+  } catch (error) {
+    close(db);
+    throw error;
+  }
+}
+
+/** With its statements, which would hold the file open: a failed disk may make even this fail, and then it is gone anyway. */
+function close(db: Database) {
+  try {
+    db.close(true);
+  } catch {
+    // Nothing is lost: what was committed is on the disk.
+  }
+}
+
+function migrate(db: Database) {
+  const { user_version: version } = db.query("pragma user_version").get() as { user_version: number };
+  if (version > migrations.length)
+    throw new UserError(
+      `${FILE} was written by a newer Bellhop (its schema is ${version}, this one knows ${migrations.length}).\n\n` +
+        `    Start that newer version again, or give this one another folder: DATA_DIR=data2`,
+    );
+  if (version === migrations.length) return;
+  db.transaction(() => {
+    for (const step of migrations.slice(version)) db.run(step);
+    db.run(`pragma user_version = ${migrations.length}`);
+  })();
+}
+
+function explained<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    return explain(path, error);
+  }
+}
+
+function explain(path: string, error: unknown): never {
+  if (error instanceof UserError) throw error;
+  const code = (error as { code?: unknown }).code;
+  const reason = error instanceof Error ? error.message : String(error);
+  const remedy = remedies.find(([pattern]) => pattern.test(`${String(code)} ${reason}`))?.[1];
+  throw new UserError(`${path} can't be opened: ${reason}.\n\n    ${remedy ?? "Look at the folder and its rights."}`);
+}
+
+const remedies: readonly [RegExp, string][] = [
+  [/SQLITE_BUSY|SQLITE_LOCKED/, "Another program holds it, perhaps an open sqlite3 shell: close that one."],
+  [
+    /SQLITE_NOTADB|SQLITE_CORRUPT/,
+    "It is damaged or no SQLite file. Put a backup in its place, or move it away to begin with an empty inbox.",
+  ],
+  [/SQLITE_FULL|ENOSPC/, "The disk is full: make room, or set DATA_DIR to a folder on another disk."],
+  [
+    /SQLITE_READONLY|SQLITE_CANTOPEN|EACCES|EPERM|EROFS|ENOTDIR|EEXIST/,
+    "Bellhop has to write there: give its user the rights, or set DATA_DIR to a folder that it may write.",
+  ],
+];
+
+function isBusy(error: unknown): boolean {
+  return error instanceof SQLiteError && /SQLITE_(BUSY|LOCKED)/.test(error.code ?? "");
+}

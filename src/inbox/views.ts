@@ -1,0 +1,100 @@
+// What is read back from the inbox: tickets for the dispatcher, whole deliveries for people.
+
+import type { Database } from "bun:sqlite";
+
+import type { AttemptRecord, DeliveryView, RunState, RunView, Ticket } from "./inbox.ts";
+
+interface TicketRow {
+  run: number;
+  attempt: number;
+  handler: string;
+  spent: number;
+  interrupted: number;
+  alone: number;
+  replay: string;
+  markedAt: number | null;
+  id: string;
+  type: string;
+  subject: string | null;
+  receivedAt: number;
+  receipts: number;
+  sample: number;
+  at: number;
+  body: Uint8Array | null;
+}
+
+interface RunRow {
+  run: number;
+  handler: string;
+  replay: string;
+  state: number;
+  parked: number;
+  due: number;
+  reason: string | null;
+}
+
+type DeliveryRow = Omit<DeliveryView, "runs" | "sample" | "headers"> & {
+  seq: number;
+  sample: number;
+  headers: string | null;
+};
+
+interface AttemptRow {
+  n: number;
+  startedAt: number;
+  took: number;
+  outcome: string;
+  error: string | null;
+  log: string | null;
+}
+
+export function prepareViews(db: Database, clock: () => number, states: readonly RunState[]) {
+  const ticketRow = db.prepare<TicketRow, [number]>(`
+    select r.id as run, r.attempts as attempt, handler, spent, interrupted, alone, replay, m.at as markedAt,
+      d.id, type, subject, received_at as receivedAt, receipts, sample, d.at, body
+    from run r join delivery d on d.seq = r.seq left join payload p on p.seq = r.seq
+    left join mark m on m.lane = r.lane and m.line = r.line where r.id = ?`);
+  const deliveryRow = db.prepare<DeliveryRow, [string]>(`
+    select d.seq, id, type, subject, at, sample, received_at as receivedAt, receipts, headers, body
+    from delivery d left join payload p on p.seq = d.seq where id = ?`);
+  const runRows = db.prepare<RunRow, [number]>(`
+    select id as run, handler, replay, state, parked_at is not null as parked, due, reason
+    from run where seq = ? order by id`);
+  const attemptRows = db.prepare<AttemptRow, [number]>(
+    "select n, started_at as startedAt, took, outcome, error, log from attempt where run = ? order by n",
+  );
+
+  return {
+    ticket(run: number): Ticket {
+      const row = ticketRow.get(run);
+      if (!row) throw new Error(`run ${run} is gone`);
+      const { id, type, subject, receivedAt, receipts, at, markedAt, ...rest } = row;
+      const sample = Boolean(row.sample);
+      return {
+        ...rest,
+        alone: Boolean(row.alone),
+        stale: markedAt !== null && markedAt > at,
+        delivery: { id, type, subject, receivedAt, receipts, sample, at },
+      };
+    },
+
+    get(id: string): DeliveryView | null {
+      const row = deliveryRow.get(id);
+      if (!row) return null;
+      const { seq, headers, sample, ...delivery } = row;
+      const runs = runRows.all(seq).map((run) => runView(run));
+      return { ...delivery, sample: Boolean(sample), headers: headers === null ? null : JSON.parse(headers), runs };
+    },
+  };
+
+  function runView({ state, parked, due, ...run }: RunRow): RunView {
+    const attempts = attemptRows.all(run.run).map(attemptView);
+    const name = states[state] ?? "waiting";
+    const waits = name === "waiting" ? Math.max(0, due - clock()) : null;
+    return { ...run, state: name, parked: Boolean(parked), due: waits, attempts };
+  }
+}
+
+function attemptView({ n, error, log, ...row }: AttemptRow): AttemptRecord & { attempt: number; outcome: string } {
+  return { ...row, attempt: n, ...(error && { error: JSON.parse(error) }), ...(log && { log: JSON.parse(log) }) };
+}

@@ -1,0 +1,201 @@
+// The public door: the webhook path and /health, and nothing else.
+// It reads bytes, verifies them, and only then parses; it answers 200 only for what the inbox has flushed.
+
+import { Elysia } from "elysia";
+
+import { isDashboardSample } from "../clerk/dashboard.ts";
+import { isEvent, type ReceivedEvent, sensitive, subjectOf } from "../clerk/events.ts";
+import { InboxUnavailable, type RefusalCode, refusals as refusalTable } from "../errors.ts";
+import type { Accepted, Inbox, NewRun } from "../inbox/inbox.ts";
+import { readBody } from "./body.ts";
+import { createRefusals, type RefusedRequest } from "./refusals.ts";
+import { type Key, verify } from "./verify.ts";
+
+export interface ReceiverOptions {
+  host: string;
+  /** 0 lets the system choose. */
+  port: number;
+  webhookPath: string;
+  maxBodyBytes: number;
+  /** Asked for each request: `bun dev` re-reads them. */
+  secrets: () => readonly Key[];
+  inbox: Pick<Inbox, "accept" | "writable">;
+  /** The runs that an event of this type gets now. */
+  match: (type: string) => NewRun[];
+  /** An event's time in milliseconds; `receivedAt` is when it came. */
+  eventTime: (event: ReceivedEvent, receivedAt: number) => number;
+  onDelivery?: (delivery: ReceivedDelivery) => void;
+  onRefused?: (refused: RefusedRequest, count: number) => void;
+  onError?: (error: unknown) => void;
+  now?: () => number;
+}
+
+export interface ReceivedDelivery {
+  id: string;
+  event: ReceivedEvent;
+  subject: string | null;
+  status: Accepted["status"];
+  handlers: number;
+  sample: boolean;
+  /** Milliseconds from the request to the answer. */
+  took: number;
+}
+
+export interface Receiver {
+  port: number;
+  /** What was refused lately, for people. */
+  refused(): readonly RefusedRequest[];
+  /** Accepts no more and resolves when every request in flight is answered. */
+  stop(): Promise<void>;
+}
+
+// Bun's own limit, which answers without a word, is only for what ours can't see.
+const HARD_LIMIT_BYTES = 1_073_741_824;
+const IDLE_SECONDS = 10;
+const RETRY_AFTER_SECONDS = "30";
+// What Svix and people need to find a delivery again; the others are of no use, or secret.
+const KEPT_HEADERS = [
+  "content-type",
+  "user-agent",
+  ...["id", "timestamp", "signature"].flatMap((name) => [`svix-${name}`, `webhook-${name}`]),
+];
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Starts to listen. Throws when the port is taken. */
+export function startReceiver(options: ReceiverOptions): Receiver {
+  const { inbox, webhookPath, secrets, match, eventTime, maxBodyBytes, now = Date.now } = options;
+  const refused = createRefusals((latest, count) => options.onRefused?.(latest, count));
+  let stopping = false;
+
+  async function receive(request: Request): Promise<Response> {
+    const began = performance.now();
+    const at = now();
+    const refuse = (code: RefusalCode, size: number, claimedId: string | null, skewSeconds?: number) => {
+      refused.add({ code, at, size, claimedId, ...(skewSeconds !== undefined && { skewSeconds }) });
+      return answer(code);
+    };
+    const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
+    if (stopping) return refuse("shutting_down", 0, claimedId);
+
+    const body = await readBody(request, maxBodyBytes);
+    if (body === null)
+      return refuse("body_too_large", Number(request.headers.get("content-length") ?? maxBodyBytes), claimedId);
+
+    const verdict = verify({ headers: request.headers, body, keys: secrets(), now: Math.floor(at / 1_000) });
+    if (!verdict.ok) return refuse(verdict.code, body.length, verdict.id, verdict.skewSeconds);
+
+    const event = parse(body);
+    if (!event) return refuse("not_an_event", body.length, verdict.id);
+
+    const { id } = verdict;
+    const subject = subjectOf(event);
+    const sample = isDashboardSample(event);
+    const runs = match(event.type);
+    try {
+      const accepted = await inbox.accept(
+        {
+          id,
+          type: event.type,
+          subject,
+          at: eventTime(event, at),
+          sample,
+          sensitive: sensitive(event.type),
+          receivedAt: at,
+          headers: keptHeaders(request.headers),
+          body,
+        },
+        runs,
+      );
+      const took = performance.now() - began;
+      options.onDelivery?.({ id, event, subject, status: accepted.status, handlers: runs.length, sample, took });
+      return Response.json({ id, ...describe(id, accepted) });
+    } catch (error) {
+      if (!(error instanceof InboxUnavailable)) throw error;
+      options.onError?.(error);
+      return refuse("unavailable", body.length, id);
+    }
+  }
+
+  const app = new Elysia({
+    // Two servers on one port would each get half of the events, silently.
+    serve: { reusePort: false, maxRequestBodySize: HARD_LIMIT_BYTES, idleTimeout: IDLE_SECONDS },
+  })
+    // `none`: the bytes are ours to read.
+    .post(webhookPath, ({ request }) => receive(request), { parse: "none" })
+    .all(webhookPath, () => answer("method_not_allowed"))
+    .get("/health", () => health())
+    .head("/health", () => health())
+    .onError(({ code, error, request }) => {
+      if (code === "NOT_FOUND") return notFound(request);
+      // The client went away in the middle of its request: there is nobody to answer.
+      if (error instanceof Error && error.name === "AbortError") return new Response(null, { status: 400 });
+      // Never the error itself: it would go to whoever sent the request.
+      options.onError?.(error);
+      return Response.json({ error: "internal" }, { status: 500 });
+    });
+
+  function health(): Response {
+    if (stopping) return Response.json({ status: "shutting_down" }, { status: 503 });
+    return inbox.writable ? Response.json({ status: "ok" }) : Response.json({ status: "unavailable" }, { status: 503 });
+  }
+
+  function notFound(request: Request): Response {
+    const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
+    if (request.method !== "POST" || claimedId === null) return answer("not_found");
+    const size = Number(request.headers.get("content-length") ?? 0);
+    refused.add({ code: "wrong_path", at: now(), size, claimedId });
+    return answer("wrong_path");
+  }
+
+  app.listen({ port: options.port, hostname: options.host });
+  const server = app.server;
+  if (!server) throw new Error("the public port did not open");
+  return {
+    port: server.port ?? options.port,
+    refused: refused.recent,
+    async stop() {
+      stopping = true;
+      await server.stop();
+    },
+  };
+}
+
+function answer(code: RefusalCode): Response {
+  const { status, says } = refusalTable[code];
+  if (status === 405) return new Response(`${says}\n`, { status, headers: { allow: "POST" } });
+  if (status === 503)
+    return Response.json({ error: code }, { status, headers: { "retry-after": RETRY_AFTER_SECONDS } });
+  // The rest of a body that is too large is not worth waiting for.
+  if (status === 413) return Response.json({ error: code }, { status, headers: { connection: "close" } });
+  return Response.json({ error: code }, { status });
+}
+
+function parse(body: Uint8Array): ReceivedEvent | undefined {
+  try {
+    const value: unknown = JSON.parse(utf8.decode(body));
+    return isEvent(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function keptHeaders(headers: Headers): Record<string, string> {
+  return Object.fromEntries(
+    KEPT_HEADERS.flatMap((name) => {
+      const value = headers.get(name);
+      return value === null ? [] : [[name, value]];
+    }),
+  );
+}
+
+/** Svix shows the answer to whoever pressed "Resend": it says what they most likely want to know. */
+function describe(id: string, accepted: Accepted) {
+  if (accepted.status === "accepted") return { status: accepted.status };
+  const runs = Object.fromEntries(accepted.runs.map(({ handler, state }) => [handler, state]));
+  return {
+    status: accepted.status,
+    runs,
+    replay: `It is stored and was not run again. To run it again: bun replay ${id}`,
+  };
+}

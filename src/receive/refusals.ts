@@ -1,0 +1,65 @@
+// Remembers what was refused, in memory and within bounds: code, time, size and the id that was claimed.
+// Never a body, a header or a secret; a flood of refusals is one log line per code and second.
+
+import type { RefusalCode } from "../errors.ts";
+
+export interface RefusedRequest {
+  code: RefusalCode;
+  /** Unix time in milliseconds. */
+  at: number;
+  /** Bytes of the body, as far as they are known. */
+  size: number;
+  /** What the request says its id is: 64 printable characters at most. */
+  claimedId: string | null;
+  /** How far its signed time is from ours, in seconds. */
+  skewSeconds?: number;
+}
+
+export interface Refusals {
+  add(refused: RefusedRequest): void;
+  /** The latest ones, oldest first. */
+  recent(): readonly RefusedRequest[];
+}
+
+const KEPT = 1_000;
+const WINDOW_MS = 1_000;
+
+/** `report` gets the latest of a code and how many there were since its last line. */
+export function createRefusals(report: (latest: RefusedRequest, count: number) => void): Refusals {
+  const kept: RefusedRequest[] = [];
+  const windows = new Map<RefusalCode, { latest: RefusedRequest; count: number }>();
+
+  // The first of a code is told at once; those within the next second together.
+  function openWindow(code: RefusalCode) {
+    setTimeout(() => {
+      const { latest, count } = windows.get(code) ?? {};
+      windows.delete(code);
+      if (!latest || !count) return;
+      report(latest, count);
+      windows.set(code, { latest, count: 0 });
+      openWindow(code);
+    }, WINDOW_MS).unref();
+  }
+
+  return {
+    add(refused) {
+      const entry = { ...refused, claimedId: printable(refused.claimedId) };
+      kept.push(entry);
+      if (kept.length > KEPT * 2) kept.splice(0, kept.length - KEPT);
+      const window = windows.get(entry.code);
+      if (window) {
+        window.latest = entry;
+        window.count += 1;
+        return;
+      }
+      windows.set(entry.code, { latest: entry, count: 0 });
+      report(entry, 1);
+      openWindow(entry.code);
+    },
+    recent: () => kept.slice(-KEPT),
+  };
+}
+
+function printable(id: string | null): string | null {
+  return id === null ? null : id.replace(/[^\x20-\x7e]/g, "?").slice(0, 64);
+}
