@@ -74,7 +74,7 @@ function nearest(error: ValueError): ValueError[] {
     .map((errors) => [...innermost(errors)])
     // An alternative that already fails where the union stands is of another kind altogether.
     .filter((errors) => errors.every(({ path }) => path !== error.path));
-  return alternatives.sort((a, b) => a.length - b.length)[0] ?? [];
+  return alternatives.toSorted((a, b) => a.length - b.length)[0] ?? [];
 }
 
 function explain(schema: TSchema, value: unknown): string {

@@ -68,7 +68,7 @@ export type KnownEventName = (typeof eventNames)[number];
  */
 export interface ClerkEvents extends Omit<SdkPayloads, keyof Corrections>, Corrections {}
 
-export type EventName = keyof ClerkEvents & string;
+export type EventName = keyof ClerkEvents;
 
 /** What a handler can be for: one event, every event of a kind, or every event. */
 export type EventPattern = EventName | `${KindOf<EventName>}.*` | "*";
@@ -107,15 +107,8 @@ export interface ReceivedEvent {
   event_attributes?: unknown;
 }
 
-/** All that is enforced of an event on arrival. */
-export const envelope = Type.Object({
-  type: Type.String({ minLength: 1 }),
-  data: Type.Object({}),
-  object: Type.Optional(Type.Unknown()),
-  timestamp: Type.Optional(Type.Unknown()),
-  instance_id: Type.Optional(Type.Unknown()),
-  event_attributes: Type.Optional(Type.Unknown()),
-});
+/** All that is enforced of an event on arrival. Whatever else it has or lacks is let through. */
+export const envelope = Type.Object({ type: Type.String({ minLength: 1 }), data: Type.Object({}) });
 
 /** Whether a parsed body fits `envelope`. By hand, so that nothing has to be compiled before the first delivery. */
 export function isEvent(value: unknown): value is ReceivedEvent {
@@ -134,8 +127,9 @@ export function sensitive(type: string): boolean {
 }
 
 /**
- * The name that somebody meant, for messages only: the nearest of `among`, or undefined if none is near. Case, `_` and `-` don't count, so `organization_membership.created`
- * is found; beyond that up to a third of the letters may be wrong, missing, extra or swapped.
+ * The name that somebody meant, for messages only: the nearest of `among`, or undefined if none is near. Case, `_` and
+ * `-` don't count, so `organization_membership.created` is found; beyond that, up to a third of the letters may be
+ * wrong, missing, extra or swapped.
  */
 export function suggest(name: string, among: readonly string[] = eventNames): string | undefined {
   const wanted = plain(name);

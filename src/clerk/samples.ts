@@ -38,7 +38,7 @@ export function sample<Name extends KnownEventName>(
     instance_id: source.id("ins"),
     event_attributes: { http_request: { client_ip: source.address(), user_agent: source.browser().agent } },
   };
-  return mergeDeep(event, overrides ?? {}) as unknown as ClerkEvent<Name> & ReceivedEvent;
+  return mergeDeep(event, overrides ?? {}) as ClerkEvent<Name> & ReceivedEvent;
 }
 
 const payloads: { [Name in KnownEventName]: (source: Source) => ClerkEvents[Name] } = {

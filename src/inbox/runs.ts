@@ -79,7 +79,7 @@ export function prepareRuns(db: Database, clock: () => number) {
     orphans: one<{ id: number }>("select id from run where state = 1 and owner <> ? order by id"),
     mine: one<{ id: number }>("select id from run where state = 1 and owner = ?"),
     waitingHandlers: one<{ handler: string; parked: number }>(
-      "select distinct handler, parked_at is not null as parked from run indexed by run_line where state = 0",
+      "select distinct handler, parked_at is not null as parked from run indexed by run_line where state < 2 and state = 0",
     ),
     ofHandler: one<{ id: number; lane: string; line: string | null; parked: number }>(`
       select id, lane, line, parked_at is not null as parked from run indexed by run_line

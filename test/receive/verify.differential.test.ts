@@ -3,6 +3,8 @@
 // Both others hash with `standardwebhooks`, so what is wrong in there can only show against the official vectors.
 //
 //     VERIFY_SEED=123 VERIFY_RUNS=1000000 bun test test/receive/verify.differential.test.ts
+//
+// With fewer than 20,000 runs, chance may leave a rule unmet.
 
 import { afterAll, beforeAll, expect, setSystemTime, test } from "bun:test";
 import { isUtf8 } from "node:buffer";
@@ -34,8 +36,8 @@ interface Rule {
   /** `stricter`: we refuse what the other accepts. `looser`: we accept what it refuses. */
   ours: "stricter" | "looser";
   than: readonly Peer[];
-  /** The only verdict of ours that the rule excuses. */
-  says: Verdict;
+  /** The verdicts of ours that the rule excuses. */
+  says: readonly Verdict[];
   /** As narrow as it can be: whatever it lets through, this test no longer looks at. */
   applies: (request: Seen) => boolean;
 }
@@ -56,7 +58,6 @@ const PARTS = ["id", "timestamp", "signature"] as const;
 type Family = Record<Part, string | null>;
 
 const isComplete = (family: Family) => PARTS.every((part) => family[part]?.trim());
-const isPresent = (family: Family) => PARTS.some((part) => family[part] !== null);
 const base64Of = (secret: string) => secret.trim().replace(/^whsec_/, "");
 
 const BOTH = ["svix", "clerk"] as const;
@@ -64,7 +65,9 @@ const SVIX = ["svix"] as const;
 const CLERK = ["clerk"] as const;
 
 const hasLeadingZero = ({ read }: Seen) => /^0\d+$/.test(read.timestamp);
-const webhookAfterAll = ({ svix, webhook }: Seen) => isPresent(svix) && !isComplete(svix) && isComplete(webhook);
+/** Incomplete svix-* headers, of which at least one says something else than the complete webhook-* headers. */
+const isAnotherMix = ({ svix, webhook }: Seen) =>
+  !isComplete(svix) && isComplete(webhook) && PARTS.some((part) => svix[part] !== null && svix[part] !== webhook[part]);
 const isPadded = (value: string | null) => value !== null && value !== value.trim();
 const hasMark = ({ body }: Seen) => body.subarray(0, 3).equals(MARK);
 const isBroken = ({ body }: Seen) => !isUtf8(body);
@@ -75,36 +78,37 @@ const RULES: Rule[] = [
     rule: "the three headers are of one family, never a mix",
     ours: "stricter",
     than: SVIX,
-    says: "missing_headers",
+    says: ["missing_headers"],
     applies: ({ svix, webhook }) =>
-      !isComplete(svix) && !isComplete(webhook) && PARTS.every((part) => svix[part] ?? webhook[part]),
+      !isComplete(svix) && !isComplete(webhook) && PARTS.every((part) => (svix[part] ?? webhook[part])?.trim()),
   },
   {
-    rule: "complete webhook-* headers count instead of incomplete svix-* ones, also where those were signed",
+    rule: "complete webhook-* headers count, not the mix that incomplete svix-* ones make with them",
     ours: "stricter",
     than: SVIX,
-    says: "no_match",
-    applies: webhookAfterAll,
+    // Whatever is wrong with the value that the mix would have replaced.
+    says: ["no_match", "bad_id", "bad_timestamp", "too_old", "too_new"],
+    applies: isAnotherMix,
   },
   {
-    rule: "complete webhook-* headers count instead of incomplete svix-* ones",
+    rule: "complete webhook-* headers count, whatever incomplete svix-* ones say",
     ours: "looser",
     than: SVIX,
-    says: "ok",
-    applies: webhookAfterAll,
+    says: ["ok"],
+    applies: isAnotherMix,
   },
   {
     rule: "webhook-* headers count when svix-* headers are incomplete",
     ours: "looser",
     than: CLERK,
-    says: "ok",
+    says: ["ok"],
     applies: ({ svix, webhook }) => !isComplete(svix) && isComplete(webhook),
   },
   {
     rule: "white space that Headers keeps is trimmed",
     ours: "looser",
     than: SVIX,
-    says: "ok",
+    says: ["ok"],
     applies: ({ svix, webhook }) =>
       [isComplete(svix) ? svix : webhook].some(({ id, signature }) => isPadded(id) || isPadded(signature)),
   },
@@ -112,14 +116,14 @@ const RULES: Rule[] = [
     rule: "white space is trimmed from an id, also where it was signed",
     ours: "stricter",
     than: SVIX,
-    says: "no_match",
+    says: ["no_match"],
     applies: ({ svix, webhook }) => isPadded(isComplete(svix) ? svix.id : webhook.id),
   },
   {
     rule: "a blank id is a missing one",
     ours: "stricter",
     than: SVIX,
-    says: "missing_headers",
+    says: ["missing_headers"],
     applies: ({ svix, webhook }) => (svix.id ?? webhook.id)?.trim() === "",
   },
 
@@ -128,28 +132,28 @@ const RULES: Rule[] = [
     rule: "an id has no dot",
     ours: "stricter",
     than: BOTH,
-    says: "bad_id",
+    says: ["bad_id"],
     applies: ({ read }) => read.id.includes("."),
   },
   {
     rule: "an id has at most 256 characters",
     ours: "stricter",
     than: BOTH,
-    says: "bad_id",
+    says: ["bad_id"],
     applies: ({ read }) => read.id.length > 256,
   },
   {
     rule: "an id is printable ASCII",
     ours: "stricter",
     than: BOTH,
-    says: "bad_id",
+    says: ["bad_id"],
     applies: ({ read }) => /[^\x20-\x7e]/.test(read.id),
   },
   {
     rule: "a timestamp is one to twelve digits and nothing else",
     ours: "stricter",
     than: BOTH,
-    says: "bad_timestamp",
+    says: ["bad_timestamp"],
     applies: ({ read }) =>
       !/^\d{1,12}$/.test(read.timestamp) && Math.abs(Number.parseInt(read.timestamp, 10) - NOW) <= 300,
   },
@@ -157,14 +161,14 @@ const RULES: Rule[] = [
     rule: "signed is the timestamp as it is written, not as it is parsed",
     ours: "stricter",
     than: BOTH,
-    says: "no_match",
+    says: ["no_match"],
     applies: hasLeadingZero,
   },
   {
     rule: "signed is the timestamp as it is written",
     ours: "looser",
     than: BOTH,
-    says: "ok",
+    says: ["ok"],
     applies: hasLeadingZero,
   },
 
@@ -173,7 +177,7 @@ const RULES: Rule[] = [
     rule: "an entry is exactly `v1,` and a digest, with nothing after it",
     ours: "stricter",
     than: BOTH,
-    says: "no_match",
+    says: ["no_match"],
     applies: ({ read }) => read.signature.split(" ").some((entry) => /^v1,[A-Za-z0-9+/]{43}=,/.test(entry)),
   },
 
@@ -182,35 +186,35 @@ const RULES: Rule[] = [
     rule: "signed are the bytes: a byte order mark that was added is noticed",
     ours: "stricter",
     than: CLERK,
-    says: "no_match",
+    says: ["no_match"],
     applies: hasMark,
   },
   {
     rule: "signed are the bytes: a byte order mark that was signed is kept",
     ours: "looser",
     than: CLERK,
-    says: "ok",
+    says: ["ok"],
     applies: hasMark,
   },
   {
     rule: "signed are the bytes: invalid UTF-8 is not what replaces it",
     ours: "stricter",
     than: BOTH,
-    says: "no_match",
+    says: ["no_match"],
     applies: isBroken,
   },
   {
     rule: "signed are the bytes: invalid UTF-8 that was signed is kept",
     ours: "looser",
     than: BOTH,
-    says: "ok",
+    says: ["ok"],
     applies: isBroken,
   },
   {
     rule: "verifying is not parsing: what is signed but no Clerk event is refused later, as not_an_event",
     ours: "looser",
     than: CLERK,
-    says: "ok",
+    says: ["ok"],
     applies: ({ body }) => jsonOf(body) === null,
   },
 
@@ -219,21 +223,21 @@ const RULES: Rule[] = [
     rule: "white space around a secret is trimmed",
     ours: "looser",
     than: BOTH,
-    says: "ok",
+    says: ["ok"],
     applies: ({ secrets }) => secrets.some(isPadded),
   },
   {
     rule: "the length of a secret is not judged here",
     ours: "looser",
     than: BOTH,
-    says: "ok",
+    says: ["ok"],
     applies: ({ secrets }) => secrets.some((secret) => base64Of(secret).length < 4),
   },
   {
     rule: "a secret with a character that decodes to nothing is refused",
     ours: "stricter",
     than: BOTH,
-    says: "bad_secret",
+    says: ["bad_secret"],
     applies: ({ secrets }) =>
       secrets.some((secret) => /^[A-Za-z0-9+/]+=*$/.test(base64Of(secret)) && base64Of(secret).length % 4 === 1),
   },
@@ -241,7 +245,7 @@ const RULES: Rule[] = [
     rule: "what is not a secret is refused, also beside a good one",
     ours: "stricter",
     than: BOTH,
-    says: "bad_secret",
+    says: ["bad_secret"],
     applies: ({ secrets }) =>
       secrets.length > 1 && secrets.some((secret) => !/^[A-Za-z0-9+/]+={0,2}$/.test(base64Of(secret))),
   },
@@ -275,7 +279,6 @@ const SECRETS = [
 ];
 const OTHER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const ODD_SPACE = ["\u00a0", "\v", "\f"];
-const BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /** Before or after signing. */
 const CONTENT: Record<string, Mutation> = {
@@ -341,7 +344,13 @@ const SIGNATURE: Record<string, Mutation> = {
     (draft.signature = draft.signature.replace("v1", one(["v2", "v1a", "V1", "v", "", "v1,v1", "v11"], draw))),
   "a truncated signature": (draft, draw) => (draft.signature = draft.signature.slice(0, draw(draft.signature.length))),
   "another character in the digest": (draft, draw) =>
-    (draft.signature = splice(draft.signature, draw, 1, one([...BASE64, "=", ",", "é", "-", "\t"], draw), 3)),
+    (draft.signature = splice(
+      draft.signature,
+      draw,
+      1,
+      one(["A", "z", "0", "+", "/", "=", ",", "é", "-", "\t"], draw),
+      3,
+    )),
   "other padding": (draft, draw) => (draft.signature = draft.signature.replace(/=$/, one(["", "==", "A", "A="], draw))),
   "something after the digest": (draft, draw) =>
     (draft.signature += one([",", ",AAAA", `,${draft.signature}`, `,x ${draft.signature}`, "\tx", ";"], draw)),
@@ -397,14 +406,12 @@ const SECRET: Record<string, Mutation> = {
     draft.secrets.splice(draw(2), 0, one(["", "whsec_", "sk_test_AAAA", "a b", "whsec_AA-_", "whsec_A==="], draw)),
 };
 
-const STAGES = { content: CONTENT, signature: SIGNATURE, headers: HEADERS, secret: SECRET };
-
 /** All of a request in a few words, so that a counterexample can be read and shrunk. */
 interface Recipe {
   /** `bytes` is what the design says is signed; `svix` is what that library signs. They differ on odd requests only. */
   signedBy: "bytes" | "svix";
   draw: number;
-  mutations: { stage: keyof typeof STAGES; mutation: string; beforeSigning: boolean }[];
+  mutations: { mutation: string; beforeSigning: boolean }[];
 }
 
 const recipes: fc.Arbitrary<Recipe> = fc.noBias(
@@ -413,15 +420,8 @@ const recipes: fc.Arbitrary<Recipe> = fc.noBias(
     draw: fc.nat(),
     mutations: fc.array(
       fc
-        .tuple(
-          fc.constantFrom(
-            ...Object.entries(STAGES).flatMap(([stage, table]) =>
-              Object.keys(table).map((mutation) => ({ stage: stage as keyof typeof STAGES, mutation })),
-            ),
-          ),
-          fc.boolean(),
-        )
-        .map(([mutation, early]) => ({ ...mutation, beforeSigning: early && mutation.stage === "content" })),
+        .tuple(fc.constantFrom(...[CONTENT, SIGNATURE, HEADERS, SECRET].flatMap(Object.keys)), fc.boolean())
+        .map(([mutation, early]) => ({ mutation, beforeSigning: early && mutation in CONTENT })),
       { maxLength: 3 },
     ),
   }),
@@ -439,18 +439,16 @@ function prepare({ signedBy, draw: seed, mutations }: Recipe): Draft {
     headers: [],
     secrets: [secret],
   };
-  const mutate = (stage: keyof typeof STAGES, beforeSigning = false) => {
-    for (const mutation of mutations)
-      if (mutation.stage === stage && mutation.beforeSigning === beforeSigning)
-        STAGES[stage][mutation.mutation]!(draft, draw);
+  const mutate = (table: Record<string, Mutation>, before = false) => {
+    for (const { mutation, beforeSigning } of mutations) if (beforeSigning === before) table[mutation]?.(draft, draw);
   };
-  mutate("content", true);
+  mutate(CONTENT, true);
   draft.signature = sign(draft, signedBy);
-  mutate("content");
-  mutate("signature");
+  mutate(CONTENT);
+  mutate(SIGNATURE);
   draft.headers = PARTS.map((part) => [`svix-${part}`, draft[part]]);
-  mutate("headers");
-  mutate("secret");
+  mutate(HEADERS);
+  mutate(SECRET);
   return draft;
 }
 
@@ -557,6 +555,15 @@ function see(headers: Headers, body: Buffer, secrets: string[]): Seen {
   return { svix, webhook, read, body, secrets };
 }
 
+/** Whether an entry is `v1,` and the digest of what arrived, by one of the secrets. */
+function isSigned({ read, body, secrets }: Seen): boolean {
+  const entries = read.signature.split(" ");
+  return secrets.some((secret) => {
+    const hmac = createHmac("sha256", Buffer.from(base64Of(secret), "base64"));
+    return entries.includes(`v1,${hmac.update(`${read.id}.${read.timestamp}.`).update(body).digest("base64")}`);
+  });
+}
+
 test(
   `whatever is done to ${RUNS.toLocaleString("en")} signed requests, we differ from svix and Clerk only by a named rule`,
   async () => {
@@ -577,25 +584,29 @@ test(
       accepted.ours += Number(ours === "ok");
       accepted.svix += Number(theirs.svix);
       accepted.clerk += Number(theirs.clerk);
+      const fail = (what: string) => {
+        const request = JSON.stringify({ headers: list, body: body.toString("latin1"), secrets }, null, 2);
+        throw new Error(`${what}:\n${request}\nOurs: ${ours}; the others accept: ${JSON.stringify(theirs)}.
+Replay: VERIFY_SEED=${SEED} VERIFY_RUNS=${RUNS} bun test test/receive/verify.differential.test.ts`);
+      };
+
+      const seen = see(headers, body, secrets);
+      // Rules excuse differences; nothing excuses these two.
+      if (ours === "ok" && !isSigned(seen)) fail("accepted without a digest of these bytes");
+      if (ours === "no_match" && isSigned(seen)) fail("said not to match in spite of a digest of these bytes");
       if (recipe.mutations.length === 0 && !(ours === "ok" && theirs.svix && theirs.clerk))
-        throw new Error("a request in order is accepted by all three");
+        fail("a request in order is not accepted by all three");
 
       for (const peer of BOTH) {
         if ((ours === "ok") === theirs[peer]) continue;
-        const seen = see(headers, body, secrets);
         const named = RULES.filter(
           (rule) =>
             rule.ours === (ours === "ok" ? "looser" : "stricter") &&
-            rule.says === ours &&
+            rule.says.includes(ours) &&
             rule.than.includes(peer) &&
             rule.applies(seen),
         );
-        if (named.length === 0) {
-          const request = JSON.stringify({ headers: list, body: body.toString("latin1"), secrets }, null, 2);
-          throw new Error(`we say ${ours}, ${peer} ${theirs[peer] ? "accepts" : "refuses"}, and no rule says why:
-${request}
-Replay: VERIFY_SEED=${SEED} VERIFY_RUNS=${RUNS} bun test test/receive/verify.differential.test.ts`);
-        }
+        if (named.length === 0) fail(`no rule says why ${peer} differs`);
         // A rule is met only where no other explains the difference as well.
         if (named.length === 1) met.set(named[0]!, met.get(named[0]!)! + 1);
       }
@@ -614,10 +625,18 @@ Replay: VERIFY_SEED=${SEED} VERIFY_RUNS=${RUNS} bun test test/receive/verify.dif
     // Neither verdict may crowd out the other, and every code must have been given.
     expect(accepted.ours / RUNS).toBeGreaterThan(0.2);
     expect(accepted.ours / RUNS).toBeLessThan(0.8);
-    const codes = ["missing_headers", "bad_id", "bad_timestamp", "no_match", "too_old", "too_new", "bad_secret"] as const;
-    expect(codes.filter((code) => (verdicts[code] ?? 0) < RUNS / 500)).toEqual([]);
+    const codes = [
+      "missing_headers",
+      "bad_id",
+      "bad_timestamp",
+      "no_match",
+      "too_old",
+      "too_new",
+      "bad_secret",
+    ] as const;
+    expect(codes.filter((code) => (verdicts[code] ?? 0) < RUNS / 1000)).toEqual([]);
     expect([...met].filter(([, count]) => count === 0).map(([{ rule }]) => rule)).toEqual([]);
   },
-  // 100,000 take four seconds on two cores.
-  RUNS,
+  // 100,000 take three seconds on two cores. A millisecond for each leaves room for a slow machine.
+  Math.max(5000, RUNS),
 );

@@ -46,7 +46,12 @@ function digest(id: string, timestamp: string, body: Uint8Array, secret = SECRET
 function send({ id = "msg_1", timestamp = `${NOW}`, body = BODY, secret, secrets, now = NOW, change }: Sent = {}) {
   const signature = `v1,${digest(id.trim(), timestamp.trim(), body, secret)}`;
   const headers = { "svix-id": id, "svix-timestamp": timestamp, "svix-signature": signature };
-  return verify({ headers: new Headers(change?.(headers) ?? headers), body, keys: parseSecrets(secrets ?? SECRET), now });
+  return verify({
+    headers: new Headers(change?.(headers) ?? headers),
+    body,
+    keys: parseSecrets(secrets ?? SECRET),
+    now,
+  });
 }
 
 /** The verdict on a request in order, with this instead of its signature; `GOOD` stands for the right digest. */
@@ -61,6 +66,19 @@ const sendSignature = (signature: string) =>
 /** The three headers under the other family's names. */
 const asWebhook = (headers: Record<string, string>) =>
   Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.replace("svix-", "webhook-"), value]));
+
+const without = (left: string, headers: Record<string, string>) =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => name !== left));
+
+function refusalOf(secret: string): SecretError {
+  try {
+    parseSecrets(secret);
+  } catch (error) {
+    if (error instanceof SecretError) return error;
+    throw error;
+  }
+  throw new Error("the secret was taken");
+}
 
 const OK = { ok: true, id: "msg_1", timestamp: NOW } as const;
 
@@ -178,11 +196,11 @@ describe("the headers", () => {
 
   for (const name of ["svix-id", "svix-timestamp", "svix-signature"]) {
     test(`a request without ${name}, or with a blank one, is refused as missing headers`, () => {
-      expect(send({ change: ({ [name]: _, ...rest }) => rest })).toMatchObject({ code: "missing_headers" });
-      for (const blank of ["", "   ", "\t", "\u00a0"])
-        expect(send({ change: (headers) => ({ ...headers, [name]: blank }) })).toMatchObject({
-          code: "missing_headers",
-        });
+      expect(send({ change: (headers) => without(name, headers) })).toMatchObject({ code: "missing_headers" });
+      for (const blank of ["", "   ", "\t", "\u00a0"]) {
+        const verdict = send({ change: (headers) => ({ ...headers, [name]: blank }) });
+        expect(verdict).toMatchObject({ code: "missing_headers" });
+      }
     });
   }
 
@@ -196,8 +214,7 @@ describe("the headers", () => {
 
 describe("the id", () => {
   test("an id with a dot is refused, even when signed, since it could be cut in two ways", () => {
-    for (const id of ["msg.1", ".", "msg_1."])
-      expect(send({ id })).toEqual({ ok: false, code: "bad_id", id });
+    for (const id of ["msg.1", ".", "msg_1."]) expect(send({ id })).toEqual({ ok: false, code: "bad_id", id });
   });
 
   test("an id of 256 characters is accepted and one of 257 is refused", () => {
@@ -407,14 +424,7 @@ describe("the secret", () => {
   ];
   for (const [what, secret, says] of refused)
     test(`a secret ${what} is refused in words that do not contain it`, () => {
-      let error: unknown;
-      try {
-        parseSecrets(secret);
-      } catch (thrown) {
-        error = thrown;
-      }
-      expect(error).toBeInstanceOf(SecretError);
-      const { message, stack } = error as SecretError;
+      const { message, stack } = refusalOf(secret);
       expect(message).toMatch(says);
       const told = `${message}\n${stack}`;
       // What is left of it without the words that name its kind: no six characters of that may be told.

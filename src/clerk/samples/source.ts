@@ -20,7 +20,7 @@ export function createSource(now: number, random: () => number) {
     Array.from({ length }, () => alphabet[below(alphabet.length)]).join("");
 
   /** Clerk's ids are a prefix and 27 base62 characters. */
-  const id = <Prefix extends string>(prefix: Prefix) => `${prefix}_${from(BASE62, 27)}`;
+  const id = (prefix: string) => `${prefix}_${from(BASE62, 27)}`;
 
   return {
     now,

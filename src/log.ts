@@ -1,0 +1,71 @@
+// The server's log: pretty for people in dev, JSON lines in start. The only file that imports pino.
+// Says what happened to which delivery; never a body, a header or a secret.
+
+import pino, { type Logger } from "pino";
+
+import type { Config } from "./config.ts";
+import { formatDuration } from "./duration.ts";
+import { refusals } from "./errors.ts";
+import type { LogLine, Outcome, Ticket } from "./inbox/inbox.ts";
+import type { ReceivedDelivery } from "./receive/app.ts";
+import type { RefusedRequest } from "./receive/refusals.ts";
+
+export type { Logger } from "pino";
+
+export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFormat" | "logLevel">): Promise<Logger> {
+  const options = { level: logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  if (logFormat === "json") return pino(options, pino.destination({ sync: true }));
+  const { default: pretty } = await import("pino-pretty");
+  return pino(options, pretty({ sync: true, translateTime: "SYS:HH:MM:ss", singleLine: true, ignore: "stack,code" }));
+}
+
+export function logDelivery(log: Logger, { id, event, subject, status, handlers, sample, took }: ReceivedDelivery) {
+  const what = status === "duplicate" ? "came again" : handlers === 0 ? "stored, no handler for it yet" : "stored";
+  const fields = { id, type: event.type, subject, ms: Number(took.toFixed(1)), ...(sample && { sample }) };
+  log.info(fields, `${event.type} ${what}`);
+}
+
+export function logRefused(log: Logger, { code, size, claimedId, skewSeconds }: RefusedRequest, count: number) {
+  const { status, says, remedy } = refusals[code];
+  const skew = skewSeconds === undefined ? "" : ` (by ${formatDuration(Math.abs(skewSeconds) * 1_000)})`;
+  const fields = { code, status, count, size, id: claimedId, ...(skewSeconds !== undefined && { skewSeconds }) };
+  log.warn(fields, `refused: ${says}${skew}. ${remedy}`);
+}
+
+export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, outcome: Outcome) {
+  const run = log.child({ handler, id: delivery.id });
+  switch (outcome.kind) {
+    case "done":
+      return run.info({ ms: outcome.record.took }, `${handler} done`);
+    case "skipped":
+      return run.info(`${handler} skipped: ${outcome.reason}`);
+    case "retry": {
+      const { error, took } = outcome.record;
+      const fields = { ms: took, attempt: spent + 1, stack: error?.stack };
+      return run.warn(
+        fields,
+        `${handler} failed: ${error?.message}; goes again in ${formatDuration(outcome.delay)}${frame(error)}`,
+      );
+    }
+    case "dead": {
+      const { error } = outcome.record;
+      const fields = { attempt: spent + 1, stack: error?.stack };
+      const how = `when it is mended: bun replay ${delivery.id}`;
+      return run.error(fields, `${handler} is dead: ${outcome.reason}: ${error?.message}; ${how}${frame(error)}`);
+    }
+    case "interrupted":
+      return run.warn(`${handler} was interrupted by a crash; goes again in ${formatDuration(outcome.delay)}`);
+    case "released":
+      return run.info(`${handler} was interrupted by the shutdown; goes again after the start`);
+  }
+}
+
+export function logHandlerLine(log: Logger, { handler, delivery }: Ticket, { level, message }: LogLine) {
+  log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
+}
+
+/** Where it was thrown: the first line of the stack that is not Bellhop's or Bun's. */
+function frame(error: { stack?: string } | undefined): string {
+  const line = error?.stack?.split("\n").find((each) => /\/.+:\d+:\d+/.test(each) && !each.includes(import.meta.dir));
+  return line ? ` (${line.trim()})` : "";
+}

@@ -1,0 +1,102 @@
+#!/usr/bin/env bun
+// Opens everything in order and closes it in reverse; which command was typed is decided in `cli/`.
+
+import { runCli } from "./cli/cli.ts";
+import type { Config } from "./config.ts";
+import { startDispatcher } from "./dispatch/dispatcher.ts";
+import { eventTime } from "./dispatch/order.ts";
+import { currentRun } from "./handlers/context.ts";
+import { type HandlerTable, loadHandlers } from "./handlers/loader.ts";
+import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
+import { serveSocket, socketPath } from "./inspector/app.ts";
+import { logDelivery, type Logger, logHandlerLine, logOutcome, logRefused } from "./log.ts";
+import { type Receiver, startReceiver } from "./receive/app.ts";
+import type { Key } from "./receive/verify.ts";
+
+export interface Server {
+  port: number;
+  table: HandlerTable;
+  receiver: Receiver;
+  /** From now on, requests may be signed with these. */
+  useSecrets(secrets: readonly Key[]): void;
+  /** Stops accepting, answers what is in flight, lets runs finish, closes the files. Twice is once. */
+  stop(): Promise<void>;
+}
+
+// A rolling deploy starts the new server before the old one has let go of the folder.
+const START_WAITS_MS = 30_000;
+
+/** Opens a whole server. Throws a `UserError` when something stands in the way, and has then closed all it had opened. */
+export async function openServer(config: Config, log: Logger): Promise<Server> {
+  await using opened = new AsyncDisposableStack();
+
+  const unlock = await lockDataDir(config.dataDir, config.mode === "start" ? START_WAITS_MS : 0);
+  opened.defer(unlock);
+  const inbox = opened.use(await openSqliteInbox(config.dataDir));
+  const table = await loadHandlers(config.handlersDir, (error) => logLateError(log, error));
+  const match = (type: string) =>
+    table.match(type).map(({ name, lane, run }) => ({ handler: name, lane, parked: run === undefined }));
+
+  const dispatcher = await startDispatcher({
+    inbox,
+    table,
+    concurrency: config.concurrency,
+    clerk: config.clerkSecretKey ? await createClerk(config.clerkSecretKey) : undefined,
+    onOutcome: (ticket, outcome) => logOutcome(log, ticket, outcome),
+    onLog: (ticket, line) => logHandlerLine(log, ticket, line),
+    onTrouble: (error) => log.error({ err: error }, "a run's end could not be recorded; it is tried again"),
+  });
+  opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
+
+  const path = socketPath(config.dataDir);
+  if (path) {
+    const socket = serveSocket(path, { inbox, match });
+    opened.defer(() => socket.stop());
+  } else log.warn(`the path of ${config.dataDir} is too long for a socket: commands can't reach this server`);
+
+  const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
+  let secrets = config.secrets;
+  const receiver = startReceiver({
+    ...config,
+    secrets: () => secrets,
+    inbox,
+    match,
+    eventTime,
+    onDelivery(delivery) {
+      logDelivery(log, delivery);
+      checkShape?.(delivery.event.type, delivery.event.data);
+    },
+    onRefused: (refused, count) => logRefused(log, refused, count),
+    onError: (error) => log.error({ err: error }, "a request could not be answered as it should"),
+  });
+  opened.defer(() => receiver.stop());
+
+  const everything = opened.move();
+  let stopped: Promise<void> | undefined;
+  return {
+    port: receiver.port,
+    table,
+    receiver,
+    useSecrets: (fresh) => void (secrets = fresh),
+    stop: () => (stopped ??= everything.disposeAsync()),
+  };
+}
+
+async function createClerk(secretKey: string) {
+  const { createClerkClient } = await import("@clerk/backend");
+  return createClerkClient({ secretKey });
+}
+
+/** Clerk's real payloads differ from its documents: in dev, that is said once for each type and path. */
+async function watchShapes(log: Logger) {
+  const { createShapeWatch } = await import("./clerk/check.ts");
+  return createShapeWatch((line) => log.warn(line));
+}
+
+function logLateError(log: Logger, error: unknown) {
+  const run = currentRun.getStore();
+  const of = run ? `${run.handler} (${run.delivery})` : "a handler";
+  log.error({ ...run, err: error }, `${of} threw when nobody was there to catch it: await it, or catch it`);
+}
+
+if (import.meta.main) await runCli(process.argv.slice(2), openServer);
