@@ -61,5 +61,5 @@ function read(file: string): string {
 }
 
 function parse(file: string): Environment {
-  return parseEnv(read(file)) as Environment;
+  return parseEnv(read(file));
 }

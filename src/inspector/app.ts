@@ -67,6 +67,6 @@ export function serveSocket(path: string, options: ApiOptions): { stop(): Promis
   };
 }
 
-function toJson({ body: _, headers: __, ...delivery }: DeliveryView): DeliveryJson {
+function toJson({ body: _body, headers: _headers, ...delivery }: DeliveryView): DeliveryJson {
   return delivery;
 }

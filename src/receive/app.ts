@@ -153,7 +153,7 @@ export function startReceiver(options: ReceiverOptions): Receiver {
   if (!server) throw new Error("the public port did not open");
   return {
     port: server.port ?? options.port,
-    refused: refused.recent,
+    refused: () => refused.recent(),
     async stop() {
       stopping = true;
       await server.stop();

@@ -1,0 +1,127 @@
+import { expect, test } from "bun:test";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
+
+import { sample } from "../src/clerk/samples.ts";
+import { commands } from "../src/cli/cli.ts";
+import { messageId } from "../src/cli/message-id.ts";
+import { refusals } from "../src/errors.ts";
+import { serverWith } from "./harness.ts";
+
+const ROOT = resolve(import.meta.dir, "..");
+const readme = await Bun.file(join(ROOT, "README.md")).text();
+const contributing = await Bun.file(join(ROOT, "CONTRIBUTING.md")).text();
+const blocks = (text: string, language: string) =>
+  [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
+
+test("the README's example is a handler that works", async () => {
+  const sent: { key: string | null; body: unknown }[] = [];
+  await using mailer = Bun.serve({
+    port: 0,
+    async fetch(request) {
+      sent.push({ key: request.headers.get("idempotency-key"), body: await request.json() });
+      return new Response();
+    },
+  });
+  const example = blocks(readme, "ts")[0]?.replace("https://api.example.com/welcome", mailer.url.href) ?? "";
+  await using server = await serverWith({ "user.created.ts": example });
+  const id = messageId(Date.now());
+  const email = { id: "idn_1", email_address: "ada@example.com" };
+  const data = { first_name: "Ada", primary_email_address_id: "idn_1", email_addresses: [email as never] };
+  await server.post(sample("user.created", { overrides: { data } }), { id });
+  expect((await server.ended(id)).runs).toMatchObject([{ handler: "user.created", state: "done" }]);
+  expect(sent).toEqual([{ key: `${id}/user.created`, body: { to: "ada@example.com", name: "Ada" } }]);
+});
+
+test("every TypeScript block of the README is type-checked", async () => {
+  const folder = await mkdtemp(join(ROOT, "test", "readme-"));
+  try {
+    const found = blocks(readme, "ts");
+    expect(found.length).toBeGreaterThan(0);
+    await Promise.all(found.map((code, index) => Bun.write(join(folder, `block-${index}.ts`), code)));
+    const check = Bun.spawnSync([process.execPath, "check", folder], { cwd: ROOT });
+    expect(`${check.stdout}`).toBe("");
+    expect(check.exitCode).toBe(0);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("the README's table of refusals is the table in errors.ts", () => {
+  const rows = [...readme.matchAll(/^\| `(\w+)` +\| (\d{3}) +\|/gm)].map(([, code, status]) => [code, Number(status)]);
+  expect(rows).toEqual(Object.entries(refusals).map(([code, { status }]) => [code, status]));
+});
+
+test("the README names every command, and every command has a script", async () => {
+  const { scripts } = (await Bun.file(join(ROOT, "package.json")).json()) as { scripts: Record<string, string> };
+  for (const name of Object.keys(commands)) {
+    expect(readme).toContain(`\`bun ${name}`);
+    expect(scripts[name]).toBe(`bun src/main.ts ${name}`);
+  }
+});
+
+test("both headings are followed by one block with one line", () => {
+  for (const heading of ["Run it", "Test it"]) {
+    const [block = ""] = readme.split(`\n## ${heading}\n`)[1]?.match(/^\s*```sh\n([\s\S]*?)```/) ?? [];
+    expect(block.trim().split("\n")).toHaveLength(3);
+  }
+});
+
+test("each outside thing is imported by the one file that owns it", async () => {
+  const owners: Record<string, string[]> = {
+    elysia: ["inspector/app.ts", "receive/app.ts"],
+    "bun:sqlite": ["inbox/sqlite.ts"],
+    pino: ["log.ts"],
+    svix: ["cli/send.ts"],
+    citty: ["cli/cli.ts", "cli/handlers.ts", "cli/new.ts", "cli/replay.ts", "cli/send.ts", "cli/serve.ts"],
+  };
+  const sources = (await readdir(join(ROOT, "src"), { recursive: true })).filter((file) => file.endsWith(".ts"));
+  const texts = await Promise.all(
+    sources.map(async (file) => [file, await Bun.file(join(ROOT, "src", file)).text()] as const),
+  );
+  for (const [name, files] of Object.entries(owners)) {
+    const importing = new RegExp(`^import (?!type).*from "${name}";`, "m");
+    expect(
+      texts
+        .filter(([, text]) => importing.test(text))
+        .map(([file]) => file)
+        .toSorted(),
+    ).toEqual(files);
+  }
+  const environment = texts
+    .filter(([file, text]) => file !== "clerk/generate.ts" && /process\.env\b/.test(text))
+    .map(([file]) => file);
+  expect(environment).toEqual(["config.ts"]);
+  expect(texts.filter(([, text]) => /^import (?!type).*\/main\.ts"/m.test(text)).map(([file]) => file)).toEqual([]);
+});
+
+test("arrows between the rooms go one way", async () => {
+  const allowed: Record<string, string[]> = {
+    receive: ["inbox", "clerk"],
+    inbox: [],
+    dispatch: ["inbox", "handlers", "clerk"],
+    handlers: ["clerk", "inbox"],
+    clerk: [],
+    inspector: ["inbox"],
+  };
+  for (const [room, others] of Object.entries(allowed)) {
+    const files = (await readdir(join(ROOT, "src", room), { recursive: true })).filter((file) => file.endsWith(".ts"));
+    for (const file of files) {
+      const text = await Bun.file(join(ROOT, "src", room, file)).text();
+      for (const [, other = ""] of text.matchAll(/from "(?:\.\.\/)+(\w+)\//g))
+        expect([room, ...others], `${room}/${file}`).toContain(other);
+    }
+  }
+});
+
+test("CONTRIBUTING names only what is there", async () => {
+  for (const [, path = ""] of contributing.matchAll(/`((?:src|test)\/[\w./-]+)`/g))
+    expect(
+      (await Bun.file(join(ROOT, path)).exists()) ||
+        (await readdir(join(ROOT, path)).then(
+          () => true,
+          () => false,
+        )),
+      path,
+    ).toBe(true);
+});
