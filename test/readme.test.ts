@@ -16,7 +16,7 @@ const blocks = (text: string, language: string) =>
 
 test("the README's example is a handler that works", async () => {
   const sent: { key: string | null; body: unknown }[] = [];
-  await using mailer = Bun.serve({
+  using mailer = Bun.serve({
     port: 0,
     async fetch(request) {
       sent.push({ key: request.headers.get("idempotency-key"), body: await request.json() });
@@ -40,7 +40,7 @@ test("every TypeScript block of the README is type-checked", async () => {
     expect(found.length).toBeGreaterThan(0);
     await Promise.all(found.map((code, index) => Bun.write(join(folder, `block-${index}.ts`), code)));
     const check = Bun.spawnSync([process.execPath, "check", folder], { cwd: ROOT });
-    expect(`${check.stdout}`).toBe("");
+    expect(check.stdout.toString()).toBe("");
     expect(check.exitCode).toBe(0);
   } finally {
     await rm(folder, { recursive: true });

@@ -1,0 +1,207 @@
+import { expect, test } from "bun:test";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { freePort, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+
+const HELLO = `import { on } from "bellhop"; export default on("user.created", ({ data, log }) => log.info("hello " + data.first_name));`;
+const FAILS = `import { on } from "bellhop"; export default on("user.created", () => { throw new Error("the mailer is down"); });`;
+
+async function devWith(files: Record<string, string>) {
+  await using opened = new AsyncDisposableStack();
+  const { path } = opened.use(await temporaryFolder());
+  await writeHandlers(path, files);
+  const port = await freePort();
+  const server = opened.use(await spawnServer(path, { mode: "dev", port }));
+  const held = opened.move();
+  const bellhop = (...words: string[]) => runCommand(path, words, { PORT: String(port) });
+  return { path, server, bellhop, [Symbol.asyncDispose]: () => held.disposeAsync() };
+}
+
+test("bun send prints the server's answer and what each handler did", async () => {
+  await using dev = await devWith({ "user.created.ts": HELLO, "user.created/crm.ts": FAILS });
+  const sent = await dev.bellhop("send", "user.created", "--data", '{"first_name":"Ada"}');
+  expect(sent.stdout).toMatch(/^200 \{"id":"msg_\w{27}","status":"accepted"\}$/m);
+  expect(sent.stdout).toMatch(/✓ user\.created done in \d+ ms\n +hello Ada/);
+  expect(sent.stdout).toMatch(
+    /✗ user\.created\/crm failed in \d+ ms, goes again in [456](\.\d)? s\n +Error: the mailer is down/,
+  );
+  expect(sent.exitCode).toBe(1);
+});
+
+test("bun send shows duplicates, refusals and events without a handler", async () => {
+  await using dev = await devWith({ "user.created.ts": HELLO });
+  await dev.bellhop("send", "user.created", "--id", "msg_twice");
+  const again = await dev.bellhop("send", "user.created", "--id", "msg_twice");
+  expect(again.stdout).toContain('"status":"duplicate","runs":{"user.created":"done"}');
+  expect(again.exitCode).toBe(0);
+  const bad = await dev.bellhop("send", "user.created", "--bad-signature");
+  expect(bad).toMatchObject({ exitCode: 0, stdout: '400 {"error":"no_match"}\n' });
+  const unhandled = await dev.bellhop("send", "session.created");
+  expect(unhandled.stdout).toContain("no handler for it yet");
+  const many = await dev.bellhop("send", "user.created", "--count", "30");
+  expect(many.stdout).toMatch(/^30 of 30 accepted in [\d.]+ s\n +30 of 30 runs done\n$/);
+});
+
+test("bun send sends a file, and to another address", async () => {
+  await using dev = await devWith({ "user.created.ts": HELLO });
+  const file = join(dev.path, "event.json");
+  await Bun.write(file, JSON.stringify({ type: "user.created", object: "event", data: { first_name: "Zoë" } }));
+  expect((await dev.bellhop("send", "--file", file)).stdout).toContain("hello Zoë");
+  const elsewhere = await dev.bellhop("send", "--file", file, "--url", dev.server.url);
+  expect(elsewhere.stdout).toMatch(/^200 \{"id":"msg_\w+","status":"accepted"\}\n$/);
+});
+
+test("bun replay runs a stored delivery again", async () => {
+  await using dev = await devWith({ "user.created.ts": HELLO });
+  await dev.bellhop("send", "user.created", "--id", "msg_again", "--data", '{"first_name":"Ada"}');
+  const replayed = await dev.bellhop("replay", "msg_again");
+  expect(replayed).toMatchObject({ exitCode: 0, stderr: "" });
+  expect(replayed.stdout).toContain("hello Ada");
+  expect((await dev.server.get("msg_again"))?.runs).toHaveLength(2);
+  const unknown = await dev.bellhop("replay", "msg_none");
+  expect(unknown).toMatchObject({ exitCode: 1, stdout: "", stderr: "msg_none is not stored here\n\n" });
+});
+
+test("a mistake is answered by a sentence, without a stack, and by an exit code", async () => {
+  await using folder = await temporaryFolder();
+  const port = String(await freePort());
+  const cases: [string[], RegExp][] = [
+    [["sned"], /There is no command sned; did you mean send\?/],
+    [["send", "user.creatd"], /Clerk has no event user\.creatd; did you mean user\.created\?/],
+    [["send"], /Which event\?/],
+    [["send", "user.created"], /Nothing answers at http:\/\/127\.0\.0\.1:\d+\/api\/webhooks .*bun dev/],
+    [["send", "user.created", "--cuont", "3"], /no option --cuont; did you mean --count\?/],
+    [["send", "user.created", "--count", "x"], /--count is x, expected a whole number from 1/],
+    [["send", "user.created", "--count", "2", "--id", "msg_1"], /leave out --count/],
+    [["send", "user.created", "--data", "{"], /--data is no JSON/],
+    [["send", "user.created", "--data", "[1]"], /--data is JSON, but no object/],
+    [["send", "--file", "none.json"], /none\.json can't be read/],
+    [["send", "a", "b"], /One word too many: b/],
+    [["send", "user.created", "--id"], /--id needs a value/],
+    [["new"], /event/i],
+    [["new", "user.creatd"], /did you mean user\.created\?/],
+    [["replay", "msg_1"], /No server runs on .*bun dev/],
+  ];
+  for (const [words, says] of cases) {
+    const { exitCode, stderr } = await runCommand(folder.path, words, { PORT: port });
+    expect(stderr, words.join(" ")).toMatch(says);
+    expect(stderr).not.toMatch(/\n +at /);
+    expect(exitCode).toBe(1);
+  }
+}, 20_000);
+
+test("settings that are wrong are all reported at once, with exit code 78", async () => {
+  await using folder = await temporaryFolder();
+  const { exitCode, stderr } = await runCommand(folder.path, ["start"], {
+    CLERK_WEBHOOK_SIGNING_SECRET: "",
+    PORT: "http",
+    LOG_LEVEL: "loud",
+  });
+  expect(exitCode).toBe(78);
+  expect(stderr).toContain("3 settings need a look");
+  expect(stderr).toContain("CLERK_WEBHOOK_SIGNING_SECRET is not set");
+  expect(stderr).toContain("Clerk Dashboard, Webhooks, your endpoint, Signing Secret");
+  expect(stderr).toContain('PORT is "http"');
+});
+
+test("every command explains itself", async () => {
+  await using folder = await temporaryFolder();
+  const overview = await runCommand(folder.path, []);
+  expect(overview.exitCode).toBe(0);
+  for (const name of ["dev", "start", "send", "new", "handlers", "replay"]) {
+    expect(overview.stdout).toContain(`bun ${name}`);
+    const help = await runCommand(folder.path, [name, "--help"]);
+    expect(help).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(help.stdout).toContain(`bun ${name}`);
+  }
+});
+
+test("bun new writes a typed handler that works, for every form of event", async () => {
+  await using folder = await temporaryFolder();
+  const written: Record<string, string> = {
+    "organization.created": "organization.created.ts",
+    "organization.created/crm": "organization.created/crm.ts",
+    "user.*": "user.[action].ts",
+    "*": "[...event].ts",
+  };
+  for (const [name, file] of Object.entries(written)) {
+    const made = await runCommand(folder.path, ["new", name]);
+    expect(made, name).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(made.stdout).toContain(file);
+  }
+  const again = await runCommand(folder.path, ["new", "*"]);
+  expect(again.exitCode).toBe(1);
+  expect(again.stderr).toContain("is there already");
+  expect((await runCommand(folder.path, ["new", "passkey.created", "--force"])).exitCode).toBe(0);
+
+  const listed = await runCommand(folder.path, ["handlers", "--check"]);
+  expect(listed.stdout).toContain("✓  user.[action].ts");
+  expect(listed.exitCode).toBe(0);
+  await using server = await spawnServer(folder.path);
+  const sent = await runCommand(folder.path, ["send", "organization.created"], { PORT: new URL(server.url).port });
+  expect(sent.stdout).toContain("✓ organization.created/crm done");
+  expect(sent.exitCode).toBe(0);
+});
+
+test("bun handlers tells why a file is not loaded, and --check fails a deploy", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, {
+    "user.created.ts": HELLO,
+    "user.updated.ts": `import missing from "./nowhere.ts";\nexport default missing;`,
+    "user.deleted.ts": `export default (1 +;`,
+    "welcome.ts": HELLO,
+    "_lib.ts": "export const a = 1;",
+  });
+  const { stdout, exitCode } = await runCommand(folder.path, ["handlers"]);
+  expect(exitCode).toBe(0);
+  expect(stdout).toContain("✓  user.created.ts  user.created");
+  expect(stdout).toContain("user.deleted.ts:1:20");
+  expect(stdout).toContain("export default (1 +;");
+  expect(stdout).toContain("Cannot find module './nowhere.ts'");
+  expect(stdout).toContain("welcome.ts: the file's name is no event");
+  expect(stdout).toContain("_lib.ts: begins with an underscore");
+  expect((await runCommand(folder.path, ["handlers", "--check"])).exitCode).toBe(1);
+  const { handlers } = JSON.parse((await runCommand(folder.path, ["handlers", "--json"])).stdout);
+  expect(handlers).toHaveLength(3);
+});
+
+test("bun dev says where it listens, which handlers and which secret, and what to do next", async () => {
+  await using dev = await devWith({ "user.created.ts": HELLO, "user.updated.ts": "export default 1;" });
+  const said = await until("the banner", () =>
+    dev.server.output().includes("ngrok http") ? dev.server.output() : undefined,
+  );
+  expect(said).toContain(`Bellhop listens on ${dev.server.url}`);
+  expect(said).toContain("whsec_dGhp…");
+  expect(said).not.toContain("whsec_dGhpc");
+  expect(said).toMatch(/✓ .*user\.created\.ts/);
+  expect(said).toMatch(/✗ .*user\.updated\.ts +not loaded/);
+  expect(said).toContain("bun send user.created");
+  expect(said).toContain(`clerk webhooks listen --forward-to ${dev.server.url}`);
+});
+
+test("without a secret bun dev makes one that works, and a secret pasted into .env is used at once", async () => {
+  await using folder = await temporaryFolder();
+  await Bun.write(
+    join(folder.path, ".env.example"),
+    await readFile(join(import.meta.dir, "../../.env.example"), "utf8"),
+  );
+  const port = await freePort();
+  const env = { CLERK_WEBHOOK_SIGNING_SECRET: "", PORT: String(port) };
+  await using server = await spawnServer(folder.path, { mode: "dev", env, port });
+  expect(server.output()).toContain("made by bun dev");
+  const dotenv = join(folder.path, ".env");
+  const text = await readFile(dotenv, "utf8");
+  expect(text).toMatch(/^CLERK_WEBHOOK_SIGNING_SECRET=whsec_BellhopDevOnly00/m);
+  expect(text).toContain("# PORT=3000");
+
+  const fromFile = { CLERK_WEBHOOK_SIGNING_SECRET: undefined, PORT: String(port) };
+  expect((await runCommand(folder.path, ["send", "user.created"], fromFile)).stdout).toContain("accepted");
+  expect((await runCommand(folder.path, ["start"], { ...fromFile, PORT: "0" })).exitCode).toBe(78);
+
+  const fresh = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
+  await Bun.write(dotenv, text.replace(/^CLERK_WEBHOOK_SIGNING_SECRET=.*$/m, `CLERK_WEBHOOK_SIGNING_SECRET=${fresh}`));
+  await until("the new secret", () => server.output().includes(".env has changed") || undefined);
+  expect((await runCommand(folder.path, ["send", "user.created"], fromFile)).stdout).toContain("accepted");
+  expect(server.output()).not.toContain(fresh);
+}, 15_000);

@@ -1,0 +1,76 @@
+import { expect, test } from "bun:test";
+
+import { banner, describeAddress, localUrl } from "../../src/cli/banner.ts";
+import { messageId } from "../../src/cli/message-id.ts";
+import { findTunnel, watchTunnel } from "../../src/cli/tunnel.ts";
+import { loadHandlers } from "../../src/handlers/loader.ts";
+import { configFor, temporaryFolder, until } from "../harness.ts";
+
+/** An ngrok agent's API with these tunnels. */
+function agent(tunnels: () => object[]) {
+  const server = Bun.serve({ port: 0, fetch: () => Response.json({ tunnels: tunnels(), uri: "/api/tunnels" }) });
+  return { api: `${server.url.href}api/tunnels`, [Symbol.asyncDispose]: () => server.stop(true) };
+}
+
+const tunnel = (url: string, addr: string) => ({
+  name: "command_line",
+  public_url: url,
+  proto: "https",
+  config: { addr },
+});
+
+test("the public address is that of the tunnel to our port", async () => {
+  await using ngrok = agent(() => [
+    tunnel("https://other.ngrok.app", "http://localhost:13000"),
+    tunnel("http://ours.ngrok.app", "http://localhost:3000"),
+    tunnel("https://ours.ngrok.app", "http://localhost:3000"),
+  ]);
+  expect(await findTunnel(3000, ngrok.api)).toBe("https://ours.ngrok.app");
+  expect(await findTunnel(13000, ngrok.api)).toBe("https://other.ngrok.app");
+  expect(await findTunnel(80, ngrok.api)).toBeUndefined();
+  expect(await findTunnel(3000, "http://127.0.0.1:1/api/tunnels")).toBeUndefined();
+});
+
+test("an address that comes later, or changes, is told, and once", async () => {
+  let tunnels: object[] = [];
+  await using ngrok = agent(() => tunnels);
+  const told: (string | undefined)[] = [];
+  const end = watchTunnel(3000, (url) => told.push(url), { api: ngrok.api, everyMs: 10 });
+  await until("the first word", () => told.length === 1 || undefined);
+  tunnels = [tunnel("https://one.ngrok.app", "http://localhost:3000")];
+  await until("ngrok to be found", () => told.length === 2 || undefined);
+  tunnels = [tunnel("https://two.ngrok.app", "http://localhost:3000")];
+  await until("the change", () => told.length === 3 || undefined);
+  await Bun.sleep(50);
+  expect(told).toEqual([undefined, "https://one.ngrok.app", "https://two.ngrok.app"]);
+  end();
+});
+
+test("bun dev says the public address with the path, or how to get one", async () => {
+  await using folder = await temporaryFolder();
+  const config = configFor(folder.path, {}, "dev");
+  expect(describeAddress(config, 3000, "https://a.ngrok.app")).toContain("https://a.ngrok.app/api/webhooks");
+  expect(describeAddress(config, 3000, undefined)).toContain("ngrok http 3000\n");
+  const table = await loadHandlers(`${folder.path}/handlers`, () => undefined);
+  expect(banner(config, { port: 3000, table })).toContain("bun new user.created");
+  expect(localUrl({ host: "0.0.0.0", webhookPath: "/x" }, 1)).toBe("http://127.0.0.1:1/x");
+  expect(localUrl({ host: "::1", webhookPath: "/x" }, 1)).toBe("http://[::1]:1/x");
+});
+
+test("message ids have Svix's shape and sort by time", () => {
+  const ids = [1_700_000_000_000, 1_700_000_001_000, 1_800_000_000_000].map((now) => messageId(now));
+  for (const id of ids) expect(id).toMatch(/^msg_[0-9A-Za-z]{27}$/);
+  expect(ids.toSorted()).toEqual(ids);
+  expect(messageId(1_700_000_000_000)).not.toBe(messageId(1_700_000_000_000));
+  expect(secondsIn(messageId(1_700_000_000_000))).toBe(1_700_000_000);
+});
+
+/** The seconds inside a KSUID. */
+function secondsIn(id: string): number {
+  const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  const number = id
+    .slice(4)
+    .split("")
+    .reduce((sum, character) => sum * 62n + BigInt(alphabet.indexOf(character)), 0n);
+  return Number(number >> 128n) + 1_400_000_000;
+}
