@@ -1,5 +1,5 @@
 // Decides which runs go now. It claims heads of lanes, within each handler's slots, and records how they end.
-// A slot is free, and a lane goes on, only when the end of a run is flushed.
+// A slot is free, and a lane goes on, only when the end of a run is flushed: the next one is claimed in that very commit.
 
 import type { ClerkClient } from "@clerk/backend";
 
@@ -51,6 +51,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let claiming = false;
   let wokenMeanwhile = false;
   let claimFailed = false;
+  let claimed: Promise<void> = Promise.resolve();
   let timer: Timer | undefined;
 
   await recover();
@@ -62,7 +63,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   function wake() {
     if (claiming) wokenMeanwhile = true;
-    else if (!stopped) void claim();
+    else if (!stopped) claimed = claim();
   }
 
   async function claim() {
@@ -107,14 +108,18 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   function begin(tickets: readonly Ticket[]) {
     for (const ticket of tickets) {
-      slots.set(ticket.handler, (slots.get(ticket.handler) ?? concurrency) - 1);
+      takeSlot(ticket.handler, 1);
       const ended = attempt(ticket).finally(() => {
-        held.delete(ticket.run);
-        slots.set(ticket.handler, (slots.get(ticket.handler) ?? 0) + 1);
+        // Its next attempt may have been claimed in the commit that ended this one.
+        if (held.get(ticket.run) === ended) held.delete(ticket.run);
         wake();
       });
       held.set(ticket.run, ended);
     }
+  }
+
+  function takeSlot(handler: string, count: 1 | -1) {
+    slots.set(handler, (slots.get(handler) ?? concurrency) - count);
   }
 
   async function attempt(ticket: Ticket) {
@@ -138,9 +143,14 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   /** Records an end, again and again while the disk refuses: until then the lane stands still. */
   async function settle(ticket: Ticket, outcome: Outcome): Promise<boolean> {
     for (let failures = 0; ; failures += 1) {
+      // The write is asked for first, so that a claim which counts on its slot shares its commit, or comes after it.
+      const settled = inbox.settle(ticket, outcome);
+      takeSlot(ticket.handler, -1);
+      wake();
       try {
-        return (await inbox.settle(ticket, outcome)) === "settled";
+        return (await settled) === "settled";
       } catch (error) {
+        takeSlot(ticket.handler, 1);
         if (failures === 0) trouble(error);
         // At a shutdown nobody can wait for a disk: the next start finds the run interrupted, and runs it again.
         if (shutdown.signal.aborted) return false;
@@ -182,10 +192,15 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     stopping.resolve();
     clearTimeout(timer);
     clearInterval(sweeper);
-    const all = () => Promise.all(held.values());
-    await Promise.race([all(), Bun.sleep(graceMs)]);
+    await Promise.race([idle(), Bun.sleep(graceMs)]);
     shutdown.abort();
-    await Promise.race([all(), Bun.sleep(1_000)]);
+    await Promise.race([idle(), Bun.sleep(1_000)]);
+  }
+
+  /** A claim that is under way may still begin runs; they are given back. */
+  async function idle() {
+    await claimed;
+    await Promise.all(held.values());
   }
 }
 

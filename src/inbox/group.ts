@@ -16,7 +16,7 @@ export interface Group {
   /** Runs `apply` inside the next commit; resolves with its value once that is flushed. */
   write<T>(apply: () => T): Promise<T>;
   readonly writable: boolean;
-  /** Waits for what was asked for. */
+  /** Waits for what was asked for; what is asked for after that is refused. */
   drain(): Promise<void>;
 }
 
@@ -37,6 +37,7 @@ export function createGroup({ connection, everyCommit, onWritable }: GroupOption
   let queue: Operation[] = [];
   let scheduled = false;
   let writable = true;
+  let drained = false;
   let probe: Timer | undefined;
 
   function schedule() {
@@ -100,6 +101,8 @@ export function createGroup({ connection, everyCommit, onWritable }: GroupOption
   }
 
   function write<T>(apply: () => T): Promise<T> {
+    // A commit would open the file anew, which may be another server's by now.
+    if (drained) return Promise.reject(new InboxUnavailable(new Error("the inbox is closed")));
     return new Promise<T>((resolve, reject) => {
       queue.push({ apply, value: undefined, resolve, reject });
       schedule();
@@ -112,8 +115,9 @@ export function createGroup({ connection, everyCommit, onWritable }: GroupOption
       return writable;
     },
     async drain() {
-      clearInterval(probe);
       while (queue.length > 0) await new Promise((resolve) => setImmediate(resolve));
+      drained = true;
+      clearInterval(probe);
     },
   };
 }

@@ -7,7 +7,7 @@ import { join } from "node:path";
 
 import { UserError } from "../errors.ts";
 import { createGroup } from "./group.ts";
-import type { Inbox } from "./inbox.ts";
+import type { Inbox, Ticket } from "./inbox.ts";
 import { prepareRuns, type Runs } from "./runs.ts";
 import { migrations } from "./schema.ts";
 
@@ -20,12 +20,14 @@ interface SqliteOptions {
 }
 
 const FILE = "inbox.db";
+// Whoever reads the file after a crash holds it for a moment, since the log is recovered first. Later nothing waits.
+const OPENING_WAITS_MS = 2_000;
 
 /** Opens (and makes, and migrates) the inbox of a data folder. Throws a `UserError` that says what to do when it can't. */
 export async function openSqliteInbox(dataDir: string, options: SqliteOptions = {}): Promise<Inbox> {
   const { wallClock = Date.now, monotonic = () => performance.now() } = options;
   const path = join(dataDir, FILE);
-  let db = explained(path, () => open(path, options.maxPages));
+  let db = explained(path, () => openAtStart(path, options.maxPages));
   let runs: Runs;
   let wake = () => {};
 
@@ -67,7 +69,15 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     async claim(owner, rooms, alone = false) {
       // Most wake-ups find nothing: looking costs no commit.
       const found = runs.look(rooms, alone);
-      return found.any ? write((runs) => runs.claim(owner, rooms, alone)) : found.claim;
+      if (!found.any) return found.claim;
+      let begun: readonly Ticket[] = [];
+      return write((runs) => {
+        // Called again when the commit failed. That commit may be durable all the same: what it began goes back first.
+        for (const ticket of begun) runs.settle(ticket, { kind: "released" });
+        const claim = runs.claim(owner, rooms, alone);
+        begun = claim.tickets;
+        return claim;
+      });
     },
     settle: (ticket, outcome) => write((runs) => runs.settle(ticket, outcome)),
     orphans: (owner) => write((runs) => runs.orphans(owner)),
@@ -119,9 +129,26 @@ export async function lockDataDir(dataDir: string, waitMs: number): Promise<() =
   }
 }
 
-function open(path: string, maxPages?: number): Database {
+/** With a first write: that the disk is full or the file locked is told now, and not by the first delivery. */
+function openAtStart(path: string, maxPages?: number): Database {
+  const db = open(path, maxPages, OPENING_WAITS_MS);
+  try {
+    db.run("begin immediate");
+    db.run("insert into meta values('starts', 1) on conflict(key) do update set value = value + 1");
+    db.run("commit");
+    // From now on waiting would hold up the event loop.
+    db.run("pragma busy_timeout = 0");
+    return db;
+  } catch (error) {
+    close(db);
+    throw error;
+  }
+}
+
+function open(path: string, maxPages?: number, waitMs = 0): Database {
   const db = new Database(path, { create: true, strict: true });
   try {
+    db.run(`pragma busy_timeout = ${waitMs}`);
     db.run("pragma journal_mode = wal");
     db.run("pragma synchronous = full");
     // On macOS an ordinary fsync leaves the data in the drive's cache (sqlite.org/pragma.html#pragma_fullfsync).

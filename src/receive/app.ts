@@ -5,7 +5,7 @@ import { Elysia } from "elysia";
 
 import { isDashboardSample } from "../clerk/dashboard.ts";
 import { isEvent, type ReceivedEvent, sensitive, subjectOf } from "../clerk/events.ts";
-import { InboxUnavailable, type RefusalCode, refusals as refusalTable } from "../errors.ts";
+import { InboxUnavailable, type RefusalCode, refusals as refusalTable, UserError } from "../errors.ts";
 import type { Accepted, Inbox, NewRun } from "../inbox/inbox.ts";
 import { readBody } from "./body.ts";
 import { createRefusals, type RefusedRequest } from "./refusals.ts";
@@ -62,7 +62,7 @@ const KEPT_HEADERS = [
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Starts to listen. Throws when the port is taken. */
+/** Starts to listen. Throws a `UserError` that says what to do when it can't. */
 export function startReceiver(options: ReceiverOptions): Receiver {
   const { inbox, webhookPath, secrets, match, eventTime, maxBodyBytes, now = Date.now } = options;
   const refused = createRefusals((latest, count) => options.onRefused?.(latest, count));
@@ -123,7 +123,6 @@ export function startReceiver(options: ReceiverOptions): Receiver {
   })
     // `none`: the bytes are ours to read.
     .post(webhookPath, ({ request }) => receive(request), { parse: "none" })
-    .all(webhookPath, () => answer("method_not_allowed"))
     .get("/health", () => health())
     .head("/health", () => health())
     .onError(({ code, error, request }) => {
@@ -141,14 +140,21 @@ export function startReceiver(options: ReceiverOptions): Receiver {
   }
 
   function notFound(request: Request): Response {
+    // Not a route for all methods: Elysia takes the path from the eleventh character on, and `http://api/` is shorter.
+    const { pathname } = new URL(request.url);
+    if (request.method !== "POST" && withoutSlash(pathname) === webhookPath) return answer("method_not_allowed");
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
     if (request.method !== "POST" || claimedId === null) return answer("not_found");
     const size = Number(request.headers.get("content-length") ?? 0);
-    refused.add({ code: "wrong_path", at: now(), size, claimedId });
+    refused.add({ code: "wrong_path", at: now(), size, claimedId, rightPath: webhookPath });
     return answer("wrong_path");
   }
 
-  app.listen({ port: options.port, hostname: options.host });
+  try {
+    app.listen({ port: options.port, hostname: options.host });
+  } catch (error) {
+    throw explained(error, options);
+  }
   const server = app.server;
   if (!server) throw new Error("the public port did not open");
   return {
@@ -159,6 +165,32 @@ export function startReceiver(options: ReceiverOptions): Receiver {
       await server.stop();
     },
   };
+}
+
+function explained(error: unknown, { host, port }: ReceiverOptions): unknown {
+  switch ((error as { code?: unknown }).code) {
+    case "EADDRINUSE": {
+      const other = port < 65_535 ? port + 1 : port - 1;
+      return new UserError(
+        `Port ${port} is taken, perhaps by another Bellhop server.\n\n    Stop that one, or pick another port: PORT=${other}`,
+      );
+    }
+    case "EACCES":
+      return new UserError(
+        `Port ${port} is not for everybody: those below 1024 need rights that this user lacks.\n\n    PORT=3000`,
+      );
+    case "EADDRNOTAVAIL":
+    case "ENOENT":
+      return new UserError(
+        `This machine has no address ${host} to listen on.\n\n    HOST=0.0.0.0 for all of its addresses, HOST=127.0.0.1 for none but its own`,
+      );
+    default:
+      return error;
+  }
+}
+
+function withoutSlash(path: string): string {
+  return path.replace(/(.)\/$/, "$1");
 }
 
 function answer(code: RefusalCode): Response {

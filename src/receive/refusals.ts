@@ -13,6 +13,8 @@ export interface RefusedRequest {
   claimedId: string | null;
   /** How far its signed time is from ours, in seconds. */
   skewSeconds?: number;
+  /** With `wrong_path`: ours, for whoever has to correct the endpoint. */
+  rightPath?: string;
 }
 
 export interface Refusals {
@@ -61,5 +63,8 @@ export function createRefusals(report: (latest: RefusedRequest, count: number) =
 }
 
 function printable(id: string | null): string | null {
-  return id === null ? null : id.replace(/[^\x20-\x7e]/g, "?").slice(0, 64);
+  if (id === null) return null;
+  const short = id.slice(0, 64).replace(/[^\x20-\x7e]/g, "?");
+  // A slice keeps the whole string alive, and a header may have 16 KB: through a buffer it is a copy.
+  return Buffer.from(short, "latin1").toString("latin1");
 }

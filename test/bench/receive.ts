@@ -70,7 +70,6 @@ async function load(url: URL, ready: Buffer[]): Promise<Round> {
   );
   const rate = took.length / ((performance.now() - began) / 1_000);
   if (bad > 0) throw new Error(`${bad} of ${took.length} answers were not 200`);
-  if (next > ready.length) console.warn("ran out of requests: the figures are of a shorter time");
   took.sort((a, b) => a - b);
   const at = (share: number) => took[Math.floor(took.length * share)] ?? 0;
   return { rate, p50: at(0.5), p99: at(0.99), answered: took.length };
@@ -79,10 +78,10 @@ async function load(url: URL, ready: Buffer[]): Promise<Round> {
 async function bellhop(): Promise<Round & { rss: number; drained: number }> {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, { "user.created.ts": HANDLER });
-  await using server = await spawnServer(folder.path);
+  await using server = await spawnServer(folder.path, { env: { LOG_LEVEL: Bun.env.BENCH_LOG ?? "info" } });
   const url = new URL(server.url);
   await load(url, requests(url, 500));
-  const round = await load(url, requests(url, 30_000 * seconds));
+  const round = await load(url, requests(url, 50_000 * seconds));
   const rss = await residentMegabytes(server.process.pid);
   const began = performance.now();
   const db = new Database(join(folder.path, "data/inbox.db"), { readonly: true });
@@ -106,7 +105,7 @@ async function peer(): Promise<Round & { rss: number }> {
       ),
     );
     await load(url, requests(url, 500));
-    return { ...(await load(url, requests(url, 30_000 * seconds))), rss: await residentMegabytes(child.pid) };
+    return { ...(await load(url, requests(url, 50_000 * seconds))), rss: await residentMegabytes(child.pid) };
   } finally {
     child.kill();
   }
