@@ -90,7 +90,7 @@ async function createClerk(secretKey: string) {
 /** Clerk's real payloads differ from its documents: in dev, that is said once for each type and path. */
 async function watchShapes(log: Logger) {
   const { createShapeWatch } = await import("./clerk/check.ts");
-  return createShapeWatch((line) => log.warn(line));
+  return createShapeWatch((line) => log.info(line));
 }
 
 function logLateError(log: Logger, error: unknown) {

@@ -44,7 +44,7 @@ async function runWords([name, ...words]: string[], openServer: OpenServer): Pro
     throw new UserError(`There is no command ${name}${meant ? `; did you mean ${meant}?` : ""}\n\n${overview()}`);
   }
   const definition = await command.load(openServer);
-  if (words.includes("--help") || words.includes("-h")) return console.log(await renderUsage(definition));
+  if (words.includes("--help") || words.includes("-h")) return console.log(plainIfPiped(await renderUsage(definition)));
   checkWords(words, (await definition.args) as ArgsDef);
   await runCommand(definition, { rawArgs: words });
 }
@@ -68,6 +68,11 @@ function checkWords(words: string[], args: ArgsDef = {}) {
     else if (++plain > positional) throw new UserError(`One word too many: ${word}`);
   }
   if (value) throw new UserError(`${words.at(-1)} needs a value`);
+}
+
+/** citty colours its help, whoever reads it. */
+function plainIfPiped(text: string): string {
+  return process.stdout.isTTY ? text : Bun.stripANSI(text);
 }
 
 function overview(): string {

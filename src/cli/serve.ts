@@ -21,7 +21,7 @@ export type OpenServer = (config: Config, log: Logger) => Promise<Server>;
 
 export function dev(openServer: OpenServer) {
   return defineCommand({
-    meta: { name: "bun dev", description: "Run the server while you write handlers" },
+    meta: { name: "bun dev", description: "Run the server while you write handlers; .env.example lists its settings" },
     args: {},
     async run() {
       const made = ensureDevSecret(processEnvironment());
@@ -42,7 +42,7 @@ export function dev(openServer: OpenServer) {
 
 export function start(openServer: OpenServer) {
   return defineCommand({
-    meta: { name: "bun start", description: "Run the server in production" },
+    meta: { name: "bun start", description: "Run the server in production; .env.example lists its settings" },
     args: {},
     async run() {
       const { config, log, server } = await serve("start", processEnvironment(), openServer);

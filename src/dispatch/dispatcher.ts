@@ -161,11 +161,14 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   /** Runs that their process did not end: most of them are innocent, and go again. */
   async function recover() {
-    for (const ticket of await inbox.orphans(owner)) {
-      const outcome = afterCrash(ticket, table.get(ticket.handler), now());
-      await inbox.settle(ticket, outcome);
-      onOutcome?.(ticket, outcome);
-    }
+    const orphans = await inbox.orphans(owner);
+    await Promise.all(
+      orphans.map(async (ticket) => {
+        const outcome = afterCrash(ticket, table.get(ticket.handler), now());
+        await inbox.settle(ticket, outcome);
+        onOutcome?.(ticket, outcome);
+      }),
+    );
   }
 
   function wakeIn(delay: number) {

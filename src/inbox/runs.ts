@@ -5,6 +5,7 @@ import type { Database } from "bun:sqlite";
 
 import {
   type Accepted,
+  type AttemptRecord,
   type Claim,
   lineOf,
   type NewDelivery,
@@ -20,7 +21,8 @@ const DAY_MS = 86_400_000;
 
 export type Runs = ReturnType<typeof prepareRuns>;
 
-interface OpenRun {
+/** Where a run stands in the order. */
+interface RunOf {
   seq: number;
   lane: string;
   line: string | null;
@@ -33,7 +35,7 @@ export function prepareRuns(db: Database, clock: () => number) {
   const sql = {
     clock: one("insert into meta values('clock', ?) on conflict(key) do update set value = excluded.value"),
     delivery: one<{ seq: number; receipts: number }>(`
-      insert into delivery(id, type, subject, at, sample, received_at, open, wipe_at) values(?, ?, ?, ?, ?, ?, ?, ?)
+      insert into delivery(id, type, subject, at, sample, received_at, wipe_at) values(?, ?, ?, ?, ?, ?, ?)
       on conflict(id) do update set receipts = receipts + 1 returning seq, receipts`),
     payload: one("insert into payload values(?, ?, ?)"),
     stored: one<{ seq: number; at: number; subject: string | null; sample: number; hasBody: number }>(`
@@ -60,24 +62,27 @@ export function prepareRuns(db: Database, clock: () => number) {
     begin: one<{ attempts: number }>(
       "update run set state = 1, attempts = attempts + 1, owner = ? where id = ? and state = 0 returning attempts",
     ),
-    open: one<OpenRun>("select seq, lane, line, at from run where id = ? and state = 1 and attempts = ?"),
-    again:
-      one(`update run set state = 0, due = ?, spent = spent + ?, interrupted = interrupted + ?, alone = ?, owner = null
-      where id = ?`),
-    end: one("update run set state = ?, reason = ?, head = 0, owner = null where id = ?"),
+    again: one<RunOf>(`
+      update run set state = 0, due = ?, spent = spent + ?, interrupted = interrupted + ?, alone = ?, owner = null
+      where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
+    end: one<RunOf>(`
+      update run set state = ?, reason = ?, head = 0, owner = null
+      where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
+    skipParked: one("update run set state = 4, reason = ?, head = 0 where id = ? and state = 0"),
     attempt: one("insert or replace into attempt values(?, ?, ?, ?, ?, ?, ?)"),
     mark: one(`insert into mark values(?, ?, ?)
       on conflict(lane, line) do update set at = excluded.at where excluded.at > at`),
-    closeOne: one<{ open: number; wipe_at: number | null }>(
-      "update delivery set open = open - 1 where seq = ? returning open, wipe_at",
-    ),
-    openOne: one("update delivery set open = open + ? where seq = ?"),
+    wipeable: one(`
+      select 1 from delivery d where seq = ? and wipe_at is not null
+      and not exists (select 1 from run r where r.seq = d.seq and r.state < 2)`),
     wipePayload: one("delete from payload where seq = ?"),
     wiped: one("update delivery set wipe_at = null where seq = ?"),
-    overdue: one<{ seq: number }>("select seq from delivery where wipe_at <= ? limit 500"),
+    overdue: one<{ seq: number }>("select seq from delivery where wipe_at <= ?"),
     hurry: one("update run set due = ? where seq = ? and handler = ? and state = 0 and due > ?"),
-    orphans: one<{ id: number }>("select id from run where state = 1 and owner <> ? order by id"),
-    mine: one<{ id: number }>("select id from run where state = 1 and owner = ?"),
+    orphans: one<{ id: number }>(
+      "select id from run indexed by run_line where state < 2 and state = 1 and owner <> ? order by id",
+    ),
+    mine: one<{ id: number }>("select id from run indexed by run_line where state < 2 and state = 1 and owner = ?"),
     waitingHandlers: one<{ handler: string; parked: number }>(
       "select distinct handler, parked_at is not null as parked from run indexed by run_line where state < 2 and state = 0",
     ),
@@ -86,7 +91,7 @@ export function prepareRuns(db: Database, clock: () => number) {
       where state < 2 and state = 0 and handler = ?`),
     setParked: one("update run set parked_at = ?, head = ?, due = min(due, ?) where id = ?"),
     parkedLong: one<{ id: number; seq: number }>(
-      "select id, seq from run where parked_at <= ? and state = 0 and parked_at is not null limit 500",
+      "select id, seq from run where parked_at <= ? and state = 0 and parked_at is not null",
     ),
   };
   const views = prepareViews(db, clock, STATES);
@@ -102,17 +107,16 @@ export function prepareRuns(db: Database, clock: () => number) {
     if (least) sql.setHead.run(1, least.id);
   }
 
-  /** The run's end: its delivery has one open run less, and its line goes on. */
-  function end(run: number, { seq, lane, line, at }: OpenRun, state: RunState, reason: string | null) {
-    sql.end.run(STATES.indexOf(state), reason, run);
-    if (state === "done" && line !== null) sql.mark.run(lane, line, at);
-    closeRun(seq);
-    elect(lane, line);
+  /** After a run's end, whose line then has no head. */
+  function goOn({ seq, lane, line, at }: RunOf, done: boolean) {
+    if (done && line !== null) sql.mark.run(lane, line, at);
+    wipeIfOver(seq);
+    const next = line === null ? null : sql.least.get(lane, line);
+    if (next) sql.setHead.run(1, next.id);
   }
 
-  function closeRun(seq: number) {
-    const delivery = sql.closeOne.get(seq);
-    if (delivery?.open === 0 && delivery.wipe_at !== null) wipe(seq);
+  function wipeIfOver(seq: number) {
+    if (sql.wipeable.get(seq)) wipe(seq);
   }
 
   function wipe(seq: number) {
@@ -130,6 +134,20 @@ export function prepareRuns(db: Database, clock: () => number) {
       if (!first && changes > 0) elect(lane, line);
     }
     return added;
+  }
+
+  /** What a run that goes again changes: due, spent, interrupted, alone. */
+  function again(outcome: Outcome): [number, number, number, number] {
+    if (outcome.kind === "retry") return [clock() + outcome.delay, 1, 0, Number(outcome.alone)];
+    if (outcome.kind === "interrupted") return [clock() + outcome.delay, 1, 1, Number(outcome.alone)];
+    return [clock(), 0, 0, 0];
+  }
+
+  function record(run: number, attempt: number, outcome: Outcome) {
+    const { startedAt, took, error, log }: AttemptRecord =
+      "record" in outcome ? outcome.record : { startedAt: 0, took: 0 };
+    const [errorText, logText] = [error, log?.length ? log : undefined].map((each) => each && JSON.stringify(each));
+    sql.attempt.run(run, attempt, startedAt, took, outcome.kind, errorText ?? null, logText ?? null);
   }
 
   function* dueRuns(rooms: ReadonlyMap<string, number>, now: number) {
@@ -166,7 +184,7 @@ export function prepareRuns(db: Database, clock: () => number) {
       const { id, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
       const line = lineOf(subject, sample);
       const wipeAt = sensitive ? clock() + DAY_MS : null;
-      const row = sql.delivery.get(id, type, subject, at, Number(sample), receivedAt, runs.length, wipeAt);
+      const row = sql.delivery.get(id, type, subject, at, Number(sample), receivedAt, wipeAt);
       if (!row) throw new Error("the delivery was not stored");
       if (row.receipts > 1) {
         const standing = sql.standing.all(row.seq);
@@ -201,23 +219,16 @@ export function prepareRuns(db: Database, clock: () => number) {
     },
 
     settle({ run, attempt }: Pick<Ticket, "run" | "attempt">, outcome: Outcome): "settled" | "lost" {
-      const open = sql.open.get(run, attempt);
-      if (!open) return "lost";
       const { kind } = outcome;
-      if ("record" in outcome) {
-        const { startedAt, took, error, log } = outcome.record;
-        const [errorText, logText] = [error, log?.length ? log : undefined].map((each) =>
-          each ? JSON.stringify(each) : null,
-        );
-        sql.attempt.run(run, attempt, startedAt, took, kind, errorText ?? null, logText ?? null);
-      }
-      if (kind === "released") sql.again.run(clock(), 0, 0, 0, run);
-      else if (kind === "interrupted") {
-        sql.attempt.run(run, attempt, 0, 0, kind, null, null);
-        sql.again.run(clock() + outcome.delay, 1, 1, Number(outcome.alone), run);
-      } else if (kind === "retry") sql.again.run(clock() + outcome.delay, 1, 0, Number(outcome.alone), run);
-      else end(run, open, kind, "reason" in outcome ? outcome.reason : null);
-      if (kind === "released" || kind === "interrupted" || kind === "retry") elect(open.lane, open.line);
+      const ends = kind === "done" || kind === "dead" || kind === "skipped";
+      const reason = "reason" in outcome ? outcome.reason : null;
+      const of = ends
+        ? sql.end.get(STATES.indexOf(kind), reason, run, attempt)
+        : sql.again.get(...again(outcome), run, attempt);
+      if (!of) return "lost";
+      if (kind !== "released") record(run, attempt, outcome);
+      if (ends) goOn(of, kind === "done");
+      else elect(of.lane, of.line);
       return "settled";
     },
 
@@ -253,17 +264,15 @@ export function prepareRuns(db: Database, clock: () => number) {
       const { seq, at, subject, sample } = stored;
       const now = clock();
       for (const { handler } of runs) sql.hurry.run(now, seq, handler, now);
-      const added = addRuns(seq, at, lineOf(subject, Boolean(sample)), replay, runs);
-      sql.openOne.run(added, seq);
-      return added;
+      return addRuns(seq, at, lineOf(subject, Boolean(sample)), replay, runs);
     },
 
     sweep(): void {
       const now = clock();
       for (const { seq } of sql.overdue.all(now)) wipe(seq);
       for (const { id, seq } of sql.parkedLong.all(now - DAY_MS)) {
-        sql.end.run(STATES.indexOf("skipped"), "its handler's file was missing or broken for 24 hours", id);
-        closeRun(seq);
+        sql.skipParked.run("its handler's file was missing or broken for 24 hours", id);
+        wipeIfOver(seq);
       }
     },
   };

@@ -13,11 +13,10 @@ export const migrations: readonly string[] = [
     sample integer not null,
     received_at integer not null,
     receipts integer not null default 1,
-    open integer not null,                     -- runs that are waiting or running
     wipe_at integer                            -- when a one-time code goes at the latest, on the inbox's clock
   );
   create index delivery_wipe on delivery(wipe_at) where wipe_at is not null;
-  -- Apart from delivery, so that counting receipts and open runs does not rewrite the bytes.
+  -- Apart from delivery, so that counting receipts does not rewrite the bytes.
   create table payload(seq integer primary key, headers text not null, body blob not null);
   create table run(
     id integer primary key autoincrement,
@@ -44,7 +43,6 @@ export const migrations: readonly string[] = [
   create index run_line on run(lane, line, bulk, at, seq, id) where state < 2;
   create index run_due on run(handler, bulk, due) where head = 1 and state = 0;
   create index run_alone on run(due) where alone = 1 and head = 1 and state = 0;
-  create index run_running on run(owner, id) where state = 1;
   create index run_parked on run(parked_at) where parked_at is not null and state = 0;
   -- The latest event time that is done: what makes a run stale.
   create table mark(lane text, line text, at integer not null, primary key(lane, line)) without rowid;

@@ -68,13 +68,12 @@ export function prepareViews(db: Database, clock: () => number, states: readonly
     ticket(run: number): Ticket {
       const row = ticketRow.get(run);
       if (!row) throw new Error(`run ${run} is gone`);
-      const { id, type, subject, receivedAt, receipts, at, markedAt, ...rest } = row;
-      const sample = Boolean(row.sample);
+      const { id, type, subject, receivedAt, receipts, sample, at, markedAt, ...rest } = row;
       return {
         ...rest,
         alone: Boolean(row.alone),
         stale: markedAt !== null && markedAt > at,
-        delivery: { id, type, subject, receivedAt, receipts, sample, at },
+        delivery: { id, type, subject, receivedAt, receipts, sample: Boolean(sample), at },
       };
     },
 

@@ -119,30 +119,37 @@ export function startReceiver(options: ReceiverOptions): Receiver {
 
   const app = new Elysia({
     // Two servers on one port would each get half of the events, silently.
-    serve: { reusePort: false, maxRequestBodySize: HARD_LIMIT_BYTES, idleTimeout: IDLE_SECONDS },
+    serve: {
+      reusePort: false,
+      // Otherwise Bun answers what nobody caught with a page that shows our source.
+      development: false,
+      maxRequestBodySize: HARD_LIMIT_BYTES,
+      idleTimeout: IDLE_SECONDS,
+    },
   })
     // `none`: the bytes are ours to read.
     .post(webhookPath, ({ request }) => receive(request), { parse: "none" })
     .get("/health", () => health())
     .head("/health", () => health())
-    .onError(({ code, error, request }) => {
-      if (code === "NOT_FOUND") return notFound(request);
-      // The client went away in the middle of its request: there is nobody to answer.
-      if (error instanceof Error && error.name === "AbortError") return new Response(null, { status: 400 });
-      // Never the error itself: it would go to whoever sent the request.
-      options.onError?.(error);
-      return Response.json({ error: "internal" }, { status: 500 });
-    });
+    .onError(({ code, error, request }) => (code === "NOT_FOUND" ? elsewhere(request) : failed(error)));
+
+  function failed(error: unknown): Response {
+    // The client went away in the middle of its request: there is nobody to answer.
+    if (error instanceof Error && error.name === "AbortError") return new Response(null, { status: 400 });
+    // Never the error itself: it would go to whoever sent the request.
+    options.onError?.(error);
+    return Response.json({ error: "internal" }, { status: 500 });
+  }
 
   function health(): Response {
     if (stopping) return Response.json({ status: "shutting_down" }, { status: 503 });
     return inbox.writable ? Response.json({ status: "ok" }) : Response.json({ status: "unavailable" }, { status: 503 });
   }
 
-  function notFound(request: Request): Response {
-    // Not a route for all methods: Elysia takes the path from the eleventh character on, and `http://api/` is shorter.
-    const { pathname } = new URL(request.url);
-    if (request.method !== "POST" && withoutSlash(pathname) === webhookPath) return answer("method_not_allowed");
+  /** What Elysia finds no route for: everything that is not ours, and the webhook's path in other methods and spellings. */
+  function elsewhere(request: Request): Response | Promise<Response> {
+    if (pathOf(request.url) === webhookPath)
+      return request.method === "POST" ? receive(request).catch(failed) : answer("method_not_allowed");
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
     if (request.method !== "POST" || claimedId === null) return answer("not_found");
     const size = Number(request.headers.get("content-length") ?? 0);
@@ -189,8 +196,15 @@ function explained(error: unknown, { host, port }: ReceiverOptions): unknown {
   }
 }
 
-function withoutSlash(path: string): string {
-  return path.replace(/(.)\/$/, "$1");
+/**
+ * The path of a URL, without a slash at its end. By hand, since a request without a Host header has no URL to parse,
+ * and Elysia looks for the path from the eleventh character on: `http://api/` is shorter.
+ */
+function pathOf(url: string): string {
+  return url
+    .replace(/^\w+:\/\/[^/?#]*/, "")
+    .replace(/[?#].*$/s, "")
+    .replace(/(.)\/$/, "$1");
 }
 
 function answer(code: RefusalCode): Response {

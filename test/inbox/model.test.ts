@@ -1,0 +1,404 @@
+// Random histories of an inbox beside a model of it in a few lines of plain code: whatever happens in whatever order,
+// the inbox does what the model does. A failure prints the seed and the shortest history that shows it.
+
+import { expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { type Inbox, lineOf, type NewRun, type Outcome, type RunState, type Ticket } from "../../src/inbox/inbox.ts";
+import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
+import { temporaryFolder } from "../harness.ts";
+import {
+  at,
+  createClocks,
+  DAY,
+  dead,
+  delivery,
+  done,
+  HOUR,
+  interrupted,
+  released,
+  retry,
+  run,
+  SECOND,
+  skipped,
+} from "./contract.ts";
+
+const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+const HISTORIES = 100;
+const HANDLERS = ["user.created", "user.updated", "user.created/crm"];
+
+interface ModelRun extends NewRun {
+  delivery: string;
+  replay: string;
+  line: string | null;
+  /** Arrival of the delivery, then number of the run. */
+  place: [at: number, arrival: number, number: number];
+  state: RunState;
+  due: number;
+  parkedAt: number;
+  alone: boolean;
+  attempts: number;
+  spent: number;
+  interrupted: number;
+}
+
+interface ModelDelivery {
+  at: number;
+  arrival: number;
+  line: string | null;
+  receipts: number;
+}
+
+/** The rules of runs, without storage, batches or indexes. */
+class Model {
+  now = 0;
+  readonly deliveries = new Map<string, ModelDelivery>();
+  readonly runs: ModelRun[] = [];
+  readonly #marks = new Map<string, number>();
+
+  accept(id: string, line: string | null, time: number, runs: readonly NewRun[]): "accepted" | "duplicate" {
+    const known = this.deliveries.get(id);
+    if (known) {
+      known.receipts += 1;
+      return "duplicate";
+    }
+    this.deliveries.set(id, { at: time, arrival: this.deliveries.size, line, receipts: 1 });
+    this.#add(id, "", runs);
+    return "accepted";
+  }
+
+  replay(id: string, replay: string, runs: readonly NewRun[]): number | null {
+    if (!this.deliveries.has(id)) return null;
+    for (const each of this.#waiting())
+      if (each.delivery === id && runs.some(({ handler }) => handler === each.handler))
+        each.due = Math.min(each.due, this.now);
+    return this.#add(id, replay, runs);
+  }
+
+  #add(id: string, replay: string, runs: readonly NewRun[]): number {
+    const { at, arrival, line } = this.deliveries.get(id)!;
+    const fresh = runs.filter(({ handler }) => !this.find(id, handler, replay));
+    for (const each of fresh)
+      this.runs.push({
+        ...each,
+        delivery: id,
+        replay,
+        line,
+        place: [at, arrival, this.runs.length],
+        state: "waiting",
+        due: this.now,
+        parkedAt: this.now,
+        alone: false,
+        attempts: 0,
+        spent: 0,
+        interrupted: 0,
+      });
+    return fresh.length;
+  }
+
+  find(id: string, handler: string, replay: string): ModelRun | undefined {
+    return this.runs.find((each) => each.delivery === id && each.handler === handler && each.replay === replay);
+  }
+
+  #waiting = () => this.runs.filter(({ state }) => state === "waiting");
+
+  /** Whether it is its line's turn: nothing of the line runs, and nothing that is not parked comes before it. */
+  #isHead(candidate: ModelRun): boolean {
+    if (candidate.state !== "waiting" || candidate.parked) return false;
+    if (candidate.line === null) return true;
+    const line = this.runs.filter(({ lane, line }) => lane === candidate.lane && line === candidate.line);
+    const ahead = line.some(
+      (each) => each.state === "running" || (each.state === "waiting" && !each.parked && before(each, candidate)),
+    );
+    return !ahead;
+  }
+
+  /** What may be begun now. */
+  eligible(alone: boolean): ModelRun[] {
+    return this.runs.filter((each) => this.#isHead(each) && each.due <= this.now && each.alone === alone);
+  }
+
+  next(handlers: readonly string[]): number | null {
+    const later = this.runs.filter(
+      (each) => this.#isHead(each) && each.due > this.now && handlers.includes(each.handler),
+    );
+    return later.length === 0 ? null : Math.min(...later.map(({ due }) => due - this.now));
+  }
+
+  stale({ lane, line, place }: ModelRun): boolean {
+    return line !== null && (this.#marks.get(`${lane} ${line}`) ?? -Infinity) > place[0];
+  }
+
+  settle(ended: ModelRun, outcome: Outcome): void {
+    const { kind } = outcome;
+    if (kind === "done" && ended.line !== null) {
+      const key = `${ended.lane} ${ended.line}`;
+      this.#marks.set(key, Math.max(this.#marks.get(key) ?? -Infinity, ended.place[0]));
+    }
+    if (kind === "done" || kind === "dead" || kind === "skipped") {
+      ended.state = kind;
+      return;
+    }
+    ended.state = "waiting";
+    ended.due = this.now + ("delay" in outcome ? outcome.delay : 0);
+    if (kind === "released") return;
+    ended.spent += 1;
+    ended.interrupted += Number(kind === "interrupted");
+    ended.alone = outcome.alone;
+  }
+
+  park(loaded: ReadonlySet<string>): void {
+    for (const each of this.#waiting()) {
+      if (each.parked !== loaded.has(each.handler)) continue;
+      Object.assign(each, { parked: !each.parked, parkedAt: this.now, due: Math.min(each.due, this.now) });
+    }
+  }
+
+  sweep(): void {
+    for (const each of this.#waiting()) if (each.parked && each.parkedAt <= this.now - DAY) each.state = "skipped";
+  }
+}
+
+function before({ place: a }: ModelRun, { place: b }: ModelRun): boolean {
+  const differs = a.findIndex((part, index) => part !== b[index]);
+  return differs >= 0 && a[differs]! < b[differs]!;
+}
+
+/** An inbox and its model, which go the same way or fail the test. */
+async function openPair(folder: string) {
+  const clocks = createClocks();
+  const model = new Model();
+  let inbox: Inbox = await openSqliteInbox(folder, clocks);
+  let owners = 1;
+  let loaded: ReadonlySet<string> = new Set(HANDLERS);
+  let held: Ticket[] = [];
+  const over: Ticket[] = [];
+
+  const owner = () => `owner-${owners}`;
+  const modelOf = ({ delivery, handler, replay }: Ticket) => model.find(delivery.id, handler, replay)!;
+  const handlersOf = (type: string) =>
+    HANDLERS.filter((handler) => handler.startsWith(type)).map((handler) =>
+      run(handler, { parked: !loaded.has(handler) }),
+    );
+
+  async function settle(ticket: Ticket, outcome: Outcome) {
+    held = held.filter((each) => each !== ticket);
+    over.push(ticket);
+    expect(await inbox.settle(ticket, outcome)).toBe("settled");
+    model.settle(modelOf(ticket), outcome);
+  }
+
+  return {
+    model,
+    get held() {
+      return held;
+    },
+
+    async accept({ id, type, subject, time, sample }: Accept) {
+      const stored = delivery(id, { type, subject, at: at(time), sample });
+      const runs = handlersOf(type);
+      const { status } = await inbox.accept(stored, runs);
+      expect(status).toBe(model.accept(id, lineOf(subject, sample), at(time), runs));
+    },
+
+    async claim(room: number, alone: boolean) {
+      const rooms = new Map([...loaded].map((handler) => [handler, room]));
+      const [suspects, innocent] = [model.eligible(true), model.eligible(false)];
+      const claim = await inbox.claim(owner(), rooms, alone);
+
+      const allowed = alone ? suspects : innocent;
+      for (const ticket of claim.tickets) {
+        const expected = modelOf(ticket);
+        expect(allowed).toContain(expected);
+        expect(ticket.attempt).toBeGreaterThan(expected.attempts);
+        const { spent, interrupted, alone } = expected;
+        expect(ticket).toMatchObject({ spent, interrupted, alone, stale: model.stale(expected) });
+        Object.assign(expected, { state: "running", attempts: ticket.attempt });
+        held.push(ticket);
+      }
+      // As many as may go and no more: what could not go at once would wait for nobody knows what.
+      const takes = (handler: string) => claim.tickets.filter((ticket) => ticket.handler === handler).length;
+      if (alone) expect(claim.tickets).toHaveLength(Math.min(1, suspects.length));
+      else
+        for (const handler of loaded) {
+          const may = innocent.filter((each) => each.handler === handler).length;
+          expect(takes(handler)).toBe(Math.min(room, may));
+        }
+      expect(claim.alone).toBe(!alone && suspects.length > 0);
+      expect(claim.next).toBe(model.next([...loaded]));
+    },
+
+    settle,
+
+    /** Words about an attempt that is over change nothing. */
+    async settleLate(nth: number, outcome: Outcome) {
+      const ticket = over[nth % over.length];
+      if (ticket) expect(await inbox.settle(ticket, outcome)).toBe("lost");
+    },
+
+    async replay(id: string, replay: string) {
+      const runs = handlersOf(id.startsWith("created") ? "user.created" : "user.updated");
+      expect(await inbox.replay(id, replay, runs)).toBe(model.replay(id, replay, runs));
+    },
+
+    async park(handlers: readonly string[]) {
+      // Files change only while nothing of them runs: they are read at the start.
+      loaded = new Set([...handlers, ...held.map(({ handler }) => handler)]);
+      await inbox.park(loaded);
+      model.park(loaded);
+    },
+
+    async pass(milliseconds: number) {
+      clocks.pass(milliseconds);
+      model.now += milliseconds;
+      await inbox.sweep();
+      model.sweep();
+    },
+
+    /** The process dies and another one takes over. */
+    async crash(outcome: Outcome) {
+      await inbox.close();
+      inbox = await openSqliteInbox(folder, clocks);
+      owners += 1;
+      const orphans = await inbox.orphans(owner());
+      const number = (ticket: Ticket) => ticket.run;
+      expect(orphans.map(number)).toEqual(held.map(number).toSorted((a, b) => a - b));
+      for (const ticket of held.slice()) await settle(ticket, outcome);
+    },
+
+    /** The answer of a claim got lost. */
+    async reconcile(nth: number) {
+      const lost = held[nth % held.length];
+      const rest = held.filter((ticket) => ticket !== lost);
+      expect(await inbox.reconcile(owner(), new Set(rest.map((ticket) => ticket.run)))).toBe(lost ? 1 : 0);
+      if (!lost) return;
+      model.settle(modelOf(lost), released);
+      over.push(lost);
+      held = rest;
+    },
+
+    /** Every delivery and every run is as the model has it, and of no line two run. */
+    async compare() {
+      const lines = model.runs.filter(({ state, line }) => state === "running" && line !== null);
+      expect(new Set(lines.map(({ lane, line }) => `${lane} ${line}`)).size).toBe(lines.length);
+      for (const [id, { receipts }] of model.deliveries) {
+        const view = await inbox.get(id);
+        expect(view?.receipts).toBe(receipts);
+        const seen = view?.runs.map(({ handler, replay, state, parked, due }) =>
+          [handler, replay, state, state === "waiting" && parked, due].join(" "),
+        );
+        const expected = model.runs
+          .filter((each) => each.delivery === id)
+          .map(({ handler, replay, state, parked, due }) => {
+            const waits = state === "waiting";
+            return [handler, replay, state, waits && parked, waits ? Math.max(0, due - model.now) : null].join(" ");
+          });
+        expect(seen).toEqual(expected);
+      }
+    },
+
+    close: () => inbox.close(),
+  };
+}
+
+interface Accept {
+  id: string;
+  type: string;
+  subject: string | null;
+  time: number;
+  sample: boolean;
+}
+
+type Pair = Awaited<ReturnType<typeof openPair>>;
+type Step = { says: string; take: (pair: Pair) => Promise<void> };
+
+const some = <const T>(...values: T[]) => fc.constantFrom(...values);
+const delays = some(0, 5 * SECOND, HOUR);
+const outcomes: fc.Arbitrary<Outcome> = fc.oneof(
+  { weight: 4, arbitrary: some(done) },
+  { weight: 4, arbitrary: fc.tuple(delays, fc.boolean()).map(([delay, alone]) => retry(delay, alone)) },
+  some(dead, skipped, released),
+  fc.tuple(delays, fc.boolean()).map(([delay, alone]) => interrupted(delay, alone)),
+);
+const ids = fc.tuple(some("created", "updated"), fc.nat(12)).map(([type, number]) => `${type}_${number}`);
+const accepts: fc.Arbitrary<Accept> = fc
+  .tuple(ids, some("user_1", "user_1", "user_2", null), fc.nat(5), some(false, false, true))
+  .map(([id, subject, time, sample]) => ({ id, type: `user.${id.split("_")[0]}`, subject, time, sample }));
+
+const step = <T>(says: string, values: fc.Arbitrary<T>, take: (pair: Pair, value: T) => Promise<unknown>) =>
+  values.map((value): Step => ({
+    says: `${says} ${JSON.stringify(value)}`,
+    take: async (pair) => void (await take(pair, value)),
+  }));
+
+const steps: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 8, arbitrary: step("accept", accepts, (pair, accept) => pair.accept(accept)) },
+  {
+    weight: 3,
+    arbitrary: step("accept at once", fc.array(accepts, { minLength: 2, maxLength: 6 }), (pair, batch) =>
+      Promise.all(batch.map((accept) => pair.accept(accept))),
+    ),
+  },
+  { weight: 8, arbitrary: step("claim", some(1, 3), (pair, room) => pair.claim(room, false)) },
+  { weight: 2, arbitrary: step("claim alone", some(3), (pair, room) => pair.claim(room, true)) },
+  {
+    weight: 8,
+    arbitrary: step("settle", fc.tuple(fc.nat(20), outcomes), async (pair, [nth, outcome]) => {
+      const ticket = pair.held[nth % pair.held.length];
+      if (ticket) await pair.settle(ticket, outcome);
+    }),
+  },
+  step("settle late", fc.tuple(fc.nat(20), outcomes), (pair, [nth, outcome]) => pair.settleLate(nth, outcome)),
+  { weight: 2, arbitrary: step("replay", fc.tuple(ids, some("a", "b")), (pair, [id, replay]) => pair.replay(id, replay)) },
+  { weight: 2, arbitrary: step("park", fc.subarray(HANDLERS), (pair, loaded) => pair.park(loaded)) },
+  { weight: 3, arbitrary: step("pass", some(SECOND, 5 * SECOND, HOUR, DAY), (pair, time) => pair.pass(time)) },
+  step("crash", some(interrupted(0), interrupted(5 * SECOND, true), dead), (pair, outcome) => pair.crash(outcome)),
+  step("reconcile", fc.nat(20), (pair, nth) => pair.reconcile(nth)),
+);
+
+test(
+  "whatever happens to it, the inbox does what its rules say, and everything ends",
+  async () => {
+    let taken = 0;
+    const history = fc.array(steps, { minLength: 20, maxLength: 120, size: "max" });
+    await fc.assert(
+      fc.asyncProperty(history, async (steps) => {
+        await using folder = await temporaryFolder();
+        const pair = await openPair(folder.path);
+        const told: string[] = [];
+        try {
+          for (const { says, take } of steps) {
+            told.push(says);
+            await take(pair);
+            await pair.compare();
+            taken += 1;
+          }
+          told.push("drain");
+          await drain(pair);
+        } catch (error) {
+          throw new Error(`after ${told.join(", ")}`, { cause: error });
+        } finally {
+          await pair.close();
+        }
+      }),
+      { seed: SEED, numRuns: HISTORIES, includeErrorInReport: true },
+    );
+    console.log(`seed ${SEED}: ${HISTORIES} histories, ${taken} steps`);
+  },
+  120_000,
+);
+
+/** With every file loaded and every attempt going well, all that was accepted comes to its end. */
+async function drain(pair: Pair) {
+  await pair.park(HANDLERS);
+  const open = () => pair.model.runs.filter(({ state }) => state === "waiting" || state === "running").length;
+  for (let rounds = 0; open() > 0; rounds += 1) {
+    expect(rounds).toBeLessThan(1_000);
+    for (const ticket of pair.held.slice()) await pair.settle(ticket, done);
+    await pair.claim(3, false);
+    await pair.claim(3, true);
+    if (pair.held.length === 0) await pair.pass(HOUR);
+  }
+  await pair.compare();
+}

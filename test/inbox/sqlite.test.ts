@@ -1,0 +1,4 @@
+import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
+import { inboxContract } from "./contract.ts";
+
+inboxContract("SQLite", openSqliteInbox);
