@@ -1,6 +1,8 @@
 // What the tests share: a temporary folder, a server in this process or in one of its own, and requests signed by `svix`.
 
+import { createHmac } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
@@ -239,4 +241,97 @@ async function waitUntilEnded(get: (id: string) => Promise<DeliveryView | undefi
     },
     timeoutMs,
   );
+}
+
+/** The headers of a request with bytes that `svix` could not sign as text. */
+export function signedBytes(body: Uint8Array, options: SignOptions = {}) {
+  const { id = messageId(Date.now()), secret = SECRET, at = new Date() } = options;
+  const timestamp = String(Math.floor(at.getTime() / 1_000));
+  const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
+  const digest = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest("base64");
+  return { "svix-id": id, "svix-timestamp": timestamp, "svix-signature": `v1,${digest}`, ...options.headers };
+}
+
+/** The bytes of a request as given, also where it breaks the rules. Host and length are added where they are missing. */
+export function rawRequest(
+  method: string,
+  path: string,
+  headers: Record<string, string> = {},
+  body: string | Uint8Array = "",
+): Buffer {
+  const bytes = Buffer.from(body);
+  const given = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+  const length = bytes.length > 0 && !given.has("transfer-encoding") ? { "content-length": String(bytes.length) } : {};
+  const all = { ...(given.has("host") ? {} : { host: "bellhop.test" }), ...length, ...headers };
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
+  return Buffer.concat([Buffer.from(`${method} ${path} HTTP/1.1\r\n${lines.join("")}\r\n`), bytes]);
+}
+
+/** A TCP connection, for requests that no client would send. */
+export interface RawConnection extends Disposable {
+  write(bytes: string | Uint8Array): void;
+  /** Everything that came back so far, and what ended it. */
+  received(): string;
+  /** Resolves when either side has closed it. */
+  closed: Promise<void>;
+  /** The status and body of the next answer that carries its length. */
+  answer(): Promise<{ status: number; body: string }>;
+}
+
+export async function rawConnection(port: number): Promise<RawConnection> {
+  const socket = connect(port, "127.0.0.1");
+  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
+  let text = "";
+  let read = 0;
+  let over = false;
+  let changed = Promise.withResolvers<void>();
+  const change = () => {
+    changed.resolve();
+    changed = Promise.withResolvers();
+  };
+  socket.setNoDelay(true);
+  socket.on("data", (bytes) => {
+    text += bytes.toString("latin1");
+    change();
+  });
+  // What the server thinks of it is told by `received` and `closed`.
+  socket.on("error", () => undefined);
+  socket.on("close", () => {
+    over = true;
+    close();
+    change();
+  });
+  await new Promise((resolve) => socket.once("connect", resolve));
+
+  function next() {
+    const [head] = text.slice(read).split("\r\n\r\n", 1);
+    if (head === undefined || read + head.length === text.length) return undefined;
+    const length = Number(/^content-length: (\d+)$/im.exec(head)?.[1] ?? 0);
+    const from = read + head.length + 4;
+    if (text.length < from + length) return undefined;
+    read = from + length;
+    return { status: Number(head.slice(9, 12)), body: text.slice(from, read) };
+  }
+
+  return {
+    write: (bytes) => void socket.write(bytes),
+    received: () => text,
+    closed,
+    async answer() {
+      while (true) {
+        const answer = next();
+        if (answer) return answer;
+        if (over) throw new Error(`the connection was closed without an answer, after: ${text.slice(read)}`);
+        await changed.promise;
+      }
+    },
+    [Symbol.dispose]: () => void socket.destroy(),
+  };
+}
+
+/** Sends one request over a connection of its own. */
+export async function rawExchange(port: number, request: Uint8Array): Promise<{ status: number; body: string }> {
+  using connection = await rawConnection(port);
+  connection.write(request);
+  return await connection.answer();
 }

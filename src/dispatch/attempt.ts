@@ -31,16 +31,16 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome> {
   const { ticket, handler, now } = options;
   const startedAt = now();
   const began = performance.now();
-  const record = (lines: LogLine[], thrown?: unknown): AttemptRecord => ({
+  const record = (lines: LogLine[], error?: ErrorRecord): AttemptRecord => ({
     startedAt,
     took: Math.round(performance.now() - began),
-    ...(thrown !== undefined && { error: describeError(thrown) }),
+    ...(error && { error }),
     ...(lines.length > 0 && { log: lines }),
   });
 
   if (ticket.body === null) {
     const reason = "its payload was wiped: it carried a one-time code, and 24 hours are over";
-    return { kind: "dead", reason, record: record([], new Error(reason)) };
+    return { kind: "dead", reason, record: record([], { name: "Error", message: reason }) };
   }
   if (ticket.stale && handler.options.stale === "skip" && ticket.replay === "")
     return { kind: "skipped", reason: "stale: a later event of its subject is done", record: record([]) };
@@ -49,9 +49,10 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome> {
   try {
     await callHandler(options, lines);
     return { kind: "done", record: record(lines) };
-  } catch (error) {
-    if (error === SHUTDOWN) return { kind: "released" };
-    const again = nextAttempt(ticket, handler, error, now());
+  } catch (caught) {
+    if (caught === SHUTDOWN) return { kind: "released" };
+    const { thrown, error } = readError(caught);
+    const again = nextAttempt(ticket, handler, thrown, now());
     return "reason" in again
       ? { kind: "dead", ...again, record: record(lines, error) }
       : { kind: "retry", ...again, record: record(lines, error) };
@@ -68,7 +69,8 @@ export function nextAttempt(
   if (error instanceof NonRetriableError) return { reason: "NonRetriableError" };
   const spent = ticket.spent + 1;
   const attempts = handler.options.attempts ?? DEFAULT_ATTEMPTS;
-  if (spent >= attempts) return { reason: `failed ${spent} of ${attempts} attempts` };
+  // One more than allowed is possible: after a crash in the last one it went alone.
+  if (spent >= attempts) return { reason: `gave up after ${spent} ${spent === 1 ? "attempt" : "attempts"}` };
   const alone = ticket.interrupted > 0 && spent + 1 >= attempts;
   return { delay: chosenDelay(error, spent, now), alone };
 }
@@ -87,11 +89,14 @@ function chosenDelay(error: unknown, spent: number, now: number): number {
 
 async function callHandler(options: AttemptOptions, lines: LogLine[]): Promise<void> {
   const { ticket, handler, table, clerk, timeouts, shutdown, print } = options;
-  const controller = new AbortController();
+  const inRun = <T>(call: () => T) =>
+    table.enter(() => currentRun.run({ handler: handler.name, delivery: ticket.delivery.id }, call));
+  // Made there, since what a listener throws goes to where its signal was made: in the host it would end the process.
+  const controller = inRun(() => new AbortController());
   const event = readEvent(ticket);
   const { promise: cut, reject } = Promise.withResolvers<never>();
   const stop = (reason: Error) => {
-    controller.abort(reason);
+    inRun(() => controller.abort(reason));
     reject(reason);
   };
   const onShutdown = () => stop(SHUTDOWN);
@@ -101,11 +106,7 @@ async function callHandler(options: AttemptOptions, lines: LogLine[]): Promise<v
   const cancel = timeouts.start(limit, () => stop(new TimeoutError(limit)));
   const made = createContext({ ticket, event, signal: controller.signal, clerk, print });
   try {
-    const running = table.enter(() =>
-      currentRun.run({ handler: handler.name, delivery: ticket.delivery.id }, async () =>
-        (handler.run as HandlerFunction)(made.context),
-      ),
-    );
+    const running = inRun(async () => (handler.run as HandlerFunction)(made.context));
     // What a handler does after it was cut off is nobody's failure any more.
     running.catch(() => undefined);
     await Promise.race([running, cut]);
@@ -130,8 +131,24 @@ class TimeoutError extends Error {
   }
 }
 
-function describeError(thrown: unknown): NonNullable<AttemptRecord["error"]> {
+type ErrorRecord = NonNullable<AttemptRecord["error"]>;
+
+/** A handler can throw anything, also what throws when it is looked at: that must not leave its run without an end. */
+function readError(thrown: unknown): { thrown: unknown; error: ErrorRecord } {
+  try {
+    return { thrown, error: describeError(thrown) };
+  } catch {
+    return { thrown: undefined, error: { name: "Thrown", message: "something that throws when it is looked at" } };
+  }
+}
+
+function describeError(thrown: unknown): ErrorRecord {
   if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, 10_000) };
+  // They need not be text.
   const { name, message, stack } = thrown;
-  return { name, message: message.slice(0, 10_000), ...(stack && { stack: stack.slice(0, 20_000) }) };
+  return {
+    name: String(name).slice(0, 200),
+    message: String(message).slice(0, 10_000),
+    ...(stack && { stack: String(stack).slice(0, 20_000) }),
+  };
 }

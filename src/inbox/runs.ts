@@ -63,8 +63,8 @@ export function prepareRuns(db: Database, clock: () => number) {
       "update run set state = 1, attempts = attempts + 1, owner = ? where id = ? and state = 0 returning attempts",
     ),
     again: one<RunOf>(`
-      update run set state = 0, due = ?, spent = spent + ?, interrupted = interrupted + ?, alone = ?, owner = null
-      where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
+      update run set state = 0, due = ?, spent = spent + ?, interrupted = interrupted + ?,
+        alone = coalesce(?, alone), owner = null where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
     end: one<RunOf>(`
       update run set state = ?, reason = ?, head = 0, owner = null
       where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
@@ -136,11 +136,11 @@ export function prepareRuns(db: Database, clock: () => number) {
     return added;
   }
 
-  /** What a run that goes again changes: due, spent, interrupted, alone. */
-  function again(outcome: Outcome): [number, number, number, number] {
+  /** What a run that goes again changes: due, spent, interrupted, alone (null: as it was). */
+  function again(outcome: Outcome): [number, number, number, number | null] {
     if (outcome.kind === "retry") return [clock() + outcome.delay, 1, 0, Number(outcome.alone)];
     if (outcome.kind === "interrupted") return [clock() + outcome.delay, 1, 1, Number(outcome.alone)];
-    return [clock(), 0, 0, 0];
+    return [clock(), 0, 0, null];
   }
 
   function record(run: number, attempt: number, outcome: Outcome) {

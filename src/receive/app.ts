@@ -127,11 +127,17 @@ export function startReceiver(options: ReceiverOptions): Receiver {
       idleTimeout: IDLE_SECONDS,
     },
   })
+    // First of all: a hook covers only the routes after it, and elsewhere Elysia would answer with the error's message.
+    .onError(({ code, error, request, set }) => {
+      if (code !== "NOT_FOUND") return failed(error);
+      // Elysia would put its 404 over our 200.
+      set.status = 200;
+      return elsewhere(request);
+    })
     // `none`: the bytes are ours to read.
     .post(webhookPath, ({ request }) => receive(request), { parse: "none" })
     .get("/health", () => health())
-    .head("/health", () => health())
-    .onError(({ code, error, request }) => (code === "NOT_FOUND" ? elsewhere(request) : failed(error)));
+    .head("/health", () => health());
 
   function failed(error: unknown): Response {
     // The client went away in the middle of its request: there is nobody to answer.

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
-import { freePort, type SpawnedServer, post, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { freePort, post, type SpawnedServer, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
 import { openRuns } from "./audit.ts";
 import { crashCampaign, ended, launch } from "./campaign.ts";
 

@@ -470,7 +470,11 @@ export function inboxContract(name: string, open: OpenInbox): void {
       const failed: AttemptRecord = {
         startedAt: at(10),
         took: 1_234,
-        error: { name: "TypeError", message: "no – 'such' \"thing\" \0 \ud800", stack: "TypeError: …\n    at x.ts:1:2" },
+        error: {
+          name: "TypeError",
+          message: "no – 'such' \"thing\" \0 \ud800",
+          stack: "TypeError: …\n    at x.ts:1:2",
+        },
         log: [{ level: "warn", message: "λ" }],
       };
       await box.settle(await box.claimOne(), { kind: "retry", record: failed, delay: 0, alone: false });
@@ -514,7 +518,10 @@ export function inboxContract(name: string, open: OpenInbox): void {
       expect(await box.claim()).toEqual([]);
       box.clocks.pass(5 * SECOND);
       expect(await box.claimOne()).toMatchObject({ spent: 2, interrupted: 2 });
-      expect((await box.runOf("msg_1")).attempts).toMatchObject([{ outcome: "interrupted" }, { outcome: "interrupted" }]);
+      expect((await box.runOf("msg_1")).attempts).toMatchObject([
+        { outcome: "interrupted" },
+        { outcome: "interrupted" },
+      ]);
     });
   });
 
@@ -731,7 +738,10 @@ export function inboxContract(name: string, open: OpenInbox): void {
       await box.reopen();
       box.clocks.pass(1);
       await box.inbox.sweep();
-      expect(await box.runOf("parked")).toMatchObject({ state: "skipped", reason: expect.stringContaining("24 hours") });
+      expect(await box.runOf("parked")).toMatchObject({
+        state: "skipped",
+        reason: expect.stringContaining("24 hours"),
+      });
       await box.inbox.park(new Set([CREATED]));
       expect(await box.claim()).toEqual([]);
     });

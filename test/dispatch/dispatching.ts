@@ -1,0 +1,149 @@
+// A dispatcher over a real inbox, with handlers that are plain functions.
+
+import type { HandlerFunction, HandlerOptions } from "../../src/bellhop.ts";
+import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
+import { InboxUnavailable } from "../../src/errors.ts";
+import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
+import { matches, readName } from "../../src/handlers/names.ts";
+import type { DeliveryView, Inbox, LogLine, NewDelivery, Outcome, RunView, Ticket } from "../../src/inbox/inbox.ts";
+import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
+import { temporaryFolder, until } from "../harness.ts";
+import { at, type Clocks } from "../inbox/contract.ts";
+
+type Functions = Record<string, HandlerFunction | [HandlerOptions, HandlerFunction] | "broken">;
+
+/** A table of functions by name: `{ "user.created": ({ data }) => … }`. */
+export function tableOf(functions: Functions): HandlerTable {
+  const handlers = Object.entries(functions).map(([name, given]): Handler => {
+    const read = readName(`${name}.ts`);
+    if ("reason" in read) throw new Error(read.reason);
+    if (given === "broken") return { ...read, options: {}, error: { where: read.file, message: "does not load" } };
+    const [options, run] = typeof given === "function" ? [{}, given] : given;
+    return { ...read, options, run };
+  });
+  return {
+    dir: "handlers",
+    handlers,
+    notHandlers: [],
+    match: (type) => handlers.filter(({ event }) => matches(event, type)),
+    get: (name) => handlers.find((handler) => handler.name === name),
+    loaded: new Set(handlers.filter(({ run }) => run).map(({ name }) => name)),
+    enter: (call) => call(),
+  };
+}
+
+interface Options {
+  concurrency?: number;
+  clocks?: Clocks;
+  /** Puts something between the dispatcher and the inbox. */
+  between?: (inbox: Inbox) => Inbox;
+  /** What happened before the dispatcher starts, as in an earlier process. */
+  before?: (inbox: Inbox) => Promise<void>;
+}
+
+export interface Dispatching extends AsyncDisposable {
+  inbox: Inbox;
+  dispatcher: Dispatcher;
+  ends: { ticket: Ticket; outcome: Outcome }[];
+  lines: LogLine[];
+  troubles: unknown[];
+  /** Accepts an event; its handlers run. */
+  send(id: string, more?: Partial<NewDelivery>): Promise<void>;
+  run(id: string, index?: number): Promise<RunView>;
+  /** Waits for a run to be in a state or to satisfy a condition. */
+  reaches(id: string, state: RunView["state"] | ((run: RunView) => boolean), index?: number): Promise<RunView>;
+}
+
+/** Starts it; its disposal stops it at once and closes the inbox. */
+export async function dispatching(functions: Functions, options: Options = {}): Promise<Dispatching> {
+  const { concurrency = 16, clocks, between = (inbox) => inbox, before } = options;
+  await using opened = new AsyncDisposableStack();
+  const { path } = opened.use(await temporaryFolder());
+  const inbox = opened.use(await openSqliteInbox(path, clocks));
+  await before?.(inbox);
+  const table = tableOf(functions);
+  const [ends, lines, troubles]: [Dispatching["ends"], LogLine[], unknown[]] = [[], [], []];
+  const dispatcher = await startDispatcher({
+    inbox: between(inbox),
+    table,
+    concurrency,
+    onOutcome: (ticket, outcome) => ends.push({ ticket, outcome }),
+    onLog: (_, line) => lines.push(line),
+    onTrouble: (error) => troubles.push(error),
+  });
+  opened.defer(() => dispatcher.stop(0));
+  const held = opened.move();
+  const run = async (id: string, index = 0) => {
+    const view = (await inbox.get(id))?.runs[index];
+    if (!view) throw new Error(`${id} has no run ${index}`);
+    return view;
+  };
+  return {
+    inbox,
+    dispatcher,
+    ends,
+    lines,
+    troubles,
+    async send(id, more = {}) {
+      const event = message(id, more);
+      await inbox.accept(event, runsFor(table, event.type));
+    },
+    run,
+    reaches: (id, state, index) =>
+      until(`the run of ${id} to be ${String(state)}`, async () => {
+        const view = await run(id, index);
+        return (typeof state === "string" ? view.state === state : state(view)) ? view : undefined;
+      }),
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  };
+}
+
+/** A user's event as it is stored; its subject is its id unless one is given. */
+export function message(id: string, more: Partial<NewDelivery> = {}): NewDelivery {
+  const subject = more.subject === undefined ? id : more.subject;
+  const type = more.type ?? "user.created";
+  const event = { type, object: "event", data: { id: subject }, timestamp: more.at ?? at(0) };
+  const body = new TextEncoder().encode(JSON.stringify(event));
+  return {
+    id,
+    type,
+    at: at(0),
+    sample: false,
+    sensitive: false,
+    receivedAt: at(1),
+    headers: {},
+    body,
+    ...more,
+    subject,
+  };
+}
+
+export function runsFor(table: HandlerTable, type: string) {
+  return table.match(type).map(({ name, lane, run }) => ({ handler: name, lane, parked: run === undefined }));
+}
+
+/** An inbox of which one operation refuses `times` times; `durable` when what was asked for happened all the same. */
+export function refusing(operation: "settle" | "claim", times: number, { durable = false } = {}) {
+  let refused = 0;
+  return {
+    get refused() {
+      return refused;
+    },
+    between: (inbox: Inbox): Inbox =>
+      new Proxy(inbox, {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name, target);
+          if (name !== operation) return value;
+          return async (...words: unknown[]) => {
+            const call = () => (value as (...words: unknown[]) => Promise<unknown>)(...words);
+            const claims = operation === "claim" ? await (durable ? call() : undefined) : undefined;
+            const began = (claims as { tickets?: unknown[] } | undefined)?.tickets?.length ?? 0;
+            // A claim that finds nothing writes nothing, and so cannot fail.
+            if (refused >= times || (durable && began === 0)) return claims ?? call();
+            refused += 1;
+            throw new InboxUnavailable(new Error("disk I/O error"));
+          };
+        },
+      }),
+  };
+}

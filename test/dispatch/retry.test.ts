@@ -1,0 +1,77 @@
+import { expect, test } from "bun:test";
+
+import fc from "fast-check";
+
+import { delayUntil, retryDelay } from "../../src/dispatch/retry.ts";
+import { formatDuration, parseDuration } from "../../src/duration.ts";
+
+const HOUR = 3_600_000;
+
+test("a failed run goes again after 5 s, 20 s, 80 s and so on, at most 12 hours", () => {
+  const middle = () => 0.5;
+  const delays = Array.from({ length: 9 }, (_, index) => retryDelay(index + 1, middle));
+  expect(delays.map((delay) => delay / 1_000)).toEqual([5, 20, 80, 320, 1_280, 5_120, 20_480, 43_200, 43_200]);
+});
+
+test("delays are spread by a fifth up and down, so that what failed together does not come back together", () => {
+  expect([retryDelay(1, () => 0), retryDelay(1, () => 1)]).toEqual([4_000, 6_000]);
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 2_000 }), fc.double({ min: 0, max: 1, noNaN: true }), (failed, random) => {
+      const plain = Math.min(5_000 * 4 ** (failed - 1), 12 * HOUR);
+      const delay = retryDelay(failed, () => random);
+      expect(Number.isInteger(delay)).toBe(true);
+      expect(delay).toBeWithin(plain * 0.8 - 1, plain * 1.2 + 1);
+    }),
+  );
+  expect(new Set(Array.from({ length: 20 }, () => retryDelay(3))).size).toBeGreaterThan(10);
+});
+
+test("a handler picks its own time in milliseconds, in words or as a Date", () => {
+  const now = Date.UTC(2026, 0, 1);
+  expect(delayUntil(1_500, now)).toBe(1_500);
+  expect(delayUntil("30s", now)).toBe(30_000);
+  expect(delayUntil(new Date(now + 60_000), now)).toBe(60_000);
+});
+
+test("a time that is over is now", () => {
+  expect(delayUntil(new Date(0), 1_000)).toBe(0);
+  expect(delayUntil(0, 1_000)).toBe(0);
+});
+
+test.each([[Number.NaN], [Number.POSITIVE_INFINITY], [-1], ["soon"], [""], [new Date("never")], [undefined], [null]])(
+  "%p is no time",
+  (when) => {
+    expect(() => delayUntil(when as never, 0)).toThrow(TypeError);
+  },
+);
+
+test.each([
+  ["500ms", 500],
+  ["30s", 30_000],
+  ["1.5s", 1_500],
+  ["5m", 300_000],
+  ["2h", 7_200_000],
+  ["1d", 86_400_000],
+  [" 10 s ", 10_000],
+  [250, 250],
+] as const)("%p is %d milliseconds", (text, milliseconds) => {
+  expect(parseDuration(text)).toBe(milliseconds);
+});
+
+test.each([["30"], ["s"], ["-5s"], ["5 years"], ["1e3s"], ["5s5s"], [{}]])(
+  "%p is no duration, and the error shows how to write one",
+  (text) => {
+    expect(() => parseDuration(text as string)).toThrow('"30s"');
+  },
+);
+
+test("durations are shown as people say them", () => {
+  expect([0, 850, 5_000, 1_250, 20 * 60_000, 12 * HOUR].map(formatDuration)).toEqual([
+    "0 ms",
+    "850 ms",
+    "5 s",
+    "1.3 s",
+    "20 min",
+    "12 h",
+  ]);
+});

@@ -1,0 +1,62 @@
+import { expect, test } from "bun:test";
+
+import { createTimeouts } from "../../src/dispatch/timeout.ts";
+
+/** Holds the thread, as a handler does that computes or calls something synchronous. */
+function block(milliseconds: number) {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+}
+
+/** How long until it expires, on the clock on the wall. */
+function expiry(limit: number, timeouts = createTimeouts()): Promise<number> {
+  const began = performance.now();
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const cancel = timeouts.start(limit, () => {
+    resolve(performance.now() - began);
+    cancel();
+  });
+  return promise;
+}
+
+test("it expires when its time is over, and not before", async () => {
+  expect(await expiry(120)).toBeWithin(119, 400);
+});
+
+test("what was called off does not expire", async () => {
+  let expired = false;
+  createTimeouts().start(20, () => (expired = true))();
+  await Bun.sleep(60);
+  expect(expired).toBe(false);
+});
+
+test("time in which the whole process stood still does not count", async () => {
+  const waiting = expiry(300);
+  await Bun.sleep(20);
+  block(600);
+  // 600 ms are gone, of which at most the slack counts: some 180 ms are left.
+  expect(await waiting).toBeWithin(750, 1_500);
+});
+
+test("a stall before it began counts neither for nor against it", async () => {
+  const timeouts = createTimeouts();
+  await expiry(10, timeouts);
+  block(200);
+  expect(await expiry(100, timeouts)).toBeWithin(99, 400);
+});
+
+test("many at a time expire each in its own time", async () => {
+  const timeouts = createTimeouts();
+  const limits = [150, 30, 90, 60];
+  const order: number[] = [];
+  await Promise.all(limits.map((limit) => expiry(limit, timeouts).then(() => order.push(limit))));
+  expect(order).toEqual(limits.toSorted((a, b) => a - b));
+});
+
+test("a limit longer than a timer can count does not expire at once", async () => {
+  let expired = false;
+  const cancel = createTimeouts().start(30 * 86_400_000, () => (expired = true));
+  await Bun.sleep(60);
+  cancel();
+  expect(expired).toBe(false);
+});

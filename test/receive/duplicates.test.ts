@@ -1,0 +1,99 @@
+// The same message more than once: stored once, run once, and every receipt counted.
+
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+
+import { sample } from "../../src/clerk/samples.ts";
+import { type RawConnection, rawConnection, rawRequest, serverWith, signed, type TestServer } from "../harness.ts";
+
+const ROUNDS = 1_000;
+
+/** Notes the id of each delivery that it runs for, in a file. */
+const NOTING = `
+import { appendFileSync } from "node:fs";
+export default ({ delivery }) => appendFileSync(new URL("../ran.txt", import.meta.url), delivery.id + "\\n");
+`;
+
+async function ran(server: TestServer): Promise<string[]> {
+  return (await Bun.file(join(server.folder, "ran.txt")).text()).trim().split("\n");
+}
+
+test(`two copies at the same instant over two connections run once, ${ROUNDS} times over`, async () => {
+  await using server = await serverWith({ "user.created.ts": NOTING });
+  using left = await rawConnection(server.port);
+  using right = await rawConnection(server.port);
+  const connections = [left, right];
+  const ids = Array.from({ length: ROUNDS }, (_, round) => `msg_${round}`);
+
+  for (const id of ids) {
+    const body = JSON.stringify(sample("user.created"));
+    const copy = rawRequest("POST", "/api/webhooks", signed(body, { id }), body);
+    // Now one is first, now the other.
+    for (const connection of connections.reverse()) connection.write(copy);
+    const answers = await Promise.all(connections.map((connection) => connection.answer()));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200]);
+    expect(answers.map(({ body }) => JSON.parse(body).status).toSorted()).toEqual(["accepted", "duplicate"]);
+  }
+
+  for (const id of ids) {
+    const { receipts, runs } = await server.ended(id);
+    expect({ id, receipts, states: runs.map(({ state }) => state) }).toEqual({ id, receipts: 2, states: ["done"] });
+  }
+  expect((await ran(server)).toSorted()).toEqual(ids.toSorted());
+}, 15_000);
+
+test("fifty copies at the same instant over fifty connections run once, in each of two handlers", async () => {
+  await using server = await serverWith({
+    "user.created.ts": NOTING,
+    "user.created/again.ts": "export default () => {}",
+  });
+  await using opened = new AsyncDisposableStack();
+  const connections: RawConnection[] = [];
+  for (let i = 0; i < 50; i++) connections.push(opened.use(await rawConnection(server.port)));
+  const body = JSON.stringify(sample("user.created"));
+  const copy = rawRequest("POST", "/api/webhooks", signed(body, { id: "msg_1" }), body);
+  for (const connection of connections) connection.write(copy);
+  const answers = await Promise.all(connections.map((connection) => connection.answer()));
+  const statuses = answers.map(({ body }) => JSON.parse(body).status);
+  expect(statuses.filter((status) => status === "accepted")).toHaveLength(1);
+  expect(statuses.filter((status) => status === "duplicate")).toHaveLength(49);
+  const { receipts, runs } = await server.ended("msg_1");
+  expect(receipts).toBe(50);
+  expect(runs).toMatchObject([
+    { handler: "user.created", state: "done", attempts: [{ attempt: 1 }] },
+    { handler: "user.created/again", state: "done", attempts: [{ attempt: 1 }] },
+  ]);
+  expect(await ran(server)).toEqual(["msg_1"]);
+});
+
+test("a copy that was signed again later, as Svix does when it retries, is a duplicate", async () => {
+  await using server = await serverWith({ "user.created.ts": NOTING });
+  const event = sample("user.created");
+  const first = await server.post(event, { id: "msg_1", at: new Date(Date.now() - 120_000) });
+  expect(await first.json()).toMatchObject({ status: "accepted" });
+  await server.ended("msg_1");
+  const second = await server.post(event, { id: "msg_1" });
+  expect(await second.json()).toMatchObject({ status: "duplicate", runs: { "user.created": "done" } });
+  expect(await ran(server)).toEqual(["msg_1"]);
+});
+
+test("two events of one user are two deliveries, and both run", async () => {
+  await using server = await serverWith({ "user.[action].ts": NOTING });
+  const event = sample("user.created");
+  await server.post(event, { id: "msg_1" });
+  await server.post({ ...event, type: "user.updated", timestamp: event.timestamp + 1 }, { id: "msg_2" });
+  await server.ended("msg_1");
+  await server.ended("msg_2");
+  expect(await ran(server)).toEqual(["msg_1", "msg_2"]);
+});
+
+test("a duplicate is still one after a restart", async () => {
+  await using first = await serverWith({ "user.created.ts": NOTING });
+  const event = sample("user.created");
+  await first.post(event, { id: "msg_1" });
+  await first.ended("msg_1");
+  await first.stop();
+  await using second = await serverWith({}, {}, first.folder);
+  expect(await (await second.post(event, { id: "msg_1" })).json()).toMatchObject({ status: "duplicate" });
+  expect(await ran(second)).toEqual(["msg_1"]);
+});
