@@ -6,6 +6,7 @@ import pino, { type Logger } from "pino";
 import type { Config } from "./config.ts";
 import { formatDuration } from "./duration.ts";
 import { refusals } from "./errors.ts";
+import type { Change } from "./handlers/folder.ts";
 import type { LogLine, Outcome, Ticket } from "./inbox/inbox.ts";
 import type { ReceivedDelivery } from "./receive/app.ts";
 import type { RefusedRequest } from "./receive/refusals.ts";
@@ -58,6 +59,21 @@ export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, ou
     case "released":
       return run.info(`${handler} was interrupted by the shutdown; goes again after the start`);
   }
+}
+
+/** One readable line for each change of the folder. */
+export function logChange(log: Logger, dir: string, change: Change) {
+  if (change.kind === "ignored") return log.warn(`${dir}/${change.file} is no handler: ${change.reason}`);
+  const { file, error, warning, code } = change.handler;
+  if (change.kind === "gone") return log.info(`${dir}/${file} is gone: its runs wait for it`);
+  if (change.kind === "live") {
+    log.info(`${dir}/${file} is live${change.isNew ? "" : " again, as it is now"}`);
+    if (warning) log.warn(`${dir}/${file}: ${warning}`);
+    return;
+  }
+  const meanwhile = code ? "the last good version goes on" : "its runs wait for it";
+  const source = error?.source ? `\n    ${error.source}` : "";
+  log.error(`${dir}/${error?.where ?? file} does not load, ${meanwhile}: ${error?.message}${source}`);
 }
 
 export function logHandlerLine(log: Logger, { handler, delivery }: Ticket, { level, message }: LogLine) {

@@ -6,16 +6,18 @@ import type { Config } from "./config.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { eventTime } from "./dispatch/order.ts";
 import { currentRun } from "./handlers/context.ts";
-import { type HandlerTable, loadHandlers } from "./handlers/loader.ts";
+import { openHandlers } from "./handlers/folder.ts";
+import type { HandlerTable } from "./handlers/loader.ts";
 import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
 import { serveSocket, socketPath } from "./inspector/app.ts";
-import { logDelivery, type Logger, logHandlerLine, logOutcome, logRefused } from "./log.ts";
+import { logChange, logDelivery, type Logger, logHandlerLine, logOutcome, logRefused } from "./log.ts";
 import { type Receiver, startReceiver } from "./receive/app.ts";
 import type { Key } from "./receive/verify.ts";
 
 export interface Server {
   port: number;
-  table: HandlerTable;
+  /** The handlers as they are now. */
+  table(): HandlerTable;
   receiver: Receiver;
   /** From now on, requests may be signed with these. */
   useSecrets(secrets: readonly Key[]): void;
@@ -33,9 +35,13 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   const unlock = await lockDataDir(config.dataDir, config.mode === "start" ? START_WAITS_MS : 0);
   opened.defer(unlock);
   const inbox = opened.use(await openSqliteInbox(config.dataDir));
-  const table = await loadHandlers(config.handlersDir, (error) => logLateError(log, error));
+  const folder = await openHandlers(config.handlersDir, (error) => lateError(log, error));
+  opened.defer(() => folder.close());
+  const table = () => folder.table;
   const match = (type: string) =>
-    table.match(type).map(({ name, lane, run }) => ({ handler: name, lane, parked: run === undefined }));
+    table()
+      .match(type)
+      .map(({ name, lane, code }) => ({ handler: name, lane, parked: code === undefined }));
 
   const dispatcher = await startDispatcher({
     inbox,
@@ -43,10 +49,21 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     concurrency: config.concurrency,
     clerk: config.clerkSecretKey ? await createClerk(config.clerkSecretKey) : undefined,
     onOutcome: (ticket, outcome) => logOutcome(log, ticket, outcome),
+    onLate: (ticket, error) => {
+      const message = `not caught, after the run had ended: ${Bun.inspect(error)}`;
+      inbox.note(ticket, { level: "error", message }).catch(() => undefined);
+    },
     onLog: (ticket, line) => logHandlerLine(log, ticket, line),
     onTrouble: (error) => log.error({ err: error }, "a run's end could not be recorded; it is tried again"),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
+
+  // `bun start` loads once; in dev the folder is followed.
+  if (config.mode === "dev")
+    folder.watch((changes) => {
+      for (const change of changes) logChange(log, config.handlersDir, change);
+      void dispatcher.tableChanged();
+    });
 
   const path = socketPath(config.dataDir);
   if (path) {
@@ -93,10 +110,12 @@ async function watchShapes(log: Logger) {
   return createShapeWatch((line) => log.info(line));
 }
 
-function logLateError(log: Logger, error: unknown) {
+function lateError(log: Logger, error: unknown) {
   const run = currentRun.getStore();
+  run?.fail(error);
   const of = run ? `${run.handler} (${run.delivery})` : "a handler";
-  log.error({ ...run, err: error }, `${of} threw when nobody was there to catch it: await it, or catch it`);
+  const fields = { handler: run?.handler, id: run?.delivery, err: error };
+  log.error(fields, `${of} threw when nobody was there to catch it: await it, or catch it`);
 }
 
 if (import.meta.main) await runCli(process.argv.slice(2), openServer);

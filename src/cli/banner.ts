@@ -3,7 +3,7 @@
 import type { Config } from "../config.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 
-export function banner(config: Config, { port, table }: { port: number; table: HandlerTable }): string {
+export function banner(config: Config, port: number, table: HandlerTable): string {
   const secret = config.secretIsOurs
     ? `${config.secretHint} made by bun dev; paste Clerk's own into .env, and it is used at once`
     : config.secretHint;
@@ -43,5 +43,5 @@ function handlerRows({ handlers }: HandlerTable, dir: string): string[] {
 }
 
 function exampleEvent({ handlers }: HandlerTable): string {
-  return handlers.find(({ event, run }) => run && !event.endsWith("*"))?.event ?? "user.created";
+  return handlers.find(({ event, code }) => code && !event.endsWith("*"))?.event ?? "user.created";
 }

@@ -61,5 +61,5 @@ function align(rows: string[][]): string {
 }
 
 function toJson({ handlers, notHandlers }: HandlerTable) {
-  return { handlers: handlers.map(({ run: _run, ...handler }) => handler), notHandlers };
+  return { handlers: handlers.map(({ code: _code, ...handler }) => handler), notHandlers };
 }

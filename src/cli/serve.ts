@@ -27,7 +27,7 @@ export function dev(openServer: OpenServer) {
       const made = ensureDevSecret(processEnvironment());
       const env = { ...processEnvironment(), ...made };
       const { config, log, server } = await serve("dev", env, openServer);
-      console.log(banner(config, server));
+      console.log(banner(config, server.port, server.table()));
       watchTunnel(server.port, (url) => console.log(describeAddress(config, server.port, url)));
       watchEnvFile(env, {
         onConfig: (fresh) => {
@@ -46,7 +46,7 @@ export function start(openServer: OpenServer) {
     args: {},
     async run() {
       const { config, log, server } = await serve("start", processEnvironment(), openServer);
-      const { handlers } = server.table;
+      const { handlers } = server.table();
       const broken = handlers.filter(({ error }) => error).length;
       log.info(
         { port: server.port, host: config.host, path: config.webhookPath, handlers: handlers.length, broken },
@@ -67,14 +67,14 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
   const config = configOrExplain(env, mode);
   const log = await createLogger(config);
   const server = await openServer(config, log);
-  for (const { file, error, warning } of server.table.handlers) {
+  for (const { file, error, warning } of server.table().handlers) {
     if (error)
       log.error(
         `${config.handlersDir}/${error.where} is not loaded: ${error.message}${error.source ? `\n    ${error.source}` : ""}`,
       );
     if (warning) log.warn(`${config.handlersDir}/${file}: ${warning}`);
   }
-  for (const { file, reason, quiet } of server.table.notHandlers)
+  for (const { file, reason, quiet } of server.table().notHandlers)
     if (!quiet) log.warn(`${config.handlersDir}/${file} is no handler: ${reason}`);
   onStopSignal(async () => {
     log.info("stopping: what is running may finish; once more to stop at once");

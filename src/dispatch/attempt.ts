@@ -5,8 +5,9 @@ import type { ClerkClient } from "@clerk/backend";
 import { type HandlerFunction, NonRetriableError, RetryAfterError } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
-import { createContext, currentRun } from "../handlers/context.ts";
-import type { Handler, HandlerTable } from "../handlers/loader.ts";
+import { createContext, createLog, type CurrentRun, currentRun } from "../handlers/context.ts";
+import type { Handler } from "../handlers/loader.ts";
+import type { Version } from "../handlers/version.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { delayUntil, retryDelay } from "./retry.ts";
 import type { Timeouts } from "./timeout.ts";
@@ -17,13 +18,16 @@ const DEFAULT_TIMEOUT = "30s";
 interface AttemptOptions {
   ticket: Ticket;
   handler: Handler;
-  table: HandlerTable;
+  /** The code to run, of the version that the attempt begins with. */
+  code: { run: HandlerFunction; version: Version };
   clerk: ClerkClient | undefined;
   timeouts: Timeouts;
   /** Aborted when the server does not wait any longer: the attempt is given back. */
   shutdown: AbortSignal;
   now: () => number;
   print: (line: LogLine) => void;
+  /** An error that the handler's code threw after the attempt had ended. */
+  onLate: (error: unknown) => void;
 }
 
 /** Runs the handler once. A handler that goes on after its time-out is left alone; what it returns counts no more. */
@@ -88,9 +92,16 @@ function chosenDelay(error: unknown, spent: number, now: number): number {
 }
 
 async function callHandler(options: AttemptOptions, lines: LogLine[]): Promise<void> {
-  const { ticket, handler, table, clerk, timeouts, shutdown, print } = options;
-  const inRun = <T>(call: () => T) =>
-    table.enter(() => currentRun.run({ handler: handler.name, delivery: ticket.delivery.id }, call));
+  const { ticket, handler, code, clerk, timeouts, shutdown, print, onLate } = options;
+  const made = createLog(print);
+  let ended = false;
+  const run: CurrentRun = {
+    handler: handler.name,
+    delivery: ticket.delivery.id,
+    log: made.log,
+    fail: (error) => (ended ? onLate(error) : made.log.error("not caught:", error)),
+  };
+  const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(run, call));
   // Made there, since what a listener throws goes to where its signal was made: in the host it would end the process.
   const controller = inRun(() => new AbortController());
   const event = readEvent(ticket);
@@ -104,14 +115,17 @@ async function callHandler(options: AttemptOptions, lines: LogLine[]): Promise<v
   shutdown.addEventListener("abort", onShutdown, { once: true });
   const limit = parseDuration(handler.options.timeout ?? DEFAULT_TIMEOUT);
   const cancel = timeouts.start(limit, () => stop(new TimeoutError(limit)));
-  const made = createContext({ ticket, event, signal: controller.signal, clerk, print });
+  const context = createContext({ ticket, event, log: made.log, signal: controller.signal, clerk });
+  const letGo = code.version.hold();
   try {
-    const running = inRun(async () => (handler.run as HandlerFunction)(made.context));
+    const running = inRun(async () => code.run(context));
     // What a handler does after it was cut off is nobody's failure any more.
     running.catch(() => undefined);
     await Promise.race([running, cut]);
   } finally {
+    ended = true;
     lines.push(...made.lines);
+    letGo();
     cancel();
     shutdown.removeEventListener("abort", onShutdown);
   }

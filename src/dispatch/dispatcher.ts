@@ -12,7 +12,8 @@ import { createTimeouts } from "./timeout.ts";
 
 interface DispatcherOptions {
   inbox: Inbox;
-  table: HandlerTable;
+  /** The handlers as they are now. */
+  table: () => HandlerTable;
   /** Runs at a time of one handler. */
   concurrency: number;
   clerk?: ClerkClient | undefined;
@@ -20,6 +21,8 @@ interface DispatcherOptions {
   onOutcome?: (ticket: Ticket, outcome: Outcome) => void;
   /** A line that a handler logged. */
   onLog?: (ticket: Ticket, line: LogLine) => void;
+  /** An error that a handler's code threw after its attempt had ended. */
+  onLate?: (ticket: Ticket, error: unknown) => void;
   /** A run's end that could not be recorded, or a claim that failed: it is tried again. */
   onTrouble?: (error: unknown) => void;
   now?: () => number;
@@ -28,6 +31,8 @@ interface DispatcherOptions {
 export interface Dispatcher {
   /** Looks for work; a hint, as often as you like. */
   wake(): void;
+  /** The table of handlers is another one: runs whose handler is gone wait, those whose handler came back go on. */
+  tableChanged(): Promise<void>;
   /** Runs that are going on now. */
   readonly running: number;
   /** Claims no more, waits for running handlers, and gives back what has not ended after `graceMs`. */
@@ -39,9 +44,10 @@ const AFTER_TROUBLE_MS = 250;
 
 /** Takes up what a crash left behind, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
-  const { inbox, table, concurrency, clerk, onOutcome, onLog, onTrouble, now = Date.now } = options;
+  const { inbox, table, concurrency, clerk, onOutcome, onLog, onLate, onTrouble, now = Date.now } = options;
   const owner = crypto.randomUUID();
-  const slots = new Map([...table.loaded].map((name) => [name, concurrency]));
+  /** Slots in use, by handler. */
+  const taken = new Map<string, number>();
   /** Runs that we hold an attempt of, or whose end is not yet flushed. */
   const held = new Map<number, Promise<void>>();
   const timeouts = createTimeouts();
@@ -55,7 +61,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let timer: Timer | undefined;
 
   await recover();
-  await inbox.park(table.loaded);
+  await inbox.park(table().loaded);
   await inbox.sweep();
   inbox.onWork(wake);
   const sweeper = setInterval(() => void inbox.sweep().catch(trouble), HOUR_MS).unref();
@@ -103,7 +109,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   }
 
   function freeSlots(): Map<string, number> {
-    return new Map([...slots].filter(([, free]) => free > 0));
+    const free = [...table().loaded].map((name) => [name, concurrency - (taken.get(name) ?? 0)] as const);
+    return new Map(free.filter(([, slots]) => slots > 0));
   }
 
   function begin(tickets: readonly Ticket[]) {
@@ -119,25 +126,28 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   }
 
   function takeSlot(handler: string, count: 1 | -1) {
-    slots.set(handler, (slots.get(handler) ?? concurrency) - count);
+    taken.set(handler, (taken.get(handler) ?? 0) + count);
   }
 
   async function attempt(ticket: Ticket) {
-    const handler = table.get(ticket.handler);
+    const handler = table().get(ticket.handler);
     const outcome: Outcome =
-      stopped || !handler?.run
+      stopped || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
             ticket,
             handler,
-            table,
+            code: handler.code,
             clerk,
             timeouts,
             shutdown: shutdown.signal,
             now,
             print: (line) => onLog?.(ticket, line),
+            onLate: (error) => onLate?.(ticket, error),
           });
     if (await settle(ticket, outcome)) onOutcome?.(ticket, outcome);
+    // Its file went away meanwhile: a run that waits for it must not hold its lane.
+    if (!table().loaded.has(ticket.handler)) await inbox.park(table().loaded).catch(trouble);
   }
 
   /** Records an end, again and again while the disk refuses: until then the lane stands still. */
@@ -164,7 +174,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     const orphans = await inbox.orphans(owner);
     await Promise.all(
       orphans.map(async (ticket) => {
-        const outcome = afterCrash(ticket, table.get(ticket.handler), now());
+        const outcome = afterCrash(ticket, table().get(ticket.handler), now());
         await inbox.settle(ticket, outcome);
         onOutcome?.(ticket, outcome);
       }),
@@ -184,6 +194,10 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let end: Promise<void> | undefined;
   return {
     wake,
+    async tableChanged() {
+      await inbox.park(table().loaded);
+      wake();
+    },
     get running() {
       return held.size;
     },

@@ -11,26 +11,31 @@ import type { LogLine, Ticket } from "../inbox/inbox.ts";
 // Enough to understand a run; a handler in a loop must not fill the disk.
 const LOG_BYTES = 65_536;
 
+export interface CurrentRun {
+  handler: string;
+  delivery: string;
+  log: HandlerLog;
+  /** Hears an error that nobody caught: it stands on the run, also when that has ended. */
+  fail: (error: unknown) => void;
+}
+
 /** The run whose code is running, also in a timer that it left behind. */
-export const currentRun = new AsyncLocalStorage<{ handler: string; delivery: string }>();
+export const currentRun = new AsyncLocalStorage<CurrentRun>();
+
+// A timer that the logger sets in a handler's context would belong to the handlers' graph, and end with it.
+const asHost = AsyncLocalStorage.snapshot();
 
 interface ContextOptions {
   ticket: Ticket;
   event: ClerkEvent;
+  log: HandlerLog;
   signal: AbortSignal;
   clerk: ClerkClient | undefined;
-  /** Where each line goes besides; called in the host's own context. */
-  print: (line: LogLine) => void;
 }
 
-/** The context, and the lines that were logged so far. */
-export function createContext({ ticket, event, signal, clerk, print }: ContextOptions): {
-  context: HandlerContext;
-  lines: LogLine[];
-} {
+export function createContext({ ticket, event, log, signal, clerk }: ContextOptions): HandlerContext {
   const { id, receivedAt, receipts, sample } = ticket.delivery;
-  const { lines, log } = createLog(print);
-  const context = {
+  return {
     event,
     data: event.data,
     delivery: { id, receivedAt: new Date(receivedAt), receipts, sample },
@@ -47,27 +52,29 @@ export function createContext({ ticket, event, signal, clerk, print }: ContextOp
         throw new Error("clerk needs CLERK_SECRET_KEY: copy it from the Clerk Dashboard, API keys, into .env");
       return clerk;
     },
-  } satisfies HandlerContext;
-  return { context, lines };
+  };
 }
 
-function createLog(print: (line: LogLine) => void): { lines: LogLine[]; log: HandlerLog } {
+/** A log, and the lines that are kept of it. `print` is called for each of them, in the host's own context. */
+export function createLog(print: (line: LogLine) => void): { lines: LogLine[]; log: HandlerLog } {
   const lines: LogLine[] = [];
   let left = LOG_BYTES;
-  // A timer that the logger sets would otherwise belong to the handlers' graph, and end with it.
-  const asHost = AsyncLocalStorage.snapshot();
   const write =
     (level: LogLine["level"]) =>
-    (message: string, ...more: unknown[]) => {
+    (...parts: unknown[]) => {
       if (left <= 0) return;
-      const text = [message, ...more].map((part) => (typeof part === "string" ? part : Bun.inspect(part))).join(" ");
-      left -= Buffer.byteLength(text);
-      const line = {
-        level,
-        message: left > 0 ? text : `${text.slice(0, LOG_BYTES)}… (the rest of this run's log is dropped)`,
-      };
+      const text = parts.map((part) => (typeof part === "string" ? part : Bun.inspect(part))).join(" ");
+      const size = Buffer.byteLength(text);
+      const message = size <= left ? text : `${cut(text, left)}… (the rest of this run's log is dropped)`;
+      left -= size;
+      const line = { level, message };
       lines.push(line);
       asHost(() => print(line));
     };
   return { lines, log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") } };
+}
+
+/** The first bytes of a text, whole characters only. */
+function cut(text: string, bytes: number): string {
+  return new TextDecoder().decode(Buffer.from(text).subarray(0, bytes)).replace(/\uFFFD$/, "");
 }

@@ -1,21 +1,22 @@
 // Turns the folder of handlers into a table: crawl → names → modules → table. The only file that imports handler files.
-// A file that does not load stops nobody else: it stands in the table with what is wrong with it.
-// Handlers live in one `Bun.ModuleGraph`, so that an error of theirs that nobody caught is ours to name, not the process's end.
+// A file that does not load stops nobody else: it stands in the table with what is wrong with it, and where an earlier
+// version of it is known, that one goes on.
 
-import { existsSync } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { resolve } from "node:path";
 
 import * as bellhop from "../bellhop.ts";
 import { eventNames, suggest } from "../clerk/events.ts";
 import { parseDuration } from "../duration.ts";
+import { crawl } from "./crawl.ts";
 import { describeLoadError, type LoadError } from "./errors.ts";
-import { type HandlerName, matches, type NotAHandler, readName } from "./names.ts";
+import { type HandlerName, matches, type NotAHandler } from "./names.ts";
+import { createVersion, type OnLateError, type Version } from "./version.ts";
 
-/** One handler file. `run` is there when it loaded, `error` when not. */
+/** One handler file. `code` is there when it can run, `error` when its file as it is now does not load. */
 export interface Handler extends HandlerName {
   options: bellhop.HandlerOptions;
-  run?: bellhop.HandlerFunction;
+  /** What runs: of the file as it is now, or of the last version that loaded. */
+  code?: { run: bellhop.HandlerFunction; version: Version };
   error?: LoadError;
   /** Loaded, but perhaps not what was meant. */
   warning?: string;
@@ -25,27 +26,31 @@ export interface HandlerTable {
   dir: string;
   handlers: readonly Handler[];
   notHandlers: readonly NotAHandler[];
-  /** The handlers for events of this type, those included that did not load: their runs wait. */
+  /** The handlers for events of this type, those included that do not load: their runs wait. */
   match(type: string): Handler[];
   get(name: string): Handler | undefined;
   /** The names of those that can run. */
   loaded: ReadonlySet<string>;
-  /** Calls into the handlers' own context: what it opens belongs to it, and so do its late errors. */
-  enter<T>(call: () => T): T;
+  /** The table is used no longer: what no run holds any more is disposed of. */
+  release(): void;
 }
 
 // A top-level await that never ends would keep all the others from loading.
 const LOAD_TIMEOUT_MS = 10_000;
 
-/** Loads every handler of a folder. `onError` hears what their code throws when nobody is there to catch it. */
-export async function loadHandlers(dir: string, onError: (error: unknown) => void): Promise<HandlerTable> {
-  shareBellhop();
-  refuseExit();
+/**
+ * Loads every handler of a folder, afresh. `onError` hears what their code throws when nobody is there to catch it.
+ * A file that does not load keeps the code that it has in `previous`.
+ */
+export async function loadHandlers(dir: string, onError: OnLateError, previous?: HandlerTable): Promise<HandlerTable> {
   const { handlers: names, notHandlers } = await crawl(dir);
-  const graph = new Bun.ModuleGraph({ onError });
+  const { version, release } = createVersion(onError);
   const handlers: Handler[] = [];
   // One after the other: `on()` calls are counted, and errors are told in the order of the folder.
-  for (const name of names) handlers.push(await load(graph, dir, name));
+  for (const name of names) handlers.push(withLastGood(await load(version, dir, name), previous));
+  const holds = handlers.map(({ code }) => code?.version.hold());
+  // From here on the version lives as long as somebody uses it.
+  release();
   const byName = new Map(handlers.map((handler) => [handler.name, handler]));
   return {
     dir,
@@ -53,49 +58,23 @@ export async function loadHandlers(dir: string, onError: (error: unknown) => voi
     notHandlers,
     match: (type) => handlers.filter(({ event }) => matches(event, type)),
     get: (name) => byName.get(name),
-    loaded: new Set(handlers.filter(({ run }) => run).map(({ name }) => name)),
-    enter: (call) => graph.run(call),
+    loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
+    release: () => holds.forEach((release) => release?.()),
   };
 }
 
-async function crawl(dir: string): Promise<{ handlers: HandlerName[]; notHandlers: NotAHandler[] }> {
-  if (!existsSync(dir))
-    return {
-      handlers: [],
-      notHandlers: [{ file: dir, reason: "is no folder; make it with: bun new user.created", quiet: false }],
-    };
-  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
-  const files = entries
-    .filter((entry) => !entry.isDirectory())
-    .map((entry) =>
-      resolve(entry.parentPath, entry.name)
-        .slice(resolve(dir).length + 1)
-        .replaceAll("\\", "/"),
-    )
-    .filter((file) => !file.includes("node_modules/"))
-    .toSorted();
-  const handlers = new Map<string, HandlerName>();
-  const notHandlers: NotAHandler[] = [];
-  for (const file of files) {
-    const read = readName(file);
-    if ("reason" in read) {
-      notHandlers.push(read);
-      continue;
-    }
-    // macOS and Windows hold such names for one file: what runs must not depend on the machine.
-    const twin = handlers.get(read.name.toLowerCase());
-    if (twin) notHandlers.push({ file, reason: `has the same name as ${twin.file}`, quiet: false });
-    else handlers.set(read.name.toLowerCase(), read);
-  }
-  return { handlers: [...handlers.values()], notHandlers };
+function withLastGood(handler: Handler, previous: HandlerTable | undefined): Handler {
+  const before = handler.error ? previous?.get(handler.name) : undefined;
+  return before?.code ? { ...handler, code: before.code, options: before.options } : handler;
 }
 
-async function load(graph: Bun.ModuleGraph, dir: string, name: HandlerName): Promise<Handler> {
+async function load(version: Version, dir: string, name: HandlerName): Promise<Handler> {
   const path = resolve(dir, name.file);
   const before = bellhop.registrations;
   try {
-    const loaded = await within(graph.import<{ default?: unknown }>(path));
-    return { ...name, ...readExport(name, loaded.default, bellhop.registrations > before), ...warn(name) };
+    const loaded = await within(version.import(path));
+    const { run, options } = readExport(name, loaded.default, bellhop.registrations > before);
+    return { ...name, options, code: { run, version }, ...warn(name) };
   } catch (error) {
     return { ...name, options: {}, error: await describeLoadError(name.file, path, error) };
   }
@@ -146,29 +125,4 @@ async function within<T>(promise: Promise<T>): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
-}
-
-let shared = false;
-
-/** In the graph, `bellhop` would be a second copy, and `instanceof NonRetriableError` false: hand out this one. */
-function shareBellhop() {
-  if (shared) return;
-  shared = true;
-  Bun.plugin({
-    name: "bellhop",
-    setup: (build) => void build.module("bellhop", () => ({ exports: { ...bellhop }, loader: "object" })),
-  });
-}
-
-let exitRefused = false;
-
-/** `process.exit()` in a handler fails its run and stops nobody else. */
-function refuseExit() {
-  if (exitRefused) return;
-  exitRefused = true;
-  const exit = process.exit.bind(process);
-  process.exit = (code) => {
-    if (Bun.ModuleGraph.current === undefined) return exit(code);
-    throw new Error(`a handler called process.exit(${code ?? ""}); throw an error to fail the run`);
-  };
 }

@@ -131,6 +131,8 @@ export interface Inbox extends AsyncDisposable {
   claim(owner: string, rooms: ReadonlyMap<string, number>, alone?: boolean): Promise<Claim>;
   /** Ends an attempt; `lost` when the run has gone on without it. May be repeated. */
   settle(ticket: Pick<Ticket, "run" | "attempt">, outcome: Outcome): Promise<"settled" | "lost">;
+  /** Adds a line to what an ended attempt logged. */
+  note(ticket: Pick<Ticket, "run" | "attempt">, line: LogLine): Promise<void>;
   /** Runs that other owners left running: their processes are dead. */
   orphans(owner: string): Promise<Ticket[]>;
   /** Gives back this owner's running runs that are not in `held`: a claim that was durable although it failed. */

@@ -8,6 +8,7 @@ import {
   type AttemptRecord,
   type Claim,
   lineOf,
+  type LogLine,
   type NewDelivery,
   type NewRun,
   type Outcome,
@@ -70,6 +71,7 @@ export function prepareRuns(db: Database, clock: () => number) {
       where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
     skipParked: one("update run set state = 4, reason = ?, head = 0 where id = ? and state = 0"),
     attempt: one("insert or replace into attempt values(?, ?, ?, ?, ?, ?, ?)"),
+    note: one("update attempt set log = json_insert(coalesce(log, '[]'), '$[#]', json(?)) where run = ? and n = ?"),
     mark: one(`insert into mark values(?, ?, ?)
       on conflict(lane, line) do update set at = excluded.at where excluded.at > at`),
     wipeable: one(`
@@ -230,6 +232,10 @@ export function prepareRuns(db: Database, clock: () => number) {
       if (ends) goOn(of, kind === "done");
       else elect(of.lane, of.line);
       return "settled";
+    },
+
+    note({ run, attempt }: Pick<Ticket, "run" | "attempt">, line: LogLine): void {
+      sql.note.run(JSON.stringify(line), run, attempt);
     },
 
     orphans(owner: string): Ticket[] {

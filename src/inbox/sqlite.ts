@@ -80,6 +80,7 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       });
     },
     settle: (ticket, outcome) => write((runs) => runs.settle(ticket, outcome)),
+    note: (ticket, line) => write((runs) => runs.note(ticket, line)),
     orphans: (owner) => write((runs) => runs.orphans(owner)),
     reconcile: (owner, held) => write((runs) => runs.reconcile(owner, held)),
     park: (loaded) => write((runs) => runs.park(loaded)),

@@ -1,0 +1,47 @@
+// Which files a handler is made of: itself and what it imports from the project, however deep.
+
+import { readFile } from "node:fs/promises";
+import { dirname, extname } from "node:path";
+
+const LOADERS: Record<string, "ts" | "tsx" | "js" | "jsx"> = {
+  ".cjs": "js",
+  ".cts": "ts",
+  ".js": "js",
+  ".jsx": "jsx",
+  ".mjs": "js",
+  ".mts": "ts",
+  ".ts": "ts",
+  ".tsx": "tsx",
+};
+
+/** The absolute paths, the file itself among them. What does not parse or is not there imports nothing. */
+export async function filesOf(path: string, seen = new Set<string>()): Promise<Set<string>> {
+  if (seen.has(path)) return seen;
+  seen.add(path);
+  const loader = LOADERS[extname(path)];
+  if (!loader) return seen;
+  for (const imported of await importsOf(path, loader)) {
+    const file = resolved(imported, dirname(path));
+    if (file) await filesOf(file, seen);
+  }
+  return seen;
+}
+
+async function importsOf(path: string, loader: "ts" | "tsx" | "js" | "jsx"): Promise<string[]> {
+  try {
+    const found = new Bun.Transpiler({ loader }).scanImports(await readFile(path, "utf8"));
+    return found.map((each) => each.path);
+  } catch {
+    return [];
+  }
+}
+
+/** Only what belongs to the project: a package changes by an install, and then the server is started again. */
+function resolved(imported: string, from: string): string | undefined {
+  try {
+    const file = Bun.resolveSync(imported, from);
+    return file.startsWith("/") && !file.includes("/node_modules/") ? file : undefined;
+  } catch {
+    return undefined;
+  }
+}
