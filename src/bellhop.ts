@@ -2,27 +2,36 @@
 // Handlers load in a module graph of their own; `handlers/loader.ts` hands them this very instance.
 
 import type { ClerkClient } from "@clerk/backend";
+import type { Static, TSchema, TUnknown } from "@sinclair/typebox";
 
 import type { ClerkEvent, EventPattern } from "./clerk/events.ts";
 
+export { Type as t } from "@sinclair/typebox";
 export type { ClerkEvent, ClerkEvents, EventName, EventPattern } from "./clerk/events.ts";
 
 /** How a handler's runs go. */
-export interface HandlerOptions {
+export interface HandlerOptions<Data extends TSchema = TSchema> {
   /** Attempts before a run is dead. Default: 8, over about eight hours. */
   attempts?: number;
   /** How long one attempt may take: milliseconds or `"500ms"`, `"30s"`, `"5m"`. Default: `"30s"`. */
   timeout?: number | string;
   /** What happens to an event that comes after a later one of its subject is done. Default: `"run"`, with `run.stale`. */
   stale?: "run" | "skip";
+  /**
+   * What *your* application puts into `public_metadata` and the like. It types `data`; a run whose event does not fit is
+   * dead at once, with the path and the reason, since a retry would not help.
+   *
+   *     data: t.Object({ public_metadata: t.Object({ plan: t.String() }) })
+   */
+  data?: Data;
 }
 
 /** What a handler is given. */
-export interface HandlerContext<P extends EventPattern = "*"> {
+export interface HandlerContext<P extends EventPattern = "*", Data = unknown> {
   /** The event as Clerk sent it, `timestamp` always in milliseconds. */
   event: ClerkEvent<P>;
-  /** `event.data`. */
-  data: ClerkEvent<P>["data"];
+  /** `event.data`, as the `data` option says it is. */
+  data: ClerkEvent<P>["data"] & Data;
   delivery: {
     /** The `svix-id`. */
     id: string;
@@ -53,7 +62,17 @@ export interface HandlerContext<P extends EventPattern = "*"> {
 /** A message, and what belongs to it. */
 export type HandlerLog = Record<"debug" | "info" | "warn" | "error", (message: string, ...more: unknown[]) => void>;
 
-export type HandlerFunction<P extends EventPattern = "*"> = (context: HandlerContext<P>) => unknown;
+export type HandlerFunction<P extends EventPattern = "*", Data = unknown> = (
+  context: HandlerContext<P, Data>,
+) => unknown;
+
+/** What `handlers/_dead.ts` is called with: a run that was given up on, at most once for each. */
+export interface DeadRun {
+  run: { handler: string; attempts: number; reason: string; replay: boolean };
+  delivery: { id: string; type: string; subject: string | null; receivedAt: Date; sample: boolean };
+  /** Of the last attempt. */
+  error: { name: string; message: string; stack?: string };
+}
 
 /** What `on()` returns: the function, and what it was registered with. */
 export type RegisteredHandler<P extends EventPattern = "*"> = HandlerFunction<P> & {
@@ -72,15 +91,16 @@ export let registrations = 0;
  *     export default on("user.created", { attempts: 5 }, async ({ data, log }) => { … });
  */
 export function on<P extends EventPattern>(event: P, handler: HandlerFunction<P>): RegisteredHandler<P>;
-export function on<P extends EventPattern>(
+export function on<P extends EventPattern, Data extends TSchema = TUnknown>(
   event: P,
-  options: HandlerOptions,
-  handler: HandlerFunction<P>,
+  options: HandlerOptions<Data>,
+  handler: HandlerFunction<P, Static<Data>>,
 ): RegisteredHandler<P>;
 export function on<P extends EventPattern>(
   event: P,
   optionsOrHandler: HandlerOptions | HandlerFunction<P>,
-  maybeHandler?: HandlerFunction<P>,
+  // The overloads above tie its data to the schema.
+  maybeHandler?: HandlerFunction<P, any>,
 ): RegisteredHandler<P> {
   const [options, handler] =
     typeof optionsOrHandler === "function" ? [{}, optionsOrHandler] : [optionsOrHandler, maybeHandler];

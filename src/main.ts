@@ -54,6 +54,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
       inbox.note(ticket, { level: "error", message }).catch(() => undefined);
     },
     onLog: (ticket, line) => logHandlerLine(log, ticket, line),
+    onDeadError: (error) => log.error({ err: error }, "handlers/_dead.ts failed; it is not called again for this run"),
     onTrouble: (error) => log.error({ err: error }, "a run's end could not be recorded; it is tried again"),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));

@@ -20,7 +20,12 @@ const MOST_MISMATCHES = 20;
 /** Where `data` differs from what Clerk specifies for this type of event; empty for types that it does not specify. */
 export function describeMismatch(type: string, data: unknown): Mismatch[] {
   const check = compiled(type);
-  if (!check || check.Check(data)) return [];
+  return check ? mismatches(check, data) : [];
+}
+
+/** Where `data` differs from a compiled schema, at most twenty places. */
+export function mismatches(check: TypeCheck<TSchema>, data: unknown): Mismatch[] {
+  if (check.Check(data)) return [];
   const byPath = new Map<string, Mismatch>();
   for (const { path, schema, value } of innermost(check.Errors(data))) {
     const words = `data${path.replaceAll(/\/(\d+)(?=\/|$)/g, "[$1]").replaceAll("/", ".")}`;

@@ -2,12 +2,11 @@
 
 import type { ClerkClient } from "@clerk/backend";
 
-import { type HandlerFunction, NonRetriableError, RetryAfterError } from "../bellhop.ts";
+import { NonRetriableError, RetryAfterError } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
 import { createContext, createLog, type CurrentRun, currentRun } from "../handlers/context.ts";
-import type { Handler } from "../handlers/loader.ts";
-import type { Version } from "../handlers/version.ts";
+import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { delayUntil, retryDelay } from "./retry.ts";
 import type { Timeouts } from "./timeout.ts";
@@ -19,7 +18,7 @@ interface AttemptOptions {
   ticket: Ticket;
   handler: Handler;
   /** The code to run, of the version that the attempt begins with. */
-  code: { run: HandlerFunction; version: Version };
+  code: Code;
   clerk: ClerkClient | undefined;
   timeouts: Timeouts;
   /** Aborted when the server does not wait any longer: the attempt is given back. */
@@ -49,9 +48,13 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome> {
   if (ticket.stale && handler.options.stale === "skip" && ticket.replay === "")
     return { kind: "skipped", reason: "stale: a later event of its subject is done", record: record([]) };
 
+  const event = readEvent(ticket);
+  const misfit = options.code.misfit?.(event.data);
+  if (misfit) return { kind: "dead", reason: misfit, record: record([], { name: "DataError", message: misfit }) };
+
   const lines: LogLine[] = [];
   try {
-    await callHandler(options, lines);
+    await callHandler(options, event, lines);
     return { kind: "done", record: record(lines) };
   } catch (caught) {
     if (caught === SHUTDOWN) return { kind: "released" };
@@ -91,7 +94,7 @@ function chosenDelay(error: unknown, spent: number, now: number): number {
   }
 }
 
-async function callHandler(options: AttemptOptions, lines: LogLine[]): Promise<void> {
+async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: LogLine[]): Promise<void> {
   const { ticket, handler, code, clerk, timeouts, shutdown, print, onLate } = options;
   const made = createLog(print);
   let ended = false;
@@ -104,7 +107,6 @@ async function callHandler(options: AttemptOptions, lines: LogLine[]): Promise<v
   const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(run, call));
   // Made there, since what a listener throws goes to where its signal was made: in the host it would end the process.
   const controller = inRun(() => new AbortController());
-  const event = readEvent(ticket);
   const { promise: cut, reject } = Promise.withResolvers<never>();
   const stop = (reason: Error) => {
     inRun(() => controller.abort(reason));

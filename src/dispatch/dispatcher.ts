@@ -7,6 +7,7 @@ import { InboxUnavailable } from "../errors.ts";
 import type { Handler, HandlerTable } from "../handlers/loader.ts";
 import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { DEFAULT_ATTEMPTS, runAttempt } from "./attempt.ts";
+import { tellDead } from "./dead.ts";
 import { retryDelay } from "./retry.ts";
 import { createTimeouts } from "./timeout.ts";
 
@@ -21,6 +22,8 @@ interface DispatcherOptions {
   onOutcome?: (ticket: Ticket, outcome: Outcome) => void;
   /** A line that a handler logged. */
   onLog?: (ticket: Ticket, line: LogLine) => void;
+  /** `_dead.ts` failed: it is not called again for the same run. */
+  onDeadError?: (error: unknown) => void;
   /** An error that a handler's code threw after its attempt had ended. */
   onLate?: (ticket: Ticket, error: unknown) => void;
   /** A run's end that could not be recorded, or a claim that failed: it is tried again. */
@@ -44,7 +47,18 @@ const AFTER_TROUBLE_MS = 250;
 
 /** Takes up what a crash left behind, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
-  const { inbox, table, concurrency, clerk, onOutcome, onLog, onLate, onTrouble, now = Date.now } = options;
+  const {
+    inbox,
+    table,
+    concurrency,
+    clerk,
+    onOutcome,
+    onLog,
+    onLate,
+    onDeadError,
+    onTrouble,
+    now = Date.now,
+  } = options;
   const owner = crypto.randomUUID();
   /** Slots in use, by handler. */
   const taken = new Map<string, number>();
@@ -116,12 +130,12 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   function begin(tickets: readonly Ticket[]) {
     for (const ticket of tickets) {
       takeSlot(ticket.handler, 1);
-      const ended = attempt(ticket).finally(() => {
+      const going = attempt(ticket).finally(() => {
         // Its next attempt may have been claimed in the commit that ended this one.
-        if (held.get(ticket.run) === ended) held.delete(ticket.run);
+        if (held.get(ticket.run) === going) held.delete(ticket.run);
         wake();
       });
-      held.set(ticket.run, ended);
+      held.set(ticket.run, going);
     }
   }
 
@@ -145,9 +159,15 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             print: (line) => onLog?.(ticket, line),
             onLate: (error) => onLate?.(ticket, error),
           });
-    if (await settle(ticket, outcome)) onOutcome?.(ticket, outcome);
+    if (await settle(ticket, outcome)) await ended(ticket, outcome);
     // Its file went away meanwhile: a run that waits for it must not hold its lane.
     if (!table().loaded.has(ticket.handler)) await inbox.park(table().loaded).catch(trouble);
+  }
+
+  async function ended(ticket: Ticket, outcome: Outcome) {
+    onOutcome?.(ticket, outcome);
+    const code = table().dead?.code;
+    if (outcome.kind === "dead" && code) await tellDead(code, ticket, outcome).catch((error) => onDeadError?.(error));
   }
 
   /** Records an end, again and again while the disk refuses: until then the lane stands still. */
@@ -176,7 +196,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       orphans.map(async (ticket) => {
         const outcome = afterCrash(ticket, table().get(ticket.handler), now());
         await inbox.settle(ticket, outcome);
-        onOutcome?.(ticket, outcome);
+        void ended(ticket, outcome);
       }),
     );
   }

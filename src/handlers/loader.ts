@@ -4,6 +4,8 @@
 
 import { resolve } from "node:path";
 
+import type { TSchema } from "@sinclair/typebox";
+
 import * as bellhop from "../bellhop.ts";
 import { eventNames, suggest } from "../clerk/events.ts";
 import { parseDuration } from "../duration.ts";
@@ -12,11 +14,19 @@ import { describeLoadError, type LoadError } from "./errors.ts";
 import { type HandlerName, matches, type NotAHandler } from "./names.ts";
 import { createVersion, type OnLateError, type Version } from "./version.ts";
 
+/** What a loaded file can do. */
+export interface Code {
+  run: bellhop.HandlerFunction;
+  version: Version;
+  /** Says where an event's data does not fit the `data` option: `data.public_metadata.plan: expected string, got null`. */
+  misfit?: (data: unknown) => string | undefined;
+}
+
 /** One handler file. `code` is there when it can run, `error` when its file as it is now does not load. */
 export interface Handler extends HandlerName {
   options: bellhop.HandlerOptions;
   /** What runs: of the file as it is now, or of the last version that loaded. */
-  code?: { run: bellhop.HandlerFunction; version: Version };
+  code?: Code;
   error?: LoadError;
   /** Loaded, but perhaps not what was meant. */
   warning?: string;
@@ -31,6 +41,8 @@ export interface HandlerTable {
   get(name: string): Handler | undefined;
   /** The names of those that can run. */
   loaded: ReadonlySet<string>;
+  /** `_dead.ts`, which is told of each run that dies. */
+  dead?: { file: string; code?: Code; error?: LoadError };
   /** The table is used no longer: what no run holds any more is disposed of. */
   release(): void;
 }
@@ -48,7 +60,8 @@ export async function loadHandlers(dir: string, onError: OnLateError, previous?:
   const handlers: Handler[] = [];
   // One after the other: `on()` calls are counted, and errors are told in the order of the folder.
   for (const name of names) handlers.push(withLastGood(await load(version, dir, name), previous));
-  const holds = handlers.map(({ code }) => code?.version.hold());
+  const dead = await loadDead(version, dir, notHandlers, previous);
+  const holds = [...handlers, dead].map((each) => each?.code?.version.hold());
   // From here on the version lives as long as somebody uses it.
   release();
   const byName = new Map(handlers.map((handler) => [handler.name, handler]));
@@ -59,8 +72,29 @@ export async function loadHandlers(dir: string, onError: OnLateError, previous?:
     match: (type) => handlers.filter(({ event }) => matches(event, type)),
     get: (name) => byName.get(name),
     loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
+    ...(dead && { dead }),
     release: () => holds.forEach((release) => release?.()),
   };
+}
+
+/** `_dead.ts` is no handler, but it is code of the same version, and a slip in it leaves the last good one as well. */
+async function loadDead(
+  version: Version,
+  dir: string,
+  files: readonly NotAHandler[],
+  previous?: HandlerTable,
+): Promise<HandlerTable["dead"]> {
+  const file = files.map((each) => each.file).find((each) => /^_dead\.[cm]?[jt]s$/.test(each));
+  if (!file) return undefined;
+  const path = resolve(dir, file);
+  try {
+    const { default: run } = await within(version.import(path));
+    if (typeof run !== "function") throw new TypeError(`handlers/${file} must export a function by default`);
+    return { file, code: { run: run as bellhop.HandlerFunction, version } };
+  } catch (error) {
+    const code = previous?.dead?.code;
+    return { file, error: await describeLoadError(file, path, error), ...(code && { code }) };
+  }
 }
 
 function withLastGood(handler: Handler, previous: HandlerTable | undefined): Handler {
@@ -74,7 +108,8 @@ async function load(version: Version, dir: string, name: HandlerName): Promise<H
   try {
     const loaded = await within(version.import(path));
     const { run, options } = readExport(name, loaded.default, bellhop.registrations > before);
-    return { ...name, options, code: { run, version }, ...warn(name) };
+    const misfit = options.data && (await compileData(options.data));
+    return { ...name, options, code: { run, version, ...(misfit && { misfit }) }, ...warn(name) };
   } catch (error) {
     return { ...name, options: {}, error: await describeLoadError(name.file, path, error) };
   }
@@ -106,6 +141,19 @@ function checkOptions(file: string, options: bellhop.HandlerOptions): bellhop.Ha
   if (stale !== undefined && stale !== "run" && stale !== "skip")
     throw new TypeError(`handlers/${file}: stale is ${JSON.stringify(stale)}, expected "run" or "skip"`);
   return options;
+}
+
+/** Loaded when it is first needed: the compiler is large, and most handlers have no schema. */
+async function compileData(schema: TSchema): Promise<(data: unknown) => string | undefined> {
+  const [{ TypeCompiler }, { mismatches }] = await Promise.all([
+    import("@sinclair/typebox/compiler"),
+    import("../clerk/check.ts"),
+  ]);
+  const check = TypeCompiler.Compile(schema);
+  return (data) => {
+    const [first] = mismatches(check, data);
+    return first && `${first.path}: ${first.message}`;
+  };
 }
 
 /** Clerk adds types before we know them, so a strange name still runs; most often, though, it is a slip. */
