@@ -60,6 +60,13 @@ export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, ou
   }
 }
 
+/** When the disk refuses, and when it takes again: a line each, however many deliveries were refused meanwhile. */
+export function logInboxTrouble(log: Logger, reason: unknown) {
+  if (reason === undefined) return log.info("the inbox can be written again");
+  const says = reason instanceof Error ? reason.message : String(reason);
+  log.error(`the inbox can't be written: ${says}. Deliveries get 503, and Svix sends them again; it goes on by itself`);
+}
+
 export function logHandlerLine(log: Logger, { handler, delivery }: Ticket, { level, message }: LogLine) {
   log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
 }

@@ -9,7 +9,7 @@ import { currentRun } from "./handlers/context.ts";
 import { type HandlerTable, loadHandlers } from "./handlers/loader.ts";
 import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
 import { serveSocket, socketPath } from "./inspector/app.ts";
-import { logDelivery, type Logger, logHandlerLine, logOutcome, logRefused } from "./log.ts";
+import { logDelivery, type Logger, logHandlerLine, logInboxTrouble, logOutcome, logRefused } from "./log.ts";
 import { type Receiver, startReceiver } from "./receive/app.ts";
 import type { Key } from "./receive/verify.ts";
 
@@ -32,7 +32,9 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
 
   const unlock = await lockDataDir(config.dataDir, config.mode === "start" ? START_WAITS_MS : 0);
   opened.defer(unlock);
-  const inbox = opened.use(await openSqliteInbox(config.dataDir));
+  const inbox = opened.use(
+    await openSqliteInbox(config.dataDir, { onTrouble: (reason) => logInboxTrouble(log, reason) }),
+  );
   const table = await loadHandlers(config.handlersDir, (error) => logLateError(log, error));
   const match = (type: string) =>
     table.match(type).map(({ name, lane, run }) => ({ handler: name, lane, parked: run === undefined }));

@@ -10,6 +10,8 @@ import type { LogLine, Ticket } from "../inbox/inbox.ts";
 
 // Enough to understand a run; a handler in a loop must not fill the disk.
 const LOG_BYTES = 65_536;
+// What a line costs besides its text, so that empty ones are not for free.
+const LINE_BYTES = 32;
 
 /** The run whose code is running, also in a timer that it left behind. */
 export const currentRun = new AsyncLocalStorage<{ handler: string; delivery: string }>();
@@ -61,11 +63,11 @@ function createLog(print: (line: LogLine) => void): { lines: LogLine[]; log: Han
     (message: string, ...more: unknown[]) => {
       if (left <= 0) return;
       const text = [message, ...more].map((part) => (typeof part === "string" ? part : Bun.inspect(part))).join(" ");
-      left -= Buffer.byteLength(text);
-      const line = {
-        level,
-        message: left > 0 ? text : `${text.slice(0, LOG_BYTES)}… (the rest of this run's log is dropped)`,
-      };
+      const bytes = Buffer.from(text);
+      const fits = bytes.length + LINE_BYTES < left;
+      const cut = () => `${bytes.toString("utf8", 0, left)}… (the rest of this run's log is dropped)`;
+      const line = { level, message: fits ? text : cut() };
+      left -= bytes.length + LINE_BYTES;
       lines.push(line);
       asHost(() => print(line));
     };

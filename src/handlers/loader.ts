@@ -8,7 +8,7 @@ import { resolve } from "node:path";
 
 import * as bellhop from "../bellhop.ts";
 import { eventNames, suggest } from "../clerk/events.ts";
-import { parseDuration } from "../duration.ts";
+import { formatDuration, parseDuration } from "../duration.ts";
 import { describeLoadError, type LoadError } from "./errors.ts";
 import { type HandlerName, matches, type NotAHandler, readName } from "./names.ts";
 
@@ -38,14 +38,18 @@ export interface HandlerTable {
 const LOAD_TIMEOUT_MS = 10_000;
 
 /** Loads every handler of a folder. `onError` hears what their code throws when nobody is there to catch it. */
-export async function loadHandlers(dir: string, onError: (error: unknown) => void): Promise<HandlerTable> {
+export async function loadHandlers(
+  dir: string,
+  onError: (error: unknown) => void,
+  { timeoutMs = LOAD_TIMEOUT_MS } = {},
+): Promise<HandlerTable> {
   shareBellhop();
   refuseExit();
   const { handlers: names, notHandlers } = await crawl(dir);
   const graph = new Bun.ModuleGraph({ onError });
   const handlers: Handler[] = [];
   // One after the other: `on()` calls are counted, and errors are told in the order of the folder.
-  for (const name of names) handlers.push(await load(graph, dir, name));
+  for (const name of names) handlers.push(await load(graph, dir, name, timeoutMs));
   const byName = new Map(handlers.map((handler) => [handler.name, handler]));
   return {
     dir,
@@ -90,14 +94,16 @@ async function crawl(dir: string): Promise<{ handlers: HandlerName[]; notHandler
   return { handlers: [...handlers.values()], notHandlers };
 }
 
-async function load(graph: Bun.ModuleGraph, dir: string, name: HandlerName): Promise<Handler> {
+async function load(graph: Bun.ModuleGraph, dir: string, name: HandlerName, timeoutMs: number): Promise<Handler> {
   const path = resolve(dir, name.file);
   const before = bellhop.registrations;
   try {
-    const loaded = await within(graph.import<{ default?: unknown }>(path));
+    const loaded = await within(timeoutMs, graph.import<{ default?: unknown }>(path));
     return { ...name, ...readExport(name, loaded.default, bellhop.registrations > before), ...warn(name) };
   } catch (error) {
-    return { ...name, options: {}, error: await describeLoadError(name.file, path, error) };
+    // What was thrown may itself throw when it is looked at.
+    const unreadable = { where: name.file, message: "threw something that throws when it is looked at" };
+    return { ...name, options: {}, error: await describeLoadError(name.file, path, error).catch(() => unreadable) };
   }
 }
 
@@ -122,11 +128,21 @@ function checkOptions(file: string, options: bellhop.HandlerOptions): bellhop.Ha
     throw new TypeError(
       `handlers/${file}: attempts is ${String(attempts)}, expected a whole number from 1, like attempts: 5`,
     );
-  if (timeout !== undefined && !(parseDuration(timeout) > 0))
-    throw new TypeError(`handlers/${file}: timeout is ${timeout}, expected more than nothing, like timeout: "30s"`);
+  if (timeout !== undefined && !isTime(timeout))
+    throw new TypeError(
+      `handlers/${file}: timeout is ${Bun.inspect(timeout)}, expected milliseconds or a duration, like timeout: "30s"`,
+    );
   if (stale !== undefined && stale !== "run" && stale !== "skip")
     throw new TypeError(`handlers/${file}: stale is ${JSON.stringify(stale)}, expected "run" or "skip"`);
   return options;
+}
+
+function isTime(time: number | string): boolean {
+  try {
+    return parseDuration(time) > 0;
+  } catch {
+    return false;
+  }
 }
 
 /** Clerk adds types before we know them, so a strange name still runs; most often, though, it is a slip. */
@@ -137,10 +153,10 @@ function warn({ event }: HandlerName): { warning?: string } {
 }
 
 /** Rejects when the promise takes too long. */
-async function within<T>(promise: Promise<T>): Promise<T> {
+async function within<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();
-  const says = `did not finish loading within ${LOAD_TIMEOUT_MS / 1_000} s: does it await something at its top level?`;
-  const timer = setTimeout(() => reject(new Error(says)), LOAD_TIMEOUT_MS);
+  const says = `did not finish loading within ${formatDuration(timeoutMs)}: does it await something at its top level?`;
+  const timer = setTimeout(() => reject(new Error(says)), timeoutMs);
   try {
     return await Promise.race([promise, late]);
   } finally {

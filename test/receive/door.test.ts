@@ -175,8 +175,11 @@ describe("a good request", () => {
 
 /** Sends a body in pieces, without saying how long it is. */
 function sendChunked(url: string, body: string) {
-  const pieces = [body.slice(0, 1_000), body.slice(1_000)].map((piece) => Buffer.from(piece));
-  return fetch(url, { method: "POST", body: ReadableStream.from(pieces), headers: signed(body) });
+  async function* pieces() {
+    yield Buffer.from(body.slice(0, 1_000));
+    yield Buffer.from(body.slice(1_000));
+  }
+  return fetch(url, { method: "POST", body: pieces(), headers: signed(body) });
 }
 
 /** What provokes each refusal that a whole server can be brought to; `unavailable` and `shutting_down` are further down. */
@@ -515,7 +518,7 @@ describe("while the server stops", () => {
     expect(second.received()).toMatch(/^retry-after: \d+\r$/im);
     expect(await third.answer()).toEqual({ status: 503, body: '{"status":"shutting_down"}' });
     expect(door.refused).toMatchObject([{ refused: { code: "shutting_down", claimedId: "msg_2" } }]);
-    await expect(fetch(`${door.origin}/health`)).rejects.toThrow();
+    expect(await fetch(`${door.origin}/health`).catch(() => "refused")).toBe("refused");
     expect(stopped).toBe(false);
 
     take({ status: "accepted" });
@@ -562,10 +565,9 @@ describe("when the inbox fails", () => {
 describe("a port that is taken", () => {
   test("is refused with its number and an example, and the first server keeps every request", async () => {
     await using first = await serverWith({});
-    const port = String(first.port);
-    const refused = serverWith({}, { PORT: port });
-    await expect(refused).rejects.toBeInstanceOf(UserError);
-    await expect(refused).rejects.toThrow(new RegExp(`Port ${port} is taken[^]*PORT=${first.port + 1}`));
+    const refused: unknown = await serverWith({}, { PORT: String(first.port) }).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(UserError);
+    expect((refused as UserError).message).toMatch(new RegExp(`^Port ${first.port} is taken[^]*PORT=3000$`));
     for (let i = 0; i < 20; i++) await first.post(EVENT);
     expect(storedLines(first)).toHaveLength(20);
   });
@@ -584,7 +586,9 @@ describe("a port that is taken", () => {
 
   test("is told from an address that this machine does not have", async () => {
     // 192.0.2.0/24 is for documents (RFC 5737): nobody has it.
-    await expect(serverWith({}, { HOST: "192.0.2.1" })).rejects.toThrow(/no address 192\.0\.2\.1[^]*HOST=/);
+    const refused: unknown = await serverWith({}, { HOST: "192.0.2.1" }).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(UserError);
+    expect((refused as UserError).message).toMatch(/no address 192\.0\.2\.1[^]*HOST=/);
   });
 });
 
@@ -658,7 +662,7 @@ describe("the official vectors, signed again for the present", () => {
       for (const vector of contents)
         for (const timestamp of [timestampOf(vector), String(Math.floor(Number(timestampOf(vector))))]) {
           const before = digestOf(vector, timestamp);
-          const same = [...before].findIndex((char, index) => digest[index] !== char);
+          const same = before.split("").findIndex((char, index) => digest[index] !== char);
           if (same === -1) return digestOf(vector, shifted(timestamp, shift));
           if (same < 5) continue;
           const after = digestOf(vector, shifted(timestamp, shift));
