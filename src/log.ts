@@ -13,7 +13,12 @@ import type { RefusedRequest } from "./receive/refusals.ts";
 export type { Logger } from "pino";
 
 export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFormat" | "logLevel">): Promise<Logger> {
-  const options = { level: logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  const options = {
+    level: logLevel,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: errorOf },
+  };
   if (logFormat === "json") return pino(options, pino.destination({ sync: true }));
   const { default: pretty } = await import("pino-pretty");
   return pino(options, pretty({ sync: true, translateTime: "SYS:HH:MM:ss", singleLine: true, ignore: "stack,code" }));
@@ -25,11 +30,13 @@ export function logDelivery(log: Logger, { id, event, subject, status, handlers,
   log.info(fields, `${event.type} ${what}`);
 }
 
-export function logRefused(log: Logger, { code, size, claimedId, skewSeconds }: RefusedRequest, count: number) {
+export function logRefused(log: Logger, refused: RefusedRequest, count: number) {
+  const { code, size, claimedId, skewSeconds, rightPath } = refused;
   const { status, says, remedy } = refusals[code];
   const skew = skewSeconds === undefined ? "" : ` (by ${formatDuration(Math.abs(skewSeconds) * 1_000)})`;
+  const right = rightPath === undefined ? "" : ` (${rightPath})`;
   const fields = { code, status, count, size, id: claimedId, ...(skewSeconds !== undefined && { skewSeconds }) };
-  log.warn(fields, `refused: ${says}${skew}. ${remedy}`);
+  log.warn(fields, `refused: ${says}${skew}${right}. ${remedy}`);
 }
 
 export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, outcome: Outcome) {
@@ -75,4 +82,11 @@ export function logHandlerLine(log: Logger, { handler, delivery }: Ticket, { lev
 function frame(error: { stack?: string } | undefined): string {
   const line = error?.stack?.split("\n").find((each) => /\/.+:\d+:\d+/.test(each) && !each.includes(import.meta.dir));
   return line ? ` (${line.trim()})` : "";
+}
+
+/** Of an error, only what an error is made of: a handler may have hung a payload on it. */
+function errorOf(error: unknown) {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { name, message, stack } = error;
+  return { type: name, message, stack };
 }

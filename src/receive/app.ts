@@ -145,7 +145,7 @@ export function startReceiver(options: ReceiverOptions): Receiver {
     if (error instanceof Error && error.name === "AbortError") return new Response(null, { status: 400 });
     // Never the error itself: it would go to whoever sent the request.
     options.onError?.(error);
-    return Response.json({ error: "internal" }, { status: 500 });
+    return answer("internal");
   }
 
   function health(): Response {

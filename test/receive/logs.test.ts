@@ -121,7 +121,14 @@ for (const [mode, format] of [
         () => texts.every((text) => server.output().includes(text)) || undefined,
       );
     await said("the mailer is down", "sms.created is dead", "too late", "[...event] done", "came again");
-    const { method_not_allowed: _, not_found: __, unavailable: ___, shutting_down: ____, ...logged } = refusals;
+    const {
+      method_not_allowed: _,
+      internal: _____,
+      not_found: __,
+      unavailable: ___,
+      shutting_down: ____,
+      ...logged
+    } = refusals;
     await said(...Object.values(logged).map(({ says }) => says));
     if (mode === "dev") await said("differs from Clerk's specification");
 
