@@ -26,12 +26,15 @@ export interface HandlerOptions<Data extends TSchema = TSchema> {
   data?: Data;
 }
 
-/** What a handler is given. */
-export interface HandlerContext<P extends EventPattern = "*", Data = unknown> {
+/** What a handler is given. `Data` is what its `data` option adds. */
+export type HandlerContext<P extends EventPattern = "*", Data = unknown> = ContextOf<ClerkEvent<P>, Data>;
+
+// Of the event, not of its name: so that a context of one event fits a function that takes several.
+interface ContextOf<Event extends { data: unknown }, Data> {
   /** The event as Clerk sent it, `timestamp` always in milliseconds. */
-  event: ClerkEvent<P>;
+  event: Event;
   /** `event.data`, as the `data` option says it is. */
-  data: ClerkEvent<P>["data"] & Data;
+  data: Event["data"] & Data;
   delivery: {
     /** The `svix-id`. */
     id: string;

@@ -62,13 +62,13 @@ export const settings: readonly Setting[] = [
 ];
 
 // Valid base64, so that it signs like any secret, and readable, so that `bun start` and people can tell it.
-const OURS = "whsec_BellhopDevOnly00";
+const OURS = "BellhopDevOnly00";
 // Svix makes secrets of 24 bytes (docs.svix.com); fewer is a cut-off copy or a guessable word.
 const MIN_SECRET_BYTES = 24;
 
 /** A secret for development, marked so that `bun start` refuses it. */
 export function makeDevSecret(): string {
-  return OURS + Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString("base64");
+  return `whsec_${OURS}${Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString("base64")}`;
 }
 
 /** Reads the whole environment; either a config or every problem in it, in the order of `settings`. */
@@ -145,6 +145,11 @@ function readClerkSecretKey(env: Environment, problems: Problem[]): string | und
   return key;
 }
 
+/** What was found, without the secret that may have been pasted into the wrong place. */
+function quote(found: string): string {
+  return JSON.stringify(found.replaceAll(/(whsec_|[sp]k_(?:test|live)_)\S*/g, "$1…").slice(0, 80));
+}
+
 function settingReader(env: Environment, problems: Problem[]) {
   const text = (name: string, fallback: string) => env[name]?.trim() || fallback;
   return {
@@ -153,14 +158,14 @@ function settingReader(env: Environment, problems: Problem[]) {
       const found = text(name, String(fallback));
       const value = Number(found);
       if (/^\d+$/.test(found) && value >= min && value <= max) return value;
-      const says = `is ${JSON.stringify(found)}, expected a whole number from ${min} to ${max}`;
+      const says = `is ${quote(found)}, expected a whole number from ${min} to ${max}`;
       problems.push({ name, says, example: `${name}=${fallback}` });
       return fallback;
     },
     path(name: string, fallback: string): string {
-      const found = text(name, fallback);
-      if (/^\/[\w\-./~]*$/.test(found) && found !== "/health") return found.replace(/(.)\/+$/, "$1");
-      const says = `is ${JSON.stringify(found)}, expected a path that begins with / and is not /health`;
+      const found = text(name, fallback).replace(/(.)\/+$/, "$1");
+      if (/^\/[\w\-./~]*$/.test(found) && found !== "/health") return found;
+      const says = `is ${quote(found)}, expected a path that begins with / and is not /health`;
       problems.push({ name, says, example: `${name}=${fallback}` });
       return fallback;
     },
@@ -168,7 +173,7 @@ function settingReader(env: Environment, problems: Problem[]) {
       const found = text(name, fallback);
       const choice = choices.find((each) => each === found);
       if (choice) return choice;
-      const says = `is ${JSON.stringify(found)}, expected one of ${choices.join(", ")}`;
+      const says = `is ${quote(found)}, expected one of ${choices.join(", ")}`;
       problems.push({ name, says, example: `${name}=${fallback}` });
       return fallback;
     },

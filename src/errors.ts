@@ -75,6 +75,11 @@ export const refusals = {
     says: "the inbox can't be written",
     remedy: "See the log line before this one: most often the disk is full. Svix tries again by itself",
   },
+  internal: {
+    status: 500,
+    says: "Bellhop has made a mistake",
+    remedy: "The log line before this one has the error: please report it. Svix tries again by itself",
+  },
   shutting_down: {
     status: 503,
     says: "the server is shutting down",

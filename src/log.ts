@@ -14,7 +14,12 @@ import type { RefusedRequest } from "./receive/refusals.ts";
 export type { Logger } from "pino";
 
 export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFormat" | "logLevel">): Promise<Logger> {
-  const options = { level: logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  const options = {
+    level: logLevel,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: errorOf },
+  };
   if (logFormat === "json") return pino(options, pino.destination({ sync: true }));
   const { default: pretty } = await import("pino-pretty");
   return pino(options, pretty({ sync: true, translateTime: "SYS:HH:MM:ss", singleLine: true, ignore: "stack,code" }));
@@ -26,11 +31,13 @@ export function logDelivery(log: Logger, { id, event, subject, status, handlers,
   log.info(fields, `${event.type} ${what}`);
 }
 
-export function logRefused(log: Logger, { code, size, claimedId, skewSeconds }: RefusedRequest, count: number) {
+export function logRefused(log: Logger, refused: RefusedRequest, count: number) {
+  const { code, size, claimedId, skewSeconds, rightPath } = refused;
   const { status, says, remedy } = refusals[code];
   const skew = skewSeconds === undefined ? "" : ` (by ${formatDuration(Math.abs(skewSeconds) * 1_000)})`;
+  const right = rightPath === undefined ? "" : ` (${rightPath})`;
   const fields = { code, status, count, size, id: claimedId, ...(skewSeconds !== undefined && { skewSeconds }) };
-  log.warn(fields, `refused: ${says}${skew}. ${remedy}`);
+  log.warn(fields, `refused: ${says}${skew}${right}. ${remedy}`);
 }
 
 export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, outcome: Outcome) {
@@ -76,6 +83,13 @@ export function logChange(log: Logger, dir: string, change: Change) {
   log.error(`${dir}/${error?.where ?? file} does not load, ${meanwhile}: ${error?.message}${source}`);
 }
 
+/** When the disk refuses, and when it takes again: a line each, however many deliveries were refused meanwhile. */
+export function logInboxTrouble(log: Logger, reason: unknown) {
+  if (reason === undefined) return log.info("the inbox can be written again");
+  const says = reason instanceof Error ? reason.message : String(reason);
+  log.error(`the inbox can't be written: ${says}. Deliveries get 503, and Svix sends them again; it goes on by itself`);
+}
+
 export function logHandlerLine(log: Logger, { handler, delivery }: Ticket, { level, message }: LogLine) {
   log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
 }
@@ -84,4 +98,11 @@ export function logHandlerLine(log: Logger, { handler, delivery }: Ticket, { lev
 function frame(error: { stack?: string } | undefined): string {
   const line = error?.stack?.split("\n").find((each) => /\/.+:\d+:\d+/.test(each) && !each.includes(import.meta.dir));
   return line ? ` (${line.trim()})` : "";
+}
+
+/** Of an error, only what an error is made of: a handler may have hung a payload on it. */
+function errorOf(error: unknown) {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { name, message, stack } = error;
+  return { type: name, message, stack };
 }

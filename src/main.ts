@@ -10,7 +10,7 @@ import { openHandlers } from "./handlers/folder.ts";
 import type { HandlerTable } from "./handlers/loader.ts";
 import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
 import { serveSocket, socketPath } from "./inspector/app.ts";
-import { logChange, logDelivery, type Logger, logHandlerLine, logOutcome, logRefused } from "./log.ts";
+import { logChange, logDelivery, type Logger, logHandlerLine, logInboxTrouble, logOutcome, logRefused } from "./log.ts";
 import { type Receiver, startReceiver } from "./receive/app.ts";
 import type { Key } from "./receive/verify.ts";
 
@@ -34,7 +34,9 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
 
   const unlock = await lockDataDir(config.dataDir, config.mode === "start" ? START_WAITS_MS : 0);
   opened.defer(unlock);
-  const inbox = opened.use(await openSqliteInbox(config.dataDir));
+  const inbox = opened.use(
+    await openSqliteInbox(config.dataDir, { onTrouble: (reason) => logInboxTrouble(log, reason) }),
+  );
   const folder = await openHandlers(config.handlersDir, (error) => lateError(log, error));
   opened.defer(() => folder.close());
   const table = () => folder.table;

@@ -161,10 +161,10 @@ function readError(thrown: unknown): { thrown: unknown; error: ErrorRecord } {
 function describeError(thrown: unknown): ErrorRecord {
   if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, 10_000) };
   // They need not be text.
-  const { name, message, stack } = thrown;
+  const { name, message, stack } = thrown as Record<keyof ErrorRecord, unknown>;
   return {
     name: String(name).slice(0, 200),
     message: String(message).slice(0, 10_000),
-    ...(stack && { stack: String(stack).slice(0, 20_000) }),
+    ...(typeof stack === "string" && { stack: stack.slice(0, 20_000) }),
   };
 }

@@ -24,7 +24,10 @@ export async function tellDead(code: Code, ticket: Ticket, outcome: Outcome & { 
   const timer = setTimeout(() => reject(new Error("did not end within 10 s")), LIMIT_MS);
   const letGo = code.version.hold();
   try {
-    await Promise.race([code.version.enter(async () => (code.run as unknown as (dead: DeadRun) => unknown)(dead)), late]);
+    await Promise.race([
+      code.version.enter(async () => (code.run as unknown as (dead: DeadRun) => unknown)(dead)),
+      late,
+    ]);
   } finally {
     clearTimeout(timer);
     letGo();

@@ -44,6 +44,8 @@ export interface Dispatcher {
 
 const HOUR_MS = 3_600_000;
 const AFTER_TROUBLE_MS = 250;
+// Recording that an attempt is given back takes a commit.
+const GIVING_BACK_MS = 1_000;
 
 /** Takes up what a crash left behind, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
@@ -229,9 +231,17 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     stopping.resolve();
     clearTimeout(timer);
     clearInterval(sweeper);
-    await Promise.race([idle(), Bun.sleep(graceMs)]);
+    await idleWithin(graceMs);
     shutdown.abort();
-    await Promise.race([idle(), Bun.sleep(1_000)]);
+    await idleWithin(GIVING_BACK_MS);
+  }
+
+  async function idleWithin(limitMs: number) {
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const limit = setTimeout(resolve, limitMs);
+    await Promise.race([idle(), late]);
+    // Left running, it would keep the process alive.
+    clearTimeout(limit);
   }
 
   /** A claim that is under way may still begin runs; they are given back. */

@@ -10,6 +10,8 @@ import type { LogLine, Ticket } from "../inbox/inbox.ts";
 
 // Enough to understand a run; a handler in a loop must not fill the disk.
 const LOG_BYTES = 65_536;
+// What a line costs besides its text, so that empty ones are not for free.
+const LINE_BYTES = 32;
 
 export interface CurrentRun {
   handler: string;
@@ -64,17 +66,13 @@ export function createLog(print: (line: LogLine) => void): { lines: LogLine[]; l
     (...parts: unknown[]) => {
       if (left <= 0) return;
       const text = parts.map((part) => (typeof part === "string" ? part : Bun.inspect(part))).join(" ");
-      const size = Buffer.byteLength(text);
-      const message = size <= left ? text : `${cut(text, left)}… (the rest of this run's log is dropped)`;
-      left -= size;
-      const line = { level, message };
+      const bytes = Buffer.from(text);
+      const fits = bytes.length + LINE_BYTES < left;
+      const cut = () => `${bytes.toString("utf8", 0, left)}… (the rest of this run's log is dropped)`;
+      const line = { level, message: fits ? text : cut() };
+      left -= bytes.length + LINE_BYTES;
       lines.push(line);
       asHost(() => print(line));
     };
   return { lines, log: { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") } };
-}
-
-/** The first bytes of a text, whole characters only. */
-function cut(text: string, bytes: number): string {
-  return new TextDecoder().decode(Buffer.from(text).subarray(0, bytes)).replace(/\uFFFD$/, "");
 }

@@ -1,6 +1,7 @@
 // A file that does not load, told so that a person can mend it: file, line, column, the source line.
 
 import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 
 export interface LoadError {
   /** `user.created.ts:3:14`, or the file alone. */
@@ -9,6 +10,9 @@ export interface LoadError {
   /** The line of code that it is about. */
   source?: string;
 }
+
+// Stacks begin in here when it is our own check that threw.
+const OURS = resolve(import.meta.dir, "..");
 
 interface Position {
   file: string;
@@ -21,8 +25,8 @@ interface Position {
 export async function describeLoadError(file: string, path: string, error: unknown): Promise<LoadError> {
   // Several mistakes in one file come as an AggregateError; the first one is where to begin.
   const first = error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
-  const message = first instanceof Error || isMessage(first) ? first.message : String(first);
-  const position = (first as { position?: Position | null }).position ?? positionInStack(path, first);
+  const message = isMessage(first) ? first.message : `threw ${Bun.inspect(first)}`;
+  const position = positionOf(first) ?? (await positionOfImport(first)) ?? positionInStack(path, first);
   if (!position) return { where: file, message };
   const source = position.lineText ?? (await lineOf(position));
   const name = position.file === path ? file : position.file;
@@ -33,6 +37,22 @@ function isMessage(value: unknown): value is { message: string } {
   return typeof (value as { message?: unknown } | null)?.message === "string";
 }
 
+function positionOf(error: unknown): Position | undefined {
+  return (error as { position?: Position | null } | null | undefined)?.position ?? undefined;
+}
+
+/** A missing import is told with who asked for what, but not with the line. */
+async function positionOfImport(error: unknown): Promise<Position | undefined> {
+  const { specifier, referrer } = (error ?? {}) as { specifier?: string; referrer?: string };
+  if (!specifier || !referrer) return undefined;
+  const lines = (await readFile(referrer, "utf8").catch(() => "")).split("\n");
+  const index = lines.findIndex((line) => line.includes(specifier));
+  const lineText = lines[index];
+  return lineText === undefined
+    ? undefined
+    : { file: referrer, line: index + 1, column: lineText.indexOf(specifier), lineText };
+}
+
 function positionInStack(path: string, error: unknown): Position | undefined {
   const frames = (error instanceof Error ? (error.stack ?? "") : "").matchAll(/\(?(\/[^\s()]+):(\d+):(\d+)\)?/g);
   const positions = [...frames].map(([, file = "", line, column]) => ({
@@ -40,9 +60,8 @@ function positionInStack(path: string, error: unknown): Position | undefined {
     line: Number(line),
     column: Number(column),
   }));
-  // Bellhop's own check threw it: there is no line of theirs to show.
-  if (positions[0]?.file.startsWith(import.meta.dir)) return undefined;
-  return positions.find((position) => position.file === path) ?? positions[0];
+  const [first] = positions;
+  return positions.find((position) => position.file === path) ?? (first?.file.startsWith(OURS) ? undefined : first);
 }
 
 async function lineOf({ file, line }: Position): Promise<string | undefined> {

@@ -44,7 +44,7 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
     prints = now;
     const before = table;
     const beforeParts = parts;
-    table = await loadHandlers(dir, onError, before);
+    table = await loadHandlers(dir, onError, { previous: before });
     before.release();
     parts = await partsOf(table);
     const touched = (name: string) =>

@@ -4,13 +4,12 @@
 
 import { resolve } from "node:path";
 
-import type { TSchema } from "@sinclair/typebox";
-
 import * as bellhop from "../bellhop.ts";
 import { eventNames, suggest } from "../clerk/events.ts";
-import { parseDuration } from "../duration.ts";
+import { formatDuration } from "../duration.ts";
 import { crawl } from "./crawl.ts";
 import { describeLoadError, type LoadError } from "./errors.ts";
+import { type Misfit, readExport } from "./exports.ts";
 import { type HandlerName, matches, type NotAHandler } from "./names.ts";
 import { createVersion, type OnLateError, type Version } from "./version.ts";
 
@@ -18,8 +17,7 @@ import { createVersion, type OnLateError, type Version } from "./version.ts";
 export interface Code {
   run: bellhop.HandlerFunction;
   version: Version;
-  /** Says where an event's data does not fit the `data` option: `data.public_metadata.plan: expected string, got null`. */
-  misfit?: (data: unknown) => string | undefined;
+  misfit?: Misfit;
 }
 
 /** One handler file. `code` is there when it can run, `error` when its file as it is now does not load. */
@@ -47,20 +45,29 @@ export interface HandlerTable {
   release(): void;
 }
 
+interface LoadOptions {
+  /** A file that does not load keeps the code that it has there. */
+  previous?: HandlerTable;
+  /** How long one file may take. */
+  timeoutMs?: number;
+}
+
 // A top-level await that never ends would keep all the others from loading.
 const LOAD_TIMEOUT_MS = 10_000;
 
-/**
- * Loads every handler of a folder, afresh. `onError` hears what their code throws when nobody is there to catch it.
- * A file that does not load keeps the code that it has in `previous`.
- */
-export async function loadHandlers(dir: string, onError: OnLateError, previous?: HandlerTable): Promise<HandlerTable> {
+/** Loads every handler of a folder, afresh. `onError` hears what their code throws when nobody is there to catch it. */
+export async function loadHandlers(
+  dir: string,
+  onError: OnLateError,
+  { previous, timeoutMs = LOAD_TIMEOUT_MS }: LoadOptions = {},
+): Promise<HandlerTable> {
   const { handlers: names, notHandlers } = await crawl(dir);
   const { version, release } = createVersion(onError);
+  const importFile = (file: string) => within(timeoutMs, version.import(resolve(dir, file)));
   const handlers: Handler[] = [];
   // One after the other: `on()` calls are counted, and errors are told in the order of the folder.
-  for (const name of names) handlers.push(withLastGood(await load(version, dir, name), previous));
-  const dead = await loadDead(version, dir, notHandlers, previous);
+  for (const name of names) handlers.push(withLastGood(await load(name, version, dir, importFile), previous));
+  const dead = await loadDead(notHandlers, version, dir, importFile, previous);
   const holds = [...handlers, dead].map((each) => each?.code?.version.hold());
   // From here on the version lives as long as somebody uses it.
   release();
@@ -73,27 +80,20 @@ export async function loadHandlers(dir: string, onError: OnLateError, previous?:
     get: (name) => byName.get(name),
     loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
     ...(dead && { dead }),
-    release: () => holds.forEach((release) => release?.()),
+    release: () => holds.forEach((letGo) => letGo?.()),
   };
 }
 
-/** `_dead.ts` is no handler, but it is code of the same version, and a slip in it leaves the last good one as well. */
-async function loadDead(
-  version: Version,
-  dir: string,
-  files: readonly NotAHandler[],
-  previous?: HandlerTable,
-): Promise<HandlerTable["dead"]> {
-  const file = files.map((each) => each.file).find((each) => /^_dead\.[cm]?[jt]s$/.test(each));
-  if (!file) return undefined;
-  const path = resolve(dir, file);
+type ImportFile = (file: string) => Promise<{ default?: unknown }>;
+
+async function load(name: HandlerName, version: Version, dir: string, importFile: ImportFile): Promise<Handler> {
+  const before = bellhop.registrations;
   try {
-    const { default: run } = await within(version.import(path));
-    if (typeof run !== "function") throw new TypeError(`handlers/${file} must export a function by default`);
-    return { file, code: { run: run as bellhop.HandlerFunction, version } };
+    const { default: exported } = await importFile(name.file);
+    const { options, ...code } = await readExport(name, exported, bellhop.registrations > before);
+    return { ...name, options, code: { ...code, version }, ...warn(name) };
   } catch (error) {
-    const code = previous?.dead?.code;
-    return { file, error: await describeLoadError(file, path, error), ...(code && { code }) };
+    return { ...name, options: {}, error: await explain(name.file, dir, error) };
   }
 }
 
@@ -102,58 +102,30 @@ function withLastGood(handler: Handler, previous: HandlerTable | undefined): Han
   return before?.code ? { ...handler, code: before.code, options: before.options } : handler;
 }
 
-async function load(version: Version, dir: string, name: HandlerName): Promise<Handler> {
-  const path = resolve(dir, name.file);
-  const before = bellhop.registrations;
+/** `_dead.ts` is no handler, but it is code of the same version, and a slip in it leaves the last good one as well. */
+async function loadDead(
+  files: readonly NotAHandler[],
+  version: Version,
+  dir: string,
+  importFile: ImportFile,
+  previous: HandlerTable | undefined,
+): Promise<HandlerTable["dead"]> {
+  const file = files.map((each) => each.file).find((each) => /^_dead\.[cm]?[jt]s$/.test(each));
+  if (!file) return undefined;
   try {
-    const loaded = await within(version.import(path));
-    const { run, options } = readExport(name, loaded.default, bellhop.registrations > before);
-    const misfit = options.data && (await compileData(options.data));
-    return { ...name, options, code: { run, version, ...(misfit && { misfit }) }, ...warn(name) };
+    const { default: run } = await importFile(file);
+    if (typeof run !== "function") throw new TypeError(`handlers/${file} must export a function by default`);
+    return { file, code: { run: run as bellhop.HandlerFunction, version } };
   } catch (error) {
-    return { ...name, options: {}, error: await describeLoadError(name.file, path, error) };
+    const code = previous?.dead?.code;
+    return { file, error: await explain(file, dir, error), ...(code && { code }) };
   }
 }
 
-function readExport({ file, event }: HandlerName, exported: unknown, registered: boolean) {
-  const example = `    export default on("${event}", ({ data }) => { … });`;
-  if (typeof exported !== "function") {
-    const found = exported === undefined ? "exports nothing" : `exports ${typeof exported}`;
-    const why = registered ? "It calls on(), but does not export what on() returns." : `It ${found} by default.`;
-    throw new TypeError(`handlers/${file} must export a function by default. ${why}\n\n${example}`);
-  }
-  const meta = (exported as Partial<bellhop.RegisteredHandler>)[bellhop.registration];
-  if (meta && meta.event !== event)
-    throw new TypeError(
-      `handlers/${file} is named for ${event}, but calls on("${meta.event}", …). Rename one of the two.`,
-    );
-  return { run: exported as bellhop.HandlerFunction, options: checkOptions(file, meta?.options ?? {}) };
-}
-
-function checkOptions(file: string, options: bellhop.HandlerOptions): bellhop.HandlerOptions {
-  const { attempts, timeout, stale } = options;
-  if (attempts !== undefined && !(Number.isInteger(attempts) && attempts >= 1))
-    throw new TypeError(
-      `handlers/${file}: attempts is ${String(attempts)}, expected a whole number from 1, like attempts: 5`,
-    );
-  if (timeout !== undefined && !(parseDuration(timeout) > 0))
-    throw new TypeError(`handlers/${file}: timeout is ${timeout}, expected more than nothing, like timeout: "30s"`);
-  if (stale !== undefined && stale !== "run" && stale !== "skip")
-    throw new TypeError(`handlers/${file}: stale is ${JSON.stringify(stale)}, expected "run" or "skip"`);
-  return options;
-}
-
-/** Loaded when it is first needed: the compiler is large, and most handlers have no schema. */
-async function compileData(schema: TSchema): Promise<(data: unknown) => string | undefined> {
-  const [{ TypeCompiler }, { mismatches }] = await Promise.all([
-    import("@sinclair/typebox/compiler"),
-    import("../clerk/check.ts"),
-  ]);
-  const check = TypeCompiler.Compile(schema);
-  return (data) => {
-    const [first] = mismatches(check, data);
-    return first && `${first.path}: ${first.message}`;
-  };
+async function explain(file: string, dir: string, error: unknown): Promise<LoadError> {
+  // What was thrown may itself throw when it is looked at.
+  const unreadable = { where: file, message: "threw something that throws when it is looked at" };
+  return describeLoadError(file, resolve(dir, file), error).catch(() => unreadable);
 }
 
 /** Clerk adds types before we know them, so a strange name still runs; most often, though, it is a slip. */
@@ -164,10 +136,10 @@ function warn({ event }: HandlerName): { warning?: string } {
 }
 
 /** Rejects when the promise takes too long. */
-async function within<T>(promise: Promise<T>): Promise<T> {
+async function within<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();
-  const says = `did not finish loading within ${LOAD_TIMEOUT_MS / 1_000} s: does it await something at its top level?`;
-  const timer = setTimeout(() => reject(new Error(says)), LOAD_TIMEOUT_MS);
+  const says = `did not finish loading within ${formatDuration(timeoutMs)}: does it await something at its top level?`;
+  const timer = setTimeout(() => reject(new Error(says)), timeoutMs);
   try {
     return await Promise.race([promise, late]);
   } finally {

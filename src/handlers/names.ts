@@ -56,7 +56,7 @@ export function fileFor(name: string): string {
 /** Whether an event of this type goes to a handler of this event or pattern. */
 export function matches(event: string, type: string): boolean {
   if (event === "*") return true;
-  return event.endsWith(".*") ? kindOf(type) === kindOf(event) : event === type;
+  return event.endsWith(".*") ? type.startsWith(event.slice(0, -1)) : event === type;
 }
 
 function readEvent(base: string): string | undefined {

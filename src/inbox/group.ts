@@ -29,11 +29,11 @@ interface GroupOptions {
   connection: (anew: boolean) => Database;
   /** Runs in every commit, last: the inbox's clock. */
   everyCommit: () => void;
-  /** The disk is back. */
-  onWritable: () => void;
+  /** Called when commits begin to fail, with the reason, and with nothing when they go through again. */
+  onTrouble: (reason?: unknown) => void;
 }
 
-export function createGroup({ connection, everyCommit, onWritable }: GroupOptions): Group {
+export function createGroup({ connection, everyCommit, onTrouble }: GroupOptions): Group {
   let queue: Operation[] = [];
   let scheduled = false;
   let writable = true;
@@ -64,7 +64,7 @@ export function createGroup({ connection, everyCommit, onWritable }: GroupOption
       // One of them may be the cause, like a body that is larger than what the disk has left.
       for (const operation of batch) commitOrSplit([operation]);
     } else {
-      becomeUnwritable();
+      becomeUnwritable(failure);
       batch[0]?.reject(new InboxUnavailable(failure));
     }
   }
@@ -91,13 +91,14 @@ export function createGroup({ connection, everyCommit, onWritable }: GroupOption
     writable = true;
     clearInterval(probe);
     probe = undefined;
-    onWritable();
+    onTrouble();
   }
 
-  function becomeUnwritable() {
-    writable = false;
+  function becomeUnwritable(reason: unknown) {
+    if (probe) return;
+    onTrouble(reason);
     // Nobody may write for hours: /health has to turn green by itself.
-    probe ??= setInterval(() => void write(() => undefined).catch(() => undefined), PROBE_MS).unref();
+    probe = setInterval(() => void write(() => undefined).catch(() => undefined), PROBE_MS).unref();
   }
 
   function write<T>(apply: () => T): Promise<T> {

@@ -15,6 +15,8 @@ interface SqliteOptions {
   /** Wall clock in milliseconds, read once at the opening; then only the monotonic clock counts. */
   wallClock?: () => number;
   monotonic?: () => number;
+  /** Called when the file can't be written, with the reason, and with nothing when it can again. */
+  onTrouble?: (reason?: unknown) => void;
   /** For tests of a full disk: the most pages that the file may have. */
   maxPages?: number;
 }
@@ -50,7 +52,10 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       return db;
     },
     everyCommit: () => runs.saveClock(),
-    onWritable: () => wake(),
+    onTrouble(reason) {
+      options.onTrouble?.(reason);
+      if (reason === undefined) wake();
+    },
   });
 
   async function write<T>(operation: (runs: Runs) => T): Promise<T> {

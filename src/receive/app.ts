@@ -52,6 +52,8 @@ export interface Receiver {
 // Bun's own limit, which answers without a word, is only for what ours can't see.
 const HARD_LIMIT_BYTES = 1_073_741_824;
 const IDLE_SECONDS = 10;
+// A request that is not here after so long is slow on purpose, or dead: Svix sends it again.
+const IN_FLIGHT_MS = 3_000;
 const RETRY_AFTER_SECONDS = "30";
 // What Svix and people need to find a delivery again; the others are of no use, or secret.
 const KEPT_HEADERS = [
@@ -112,7 +114,6 @@ export function startReceiver(options: ReceiverOptions): Receiver {
       return Response.json({ id, ...describe(id, accepted) });
     } catch (error) {
       if (!(error instanceof InboxUnavailable)) throw error;
-      options.onError?.(error);
       return refuse("unavailable", body.length, id);
     }
   }
@@ -144,7 +145,7 @@ export function startReceiver(options: ReceiverOptions): Receiver {
     if (error instanceof Error && error.name === "AbortError") return new Response(null, { status: 400 });
     // Never the error itself: it would go to whoever sent the request.
     options.onError?.(error);
-    return Response.json({ error: "internal" }, { status: 500 });
+    return answer("internal");
   }
 
   function health(): Response {
@@ -174,32 +175,29 @@ export function startReceiver(options: ReceiverOptions): Receiver {
     port: server.port ?? options.port,
     refused: () => refused.recent(),
     async stop() {
+      // Answers 503 from now on; the port stays open so that it can.
       stopping = true;
-      await server.stop();
+      const until = performance.now() + IN_FLIGHT_MS;
+      while (server.pendingRequests > 0 && performance.now() < until) await Bun.sleep(10);
+      // What is left is half a request, or a connection that waits for its next one.
+      await server.stop(true);
     },
   };
 }
 
+/** Why it can't listen, with what to do about it; any other error as it is. */
 function explained(error: unknown, { host, port }: ReceiverOptions): unknown {
-  switch ((error as { code?: unknown }).code) {
-    case "EADDRINUSE": {
-      const other = port < 65_535 ? port + 1 : port - 1;
-      return new UserError(
-        `Port ${port} is taken, perhaps by another Bellhop server.\n\n    Stop that one, or pick another port: PORT=${other}`,
-      );
-    }
-    case "EACCES":
-      return new UserError(
-        `Port ${port} is not for everybody: those below 1024 need rights that this user lacks.\n\n    PORT=3000`,
-      );
-    case "EADDRNOTAVAIL":
-    case "ENOENT":
-      return new UserError(
-        `This machine has no address ${host} to listen on.\n\n    HOST=0.0.0.0 for all of its addresses, HOST=127.0.0.1 for none but its own`,
-      );
-    default:
-      return error;
-  }
+  const noAddress = `This machine has no address ${host}.\n\n    For all that it has: HOST=0.0.0.0`;
+  const reasons: Record<string, string> = {
+    EADDRINUSE:
+      `Port ${port} is taken, perhaps by another Bellhop server.\n\n` +
+      `    Stop that one, or pick another port: PORT=${port === 3000 ? 3001 : 3000}`,
+    EACCES: `Port ${port} needs more rights than this user has, as all below 1024 do.\n\n    PORT=3000`,
+    EADDRNOTAVAIL: noAddress,
+    ENOENT: noAddress,
+  };
+  const reason = reasons[String((error as { code?: unknown }).code)];
+  return reason ? new UserError(reason) : error;
 }
 
 /**

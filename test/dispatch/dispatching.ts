@@ -5,7 +5,7 @@ import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.
 import { InboxUnavailable } from "../../src/errors.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
 import { matches, readName } from "../../src/handlers/names.ts";
-import type { DeliveryView, Inbox, LogLine, NewDelivery, Outcome, RunView, Ticket } from "../../src/inbox/inbox.ts";
+import type { Inbox, LogLine, NewDelivery, Outcome, RunView, Ticket } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
 import { temporaryFolder, until } from "../harness.ts";
 import { at, type Clocks } from "../inbox/contract.ts";

@@ -1,5 +1,6 @@
 import { type Changes, Database } from "bun:sqlite";
 import { expect, spyOn, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { chmod, mkdir, stat, statfs } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
@@ -104,10 +105,11 @@ test.skipIf(!prlimit)("a file that may not grow is answered 503, and the server 
     const url = `http://127.0.0.1:${port}/api/webhooks`;
     await until("the server", async () => (await health(port)).ok);
     const accepted: string[] = [];
-    for (let number = 0; number < 1_000; number += 1) {
+    // The first refusal moves the log into the file, and there is room again: it ends when both are full.
+    for (let [number, refused] = [0, 0]; refused < 10; number += 1) {
       const { status } = await post(url, user(number, 20_000), { id: `msg_${number}` });
       if (status === 200) accepted.push(`msg_${number}`);
-      else if (status === 503) break;
+      refused = status === 503 ? refused + 1 : 0;
     }
     expect(accepted.length).toBeGreaterThan(1);
     expect((await post(url, user(0, 20_000), { id: "msg_refused" })).status).toBe(503);
@@ -382,6 +384,10 @@ async function smallDisk(size: string): Promise<{ path: string } & AsyncDisposab
 async function fill(disk: string, room = 0): Promise<string> {
   const { bavail, bsize } = await statfs(disk);
   const path = join(disk, "filler");
-  await Bun.write(path, new Uint8Array(bavail * bsize - room));
+  try {
+    writeFileSync(path, new Uint8Array(bavail * bsize - room));
+  } catch {
+    // Somebody else took some of it meanwhile: full is full.
+  }
   return path;
 }

@@ -175,13 +175,16 @@ describe("a good request", () => {
 
 /** Sends a body in pieces, without saying how long it is. */
 function sendChunked(url: string, body: string) {
-  const pieces = [body.slice(0, 1_000), body.slice(1_000)].map((piece) => Buffer.from(piece));
-  return fetch(url, { method: "POST", body: ReadableStream.from(pieces), headers: signed(body) });
+  async function* pieces() {
+    yield Buffer.from(body.slice(0, 1_000));
+    yield Buffer.from(body.slice(1_000));
+  }
+  return fetch(url, { method: "POST", body: pieces(), headers: signed(body) });
 }
 
-/** What provokes each refusal that a whole server can be brought to; `unavailable` and `shutting_down` are further down. */
+/** What provokes each refusal that a whole server can be brought to; `unavailable`, `internal` and `shutting_down` are further down. */
 const provocations: Record<
-  Exclude<RefusalCode, "unavailable" | "shutting_down">,
+  Exclude<RefusalCode, "unavailable" | "internal" | "shutting_down">,
   (server: TestServer) => Promise<Response>
 > = {
   missing_headers: ({ url }) => send(url, EVENT, { "svix-id": "msg_1" }),
@@ -226,7 +229,7 @@ describe("a refused request", () => {
     });
 
   test("is provoked here for every code in the table", () => {
-    expect([...Object.keys(provocations), "unavailable", "shutting_down"].toSorted()).toEqual(
+    expect([...Object.keys(provocations), "unavailable", "internal", "shutting_down"].toSorted()).toEqual(
       Object.keys(refusals).toSorted(),
     );
   });
@@ -426,8 +429,7 @@ describe("the path", () => {
     ]);
   });
 
-  // src/log.ts does not say `rightPath` yet.
-  test.failing("that is right is named in the log line about a wrong one", async () => {
+  test("that is right is named in the log line about a wrong one", async () => {
     await using server = await serverWith({}, { WEBHOOK_PATH: "/hooks/clerk" });
     await post(new URL("/webhooks", server.url).href, EVENT);
     expect(linesOf(server, "wrong_path")).toMatchObject([{ msg: expect.stringContaining("/hooks/clerk") }]);
@@ -487,7 +489,7 @@ describe("/health", () => {
 });
 
 describe("while the server stops", () => {
-  test("what it already takes is answered, what is only half sent gets 503, and new connections are refused", async () => {
+  test("what it already takes is answered, and everything else gets 503", async () => {
     let take = (_status: { status: "accepted" }) => {};
     let taken = 0;
     const accept = () => {
@@ -515,7 +517,7 @@ describe("while the server stops", () => {
     expect(second.received()).toMatch(/^retry-after: \d+\r$/im);
     expect(await third.answer()).toEqual({ status: 503, body: '{"status":"shutting_down"}' });
     expect(door.refused).toMatchObject([{ refused: { code: "shutting_down", claimedId: "msg_2" } }]);
-    await expect(fetch(`${door.origin}/health`)).rejects.toThrow();
+    expect((await fetch(`${door.origin}/health`)).status).toBe(503);
     expect(stopped).toBe(false);
 
     take({ status: "accepted" });
@@ -539,8 +541,7 @@ describe("when the inbox fails", () => {
     expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
     expect(await response.text()).toBe('{"error":"unavailable"}');
     expect(door.refused).toMatchObject([{ refused: { code: "unavailable", claimedId: "msg_1" }, count: 1 }]);
-    // The log line before it says what the disk said.
-    expect(door.errors).toEqual([new InboxUnavailable(new Error("database or disk is full"))]);
+    expect(door.errors).toEqual([]);
     full = false;
     expect((await post(door.url, EVENT, { id: "msg_1" })).status).toBe(200);
   });
@@ -562,10 +563,9 @@ describe("when the inbox fails", () => {
 describe("a port that is taken", () => {
   test("is refused with its number and an example, and the first server keeps every request", async () => {
     await using first = await serverWith({});
-    const port = String(first.port);
-    const refused = serverWith({}, { PORT: port });
-    await expect(refused).rejects.toBeInstanceOf(UserError);
-    await expect(refused).rejects.toThrow(new RegExp(`Port ${port} is taken[^]*PORT=${first.port + 1}`));
+    const refused: unknown = await serverWith({}, { PORT: String(first.port) }).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(UserError);
+    expect((refused as UserError).message).toMatch(new RegExp(`^Port ${first.port} is taken[^]*PORT=3000$`));
     for (let i = 0; i < 20; i++) await first.post(EVENT);
     expect(storedLines(first)).toHaveLength(20);
   });
@@ -575,7 +575,6 @@ describe("a port that is taken", () => {
     await using folder = await temporaryFolder();
     const { exitCode, stdout, stderr } = await runCommand(folder.path, ["start"], {
       PORT: String(first.port),
-      SHUTDOWN_SECONDS: "0",
     });
     expect(exitCode).toBe(1);
     expect(stdout + stderr).toContain(`Port ${first.port} is taken`);
@@ -584,7 +583,9 @@ describe("a port that is taken", () => {
 
   test("is told from an address that this machine does not have", async () => {
     // 192.0.2.0/24 is for documents (RFC 5737): nobody has it.
-    await expect(serverWith({}, { HOST: "192.0.2.1" })).rejects.toThrow(/no address 192\.0\.2\.1[^]*HOST=/);
+    const refused: unknown = await serverWith({}, { HOST: "192.0.2.1" }).catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(UserError);
+    expect((refused as UserError).message).toMatch(/no address 192\.0\.2\.1[^]*HOST=/);
   });
 });
 
@@ -658,7 +659,7 @@ describe("the official vectors, signed again for the present", () => {
       for (const vector of contents)
         for (const timestamp of [timestampOf(vector), String(Math.floor(Number(timestampOf(vector))))]) {
           const before = digestOf(vector, timestamp);
-          const same = [...before].findIndex((char, index) => digest[index] !== char);
+          const same = before.split("").findIndex((char, index) => digest[index] !== char);
           if (same === -1) return digestOf(vector, shifted(timestamp, shift));
           if (same < 5) continue;
           const after = digestOf(vector, shifted(timestamp, shift));

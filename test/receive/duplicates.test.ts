@@ -22,17 +22,18 @@ test(`two copies at the same instant over two connections run once, ${ROUNDS} ti
   await using server = await serverWith({ "user.created.ts": NOTING });
   using left = await rawConnection(server.port);
   using right = await rawConnection(server.port);
-  const connections = [left, right];
   const ids = Array.from({ length: ROUNDS }, (_, round) => `msg_${round}`);
 
-  for (const id of ids) {
+  for (const [round, id] of ids.entries()) {
     const body = JSON.stringify(sample("user.created"));
     const copy = rawRequest("POST", "/api/webhooks", signed(body, { id }), body);
     // Now one is first, now the other.
-    for (const connection of connections.reverse()) connection.write(copy);
+    const connections = round % 2 === 0 ? [left, right] : [right, left];
+    for (const connection of connections) connection.write(copy);
     const answers = await Promise.all(connections.map((connection) => connection.answer()));
     expect(answers.map(({ status }) => status)).toEqual([200, 200]);
-    expect(answers.map(({ body }) => JSON.parse(body).status).toSorted()).toEqual(["accepted", "duplicate"]);
+    const statuses = answers.map(({ body }) => JSON.parse(body).status);
+    expect(new Set(statuses)).toEqual(new Set(["accepted", "duplicate"]));
   }
 
   for (const id of ids) {

@@ -20,7 +20,10 @@ export default ({ event, data, delivery, log }) =>
 /** Sends an event, waits for its run, and returns what is stored and what the handler was given. */
 async function through(server: TestServer, id: string, event: unknown) {
   const response = await server.post(event, { id });
-  expect({ id, status: response.status, ...(await response.json()) }).toEqual({ id, status: "accepted" });
+  expect({ code: response.status, answer: await response.json() }).toEqual({
+    code: 200,
+    answer: { id, status: "accepted" },
+  });
   const { type, subject, at, sample, runs } = await server.ended(id);
   const logged = runs[0]?.attempts.at(-1)?.log?.[0]?.message ?? "null";
   return {
@@ -76,7 +79,7 @@ test("each of our own samples is handled, and is no Dashboard example", async ()
     expect(subject).toBeString();
     expect(await through(server, `msg_${type.replace(".", "_")}`, event)).toEqual({
       type,
-      subject: subject as string,
+      subject,
       at: event.timestamp,
       sample: false,
       runs: [["[...event]", "done", undefined]],

@@ -3,6 +3,7 @@
 
 import { expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 
 import { sample } from "../../src/clerk/samples.ts";
@@ -63,10 +64,18 @@ async function underAttack(attack: (server: Attacked) => Promise<void>) {
   expect(server.lines().filter(({ level }) => Number(level) >= 50)).toEqual([]);
 }
 
+/** Resident memory, on Linux without starting another process. */
 async function residentBytes(pid: number): Promise<number> {
-  const status = Bun.file(`/proc/${pid}/status`);
-  if (await status.exists()) return Number(/^VmRSS:\s+(\d+) kB$/m.exec(await status.text())?.[1]) * 1_024;
-  return Number(await Bun.$`ps -o rss= -p ${pid}`.text()) * 1_024;
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => undefined);
+  const kilobytes = status ? /^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] : await Bun.$`ps -o rss= -p ${pid}`.text();
+  return Number(kilobytes) * 1_024;
+}
+
+async function expectSteady(server: Attacked, afterFirstTenth: number) {
+  const atTheEnd = await server.memory();
+  const [first, last] = [afterFirstTenth, atTheEnd].map((bytes) => Math.round(bytes / 1_048_576));
+  console.log(`memory: ${first} MB after the first tenth, ${last} MB at the end`);
+  expect(atTheEnd / afterFirstTenth).toBeLessThanOrEqual(MOST_GROWTH);
 }
 
 function linesOf(output: string): Record<string, unknown>[] {
@@ -131,7 +140,7 @@ test("requests that come slowly or by half are dropped within fifteen seconds", 
 }, 25_000);
 
 test("bodies of 10 MB, with and without a content-length, are not read to their end and not kept", async () => {
-  const requests = 400;
+  const requests = 1_000;
   const piece = Buffer.alloc(65_536, "a");
   const chunk = Buffer.concat([Buffer.from("10000\r\n"), piece, Buffer.from("\r\n")]);
 
@@ -143,7 +152,11 @@ test("bodies of 10 MB, with and without a content-length, are not read to their 
       let answer = "";
       let left = 160;
       const more = () => {
-        while (left-- > 0) if (!socket.write(known ? piece : chunk)) return void socket.once("drain", more);
+        while (left-- > 0) {
+          if (socket.write(known ? piece : chunk)) continue;
+          socket.once("drain", more);
+          break;
+        }
       };
       socket.on("connect", () => {
         socket.write(rawRequest("POST", "/api/webhooks", { ...signed("{}"), ...length }));
@@ -162,7 +175,7 @@ test("bodies of 10 MB, with and without a content-length, are not read to their 
       if (answer !== "") expect(answer).toMatch(/^HTTP\/1\.1 413 [^]*\{"error":"body_too_large"\}$/);
       if (n === requests / 10) afterFirstTenth = await server.memory();
     });
-    expect((await server.memory()) / afterFirstTenth).toBeLessThanOrEqual(MOST_GROWTH);
+    await expectSteady(server, afterFirstTenth);
     await linesThatTellOf(server, "body_too_large", requests);
   });
 }, 20_000);
@@ -185,7 +198,7 @@ test(`${FLOOD.toLocaleString("en")} requests with bad signatures are refused, to
         const socket = connect(server.port, "127.0.0.1");
         let unsent = requests;
         let waiting = 0;
-        let rest: Buffer = Buffer.alloc(0);
+        let rest = Buffer.alloc(0);
         const next = () => {
           if (unsent === 0) {
             socket.end();
@@ -198,7 +211,7 @@ test(`${FLOOD.toLocaleString("en")} requests with bad signatures are refused, to
         socket.on("connect", next);
         socket.on("error", reject);
         socket.on("close", () => (unsent + waiting > 0 ? reject(new Error("it hung up")) : undefined));
-        socket.on("data", (bytes) => {
+        socket.on("data", (bytes: Buffer) => {
           const text = Buffer.concat([rest, bytes]);
           let read = 0;
           for (let at = text.indexOf(refusal); at !== -1; at = text.indexOf(refusal, read)) {
@@ -212,14 +225,15 @@ test(`${FLOOD.toLocaleString("en")} requests with bad signatures are refused, to
       });
 
     const began = performance.now();
-    const firstTenth = until("the first tenth", () => answered >= FLOOD / 10 || undefined, 60_000).then(server.memory);
+    const firstTenth = until("the first tenth", () => answered >= FLOOD / 10 || undefined, 60_000).then(() =>
+      server.memory(),
+    );
     const shares = Array.from({ length: connections }, (_, n) => Math.floor((FLOOD + n) / connections));
     await Promise.all(shares.map(flood));
-    const atTheEnd = await server.memory();
+    await expectSteady(server, await firstTenth);
     const seconds = Math.ceil((performance.now() - began) / 1_000);
 
     expect(answered).toBe(FLOOD);
-    expect(atTheEnd / (await firstTenth)).toBeLessThanOrEqual(MOST_GROWTH);
     expect(await linesThatTellOf(server, "no_match", FLOOD)).toBeLessThanOrEqual(seconds + 1);
   });
 }, 90_000);
@@ -242,27 +256,7 @@ test("floods of headers are cut off", async () => {
       if (connection.received() !== "") expect(connection.received()).toMatch(/^HTTP\/1\.1 4\d\d /);
       if (n === 40) afterFirstTenth = await server.memory();
     });
-    expect((await server.memory()) / afterFirstTenth).toBeLessThanOrEqual(MOST_GROWTH);
-  });
-}, 20_000);
-
-test("ids of 15 KB are refused, and only 64 characters of each are kept", async () => {
-  const body = "{}";
-  const request = rawRequest("POST", "/api/webhooks", { ...signed(body), "svix-id": "y".repeat(15_000) }, body);
-  await underAttack(async (server) => {
-    let afterFirstTenth = 0;
-    const connections = await Promise.all(Array.from({ length: 4 }, () => rawConnection(server.port)));
-    await inLanes(4, 8_000, async (n) => {
-      const connection = connections.pop()!;
-      connection.write(request);
-      expect(await connection.answer()).toEqual({ status: 400, body: '{"error":"bad_id"}' });
-      connections.push(connection);
-      if (n === 800) afterFirstTenth = await server.memory();
-    });
-    for (const connection of connections) connection[Symbol.dispose]();
-    expect((await server.memory()) / afterFirstTenth).toBeLessThanOrEqual(MOST_GROWTH);
-    const told = server.lines().filter(({ code }) => code === "bad_id");
-    expect(told[0]).toMatchObject({ id: "y".repeat(64) });
+    await expectSteady(server, afterFirstTenth);
   });
 }, 20_000);
 
@@ -330,7 +324,7 @@ test("requests that are aborted in mid-body leave nothing behind", async () => {
       await Bun.sleep(n % 3);
       if (n === 100) afterFirstTenth = await server.memory();
     });
-    expect((await server.memory()) / afterFirstTenth).toBeLessThanOrEqual(MOST_GROWTH);
+    await expectSteady(server, afterFirstTenth);
     for (const n of [0, 1, 500, 999]) expect(await server.get(`msg_aborted_${n}`)).toBeUndefined();
   });
 }, 20_000);

@@ -21,16 +21,16 @@ function reported() {
 
 describe("what is remembered", () => {
   test("is the last 1,000, oldest first", () => {
-    const { add, recent } = reported();
-    for (let at = 0; at < 1_000; at++) add(refusal({ at }));
-    expect(recent().map(({ at }) => at)).toEqual(Array.from({ length: 1_000 }, (_, at) => at));
-    for (let at = 1_000; at < 12_345; at++) add(refusal({ at }));
-    expect(recent().map(({ at }) => at)).toEqual(Array.from({ length: 1_000 }, (_, index) => 11_345 + index));
+    const refused = reported();
+    for (let at = 0; at < 1_000; at++) refused.add(refusal({ at }));
+    expect(refused.recent().map(({ at }) => at)).toEqual(Array.from({ length: 1_000 }, (_, at) => at));
+    for (let at = 1_000; at < 12_345; at++) refused.add(refusal({ at }));
+    expect(refused.recent().map(({ at }) => at)).toEqual(Array.from({ length: 1_000 }, (_, index) => 11_345 + index));
   });
 
   test("is what was given, and no more than 64 printable characters of the id", () => {
-    const { add, recent } = reported();
-    add(
+    const refused = reported();
+    refused.add(
       refusal({
         code: "too_old",
         at: 5,
@@ -39,10 +39,10 @@ describe("what is remembered", () => {
         claimedId: "msg_\u0000\u001b[31m\nä😀" + "x".repeat(100),
       }),
     );
-    add(refusal({ claimedId: null }));
-    add(refusal({ claimedId: "" }));
+    refused.add(refusal({ claimedId: null }));
+    refused.add(refusal({ claimedId: "" }));
     const claimedId = `msg_??[31m????${"x".repeat(50)}`;
-    expect(recent()).toEqual([
+    expect(refused.recent()).toEqual([
       { code: "too_old", at: 5, size: 7, skewSeconds: -301, claimedId },
       refusal({ claimedId: null }),
       refusal({ claimedId: "" }),
@@ -51,13 +51,13 @@ describe("what is remembered", () => {
   });
 
   test("does not keep the long headers alive from which the ids were cut", () => {
-    const { add, recent } = reported();
+    const refused = reported();
     const long = (n: number) =>
       new Headers({ "svix-id": `${n}${Buffer.alloc(14_000, "a").toString()}` }).get("svix-id");
     const kept = () => (Bun.gc(true), heapStats().heapSize + heapStats().extraMemorySize);
     const before = kept();
-    for (let n = 0; n < 2_000; n++) add(refusal({ claimedId: long(n) }));
-    expect(recent()).toHaveLength(1_000);
+    for (let n = 0; n < 2_000; n++) refused.add(refusal({ claimedId: long(n) }));
+    expect(refused.recent()).toHaveLength(1_000);
     // 2,000 such headers are 28 MB.
     expect(kept() - before).toBeLessThan(4_000_000);
   });
@@ -65,39 +65,40 @@ describe("what is remembered", () => {
 
 describe("the report", () => {
   test("of the first refusal comes at once", () => {
-    const { add, reports } = reported();
-    add(refusal());
-    expect(reports).toEqual([["no_match", 1, "msg_1"]]);
+    const refused = reported();
+    refused.add(refusal());
+    expect(refused.reports).toEqual([["no_match", 1, "msg_1"]]);
   });
 
   test("of those that follow within a second is one, with their number and the latest", () => {
-    const { add, reports } = reported();
-    for (let n = 0; n < 500; n++) add(refusal({ claimedId: `msg_${n}` }));
+    const refused = reported();
+    for (let n = 0; n < 500; n++) refused.add(refusal({ claimedId: `msg_${n}` }));
     jest.advanceTimersByTime(999);
-    expect(reports).toEqual([["no_match", 1, "msg_0"]]);
+    expect(refused.reports).toEqual([["no_match", 1, "msg_0"]]);
     jest.advanceTimersByTime(1);
-    expect(reports).toEqual([
+    expect(refused.reports).toEqual([
       ["no_match", 1, "msg_0"],
       ["no_match", 499, "msg_499"],
     ]);
   });
 
   test("of a flood is one a second, and the numbers add up", () => {
-    const { add, reports } = reported();
+    const refused = reported();
     for (let tenth = 0; tenth < 100; tenth++) {
-      for (let n = 0; n < 37; n++) add(refusal());
+      for (let n = 0; n < 37; n++) refused.add(refusal());
       jest.advanceTimersByTime(100);
     }
     jest.advanceTimersByTime(1_000);
-    expect(reports).toHaveLength(11);
-    expect(reports.reduce((sum, [, count]) => sum + count, 0)).toBe(3_700);
+    expect(refused.reports).toHaveLength(11);
+    expect(refused.reports.reduce((sum, [, count]) => sum + count, 0)).toBe(3_700);
   });
 
   test("of one code does not wait for another's", () => {
-    const { add, reports } = reported();
-    for (const code of ["no_match", "too_old", "no_match", "too_old", "too_old"] as const) add(refusal({ code }));
+    const refused = reported();
+    for (const code of ["no_match", "too_old", "no_match", "too_old", "too_old"] as const)
+      refused.add(refusal({ code }));
     jest.advanceTimersByTime(1_000);
-    expect(reports.map(([code, count]) => [code, count])).toEqual([
+    expect(refused.reports.map(([code, count]) => [code, count])).toEqual([
       ["no_match", 1],
       ["too_old", 1],
       ["no_match", 1],
@@ -105,13 +106,13 @@ describe("the report", () => {
     ]);
   });
 
-  test("comes at once again after a quiet second, and a quiet second reports nothing", () => {
-    const { add, reports } = reported();
-    add(refusal({ claimedId: "msg_1" }));
+  test("comes at once again after a quiet second, and a quiet second refused.reports nothing", () => {
+    const refused = reported();
+    refused.add(refusal({ claimedId: "msg_1" }));
     jest.advanceTimersByTime(5_000);
-    expect(reports).toHaveLength(1);
-    add(refusal({ claimedId: "msg_2" }));
-    expect(reports).toEqual([
+    expect(refused.reports).toHaveLength(1);
+    refused.add(refusal({ claimedId: "msg_2" }));
+    expect(refused.reports).toEqual([
       ["no_match", 1, "msg_1"],
       ["no_match", 1, "msg_2"],
     ]);

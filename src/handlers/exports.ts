@@ -1,0 +1,67 @@
+// What a handler file exports: a function, what `on()` fixed about it, and whether its options make sense.
+
+import type { TSchema } from "@sinclair/typebox";
+
+import * as bellhop from "../bellhop.ts";
+import { parseDuration } from "../duration.ts";
+import type { HandlerName } from "./names.ts";
+
+/** Says where an event's data does not fit a schema: `data.public_metadata.plan: expected string, got null`. */
+export type Misfit = (data: unknown) => string | undefined;
+
+/** Reads a file's default export. Throws what a person has to mend; `registered` says whether the file called `on()`. */
+export async function readExport({ file, event }: HandlerName, exported: unknown, registered: boolean) {
+  const example = `    export default on("${event}", ({ data }) => { … });`;
+  if (typeof exported !== "function") {
+    const found = exported === undefined ? "exports nothing" : `exports ${typeof exported}`;
+    const why = registered ? "It calls on(), but does not export what on() returns." : `It ${found} by default.`;
+    throw new TypeError(`handlers/${file} must export a function by default. ${why}\n\n${example}`);
+  }
+  const meta = (exported as Partial<bellhop.RegisteredHandler>)[bellhop.registration];
+  if (meta && meta.event !== event)
+    throw new TypeError(
+      `handlers/${file} is named for ${event}, but calls on("${meta.event}", …). Rename one of the two.`,
+    );
+  const options = checkOptions(file, meta?.options ?? {});
+  const misfit = options.data && (await compileData(options.data));
+  return { run: exported as bellhop.HandlerFunction, options, ...(misfit && { misfit }) };
+}
+
+function checkOptions(file: string, options: bellhop.HandlerOptions): bellhop.HandlerOptions {
+  const { attempts, timeout, stale, data, ...unknown } = options;
+  const refuse = (says: string) => {
+    throw new TypeError(`handlers/${file}: ${says}`);
+  };
+  const [slip] = Object.keys(unknown);
+  if (slip) refuse(`there is no option ${slip}; there are attempts, timeout, stale and data`);
+  if (attempts !== undefined && !(Number.isInteger(attempts) && attempts >= 1))
+    refuse(`attempts is ${String(attempts)}, expected a whole number from 1, like attempts: 5`);
+  if (timeout !== undefined && !isTime(timeout))
+    refuse(`timeout is ${Bun.inspect(timeout)}, expected milliseconds or a duration, like timeout: "30s"`);
+  if (stale !== undefined && stale !== "run" && stale !== "skip")
+    refuse(`stale is ${JSON.stringify(stale)}, expected "run" or "skip"`);
+  if (data !== undefined && typeof data !== "object")
+    refuse(`data is ${typeof data}, expected a schema, like data: t.Object({ … })`);
+  return options;
+}
+
+function isTime(time: number | string): boolean {
+  try {
+    return parseDuration(time) > 0;
+  } catch {
+    return false;
+  }
+}
+
+/** Loaded when it is first needed: the compiler is large, and most handlers have no schema. */
+async function compileData(schema: TSchema): Promise<Misfit> {
+  const [{ TypeCompiler }, { mismatches }] = await Promise.all([
+    import("@sinclair/typebox/compiler"),
+    import("../clerk/check.ts"),
+  ]);
+  const check = TypeCompiler.Compile(schema);
+  return (data) => {
+    const [first] = mismatches(check, data);
+    return first && `${first.path}: ${first.message}`;
+  };
+}

@@ -1,0 +1,251 @@
+import { describe, expect, test } from "bun:test";
+import { resolve } from "node:path";
+
+import fc from "fast-check";
+
+import {
+  type Config,
+  describeProblems,
+  type Environment,
+  makeDevSecret,
+  type Mode,
+  type Problem,
+  readConfig,
+  settings,
+} from "../src/config.ts";
+import { SECRET } from "./harness.ts";
+
+const ROOT = resolve(import.meta.dir, "..");
+const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";
+const KEY = Buffer.from(SECRET.slice("whsec_".length), "base64");
+
+function configOf(env: Environment = {}, mode: Mode = "start"): Config {
+  const read = readConfig({ [NAME]: SECRET, ...env }, mode);
+  if ("problems" in read) throw new Error(describeProblems(read.problems));
+  return read.config;
+}
+
+function problemsOf(env: Environment, mode: Mode = "start"): Problem[] {
+  const read = readConfig({ [NAME]: SECRET, ...env }, mode);
+  return "problems" in read ? read.problems : [];
+}
+
+test("with nothing but the secret, everything has its default", () => {
+  const common = {
+    secrets: [KEY],
+    secretIsOurs: false,
+    clerkSecretKey: undefined,
+    port: 3_000,
+    webhookPath: "/api/webhooks",
+    handlersDir: "handlers",
+    dataDir: "data",
+    concurrency: 16,
+    maxBodyBytes: 1_048_576,
+    shutdownSeconds: 25,
+    logLevel: "info",
+  };
+  expect(configOf({}, "dev")).toMatchObject({ ...common, mode: "dev", host: "127.0.0.1", logFormat: "pretty" });
+  expect(configOf({}, "start")).toMatchObject({ ...common, mode: "start", host: "0.0.0.0", logFormat: "json" });
+});
+
+const valid: [name: string, text: string, setting: keyof Config, value: unknown][] = [
+  ["CLERK_SECRET_KEY", "sk_test_abc", "clerkSecretKey", "sk_test_abc"],
+  ["PORT", "8080", "port", 8_080],
+  ["PORT", "0", "port", 0],
+  ["PORT", "65535", "port", 65_535],
+  ["HOST", "::1", "host", "::1"],
+  ["WEBHOOK_PATH", "/hooks/clerk", "webhookPath", "/hooks/clerk"],
+  ["WEBHOOK_PATH", "/hooks/", "webhookPath", "/hooks"],
+  ["WEBHOOK_PATH", "/", "webhookPath", "/"],
+  ["HANDLERS_DIR", "/srv/handlers", "handlersDir", "/srv/handlers"],
+  ["DATA_DIR", "../data 2", "dataDir", "../data 2"],
+  ["CONCURRENCY", "1", "concurrency", 1],
+  ["MAX_BODY_BYTES", "2097152", "maxBodyBytes", 2_097_152],
+  ["SHUTDOWN_SECONDS", "0", "shutdownSeconds", 0],
+  ["LOG_LEVEL", "silent", "logLevel", "silent"],
+  ["LOG_FORMAT", "pretty", "logFormat", "pretty"],
+];
+
+test.each(valid)("%s=%s is used", (name, text, setting, value) => {
+  expect(configOf({ [name]: text })[setting]).toEqual(value as never);
+  expect(configOf({ [name]: `  ${text} ` })[setting]).toEqual(value as never);
+});
+
+test("a setting that is empty or blank has its default", () => {
+  const names = settings.map(({ name }) => name).filter((name) => name !== NAME);
+  for (const blank of ["", "   "])
+    expect(configOf(Object.fromEntries(names.map((name) => [name, blank])))).toEqual(configOf());
+});
+
+const invalid: [name: string, text: string, says: string, example: string][] = [
+  ["CLERK_SECRET_KEY", "pk_test_abc", "does not begin with sk_", "CLERK_SECRET_KEY=sk_"],
+  ["CLERK_SECRET_KEY", SECRET, "belongs into CLERK_WEBHOOK_SIGNING_SECRET", "CLERK_SECRET_KEY=sk_"],
+  ["PORT", "http", 'is "http", expected a whole number from 0 to 65535', "PORT=3000"],
+  ["PORT", "65536", "expected a whole number from 0 to 65535", "PORT=3000"],
+  ["PORT", "-1", "expected a whole number", "PORT=3000"],
+  ["PORT", "3000.5", "expected a whole number", "PORT=3000"],
+  ["PORT", "0x10", "expected a whole number", "PORT=3000"],
+  ["WEBHOOK_PATH", "api/webhooks", "begins with /", "WEBHOOK_PATH=/api/webhooks"],
+  ["WEBHOOK_PATH", "https://example.com/hooks", "begins with /", "WEBHOOK_PATH=/api/webhooks"],
+  ["WEBHOOK_PATH", "/hooks?a=1", "begins with /", "WEBHOOK_PATH=/api/webhooks"],
+  ["WEBHOOK_PATH", "/health", "is not /health", "WEBHOOK_PATH=/api/webhooks"],
+  ["WEBHOOK_PATH", "/health/", "is not /health", "WEBHOOK_PATH=/api/webhooks"],
+  ["CONCURRENCY", "0", "expected a whole number from 1 to 10000", "CONCURRENCY=16"],
+  ["MAX_BODY_BYTES", "1MB", "expected a whole number", "MAX_BODY_BYTES=1048576"],
+  ["MAX_BODY_BYTES", "100", "expected a whole number from 1024", "MAX_BODY_BYTES=1048576"],
+  ["SHUTDOWN_SECONDS", "25s", "expected a whole number", "SHUTDOWN_SECONDS=25"],
+  ["LOG_LEVEL", "verbose", "expected one of debug, info, warn, error, silent", "LOG_LEVEL=info"],
+  ["LOG_FORMAT", "xml", "expected one of pretty, json", "LOG_FORMAT=json"],
+];
+
+test.each(invalid)("%s=%s is refused, with what was expected and an example", (name, text, says, example) => {
+  expect(problemsOf({ [name]: text })).toEqual([
+    { name, says: expect.stringContaining(says), example: expect.stringContaining(example) },
+  ]);
+});
+
+test("every setting but the folders and the address can be wrong, and is tested here", () => {
+  const free = ["HOST", "HANDLERS_DIR", "DATA_DIR"];
+  const tested = new Set([NAME, ...free, ...invalid.map(([name]) => name)]);
+  expect([...tested].toSorted()).toEqual(settings.map(({ name }) => name).toSorted());
+});
+
+test("all problems are told at once, in the order of the table", () => {
+  const env = { [NAME]: "", PORT: "x", WEBHOOK_PATH: "x", CONCURRENCY: "x", LOG_LEVEL: "x", CLERK_SECRET_KEY: "x" };
+  const problems = problemsOf(env);
+  expect(problems.map(({ name }) => name)).toEqual([
+    NAME,
+    "CLERK_SECRET_KEY",
+    "PORT",
+    "WEBHOOK_PATH",
+    "CONCURRENCY",
+    "LOG_LEVEL",
+  ]);
+  const text = describeProblems(problems);
+  expect(text).toStartWith("Bellhop can't start: 6 settings need a look.");
+  for (const { name, says, example } of problems) {
+    expect(text).toContain(`${name} ${says}`);
+    expect(text).toContain(example);
+  }
+  expect(describeProblems(problems.slice(0, 1))).toStartWith("Bellhop can't start: one setting needs a look.");
+});
+
+describe("the signing secret", () => {
+  const bare = SECRET.slice("whsec_".length);
+
+  test("it may come without its prefix, without its padding and with white space around it", () => {
+    for (const text of [SECRET, bare, SECRET.replace(/=+$/, ""), `  ${SECRET}\n`])
+      expect(configOf({ [NAME]: text }).secrets).toEqual([KEY]);
+  });
+
+  test("there may be several, while they are rotated", () => {
+    const other = `whsec_${Buffer.alloc(32, 7).toString("base64")}`;
+    expect(configOf({ [NAME]: `${SECRET}, ${other}` }).secrets).toEqual([KEY, Buffer.alloc(32, 7)]);
+  });
+
+  test.each<[what: string, text: string | undefined, says: string]>([
+    ["missing", undefined, "is not set"],
+    ["empty", "", "is not set"],
+    ["blank", "  ", "is not set"],
+    ["in quotes", `"${SECRET}"`, "quotes"],
+    ["in one quote", `'${SECRET}`, "quotes"],
+    ["an API key", "sk_test_dGhpcyBpcyBhIHNlY3JldCBmb3IgdGVzdHM", "begins with sk_test_, so it is an API key"],
+    ["a publishable key", "pk_live_dGhpcyBpcyBhIHNlY3JldCBmb3IgdGVzdHM", "begins with pk_live_"],
+    ["nothing but the prefix", "whsec_", "is empty"],
+    ["not base64", "whsec_…", "base64"],
+    ["cut in the middle", SECRET.slice(0, 20), "has only 10 bytes"],
+    ["a byte short", `whsec_${Buffer.alloc(23, 1).toString("base64")}`, "has only 23 bytes"],
+    ["a word", "secret", "bytes"],
+    ["two of which one is bad", `${SECRET},whsec_`, "is empty"],
+    ["two of which one is short", `${SECRET},whsec_c2hvcnQ=`, "has only 5 bytes"],
+    ["one with a comma too many", `${SECRET},`, "is empty"],
+  ])("one that is %s is refused, in dev and in start", (_, text, says) => {
+    for (const mode of ["dev", "start"] as const)
+      expect(problemsOf({ [NAME]: text }, mode)).toEqual([
+        { name: NAME, says: expect.stringContaining(says), example: expect.stringContaining(`${NAME}=whsec_`) },
+      ]);
+  });
+
+  test("one of 24 bytes, as Svix makes them, is long enough", () => {
+    expect(configOf({ [NAME]: `whsec_${Buffer.alloc(24, 1).toString("base64")}` }).secrets).toHaveLength(1);
+  });
+
+  test("the one that bun dev makes works in dev, is marked, and is refused in start", () => {
+    const ours = makeDevSecret();
+    expect(configOf({ [NAME]: ours }, "dev")).toMatchObject({ secretIsOurs: true, secrets: [expect.any(Buffer)] });
+    const bareOurs = ours.slice("whsec_".length);
+    for (const text of [ours, `${SECRET},${ours}`, ` ${ours} `, bareOurs])
+      expect(problemsOf({ [NAME]: text }, "start")).toEqual([
+        { name: NAME, says: expect.stringContaining("was made by `bun dev`"), example: expect.any(String) },
+      ]);
+    expect(makeDevSecret()).not.toBe(ours);
+  });
+
+  test("CLERK_WEBHOOK_SECRET is read when the other one is not there, and is named in its problems", () => {
+    expect(configOf({ [NAME]: undefined, CLERK_WEBHOOK_SECRET: SECRET }).secrets).toEqual([KEY]);
+    expect(configOf({ [NAME]: " ", CLERK_WEBHOOK_SECRET: SECRET }).secrets).toEqual([KEY]);
+    expect(configOf({ [NAME]: SECRET, CLERK_WEBHOOK_SECRET: "nonsense" }).secrets).toEqual([KEY]);
+    expect(problemsOf({ [NAME]: "", CLERK_WEBHOOK_SECRET: "whsec_" })).toMatchObject([
+      { name: "CLERK_WEBHOOK_SECRET" },
+    ]);
+  });
+
+  test("of the secret in use only the first characters are shown", () => {
+    expect(configOf().secretHint).toBe("whsec_dGhp…");
+    expect(configOf({ [NAME]: bare }).secretHint).toBe("dGhp…");
+    expect(configOf({ [NAME]: `${SECRET},${SECRET}` }).secretHint).toBe("whsec_dGhp…");
+  });
+});
+
+test("no message ever contains a secret, whatever variable it was pasted into", () => {
+  const code = "dGhpc0lzQVNlY3JldEZvclRlc3RzT25seQ";
+  const pasted = [
+    `whsec_${code}`,
+    `"whsec_${code}"`,
+    `whsec_${code}!`,
+    `sk_live_${code}`,
+    `sk_test_${code}`,
+    `x whsec_${code}`,
+    `/whsec_${code}?`,
+  ];
+  const names = [...settings.map(({ name }) => name), "CLERK_WEBHOOK_SECRET"];
+  fc.assert(
+    fc.property(
+      fc.dictionary(fc.constantFrom(...names), fc.constantFrom(...pasted, "", "x", "7")),
+      fc.constantFrom<Mode>("dev", "start"),
+      (env, mode) => {
+        const read = readConfig(env, mode);
+        const told = "problems" in read ? describeProblems(read.problems) : read.config.secretHint;
+        expect(told).not.toContain(code.slice(0, 8));
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+});
+
+test(".env.example, the README's table and the settings are the same names in the same order", async () => {
+  const names = settings.map(({ name }) => name);
+  const example = await Bun.file(`${ROOT}/.env.example`).text();
+  expect([...example.matchAll(/^#? ?([A-Z_]+)=/gm)].map(([, name]) => name)).toEqual(names);
+  const readme = await Bun.file(`${ROOT}/README.md`).text();
+  expect([...readme.matchAll(/^\| `([A-Z_]+)` +\|/gm)].map(([, name]) => name)).toEqual(names);
+});
+
+test("the defaults that the README and .env.example show are those that are used", async () => {
+  const readme = await Bun.file(`${ROOT}/README.md`).text();
+  const rows = new Map(
+    [...readme.matchAll(/^\| `([A-Z_]+)` +\| (.*?) +\|/gm)].map(([, name = "", text]) => [name, text]),
+  );
+  for (const { name, default: text } of settings) expect(rows.get(name)).toBe(text);
+  const example = await Bun.file(`${ROOT}/.env.example`).text();
+  const shown = Object.fromEntries(
+    [...example.matchAll(/^# ([A-Z_]+)=(\S+)$/gm)].map(([, name, text]) => [name, text]),
+  );
+  expect(Object.keys(shown)).toHaveLength(settings.length - 1);
+  expect(configOf({ ...shown, CLERK_SECRET_KEY: undefined }, "dev")).toEqual(configOf({}, "dev"));
+});
+
+test("reading is pure: it takes nothing but what it is given", () => {
+  const env = Object.freeze({ [NAME]: SECRET, PORT: "1234" });
+  expect(readConfig(env, "start")).toEqual(readConfig(env, "start"));
+});

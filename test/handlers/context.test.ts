@@ -1,0 +1,81 @@
+import { expect, test } from "bun:test";
+
+import type { HandlerContext } from "../../src/bellhop.ts";
+import { createContext } from "../../src/handlers/context.ts";
+import type { LogLine } from "../../src/inbox/inbox.ts";
+
+const LIMIT = 65_536;
+
+/** The log of one attempt: what was kept, and what was printed. */
+function log(write: (log: HandlerContext["log"]) => void): { kept: LogLine[]; printed: LogLine[]; bytes: number } {
+  const printed: LogLine[] = [];
+  const { context, lines } = createContext({
+    ticket: {
+      run: 1,
+      attempt: 1,
+      handler: "user.created",
+      spent: 0,
+      interrupted: 0,
+      alone: false,
+      replay: "",
+      stale: false,
+      delivery: { id: "msg_1", type: "user.created", subject: null, receivedAt: 0, receipts: 1, sample: false, at: 0 },
+      body: null,
+    },
+    event: { type: "user.created", object: "event", data: {}, timestamp: 0 } as never,
+    signal: new AbortController().signal,
+    clerk: undefined,
+    print: (line) => printed.push(line),
+  });
+  write(context.log);
+  return { kept: lines, printed, bytes: Buffer.byteLength(lines.map(({ message }) => message).join("")) };
+}
+
+test("a line has its level and its words, and is printed as it is kept", () => {
+  const { kept, printed } = log(({ debug, info, warn, error }) => {
+    debug("a", 1);
+    info("b", { x: null });
+    warn("c", "d", true);
+    error("", undefined);
+  });
+  expect(kept.map(({ level }) => level)).toEqual(["debug", "info", "warn", "error"]);
+  expect(kept[0]?.message).toBe("a 1");
+  expect(kept[1]?.message.replaceAll(/\s+/g, " ")).toBe("b { x: null, }");
+  expect(kept[2]?.message).toBe("c d true");
+  expect(printed).toEqual(kept);
+});
+
+test("a handler that logs in a loop keeps 64 KB, and says that the rest is dropped", () => {
+  const { kept, printed, bytes } = log(({ info }) => {
+    for (let n = 0; n < 10_000; n += 1) info(`${n} ${"x".repeat(100)}`);
+  });
+  expect(bytes).toBeWithin(LIMIT / 2, LIMIT + 200);
+  expect(kept.at(-1)?.message).toContain("the rest of this run's log is dropped");
+  expect(printed).toEqual(kept);
+});
+
+test("one line of megabytes is cut", () => {
+  const { kept, bytes } = log(({ info }) => {
+    info("short");
+    info("ä".repeat(5_000_000));
+    info("never seen");
+  });
+  expect(kept).toHaveLength(2);
+  expect(bytes).toBeWithin(LIMIT - 10, LIMIT + 200);
+  expect(kept[1]?.message).toMatch(/^ä+\uFFFD?… \(the rest/);
+});
+
+test("a line that would only just not fit is cut to what is left", () => {
+  const { bytes } = log(({ info }) => {
+    info("x".repeat(LIMIT - 200));
+    info("y".repeat(LIMIT));
+  });
+  expect(bytes).toBeLessThan(LIMIT + 200);
+});
+
+test("empty lines are not for free", () => {
+  const { kept } = log(({ info }) => {
+    for (let n = 0; n < 1_000_000; n += 1) info("");
+  });
+  expect(kept.length).toBeLessThan(5_000);
+});

@@ -1,0 +1,355 @@
+import { expect, test } from "bun:test";
+import { symlink } from "node:fs/promises";
+import { join } from "node:path";
+
+import { NonRetriableError, on, RetryAfterError } from "../../src/bellhop.ts";
+import { currentRun } from "../../src/handlers/context.ts";
+import { type Handler, type HandlerTable, loadHandlers } from "../../src/handlers/loader.ts";
+import { type Files, temporaryFolder, until, writeHandlers } from "../harness.ts";
+
+const GOOD = `import { on } from "bellhop"; export default on("session.created", () => "good");`;
+
+/** What their code threw when nobody was there to catch it, and the run that it came from. */
+type Late = { error: unknown; run: unknown }[];
+
+/** Loads these files, with a good one beside them that has to load whatever the others do. */
+async function load(files: Files, options?: Parameters<typeof loadHandlers>[2]) {
+  await using opened = new AsyncDisposableStack();
+  const { path } = opened.use(await temporaryFolder());
+  await writeHandlers(path, { "session.created.ts": GOOD, ...files });
+  const late: Late = [];
+  const onError = (error: unknown) => late.push({ error, run: currentRun.getStore() });
+  const table = await loadHandlers(join(path, "handlers"), onError, options);
+  expect(call(table, "session.created")).toBe("good");
+  const held = opened.move();
+  return { table, late, path, [Symbol.asyncDispose]: () => held.disposeAsync() };
+}
+
+function call(table: HandlerTable, name: string, context: object = {}): unknown {
+  const handler = table.get(name);
+  if (!handler?.run) throw new Error(`${name} did not load: ${JSON.stringify(handler?.error)}`);
+  const { run } = handler;
+  return table.enter(() => currentRun.run({ handler: name, delivery: "msg_1" }, () => run(context as never)));
+}
+
+/** The one of them that did not load. */
+function broken(table: HandlerTable): Handler {
+  const handlers = table.handlers.filter(({ run }) => !run);
+  expect(handlers).toHaveLength(1);
+  expect(table.loaded).toEqual(new Set(table.handlers.filter(({ run }) => run).map(({ name }) => name)));
+  return handlers[0]!;
+}
+
+test("a folder becomes a table of handlers, with their events, lanes and options", async () => {
+  await using folder = await load({
+    "user.created.ts": `import { on } from "bellhop"; export default on("user.created", { attempts: 5, timeout: "2m", stale: "skip" }, () => 1);`,
+    "user.[action].ts": `import { on } from "bellhop"; export default on("user.*", () => 2);`,
+    "[...event].ts": `import { on } from "bellhop"; export default on("*", () => 3);`,
+    "user.created/crm.js": `export default () => 4;`,
+  });
+  expect(folder.table.handlers.map(({ run: _, ...handler }) => handler)).toEqual([
+    { name: "[...event]", file: "[...event].ts", event: "*", lane: "[...event]", options: {} },
+    { name: "session.created", file: "session.created.ts", event: "session.created", lane: "session", options: {} },
+    {
+      name: "user.[action]",
+      file: "user.[action].ts",
+      event: "user.*",
+      lane: "user.[action]",
+      options: {},
+    },
+    {
+      name: "user.created",
+      file: "user.created.ts",
+      event: "user.created",
+      lane: "user",
+      options: { attempts: 5, timeout: "2m", stale: "skip" },
+    },
+    { name: "user.created/crm", file: "user.created/crm.js", event: "user.created", lane: "user/crm", options: {} },
+  ]);
+  const matching = (type: string) => folder.table.match(type).map(({ name }) => call(folder.table, name));
+  expect(matching("user.created")).toEqual([3, 2, 1, 4]);
+  expect(matching("user.updated")).toEqual([3, 2]);
+  expect(matching("passkey.created")).toEqual([3]);
+});
+
+test("a plain function is a handler", async () => {
+  await using folder = await load({ "user.created.js": `export default ({ data }) => data.id;` });
+  expect(call(folder.table, "user.created", { data: { id: "user_1" } })).toBe("user_1");
+});
+
+test("shared code is loaded once, and is no handler", async () => {
+  await using folder = await load({
+    "_count.ts": `let count = 0; export const next = () => (count += 1);`,
+    "user.created.ts": `import { next } from "./_count.ts"; export default () => next();`,
+    "user.updated.ts": `import { next } from "./_count.ts"; export default () => next();`,
+  });
+  expect([call(folder.table, "user.created"), call(folder.table, "user.updated")]).toEqual([1, 2]);
+  expect(folder.table.notHandlers).toEqual([{ file: "_count.ts", reason: expect.any(String), quiet: true }]);
+});
+
+test("one function can be the handler of several events, each with options of its own", async () => {
+  await using folder = await load({
+    "_upsert.ts": `export const upsert = ({ event }: { event: { type: string } }) => event.type;`,
+    "user.created.ts": `import { on } from "bellhop"; import { upsert } from "./_upsert.ts"; export default on("user.created", { attempts: 2 }, upsert);`,
+    "user.updated.ts": `import { on } from "bellhop"; import { upsert } from "./_upsert.ts"; export default on("user.updated", { attempts: 3 }, upsert);`,
+  });
+  for (const [name, attempts] of Object.entries({ "user.created": 2, "user.updated": 3 })) {
+    expect(folder.table.get(name)?.options).toEqual({ attempts });
+    expect(call(folder.table, name, { event: { type: name } })).toBe(name);
+  }
+});
+
+test("errors that handlers import from bellhop are ours, wherever the handlers lie", async () => {
+  await using folder = await load({
+    "user.created.ts": `import { NonRetriableError } from "bellhop"; export default () => { throw new NonRetriableError("no"); };`,
+    "user.updated.ts": `import { RetryAfterError } from "bellhop"; export default () => { throw new RetryAfterError("no", "30s"); };`,
+    "user.deleted.ts": `import { on } from "bellhop"; export default () => on;`,
+  });
+  expect(() => call(folder.table, "user.created")).toThrow(NonRetriableError);
+  expect(() => call(folder.table, "user.updated")).toThrow(RetryAfterError);
+  expect(call(folder.table, "user.deleted")).toBe(on);
+});
+
+test("a syntax error stands with its place and its line, and the others load", async () => {
+  await using folder = await load({ "user.created.ts": `const fine = 1;\n\n  export default ( => fine;\n` });
+  const { file, error, options } = broken(folder.table);
+  expect({ file, options }).toEqual({ file: "user.created.ts", options: {} });
+  expect(error?.where).toMatch(/^user\.created\.ts:3:\d+$/);
+  expect(error?.source).toBe("export default ( => fine;");
+  expect(error?.message).toBeTruthy();
+});
+
+test("a syntax error in shared code stands with the shared file's place", async () => {
+  await using folder = await load({
+    "_lib.ts": `export const x = ;\n`,
+    "user.created.ts": `import { x } from "./_lib.ts"; export default () => x;`,
+  });
+  expect(broken(folder.table).error).toMatchObject({
+    where: expect.stringContaining("_lib.ts:1:"),
+    source: "export const x = ;",
+  });
+});
+
+test("a missing import stands with its place and its line", async () => {
+  await using folder = await load({
+    "user.created.ts": `\nimport { x } from "./_gone.ts";\nexport default () => x;\n`,
+  });
+  const { error } = broken(folder.table);
+  expect(error).toMatchObject({
+    message: expect.stringContaining("_gone.ts"),
+    source: `import { x } from "./_gone.ts";`,
+  });
+  expect(error?.where).toMatch(/^user\.created\.ts:2:\d+$/);
+});
+
+test("a missing package stands with its name", async () => {
+  await using folder = await load({
+    "user.created.ts": `import x from "no-such-package-here";\nexport default () => x;\n`,
+  });
+  const { error } = broken(folder.table);
+  expect(error?.message).toContain("no-such-package-here");
+  expect(error?.where).toStartWith("user.created.ts:1:");
+});
+
+test("a name that a module does not export stands with it", async () => {
+  await using folder = await load({
+    "_lib.ts": `export const here = 1;`,
+    "user.created.ts": `import { gone } from "./_lib.ts";\nexport default () => gone;\n`,
+  });
+  expect(broken(folder.table).error?.message).toContain("gone");
+});
+
+test("a throw at the top level stands with its place and its line", async () => {
+  await using folder = await load({
+    "user.created.ts": `const key = undefined;\nif (!key) throw new Error("RESEND_KEY is not set");\nexport default () => key;\n`,
+  });
+  const { error } = broken(folder.table);
+  expect(error).toMatchObject({ message: "RESEND_KEY is not set", source: expect.stringContaining("RESEND_KEY") });
+  expect(error?.where).toMatch(/^user\.created\.ts:2:\d+$/);
+});
+
+test.each([
+  ["null"],
+  ["undefined"],
+  ['"text"'],
+  ["{ code: 1 }"],
+  ["new Proxy({}, { get() { throw 1; } })"],
+  ["new AggregateError([])"],
+  ["new AggregateError([null])"],
+])("a file that throws %s at its top level does not load", async (thrown) => {
+  await using folder = await load({ "user.created.ts": `throw ${thrown};` });
+  expect(broken(folder.table).error).toMatchObject({
+    where: expect.stringContaining("user.created.ts"),
+    message: expect.any(String),
+  });
+});
+
+test("a file that exports nothing is shown what to export", async () => {
+  await using folder = await load({ "user.created.ts": `export const handler = () => 1;` });
+  const { error } = broken(folder.table);
+  expect(error).toEqual({
+    where: "user.created.ts",
+    message: expect.stringContaining("handlers/user.created.ts must export a function by default. It exports nothing"),
+  });
+  expect(error?.message).toContain('export default on("user.created", ({ data }) => { … });');
+});
+
+test("a file that exports something else is told what it exports", async () => {
+  await using folder = await load({ "user.created.ts": `export default { handler() {} };` });
+  expect(broken(folder.table).error?.message).toContain("It exports object by default");
+});
+
+test("a file that calls on() and does not export what it returns is told so", async () => {
+  await using folder = await load({ "user.created.ts": `import { on } from "bellhop"; on("user.created", () => 1);` });
+  expect(broken(folder.table).error?.message).toContain("It calls on(), but does not export what on() returns.");
+});
+
+test("on() for another event than the file's name shows both", async () => {
+  await using folder = await load({
+    "user.created.ts": `import { on } from "bellhop"; export default on("user.updated", () => 1);`,
+  });
+  const { error } = broken(folder.table);
+  expect(error?.message).toContain("is named for user.created");
+  expect(error?.message).toContain('on("user.updated", …)');
+});
+
+test("on() without a function stands with the line that calls it", async () => {
+  await using folder = await load({
+    "user.created.ts": `import { on } from "bellhop";\nexport default on("user.created", { attempts: 2 });\n`,
+  });
+  const { error } = broken(folder.table);
+  expect(error?.message).toContain('on("user.created", …) got no function');
+  expect(error?.where).toMatch(/^user\.created\.ts:2:\d+$/);
+});
+
+test.each([
+  ["attempts: 0", "attempts is 0, expected a whole number from 1"],
+  ["attempts: 1.5", "attempts is 1.5"],
+  ['attempts: "5"', "attempts is"],
+  ["timeout: 0", "timeout is 0"],
+  ['timeout: "soon"', 'timeout is "soon", expected milliseconds or a duration, like timeout: "30s"'],
+  ["timeout: -1", "timeout is -1"],
+  ["timeout: null", "timeout is null"],
+  ['stale: "drop"', 'stale is "drop", expected "run" or "skip"'],
+])("the option %s is refused with what is expected", async (option, message) => {
+  await using folder = await load({
+    "user.created.ts": `import { on } from "bellhop"; export default on("user.created", { ${option} } as never, () => 1);`,
+  });
+  expect(broken(folder.table).error).toEqual({
+    where: "user.created.ts",
+    message: expect.stringContaining(message),
+  });
+});
+
+test("an event that nobody knows loads, with a word about what may be meant", async () => {
+  await using folder = await load({
+    "user.create.ts": `export default () => 1;`,
+    "passkey.minted.ts": `export default () => 1;`,
+  });
+  expect(folder.table.get("user.create")?.warning).toContain("did you mean user.created?");
+  expect(folder.table.get("passkey.minted")?.warning).toContain("passkey.minted");
+  expect(folder.table.get("session.created")?.warning).toBeUndefined();
+  expect(folder.table.loaded.size).toBe(3);
+});
+
+test("files that are no handlers are listed with the reason", async () => {
+  await using folder = await load({
+    "README.md": "",
+    "user.ts": "export default () => 1;",
+    "user.created.test.ts": `throw new Error("never loaded");`,
+    "node_modules/x/user.created.ts": `throw new Error("never loaded");`,
+  });
+  expect(folder.table.notHandlers.map(({ file, quiet }) => [file, quiet])).toEqual([
+    ["README.md", true],
+    ["user.created.test.ts", true],
+    ["user.ts", false],
+  ]);
+  expect(folder.table.handlers).toHaveLength(1);
+});
+
+test("of two files with one name, apart from case or extension, the first one counts, and the other one is named", async () => {
+  await using folder = await load({
+    "user.created.js": `export default () => "js";`,
+    "user.created.ts": `export default () => "ts";`,
+    "organizationmembership.created.ts": `export default () => "lower";`,
+    "organizationMembership.created.ts": `export default () => "camel";`,
+  });
+  expect(call(folder.table, "user.created")).toBe("js");
+  expect(call(folder.table, "organizationMembership.created")).toBe("camel");
+  expect(folder.table.notHandlers).toEqual([
+    {
+      file: "organizationmembership.created.ts",
+      reason: "has the same name as organizationMembership.created.ts",
+      quiet: false,
+    },
+    { file: "user.created.ts", reason: "has the same name as user.created.js", quiet: false },
+  ]);
+});
+
+test("a folder that is not there is said to be missing, with how to make it", async () => {
+  await using folder = await temporaryFolder();
+  const dir = join(folder.path, "handlers");
+  const table = await loadHandlers(dir, () => undefined);
+  expect(table).toMatchObject({
+    handlers: [],
+    notHandlers: [{ file: dir, quiet: false, reason: expect.stringContaining("bun new") }],
+  });
+  expect(table.match("user.created")).toEqual([]);
+});
+
+test("an empty folder has no handlers, and nothing is wrong with it", async () => {
+  await using folder = await temporaryFolder();
+  const table = await loadHandlers(folder.path, () => undefined);
+  expect(table).toMatchObject({ handlers: [], notHandlers: [] });
+});
+
+test("a file behind a symbolic link is a handler", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, { "_real/code.ts": `export default () => "linked";` });
+  const dir = join(folder.path, "handlers");
+  await symlink(join(dir, "_real/code.ts"), join(dir, "user.created.ts"));
+  const table = await loadHandlers(dir, () => undefined);
+  expect(call(table, "user.created")).toBe("linked");
+});
+
+test("an await at the top level that never ends keeps no other file from loading", async () => {
+  await using folder = await load(
+    {
+      "organization.created.ts": `await new Promise(() => {}); export default () => 1;`,
+      "user.created.ts": `await new Promise((resolve) => setTimeout(resolve, 5)); export default () => "patient";`,
+    },
+    { timeoutMs: 150 },
+  );
+  expect(broken(folder.table).error).toEqual({
+    where: "organization.created.ts",
+    message: "did not finish loading within 150 ms: does it await something at its top level?",
+  });
+  expect(call(folder.table, "user.created")).toBe("patient");
+});
+
+test("process.exit() in a handler throws where it stands, also as globalThis.process.exit() and at the top level", async () => {
+  await using folder = await load({
+    "user.created.ts": `export default () => process.exit(3);`,
+    "user.updated.ts": `export default async () => { await 1; globalThis.process.exit(); };`,
+    "user.deleted.ts": `import { exit } from "node:process"; export default () => exit(4);`,
+    "organization.created.ts": `process.exit(5); export default () => 1;`,
+  });
+  expect(() => call(folder.table, "user.created")).toThrow("process.exit(3)");
+  const late = await Promise.resolve(call(folder.table, "user.updated")).catch((error: unknown) => error);
+  expect(String(late)).toContain("process.exit()");
+  expect(() => call(folder.table, "user.deleted")).toThrow("process.exit(4)");
+  expect(broken(folder.table).error?.message).toContain("process.exit(5)");
+});
+
+test("what a handler throws after its end is told with its run, and what it forgets to await is told", async () => {
+  await using folder = await load({
+    "user.created.ts": `export default () => { setTimeout(() => { throw new Error("late"); }, 5); };`,
+    "user.updated.ts": `export default () => { void Promise.reject(new Error("floating")); };`,
+    "user.deleted.ts": `export default () => { void (async () => { await Bun.sleep(5); throw new Error("detached"); })(); };`,
+  });
+  for (const name of ["user.created", "user.updated", "user.deleted"]) call(folder.table, name);
+  await until("three late errors", () => folder.late.length === 3);
+  const told = Object.fromEntries(folder.late.map(({ error, run }) => [(error as Error).message, run]));
+  expect(Object.keys(told).toSorted()).toEqual(["detached", "floating", "late"]);
+  expect(told.late).toEqual({ handler: "user.created", delivery: "msg_1" });
+});

@@ -1,0 +1,136 @@
+// Whole servers, with handlers that do what a handler must not do. The server goes on, and the failure stands where it belongs.
+
+import { expect, test } from "bun:test";
+
+import { sample } from "../../src/clerk/samples.ts";
+import { post, serverWith, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+
+const GOOD = `import { on } from "bellhop"; export default on("session.created", () => undefined);`;
+
+/** A handler for `user.created` with this body. */
+const handler = (body: string, options = "{ attempts: 1 }") =>
+  `import { NonRetriableError, on } from "bellhop";
+   export default on("user.created", ${options}, async ({ data, log, signal }) => { ${body} });`;
+
+const hostile: Record<string, [body: string, message: string]> = {
+  throws: [`throw new Error("thrown");`, "thrown"],
+  "throws nothing": [`throw undefined;`, "undefined"],
+  "throws an error with a BigInt for a name": [`throw Object.assign(new Error("big"), { name: 10n });`, "big"],
+  "throws what cannot be looked at": [
+    `throw new Proxy({}, { get() { throw 1; }, getPrototypeOf() { throw 2; } });`,
+    "",
+  ],
+  "calls process.exit()": [`process.exit(7);`, "process.exit(7)"],
+  "recurses without end": [`const f = (): number => f() + 1; f();`, "Maximum call stack"],
+  "knows that no retry would help": [`throw new NonRetriableError("no use");`, "no use"],
+};
+
+for (const [what, [body, message]] of Object.entries(hostile))
+  test(`a handler that ${what} ends its own run, and the server goes on`, async () => {
+    await using server = await serverWith({ "user.created.ts": handler(body), "session.created.ts": GOOD });
+    await server.post(sample("user.created"), { id: "bad" });
+    const { runs } = await server.ended("bad");
+    expect(runs).toMatchObject([
+      { state: "dead", attempts: [{ error: { message: expect.stringContaining(message) } }] },
+    ]);
+    expect((await server.post(sample("session.created"), { id: "good" })).status).toBe(200);
+    expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
+  });
+
+const late: Record<string, [body: string, known: boolean]> = {
+  "throws in a timer after its end": [`setTimeout(() => { throw new Error("late"); }, 5);`, true],
+  "forgets to await a promise that rejects": [`void Promise.reject(new Error("late"));`, false],
+  "throws when its signal is aborted": [
+    `signal.addEventListener("abort", () => { throw new Error("late"); }); await new Promise(() => {});`,
+    true,
+  ],
+  "rejects when its signal is aborted": [
+    `signal.onabort = async () => { await 1; throw new Error("late"); }; await new Promise(() => {});`,
+    true,
+  ],
+};
+
+for (const [what, [body, known]] of Object.entries(late))
+  test(`a handler that ${what} is named in the log, and the server goes on`, async () => {
+    await using server = await serverWith({
+      "user.created.ts": handler(body, "{ attempts: 1, timeout: 60 }"),
+      "session.created.ts": GOOD,
+    });
+    await server.post(sample("user.created"), { id: "bad" });
+    await server.ended("bad");
+    const line = await until("the log line", () =>
+      server.lines.find(({ msg }) => String(msg).includes("nobody was there")),
+    );
+    expect(line).toMatchObject({ level: 50, err: { message: "late" } });
+    if (known) expect(line).toMatchObject({ handler: "user.created", delivery: "bad" });
+    await server.post(sample("session.created"), { id: "good" });
+    expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
+  });
+
+test("a handler that floods its log keeps a part of it, and delays no other", async () => {
+  await using server = await serverWith({
+    "user.created.ts": handler(`for (let n = 0; n < 200_000; n += 1) log.debug("flood " + n);`),
+    "session.created.ts": GOOD,
+  });
+  await server.post(sample("user.created"), { id: "flood" });
+  await server.post(sample("session.created"), { id: "good" });
+  await server.ended("good");
+  const [run] = (await server.ended("flood")).runs;
+  expect(run?.state).toBe("done");
+  const log = run?.attempts[0]?.log ?? [];
+  expect(JSON.stringify(log).length).toBeLessThan(200_000);
+  expect(server.lines.filter(({ msg }) => String(msg).includes("flood")).length).toBe(log.length);
+});
+
+test("runs of a file that does not load wait for it, and run after a start with the file mended", async () => {
+  await using folder = await temporaryFolder();
+  const updated = handler("").replace("user.created", "user.updated");
+  {
+    await using server = await serverWith(
+      { "user.created.ts": "export default (", "user.updated.ts": updated },
+      {},
+      folder.path,
+    );
+    const data = { id: "user_1" };
+    await server.post(sample("user.created", { overrides: { data } }), { id: "waits" });
+    await server.post(sample("user.updated", { overrides: { data } }), { id: "goes on" });
+    // Nothing waits for a broken file but its own runs.
+    expect((await server.ended("goes on")).runs).toMatchObject([{ state: "done" }]);
+    expect((await server.get("waits"))?.runs).toMatchObject([{ state: "waiting", parked: true, attempts: [] }]);
+  }
+  await using server = await serverWith({ "user.created.ts": handler("log.info(data.id);") }, {}, folder.path);
+  expect((await server.ended("waits")).runs).toMatchObject([
+    { state: "done", parked: false, attempts: [{ log: [{ message: "user_1" }] }] },
+  ]);
+});
+
+test("a process with nothing but bad handlers in it keeps answering", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, {
+    "session.created.ts": GOOD,
+    "user.created.ts": handler(
+      `setTimeout(() => { throw new Error("late"); });
+       void Promise.reject(new Error("floating"));
+       signal.addEventListener("abort", () => { throw new Error("aborted"); });
+       globalThis.process.emit("nothing");
+       process.exit(1);`,
+    ),
+    "user.created/hang.ts": handler(
+      `signal.addEventListener("abort", () => { throw new Error("aborted"); }); await new Promise(() => {});`,
+      "{ attempts: 1, timeout: 50 }",
+    ),
+    "user.created/worse.ts": handler(
+      `queueMicrotask(() => { throw new Error("micro"); }); throw { toString() { throw 1; } };`,
+    ),
+    "user.created/exit.ts": handler(`setTimeout(() => process.exit(1)); process.nextTick(() => process.exit(1));`),
+    "user.updated.ts": "import './_gone.ts'",
+    "user.deleted.ts": "process.exit(1)",
+    "organization.created.ts": "throw null",
+  });
+  await using server = await spawnServer(folder.path);
+  for (let n = 0; n < 5; n += 1) await post(server.url, sample("user.created"), { id: `bad_${n}` });
+  for (let n = 0; n < 5; n += 1) await server.ended(`bad_${n}`);
+  expect((await post(server.url, sample("session.created"), { id: "good" })).status).toBe(200);
+  expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
+  expect(server.process.exitCode).toBeNull();
+});

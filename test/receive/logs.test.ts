@@ -1,0 +1,160 @@
+// What was in a body, a header or a secret is never printed: not at any level, not in any format, not for any answer.
+
+import { expect, test } from "bun:test";
+
+import { sample } from "../../src/clerk/samples.ts";
+import { refusals } from "../../src/errors.ts";
+import { rawConnection, rawRequest, SECRET, signed, spawnServer, temporaryFolder, until } from "../harness.ts";
+
+// With digits, so that no word of ours is one of them by chance.
+const PLANTED = {
+  name: "Zsófia-3141",
+  email: "planted-5926@mail.example",
+  code: "535897",
+  key: "planted_key_9323",
+  broken: "planted-8462-broken",
+  authorization: "Bearer planted-6433",
+  cookie: "session=planted-8327",
+  signature: "planted-9502",
+  timestamp: "planted-8841",
+  query: "planted-9716",
+  path: "planted-9399",
+  agent: "planted-3751",
+};
+const CLERK_SECRET_KEY = "sk_test_Xq7Lw2Nv9Rt4Bk1Zc8Hd5Mf3Gj6Ps0Yu";
+
+// None of them logs, and what the errors say is theirs.
+const HANDLERS = {
+  "[...event].ts": "export default () => {}",
+  "user.updated.ts": `export default () => { throw new Error("the mailer is down") }`,
+  "sms.created.ts": `import { NonRetriableError } from "bellhop"; export default () => { throw new NonRetriableError("no") }`,
+  "user.deleted.ts": `export default () => { setTimeout(() => { throw new Error("too late") }, 1) }`,
+};
+
+/** Bodies full of what must not be seen. */
+function planted() {
+  const { name, email, code, key } = PLANTED;
+  const person = {
+    first_name: name,
+    last_name: { [key]: name },
+    email_addresses: [{ id: "idn_1", email_address: email }, email],
+    public_metadata: { [key]: name },
+    password_enabled: name,
+  };
+  const user = { ...sample("user.created").data, ...person };
+  const later = Date.now() + 1;
+  return {
+    created: { ...sample("user.created"), data: user, event_attributes: { http_request: { user_agent: name } } },
+    updated: { type: "user.updated", data: { ...user, id: "user_updated" }, timestamp: later },
+    deleted: { type: "user.deleted", data: { ...user, id: "user_deleted" }, timestamp: later },
+    sms: {
+      ...sample("sms.created"),
+      data: { id: "sms_1", message: code, to_phone_number: email, data: { otp_code: code } },
+    },
+    email: { ...sample("email.created"), data: { id: "ema_1", body: code, subject: code, data: { otp_code: code } } },
+    strange: { type: "user.renamed", data: person },
+    noEvent: [name, email, code],
+  };
+}
+
+for (const [mode, format] of [
+  ["dev", "pretty"],
+  ["dev", "json"],
+  ["start", "pretty"],
+  ["start", "json"],
+] as const)
+  test(`bun ${mode} with ${format} logs prints nothing of bodies, headers and secrets`, async () => {
+    await using folder = await temporaryFolder();
+    for (const [name, text] of Object.entries(HANDLERS)) await Bun.write(`${folder.path}/handlers/${name}`, text);
+    const env = { LOG_LEVEL: "debug", LOG_FORMAT: format, CLERK_SECRET_KEY, MAX_BODY_BYTES: "100000" };
+    await using server = await spawnServer(folder.path, { mode, env });
+    const answers: string[] = [];
+    const { authorization, cookie, agent } = PLANTED;
+    const more = { authorization, cookie, "user-agent": agent, "x-forwarded-for": PLANTED.path };
+
+    const send = async (
+      id: string,
+      body: string,
+      headers: Record<string, string> = {},
+      url = server.url,
+      method = "POST",
+    ) => {
+      const response = await fetch(url, { method, body, headers: { ...signed(body, { id }), ...more, ...headers } });
+      answers.push(`${response.status} ${await response.text()} ${JSON.stringify([...response.headers])}`);
+      return response.status;
+    };
+    const bodies = planted();
+    const good = JSON.stringify(bodies.created);
+
+    expect(await send("msg_created", good)).toBe(200);
+    expect(await send("msg_created", good)).toBe(200);
+    for (const name of ["updated", "deleted", "sms", "email", "strange"] as const)
+      expect(await send(`msg_${name}`, JSON.stringify(bodies[name]))).toBe(200);
+    expect(await send("msg_422", JSON.stringify(bodies.noEvent))).toBe(422);
+    expect(await send("msg_422", `{"type":"user.created","data":{"name":"${PLANTED.broken}`)).toBe(422);
+    expect(await send("msg_422", PLANTED.broken)).toBe(422);
+    const refusedHeaders = [
+      { "svix-signature": "" },
+      { "svix-id": "msg.1" },
+      { "svix-timestamp": PLANTED.timestamp },
+      { "svix-signature": `v1,${PLANTED.signature}` },
+      signed(good, { at: new Date(Date.now() - 1e7) }),
+      signed(good, { at: new Date(Date.now() + 1e7) }),
+    ];
+    for (const headers of refusedHeaders) expect(await send("msg_400", good, headers)).toBe(400);
+    expect(await send("msg_413", JSON.stringify({ ...bodies.created, pad: PLANTED.name.repeat(10_000) }))).toBe(413);
+    const query = `?token=${PLANTED.query}`;
+    expect(await send("msg_405", good, {}, server.url + query, "PUT")).toBe(405);
+    expect(await send("msg_404", good, {}, new URL(`/${PLANTED.path}${query}`, server.url).href)).toBe(404);
+
+    const port = Number(new URL(server.url).port);
+    using aborted = await rawConnection(port);
+    aborted.write(rawRequest("POST", "/api/webhooks", { ...signed(good), ...more, "content-length": "50000" }, good));
+    using garbage = await rawConnection(port);
+    garbage.write(`${Object.values(PLANTED).join("\r\n")}\r\n\r\n`);
+    await Bun.sleep(20);
+    aborted[Symbol.dispose]();
+
+    const said = (...texts: string[]) =>
+      until(
+        `the log to say ${texts.join(", ")}`,
+        () => texts.every((text) => server.output().includes(text)) || undefined,
+      );
+    await said("the mailer is down", "sms.created is dead", "too late", "[...event] done", "came again");
+    const {
+      method_not_allowed: _,
+      internal: _____,
+      not_found: __,
+      unavailable: ___,
+      shutting_down: ____,
+      ...logged
+    } = refusals;
+    await said(...Object.values(logged).map(({ says }) => says));
+    if (mode === "dev") await said("differs from Clerk's specification");
+
+    using late = await rawConnection(port);
+    const request = rawRequest("POST", "/api/webhooks", { ...signed(good, { id: "msg_late" }), ...more }, good);
+    late.write(request.subarray(0, 200));
+    await Bun.sleep(50);
+    server.process.kill("SIGTERM");
+    await said("stopping");
+    late.write(request.subarray(200));
+    await server.process.exited;
+    answers.push(late.received());
+
+    for (const [where, text] of [
+      ["the log", server.output()],
+      ["an answer", answers.join("\n")],
+    ] as const) {
+      const found = [...Object.values(PLANTED), ...pieces(SECRET), ...pieces(CLERK_SECRET_KEY)].filter(
+        (each) => text.includes(each) || text.includes(JSON.stringify(each).slice(1, -1)),
+      );
+      expect({ where, found, text: found.length > 0 ? text : "" }).toEqual({ where, found: [], text: "" });
+    }
+  }, 30_000);
+
+/** Every eight characters in a row of a secret; its first four may be shown, to compare it with the Dashboard's. */
+function pieces(secret: string): string[] {
+  const bare = secret.replace(/^(whsec_|sk_test_)/, "");
+  return Array.from({ length: bare.length - 7 }, (_, start) => bare.slice(start, start + 8));
+}

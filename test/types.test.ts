@@ -1,0 +1,141 @@
+// The types that a handler's author meets, written as they would write them. `bun check` is what fails when they break.
+
+import { expect, expectTypeOf, test } from "bun:test";
+
+import type { ClerkClient, DeletedObjectJSON, OrganizationJSON, UserDeletedJSON, UserJSON } from "@clerk/backend";
+import {
+  type ClerkEvent,
+  type EventName,
+  type HandlerContext,
+  type HandlerFunction,
+  type HandlerLog,
+  type HandlerOptions,
+  NonRetriableError,
+  on,
+  type RegisteredHandler,
+  RetryAfterError,
+} from "bellhop";
+
+import * as host from "../src/bellhop.ts";
+
+test("importing bellhop is importing src/bellhop.ts", () => {
+  expect(on).toBe(host.on);
+  expectTypeOf(on).toEqualTypeOf<typeof host.on>();
+});
+
+test("a handler of one event has that event's data", () => {
+  const handler = on("user.created", ({ event, data }) => {
+    expectTypeOf(data).toEqualTypeOf<UserJSON>();
+    expectTypeOf(event).toEqualTypeOf<ClerkEvent<"user.created">>();
+    expectTypeOf(event.type).toEqualTypeOf<"user.created">();
+    expectTypeOf(event.timestamp).toEqualTypeOf<number>();
+  });
+  expectTypeOf(handler).toEqualTypeOf<RegisteredHandler<"user.created">>();
+  on("user.deleted", ({ data }) => expectTypeOf(data).toEqualTypeOf<UserDeletedJSON>());
+  on("role.deleted", ({ data }) => expectTypeOf(data).toEqualTypeOf<DeletedObjectJSON>());
+});
+
+test("options come between the event and the function, and may be left out or empty", () => {
+  on("user.created", {}, () => undefined);
+  on("user.created", { attempts: 5 }, ({ data }) => expectTypeOf(data).toEqualTypeOf<UserJSON>());
+  on("user.created", { attempts: 5, timeout: "2m", stale: "skip" }, async ({ data }) => data.id);
+  on("user.created", { timeout: 30_000, stale: "run" }, () => 1);
+  const shared: HandlerOptions = { attempts: 3 };
+  on("session.created", shared, () => undefined);
+});
+
+test("a handler of a kind has a union, and checking the type narrows the data", () => {
+  on("user.*", ({ event, data }) => {
+    expectTypeOf(event.type).toEqualTypeOf<"user.created" | "user.updated" | "user.deleted">();
+    expectTypeOf(data).toEqualTypeOf<UserJSON | UserDeletedJSON>();
+    if (event.type === "user.deleted") expectTypeOf(event.data).toEqualTypeOf<UserDeletedJSON>();
+    else expectTypeOf(event.data).toEqualTypeOf<UserJSON>();
+    // @ts-expect-error A deleted user has no names.
+    void data.first_name;
+  });
+  on("subscription.*", ({ event }) => {
+    expectTypeOf<Extract<(typeof event)["type"], `subscriptionItem.${string}`>>().toBeNever();
+  });
+});
+
+test("a handler of everything has every event, and checking the type narrows the data", () => {
+  on("*", ({ event }) => {
+    expectTypeOf(event.type).toEqualTypeOf<EventName>();
+    if (event.type === "organization.created") expectTypeOf(event.data).toEqualTypeOf<OrganizationJSON>();
+    // @ts-expect-error Not every event has a slug.
+    void event.data.slug;
+  });
+});
+
+test("the context has what the README says, typed", () => {
+  on("user.created", (context) => {
+    expectTypeOf(context).toEqualTypeOf<HandlerContext<"user.created">>();
+    const { delivery, run, log, signal, clerk } = context;
+    expectTypeOf(delivery).toEqualTypeOf<{ id: string; receivedAt: Date; receipts: number; sample: boolean }>();
+    expectTypeOf(run).toEqualTypeOf<{ attempt: number; replay: boolean; stale: boolean; idempotencyKey: string }>();
+    expectTypeOf(signal).toEqualTypeOf<AbortSignal>();
+    expectTypeOf(clerk).toEqualTypeOf<ClerkClient>();
+    expectTypeOf(log.info).toEqualTypeOf<(message: string, ...more: unknown[]) => void>();
+    expectTypeOf<keyof typeof log>().toEqualTypeOf<"debug" | "info" | "warn" | "error">();
+  });
+});
+
+test("a handler may return anything, at once or later", () => {
+  on("user.created", () => undefined);
+  on("user.created", () => 42);
+  on("user.created", async () => new Response());
+  on("user.created", async ({ log }) => log.info("done"));
+});
+
+test("a function that is written elsewhere fits where the event has what it asks for", () => {
+  const upsert = ({ data, log }: { data: UserJSON; log: HandlerLog }) => log.info(data.id);
+  on("user.created", upsert);
+  on("user.updated", { attempts: 2 }, upsert);
+  // @ts-expect-error A deleted user is something else.
+  on("user.deleted", upsert);
+  const audit: HandlerFunction = ({ event }) => event.type;
+  on("*", audit);
+  const plain = ({ data, log }: HandlerContext<"user.created">) => log.info(data.id);
+  expectTypeOf(plain).toExtend<HandlerFunction<"user.created">>();
+});
+
+test("what is wrong is wrong while it is written", () => {
+  const wrong = () => {
+    // @ts-expect-error Clerk sends no such event.
+    on("user.create", () => undefined);
+    // @ts-expect-error There is no such kind.
+    on("users.*", () => undefined);
+    // @ts-expect-error Kinds are written with a star at the end.
+    on("user", () => undefined);
+    // @ts-expect-error There is no event without a name.
+    on("", () => undefined);
+    // @ts-expect-error There is no such option.
+    on("user.created", { attempt: 5 }, () => undefined);
+    // @ts-expect-error Attempts are a number.
+    on("user.created", { attempts: "5" }, () => undefined);
+    // @ts-expect-error Stale events are run or skipped.
+    on("user.created", { stale: "drop" }, () => undefined);
+    // @ts-expect-error A handler is missing.
+    on("user.created");
+    // @ts-expect-error A handler is missing.
+    on("user.created", { attempts: 5 });
+    // @ts-expect-error The options come first.
+    on("user.created", () => undefined, { attempts: 5 });
+    // @ts-expect-error A user has no such property.
+    on("user.created", ({ data }) => data.email);
+    // @ts-expect-error There is no database in the context yet.
+    on("user.created", ({ db }) => db);
+  };
+  expectTypeOf(wrong).toBeFunction();
+});
+
+test("the errors take what they are documented to take", () => {
+  expectTypeOf(new NonRetriableError("no such plan", { cause: 1 })).toExtend<Error>();
+  expectTypeOf(new RetryAfterError("later", 500).when).toEqualTypeOf<string | number | Date>();
+  void new RetryAfterError("later", "30s");
+  void new RetryAfterError("later", new Date(), { cause: 1 });
+  // @ts-expect-error A time is missing.
+  void new RetryAfterError("later");
+  expect(new NonRetriableError("x")).toBeInstanceOf(Error);
+  expect(new RetryAfterError("x", 1)).toMatchObject({ name: "RetryAfterError", message: "x", when: 1 });
+});
