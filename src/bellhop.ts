@@ -18,11 +18,14 @@ export interface HandlerOptions {
 }
 
 /** What a handler is given. */
-export interface HandlerContext<P extends EventPattern = "*"> {
+export type HandlerContext<P extends EventPattern = "*"> = ContextOf<ClerkEvent<P>>;
+
+// Of the event, not of its name: so that a context of one event fits a function that takes several.
+interface ContextOf<Event extends { data: unknown }> {
   /** The event as Clerk sent it, `timestamp` always in milliseconds. */
-  event: ClerkEvent<P>;
+  event: Event;
   /** `event.data`. */
-  data: ClerkEvent<P>["data"];
+  data: Event["data"];
   delivery: {
     /** The `svix-id`. */
     id: string;

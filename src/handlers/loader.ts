@@ -123,7 +123,9 @@ function readExport({ file, event }: HandlerName, exported: unknown, registered:
 }
 
 function checkOptions(file: string, options: bellhop.HandlerOptions): bellhop.HandlerOptions {
-  const { attempts, timeout, stale } = options;
+  const { attempts, timeout, stale, ...unknown } = options;
+  const [slip] = Object.keys(unknown);
+  if (slip) throw new TypeError(`handlers/${file}: there is no option ${slip}; there are attempts, timeout and stale`);
   if (attempts !== undefined && !(Number.isInteger(attempts) && attempts >= 1))
     throw new TypeError(
       `handlers/${file}: attempts is ${String(attempts)}, expected a whole number from 1, like attempts: 5`,
