@@ -7,7 +7,7 @@ import type { Config } from "./config.ts";
 import { formatDuration } from "./duration.ts";
 import { refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
-import type { LogLine, Outcome, Ticket } from "./inbox/inbox.ts";
+import type { LogLine, NewRun, Outcome, Ticket } from "./inbox/inbox.ts";
 import type { ReceivedDelivery } from "./receive/app.ts";
 import type { RefusedRequest } from "./receive/refusals.ts";
 
@@ -25,10 +25,16 @@ export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFor
   return pino(options, pretty({ sync: true, translateTime: "SYS:HH:MM:ss", singleLine: true, ignore: "stack,code" }));
 }
 
-export function logDelivery(log: Logger, { id, event, subject, status, handlers, sample, took }: ReceivedDelivery) {
-  const what = status === "duplicate" ? "came again" : handlers === 0 ? "stored, no handler for it yet" : "stored";
-  const fields = { id, type: event.type, subject, ms: Number(took.toFixed(1)), ...(sample && { sample }) };
-  log.info(fields, `${event.type} ${what}`);
+export function logDelivery(log: Logger, { delivery, status, runs, took }: ReceivedDelivery) {
+  const { id, type, subject, sample } = delivery;
+  const fields = { id, type, subject, ms: Number(took.toFixed(1)), ...(sample && { sample }) };
+  log.info(fields, `${type} ${status === "duplicate" ? "came again" : describeStored(runs)}`);
+}
+
+function describeStored(runs: readonly NewRun[]): string {
+  if (runs.length === 0) return "stored, no handler for it yet";
+  const parked = runs.filter((run) => run.parked).map(({ handler }) => handler);
+  return parked.length === 0 ? "stored" : `stored; ${parked.join(", ")} does not load, and its run waits`;
 }
 
 export function logRefused(log: Logger, refused: RefusedRequest, count: number) {
@@ -86,7 +92,7 @@ export function logChange(log: Logger, dir: string, change: Change) {
 /** When the disk refuses, and when it takes again: a line each, however many deliveries were refused meanwhile. */
 export function logInboxTrouble(log: Logger, reason: unknown) {
   if (reason === undefined) return log.info("the inbox can be written again");
-  const says = reason instanceof Error ? reason.message : String(reason);
+  const says = reason instanceof Error ? reason.message : Bun.inspect(reason);
   log.error(`the inbox can't be written: ${says}. Deliveries get 503, and Svix sends them again; it goes on by itself`);
 }
 

@@ -3,11 +3,12 @@
 
 import { Elysia } from "elysia";
 
-import { isDashboardSample } from "../clerk/dashboard.ts";
-import { isEvent, type ReceivedEvent, sensitive, subjectOf } from "../clerk/events.ts";
-import { InboxUnavailable, type RefusalCode, refusals as refusalTable, UserError } from "../errors.ts";
-import type { Accepted, Inbox, NewRun } from "../inbox/inbox.ts";
+import type { ReceivedEvent } from "../clerk/events.ts";
+import { InboxUnavailable, type RefusalCode, UserError } from "../errors.ts";
+import type { Accepted, Inbox, NewDelivery, NewRun } from "../inbox/inbox.ts";
+import { answer, answerStored } from "./answers.ts";
 import { readBody } from "./body.ts";
+import { deliveryOf, parseEvent } from "./delivery.ts";
 import { createRefusals, type RefusedRequest } from "./refusals.ts";
 import { type Key, verify } from "./verify.ts";
 
@@ -31,12 +32,11 @@ export interface ReceiverOptions {
 }
 
 export interface ReceivedDelivery {
-  id: string;
+  delivery: NewDelivery;
   event: ReceivedEvent;
-  subject: string | null;
   status: Accepted["status"];
-  handlers: number;
-  sample: boolean;
+  /** The runs that it got, or would have got. */
+  runs: readonly NewRun[];
   /** Milliseconds from the request to the answer. */
   took: number;
 }
@@ -54,16 +54,6 @@ const HARD_LIMIT_BYTES = 1_073_741_824;
 const IDLE_SECONDS = 10;
 // A request that is not here after so long is slow on purpose, or dead: Svix sends it again.
 const IN_FLIGHT_MS = 3_000;
-const RETRY_AFTER_SECONDS = "30";
-// What Svix and people need to find a delivery again; the others are of no use, or secret.
-const KEPT_HEADERS = [
-  "content-type",
-  "user-agent",
-  ...["id", "timestamp", "signature"].flatMap((name) => [`svix-${name}`, `webhook-${name}`]),
-];
-
-const utf8 = new TextDecoder("utf-8", { fatal: true });
-
 /** Starts to listen. Throws a `UserError` that says what to do when it can't. */
 export function startReceiver(options: ReceiverOptions): Receiver {
   const { inbox, webhookPath, secrets, match, eventTime, maxBodyBytes, now = Date.now } = options;
@@ -87,31 +77,18 @@ export function startReceiver(options: ReceiverOptions): Receiver {
     const verdict = verify({ headers: request.headers, body, keys: secrets(), now: Math.floor(at / 1_000) });
     if (!verdict.ok) return refuse(verdict.code, body.length, verdict.id, verdict.skewSeconds);
 
-    const event = parse(body);
+    const event = parseEvent(body);
     if (!event) return refuse("not_an_event", body.length, verdict.id);
 
     const { id } = verdict;
-    const subject = subjectOf(event);
-    const sample = isDashboardSample(event);
+    const { headers } = request;
+    const delivery = deliveryOf(event, { id, at: eventTime(event, at), receivedAt: at, headers, body });
     const runs = match(event.type);
     try {
-      const accepted = await inbox.accept(
-        {
-          id,
-          type: event.type,
-          subject,
-          at: eventTime(event, at),
-          sample,
-          sensitive: sensitive(event.type),
-          receivedAt: at,
-          headers: keptHeaders(request.headers),
-          body,
-        },
-        runs,
-      );
+      const accepted = await inbox.accept(delivery, runs);
       const took = performance.now() - began;
-      options.onDelivery?.({ id, event, subject, status: accepted.status, handlers: runs.length, sample, took });
-      return Response.json({ id, ...describe(id, accepted) });
+      options.onDelivery?.({ delivery, event, status: accepted.status, runs, took });
+      return answerStored(id, accepted);
     } catch (error) {
       if (!(error instanceof InboxUnavailable)) throw error;
       return refuse("unavailable", body.length, id);
@@ -209,43 +186,4 @@ function pathOf(url: string): string {
     .replace(/^\w+:\/\/[^/?#]*/, "")
     .replace(/[?#].*$/s, "")
     .replace(/(.)\/$/, "$1");
-}
-
-function answer(code: RefusalCode): Response {
-  const { status, says } = refusalTable[code];
-  if (status === 405) return new Response(`${says}\n`, { status, headers: { allow: "POST" } });
-  if (status === 503)
-    return Response.json({ error: code }, { status, headers: { "retry-after": RETRY_AFTER_SECONDS } });
-  // The rest of a body that is too large is not worth waiting for.
-  if (status === 413) return Response.json({ error: code }, { status, headers: { connection: "close" } });
-  return Response.json({ error: code }, { status });
-}
-
-function parse(body: Uint8Array): ReceivedEvent | undefined {
-  try {
-    const value: unknown = JSON.parse(utf8.decode(body));
-    return isEvent(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function keptHeaders(headers: Headers): Record<string, string> {
-  return Object.fromEntries(
-    KEPT_HEADERS.flatMap((name) => {
-      const value = headers.get(name);
-      return value === null ? [] : [[name, value]];
-    }),
-  );
-}
-
-/** Svix shows the answer to whoever pressed "Resend": it says what they most likely want to know. */
-function describe(id: string, accepted: Accepted) {
-  if (accepted.status === "accepted") return { status: accepted.status };
-  const runs = Object.fromEntries(accepted.runs.map(({ handler, state }) => [handler, state]));
-  return {
-    status: accepted.status,
-    runs,
-    replay: `It is stored and was not run again. To run it again: bun replay ${id}`,
-  };
 }
