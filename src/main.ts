@@ -49,6 +49,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     inbox,
     table,
     concurrency: config.concurrency,
+    logFormat: config.logFormat,
     clerk: config.clerkSecretKey ? await createClerk(config.clerkSecretKey) : undefined,
     onOutcome: (ticket, outcome) => logOutcome(log, ticket, outcome),
     onLate: (ticket, error) => {

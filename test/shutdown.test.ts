@@ -116,7 +116,7 @@ test("a shutdown waits for runs that are just being claimed, and gives them back
     },
     [{ handler: "user.created", lane: "user", parked: false }],
   );
-  const dispatcher = await startDispatcher({ inbox: late, table, concurrency: 16 });
+  const dispatcher = await startDispatcher({ inbox: late, table: () => table, concurrency: 16 });
   await Bun.sleep(10);
   expect(await inbox.get("msg_1")).toMatchObject({ runs: [{ state: "running" }] });
   await dispatcher.stop(1_000);

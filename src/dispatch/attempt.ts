@@ -10,6 +10,7 @@ import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { delayUntil, retryDelay } from "./retry.ts";
 import type { Timeouts } from "./timeout.ts";
+import type { Watchdog } from "./watchdog.ts";
 
 export const DEFAULT_ATTEMPTS = 8;
 const DEFAULT_TIMEOUT = "30s";
@@ -21,6 +22,7 @@ interface AttemptOptions {
   code: Code;
   clerk: ClerkClient | undefined;
   timeouts: Timeouts;
+  watchdog: Watchdog;
   /** Aborted when the server does not wait any longer: the attempt is given back. */
   shutdown: AbortSignal;
   now: () => number;
@@ -95,7 +97,7 @@ function chosenDelay(error: unknown, spent: number, now: number): number {
 }
 
 async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: LogLine[]): Promise<void> {
-  const { ticket, handler, code, clerk, timeouts, shutdown, print, onLate } = options;
+  const { ticket, handler, code, clerk, timeouts, shutdown, watchdog, print, onLate } = options;
   const made = createLog(print);
   let ended = false;
   const run: CurrentRun = {
@@ -119,8 +121,9 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
   const cancel = timeouts.start(limit, () => stop(new TimeoutError(limit)));
   const context = createContext({ ticket, event, log: made.log, signal: controller.signal, clerk });
   const letGo = code.version.hold();
+  const left = watchdog.running(handler.name);
   try {
-    const running = inRun(async () => code.run(context));
+    const running = watchdog.enter(handler.name, () => inRun(async () => code.run(context)));
     // What a handler does after it was cut off is nobody's failure any more.
     running.catch(() => undefined);
     await Promise.race([running, cut]);
@@ -128,6 +131,7 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
     ended = true;
     lines.push(...made.lines);
     letGo();
+    left();
     cancel();
     shutdown.removeEventListener("abort", onShutdown);
   }

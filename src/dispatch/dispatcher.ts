@@ -10,6 +10,7 @@ import { DEFAULT_ATTEMPTS, runAttempt } from "./attempt.ts";
 import { tellDead } from "./dead.ts";
 import { retryDelay } from "./retry.ts";
 import { createTimeouts } from "./timeout.ts";
+import { createWatchdog } from "./watchdog.ts";
 
 interface DispatcherOptions {
   inbox: Inbox;
@@ -28,6 +29,8 @@ interface DispatcherOptions {
   onLate?: (ticket: Ticket, error: unknown) => void;
   /** A run's end that could not be recorded, or a claim that failed: it is tried again. */
   onTrouble?: (error: unknown) => void;
+  /** How the watchdog's warning is written. */
+  logFormat?: "pretty" | "json";
   now?: () => number;
 }
 
@@ -67,6 +70,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   /** Runs that we hold an attempt of, or whose end is not yet flushed. */
   const held = new Map<number, Promise<void>>();
   const timeouts = createTimeouts();
+  const watchdog = createWatchdog(options.logFormat ?? "json");
   const shutdown = new AbortController();
   const stopping = Promise.withResolvers<void>();
   let stopped = false;
@@ -156,6 +160,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             code: handler.code,
             clerk,
             timeouts,
+            watchdog,
             shutdown: shutdown.signal,
             now,
             print: (line) => onLog?.(ticket, line),
@@ -234,6 +239,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     await idleWithin(graceMs);
     shutdown.abort();
     await idleWithin(GIVING_BACK_MS);
+    watchdog.stop();
   }
 
   async function idleWithin(limitMs: number) {

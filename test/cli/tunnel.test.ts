@@ -52,7 +52,7 @@ test("bun dev says the public address with the path, or how to get one", async (
   expect(describeAddress(config, 3000, "https://a.ngrok.app")).toContain("https://a.ngrok.app/api/webhooks");
   expect(describeAddress(config, 3000, undefined)).toContain("ngrok http 3000\n");
   const table = await loadHandlers(`${folder.path}/handlers`, () => undefined);
-  expect(banner(config, { port: 3000, table })).toContain("bun new user.created");
+  expect(banner(config, 3000, table)).toContain("bun new user.created");
   expect(localUrl({ host: "0.0.0.0", webhookPath: "/x" }, 1)).toBe("http://127.0.0.1:1/x");
   expect(localUrl({ host: "::1", webhookPath: "/x" }, 1)).toBe("http://[::1]:1/x");
 });

@@ -4,6 +4,7 @@ import { type HandlerFunction, type HandlerOptions, NonRetriableError, RetryAfte
 import { nextAttempt, runAttempt } from "../../src/dispatch/attempt.ts";
 import { afterCrash } from "../../src/dispatch/dispatcher.ts";
 import { createTimeouts } from "../../src/dispatch/timeout.ts";
+import type { Misfit } from "../../src/handlers/exports.ts";
 import type { Handler } from "../../src/handlers/loader.ts";
 import type { LogLine, Outcome, Ticket } from "../../src/inbox/inbox.ts";
 import { at } from "../inbox/contract.ts";
@@ -41,23 +42,26 @@ interface Made {
   ticket?: Partial<Ticket>;
   shutdown?: AbortSignal;
   print?: (line: LogLine) => void;
+  misfit?: Misfit;
+  onLate?: (error: unknown) => void;
 }
 
 /** One attempt of a handler that is a function. */
 function attempt(run: HandlerFunction, made: Made = {}): Promise<Outcome> {
-  const { options = {}, ticket, shutdown = new AbortController().signal, print = () => undefined } = made;
-  const table = tableOf({ "user.created": [options, run] });
-  const handler = table.get("user.created")!;
+  const { options = {}, ticket, shutdown = new AbortController().signal, misfit } = made;
+  const { print = () => undefined, onLate = () => undefined } = made;
+  const handler = tableOf({ "user.created": [options, run] }).get("user.created")!;
   const timeouts = createTimeouts();
   return runAttempt({
     ticket: ticketOf(ticket),
     handler,
-    table,
+    code: { ...handler.code!, ...(misfit && { misfit }) },
     clerk: undefined,
     timeouts,
     shutdown,
     now: () => NOW,
     print,
+    onLate,
   });
 }
 

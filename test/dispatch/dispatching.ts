@@ -5,12 +5,20 @@ import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.
 import { InboxUnavailable } from "../../src/errors.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
 import { matches, readName } from "../../src/handlers/names.ts";
+import type { Version } from "../../src/handlers/version.ts";
 import type { Inbox, LogLine, NewDelivery, Outcome, RunView, Ticket } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
 import { temporaryFolder, until } from "../harness.ts";
 import { at, type Clocks } from "../inbox/contract.ts";
 
 type Functions = Record<string, HandlerFunction | [HandlerOptions, HandlerFunction] | "broken">;
+
+/** Where functions of the test run: nowhere else. */
+const host: Version = {
+  import: () => Promise.reject(new Error("there is no file")),
+  enter: (call) => call(),
+  hold: () => () => undefined,
+};
 
 /** A table of functions by name: `{ "user.created": ({ data }) => … }`. */
 export function tableOf(functions: Functions): HandlerTable {
@@ -19,7 +27,7 @@ export function tableOf(functions: Functions): HandlerTable {
     if ("reason" in read) throw new Error(read.reason);
     if (given === "broken") return { ...read, options: {}, error: { where: read.file, message: "does not load" } };
     const [options, run] = typeof given === "function" ? [{}, given] : given;
-    return { ...read, options, run };
+    return { ...read, options, code: { run, version: host } };
   });
   return {
     dir: "handlers",
@@ -27,8 +35,8 @@ export function tableOf(functions: Functions): HandlerTable {
     notHandlers: [],
     match: (type) => handlers.filter(({ event }) => matches(event, type)),
     get: (name) => handlers.find((handler) => handler.name === name),
-    loaded: new Set(handlers.filter(({ run }) => run).map(({ name }) => name)),
-    enter: (call) => call(),
+    loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
+    release: () => undefined,
   };
 }
 
@@ -65,7 +73,7 @@ export async function dispatching(functions: Functions, options: Options = {}): 
   const [ends, lines, troubles]: [Dispatching["ends"], LogLine[], unknown[]] = [[], [], []];
   const dispatcher = await startDispatcher({
     inbox: between(inbox),
-    table,
+    table: () => table,
     concurrency,
     onOutcome: (ticket, outcome) => ends.push({ ticket, outcome }),
     onLog: (_, line) => lines.push(line),
@@ -119,7 +127,7 @@ export function message(id: string, more: Partial<NewDelivery> = {}): NewDeliver
 }
 
 export function runsFor(table: HandlerTable, type: string) {
-  return table.match(type).map(({ name, lane, run }) => ({ handler: name, lane, parked: run === undefined }));
+  return table.match(type).map(({ name, lane, code }) => ({ handler: name, lane, parked: code === undefined }));
 }
 
 /** An inbox of which one operation refuses `times` times; `durable` when what was asked for happened all the same. */

@@ -1,33 +1,16 @@
 import { expect, test } from "bun:test";
 
-import type { HandlerContext } from "../../src/bellhop.ts";
-import { createContext } from "../../src/handlers/context.ts";
+import type { HandlerLog } from "../../src/bellhop.ts";
+import { createLog } from "../../src/handlers/context.ts";
 import type { LogLine } from "../../src/inbox/inbox.ts";
 
 const LIMIT = 65_536;
 
 /** The log of one attempt: what was kept, and what was printed. */
-function log(write: (log: HandlerContext["log"]) => void): { kept: LogLine[]; printed: LogLine[]; bytes: number } {
+function log(write: (log: HandlerLog) => void): { kept: LogLine[]; printed: LogLine[]; bytes: number } {
   const printed: LogLine[] = [];
-  const { context, lines } = createContext({
-    ticket: {
-      run: 1,
-      attempt: 1,
-      handler: "user.created",
-      spent: 0,
-      interrupted: 0,
-      alone: false,
-      replay: "",
-      stale: false,
-      delivery: { id: "msg_1", type: "user.created", subject: null, receivedAt: 0, receipts: 1, sample: false, at: 0 },
-      body: null,
-    },
-    event: { type: "user.created", object: "event", data: {}, timestamp: 0 } as never,
-    signal: new AbortController().signal,
-    clerk: undefined,
-    print: (line) => printed.push(line),
-  });
-  write(context.log);
+  const { lines, log } = createLog((line) => printed.push(line));
+  write(log);
   return { kept: lines, printed, bytes: Buffer.byteLength(lines.map(({ message }) => message).join("")) };
 }
 

@@ -3,14 +3,14 @@ import { symlink } from "node:fs/promises";
 import { join } from "node:path";
 
 import { NonRetriableError, on, RetryAfterError } from "../../src/bellhop.ts";
-import { currentRun } from "../../src/handlers/context.ts";
+import { createLog, currentRun } from "../../src/handlers/context.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "../../src/handlers/loader.ts";
 import { type Files, temporaryFolder, until, writeHandlers } from "../harness.ts";
 
 const GOOD = `import { on } from "bellhop"; export default on("session.created", () => "good");`;
 
 /** What their code threw when nobody was there to catch it, and the run that it came from. */
-type Late = { error: unknown; run: unknown }[];
+type Late = { error: unknown; handler: string | undefined }[];
 
 /** Loads these files, with a good one beside them that has to load whatever the others do. */
 async function load(files: Files, options?: Parameters<typeof loadHandlers>[2]) {
@@ -18,7 +18,7 @@ async function load(files: Files, options?: Parameters<typeof loadHandlers>[2]) 
   const { path } = opened.use(await temporaryFolder());
   await writeHandlers(path, { "session.created.ts": GOOD, ...files });
   const late: Late = [];
-  const onError = (error: unknown) => late.push({ error, run: currentRun.getStore() });
+  const onError = (error: unknown) => late.push({ error, handler: currentRun.getStore()?.handler });
   const table = await loadHandlers(join(path, "handlers"), onError, options);
   expect(call(table, "session.created")).toBe("good");
   const held = opened.move();
@@ -27,16 +27,18 @@ async function load(files: Files, options?: Parameters<typeof loadHandlers>[2]) 
 
 function call(table: HandlerTable, name: string, context: object = {}): unknown {
   const handler = table.get(name);
-  if (!handler?.run) throw new Error(`${name} did not load: ${JSON.stringify(handler?.error)}`);
-  const { run } = handler;
-  return table.enter(() => currentRun.run({ handler: name, delivery: "msg_1" }, () => run(context as never)));
+  if (!handler?.code) throw new Error(`${name} did not load: ${JSON.stringify(handler?.error)}`);
+  const { run, version } = handler.code;
+  const { log } = createLog(() => undefined);
+  const current = { handler: name, delivery: "msg_1", log, fail: () => undefined };
+  return version.enter(() => currentRun.run(current, () => run(context as never)));
 }
 
 /** The one of them that did not load. */
 function broken(table: HandlerTable): Handler {
-  const handlers = table.handlers.filter(({ run }) => !run);
+  const handlers = table.handlers.filter(({ code }) => !code);
   expect(handlers).toHaveLength(1);
-  expect(table.loaded).toEqual(new Set(table.handlers.filter(({ run }) => run).map(({ name }) => name)));
+  expect(table.loaded).toEqual(new Set(table.handlers.filter(({ code }) => code).map(({ name }) => name)));
   return handlers[0]!;
 }
 
@@ -47,7 +49,7 @@ test("a folder becomes a table of handlers, with their events, lanes and options
     "[...event].ts": `import { on } from "bellhop"; export default on("*", () => 3);`,
     "user.created/crm.js": `export default () => 4;`,
   });
-  expect(folder.table.handlers.map(({ run: _, ...handler }) => handler)).toEqual([
+  expect(folder.table.handlers.map(({ code: _, ...handler }) => handler)).toEqual([
     { name: "[...event]", file: "[...event].ts", event: "*", lane: "[...event]", options: {} },
     { name: "session.created", file: "session.created.ts", event: "session.created", lane: "session", options: {} },
     {
@@ -349,7 +351,7 @@ test("what a handler throws after its end is told with its run, and what it forg
   });
   for (const name of ["user.created", "user.updated", "user.deleted"]) call(folder.table, name);
   await until("three late errors", () => folder.late.length === 3);
-  const told = Object.fromEntries(folder.late.map(({ error, run }) => [(error as Error).message, run]));
+  const told = Object.fromEntries(folder.late.map(({ error, handler }) => [(error as Error).message, handler]));
   expect(Object.keys(told).toSorted()).toEqual(["detached", "floating", "late"]);
-  expect(told.late).toEqual({ handler: "user.created", delivery: "msg_1" });
+  expect(told.late).toBe("user.created");
 });

@@ -62,7 +62,7 @@ for (const [what, [body, known]] of Object.entries(late))
       server.lines.find(({ msg }) => String(msg).includes("nobody was there")),
     );
     expect(line).toMatchObject({ level: 50, err: { message: "late" } });
-    if (known) expect(line).toMatchObject({ handler: "user.created", delivery: "bad" });
+    if (known) expect(line).toMatchObject({ handler: "user.created", id: "bad" });
     await server.post(sample("session.created"), { id: "good" });
     expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
   });
