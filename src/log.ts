@@ -77,6 +77,7 @@ export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, ou
 /** One readable line for each change of the folder. */
 export function logChange(log: Logger, dir: string, change: Change) {
   if (change.kind === "ignored") return log.warn(`${dir}/${change.file} is no handler: ${change.reason}`);
+  if (change.kind === "dead") return logDeadFile(log, dir, change);
   const { file, error, warning, code } = change.handler;
   if (change.kind === "gone") return log.info(`${dir}/${file} is gone: its runs wait for it`);
   if (change.kind === "live") {
@@ -85,6 +86,14 @@ export function logChange(log: Logger, dir: string, change: Change) {
     return;
   }
   const meanwhile = code ? "the last good version goes on" : "its runs wait for it";
+  const source = error?.source ? `\n    ${error.source}` : "";
+  log.error(`${dir}/${error?.where ?? file} does not load, ${meanwhile}: ${error?.message}${source}`);
+}
+
+function logDeadFile(log: Logger, dir: string, { file, is, error, goesOn }: Change & { kind: "dead" }) {
+  if (is === "live") return log.info(`${dir}/${file} is live: it is told of each run that dies`);
+  if (is === "gone") return log.info(`${dir}/${file} is gone: nobody is told of runs that die`);
+  const meanwhile = goesOn ? "the last good version goes on" : "nobody is told of runs that die";
   const source = error?.source ? `\n    ${error.source}` : "";
   log.error(`${dir}/${error?.where ?? file} does not load, ${meanwhile}: ${error?.message}${source}`);
 }

@@ -40,6 +40,8 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   const folder = await openHandlers(config.handlersDir, (error) => lateError(log, error));
   opened.defer(() => folder.close());
   const table = () => folder.table;
+  const { dead } = table();
+  if (dead?.error) logChange(log, config.handlersDir, { kind: "dead", is: "broken", goesOn: false, ...dead });
   const match = (type: string) =>
     table()
       .match(type)

@@ -168,7 +168,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
           });
     if (await settle(ticket, outcome)) await ended(ticket, outcome);
     // Its file went away meanwhile: a run that waits for it must not hold its lane.
-    if (!table().loaded.has(ticket.handler)) await inbox.park(table().loaded).catch(trouble);
+    if (!table().loaded.has(ticket.handler)) await park();
   }
 
   async function ended(ticket: Ticket, outcome: Outcome) {
@@ -208,6 +208,19 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     );
   }
 
+  /** Lets runs wait whose handler can't run, and those go on whose handler can; again and again while the disk refuses. */
+  async function park(): Promise<void> {
+    try {
+      await inbox.park(table().loaded);
+      wake();
+    } catch (error) {
+      trouble(error);
+      if (stopped) return;
+      await Bun.sleep(AFTER_TROUBLE_MS);
+      return park();
+    }
+  }
+
   function wakeIn(delay: number) {
     clearTimeout(timer);
     // An hour at a time: setTimeout overflows at 24.8 days.
@@ -221,10 +234,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let end: Promise<void> | undefined;
   return {
     wake,
-    async tableChanged() {
-      await inbox.park(table().loaded);
-      wake();
-    },
+    tableChanged: park,
     get running() {
       return held.size;
     },

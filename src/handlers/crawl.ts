@@ -1,6 +1,6 @@
 // What lies in the folder: its handlers by name, and the files that are none.
 
-import { existsSync } from "node:fs";
+import { type Dirent, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { resolve } from "node:path";
 
@@ -36,8 +36,8 @@ export async function crawl(dir: string): Promise<Folder> {
 
 /** The files of a folder and its sub-folders, relative and with `/`; undefined when there is no folder. */
 export async function listFiles(dir: string): Promise<string[] | undefined> {
-  if (!existsSync(dir)) return undefined;
-  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
+  const entries = await readEntries(dir);
+  if (entries === undefined) return undefined;
   return entries
     .filter((entry) => !entry.isDirectory())
     .map((entry) =>
@@ -47,4 +47,17 @@ export async function listFiles(dir: string): Promise<string[] | undefined> {
     )
     .filter((file) => !file.includes("node_modules/"))
     .toSorted();
+}
+
+// A sub-folder that goes away while it is read fails the whole: it is read again, so that nobody sees half a folder.
+const TRIES = 5;
+
+async function readEntries(dir: string): Promise<Dirent[] | undefined> {
+  for (let tries = 1; statSync(dir, { throwIfNoEntry: false })?.isDirectory(); tries += 1)
+    try {
+      return await readdir(dir, { recursive: true, withFileTypes: true });
+    } catch (error) {
+      if (tries === TRIES) throw error;
+    }
+  return undefined;
 }

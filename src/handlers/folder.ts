@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 
 import { listFiles } from "./crawl.ts";
 import { filesOf } from "./imports.ts";
+import type { LoadError } from "./errors.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "./loader.ts";
 import type { OnLateError } from "./version.ts";
 import { watchFiles } from "./watch.ts";
@@ -15,7 +16,9 @@ export type Change =
   | { kind: "live"; handler: Handler; isNew: boolean }
   | { kind: "broken"; handler: Handler }
   | { kind: "gone"; handler: Handler }
-  | { kind: "ignored"; file: string; reason: string };
+  | { kind: "ignored"; file: string; reason: string }
+  /** `_dead.ts`, which is no handler; `goesOn` when an earlier version of it does. */
+  | { kind: "dead"; file: string; is: "live" | "broken" | "gone"; error?: LoadError; goesOn?: boolean };
 
 export interface HandlerFolder {
   readonly table: HandlerTable;
@@ -31,10 +34,12 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
   let prints = await fingerprints(dir, []);
   let table = await loadHandlers(dir, onError);
   let parts = await partsOf(table);
+  addOutside();
   let onChanges: (changes: Change[]) => void = () => undefined;
   let stopWatching = () => {};
   let looking: Promise<void> | undefined;
   let again = false;
+  let closed = false;
 
   async function lookOnce() {
     const now = await fingerprints(dir, outside(dir, parts));
@@ -44,23 +49,31 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
     prints = now;
     const before = table;
     const beforeParts = parts;
-    table = await loadHandlers(dir, onError, { previous: before });
+    const loaded = await loadHandlers(dir, onError, { previous: before });
+    if (closed) return loaded.release();
+    table = loaded;
     before.release();
     parts = await partsOf(table);
     const touched = (name: string) =>
       [...(parts.get(name) ?? []), ...(beforeParts.get(name) ?? [])].some((file) => changed.has(file));
-    // A file that is imported since now has to be known, or its first change would be missed.
-    for (const [file, print] of await fingerprints(dir, outside(dir, parts)))
-      if (!prints.has(file)) prints.set(file, print);
+    addOutside();
     onChanges(describe(before, table, touched));
   }
 
+  /** A file that is imported since now has to be known, or its first change would be missed. */
+  function addOutside() {
+    for (const [file, print] of printsOf(outside(dir, parts))) if (!prints.has(file)) prints.set(file, print);
+  }
+
   async function lookUntilCalm() {
-    do {
-      again = false;
-      await lookOnce();
-    } while (again);
-    looking = undefined;
+    try {
+      while (again && !closed) {
+        again = false;
+        await lookOnce();
+      }
+    } finally {
+      looking = undefined;
+    }
   }
 
   function look(): Promise<void> {
@@ -78,10 +91,12 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
       stopWatching = watchFiles(
         dir,
         () => outside(dir, parts),
-        () => void look(),
+        // What can't be read now is looked at again in two seconds.
+        () => void look().catch(() => undefined),
       );
     },
     close() {
+      closed = true;
       stopWatching();
       table.release();
     },
@@ -102,7 +117,16 @@ export function describe(before: HandlerTable, after: HandlerTable, touched: (na
   const known = new Set(before.notHandlers.map(({ file, reason }) => `${file} ${reason}`));
   for (const { file, reason, quiet } of after.notHandlers)
     if (!quiet && !known.has(`${file} ${reason}`)) changes.push({ kind: "ignored", file, reason });
-  return changes;
+  return [...changes, ...describeDead(before.dead, after.dead, touched)];
+}
+
+function describeDead(old: HandlerTable["dead"], dead: HandlerTable["dead"], touched: (name: string) => boolean): Change[] {
+  if (!dead) return old ? [{ kind: "dead", file: old.file, is: "gone" }] : [];
+  const { file, error, code } = dead;
+  const same = old?.file === file && old.error?.message === error?.message;
+  if (same && !touched(file)) return [];
+  if (!error) return [{ kind: "dead", file, is: "live" }];
+  return [{ kind: "dead", file, is: "broken", error, goesOn: code !== undefined }];
 }
 
 type Fingerprints = Map<string, string>;
@@ -110,8 +134,12 @@ type Fingerprints = Map<string, string>;
 /** What tells one state of a file from another, for every file that counts. */
 async function fingerprints(dir: string, others: Iterable<string>): Promise<Fingerprints> {
   const files = (await listFiles(dir))?.map((file) => resolve(dir, file)) ?? [];
+  return printsOf([...files, ...others]);
+}
+
+function printsOf(files: Iterable<string>): Fingerprints {
   const prints: Fingerprints = new Map();
-  for (const file of [...files, ...others]) {
+  for (const file of files) {
     const stat = statSync(file, { throwIfNoEntry: false });
     if (stat) prints.set(file, `${stat.ino} ${stat.mtimeMs} ${stat.size}`);
   }
@@ -123,9 +151,10 @@ function differing(before: Fingerprints, after: Fingerprints): Set<string> {
   return new Set([...files].filter((file) => before.get(file) !== after.get(file)));
 }
 
-/** The files that each handler is made of, by the handler's name. */
-async function partsOf(table: HandlerTable): Promise<Map<string, Set<string>>> {
-  const parts = table.handlers.map(async ({ name, file }) => [name, await filesOf(resolve(table.dir, file))] as const);
+/** The files that each handler is made of, by the handler's name; `_dead.ts` goes by its file. */
+async function partsOf({ dir, handlers, dead }: HandlerTable): Promise<Map<string, Set<string>>> {
+  const all = [...handlers, ...(dead ? [{ name: dead.file, file: dead.file }] : [])];
+  const parts = all.map(async ({ name, file }) => [name, await filesOf(resolve(dir, file))] as const);
   return new Map(await Promise.all(parts));
 }
 

@@ -1,7 +1,7 @@
 // Which files a handler is made of: itself and what it imports from the project, however deep.
 
 import { readFile } from "node:fs/promises";
-import { dirname, extname } from "node:path";
+import { dirname, extname, resolve } from "node:path";
 
 const LOADERS: Record<string, "ts" | "tsx" | "js" | "jsx"> = {
   ".cjs": "js",
@@ -14,7 +14,7 @@ const LOADERS: Record<string, "ts" | "tsx" | "js" | "jsx"> = {
   ".tsx": "tsx",
 };
 
-/** The absolute paths, the file itself among them. What does not parse or is not there imports nothing. */
+/** The absolute paths, the file itself among them, and the places where a file that is missing would be looked for. */
 export async function filesOf(path: string, seen = new Set<string>()): Promise<Set<string>> {
   if (seen.has(path)) return seen;
   seen.add(path);
@@ -23,6 +23,7 @@ export async function filesOf(path: string, seen = new Set<string>()): Promise<S
   for (const imported of await importsOf(path, loader)) {
     const file = resolved(imported, dirname(path));
     if (file) await filesOf(file, seen);
+    else if (/^\.\.?\//.test(imported)) for (const place of placesOf(resolve(dirname(path), imported))) seen.add(place);
   }
   return seen;
 }
@@ -44,4 +45,9 @@ function resolved(imported: string, from: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** Where an import without an extension is looked for: its file may come back. */
+function placesOf(path: string): string[] {
+  return [path, ...Object.keys(LOADERS).flatMap((extension) => [`${path}${extension}`, `${path}/index${extension}`])];
 }

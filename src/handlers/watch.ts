@@ -9,7 +9,7 @@ const SETTLE_MS = 20;
 
 /** Calls `look` some milliseconds after an event in the folder or beside one of `others`, and every two seconds. */
 export function watchFiles(dir: string, others: () => Iterable<string>, look: () => void): () => void {
-  const watchers = new Map<string, { watcher: FSWatcher; inode: number }>();
+  const watchers = new Map<string, { watcher: FSWatcher; identity: string }>();
   let pending: Timer | undefined;
 
   const hint = () => {
@@ -25,18 +25,18 @@ export function watchFiles(dir: string, others: () => Iterable<string>, look: ()
     const folders = new Map([[resolve(dir), true]]);
     for (const file of [resolve(dir), ...others()])
       if (!folders.has(dirname(file)) && !file.startsWith(`${resolve(dir)}/`)) folders.set(dirname(file), false);
-    for (const [folder, { watcher, inode }] of watchers)
-      if (!folders.has(folder) || inodeOf(folder) !== inode) {
+    for (const [folder, { watcher, identity }] of watchers)
+      if (!folders.has(folder) || identityOf(folder) !== identity) {
         watcher.close();
         watchers.delete(folder);
       }
     for (const [folder, recursive] of folders) {
-      const inode = inodeOf(folder);
-      if (inode === undefined || watchers.has(folder)) continue;
+      const identity = identityOf(folder);
+      if (identity === undefined || watchers.has(folder)) continue;
       try {
         const watcher = watch(folder, { recursive, persistent: false }, hint);
         watcher.on("error", () => watcher.close());
-        watchers.set(folder, { watcher, inode });
+        watchers.set(folder, { watcher, identity });
       } catch {
         // No watcher to be had (their number is limited): the look every two seconds remains.
       }
@@ -55,6 +55,8 @@ export function watchFiles(dir: string, others: () => Iterable<string>, look: ()
   };
 }
 
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
+/** A folder that is made anew often gets the inode of the old one, but not its time of birth. */
+function identityOf(path: string): string | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat && `${stat.ino} ${stat.birthtimeMs}`;
 }

@@ -77,7 +77,7 @@ export function prepareRuns(db: Database, clock: () => number) {
 
   function record(run: number, attempt: number, outcome: Outcome) {
     const { startedAt, took, error, log }: AttemptRecord =
-      "record" in outcome ? outcome.record : { startedAt: 0, took: 0 };
+      "record" in outcome ? outcome.record : { startedAt: clock(), took: 0 };
     const [errorText, logText] = [error, log?.length ? log : undefined].map((each) => each && JSON.stringify(each));
     sql.attempt.run(run, attempt, startedAt, took, outcome.kind, errorText ?? null, logText ?? null);
   }

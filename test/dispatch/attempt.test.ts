@@ -58,6 +58,7 @@ function attempt(run: HandlerFunction, made: Made = {}): Promise<Outcome> {
     code: { ...handler.code!, ...(misfit && { misfit }) },
     clerk: undefined,
     timeouts,
+    watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
     shutdown,
     now: () => NOW,
     print,
