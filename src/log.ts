@@ -7,7 +7,8 @@ import type { Config } from "./config.ts";
 import { formatDuration } from "./duration.ts";
 import { refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
-import type { LogLine, NewRun, Outcome, Ticket } from "./inbox/inbox.ts";
+import type { Handler } from "./handlers/loader.ts";
+import type { LogLine, Missing, NewRun, Outcome, Ticket } from "./inbox/inbox.ts";
 import type { ReceivedDelivery } from "./receive/app.ts";
 import type { RefusedRequest } from "./receive/refusals.ts";
 
@@ -96,6 +97,16 @@ function logDeadFile(log: Logger, dir: string, { file, is, error, goesOn }: Chan
   const meanwhile = goesOn ? "the last good version goes on" : "nobody is told of runs that die";
   const source = error?.source ? `\n    ${error.source}` : "";
   log.error(`${dir}/${error?.where ?? file} does not load, ${meanwhile}: ${error?.message}${source}`);
+}
+
+/** What a new handler never saw, and how to run it through: it came before the file. */
+export function logMissing(log: Logger, { name, event }: Handler, { found, more }: Missing) {
+  if (found === 0) return;
+  const stored = `${found.toLocaleString("en")}${more ? " or more" : ""} stored ${found === 1 ? "delivery" : "deliveries"}`;
+  // zsh takes the brackets of a pattern's name for a pattern of its own.
+  const word = name.includes("[") ? `'${name}'` : name;
+  const of = event === "*" ? "" : ` of ${event}`;
+  log.info(`${stored}${of} never went through ${name}. To run them: bun replay --handler ${word} --missing`);
 }
 
 /** When the disk refuses, and when it takes again: a line each, however many deliveries were refused meanwhile. */

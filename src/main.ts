@@ -1,16 +1,28 @@
 #!/usr/bin/env bun
 // Opens everything in order and closes it in reverse; which command was typed is decided in `cli/`.
 
+import { resolve } from "node:path";
+
 import { runCli } from "./cli/cli.ts";
 import type { Config } from "./config.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { eventTime } from "./dispatch/order.ts";
 import { currentRun } from "./handlers/context.ts";
-import { openHandlers } from "./handlers/folder.ts";
+import { type Change, openHandlers } from "./handlers/folder.ts";
 import type { HandlerTable } from "./handlers/loader.ts";
+import type { Inbox } from "./inbox/inbox.ts";
 import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
 import { serveSocket, socketPath } from "./inspector/app.ts";
-import { logChange, logDelivery, type Logger, logHandlerLine, logInboxTrouble, logOutcome, logRefused } from "./log.ts";
+import {
+  logChange,
+  logDelivery,
+  type Logger,
+  logHandlerLine,
+  logInboxTrouble,
+  logMissing,
+  logOutcome,
+  logRefused,
+} from "./log.ts";
 import { type Receiver, startReceiver } from "./receive/app.ts";
 import type { Key } from "./receive/verify.ts";
 
@@ -37,7 +49,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   const inbox = opened.use(
     await openSqliteInbox(config.dataDir, { onTrouble: (reason) => logInboxTrouble(log, reason) }),
   );
-  const folder = await openHandlers(config.handlersDir, (error) => lateError(log, error));
+  const folder = await openHandlers(config.handlersDir, (error) => lateError(log, config.handlersDir, error));
   opened.defer(() => folder.close());
   const table = () => folder.table;
   const { dead } = table();
@@ -69,11 +81,12 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     folder.watch((changes) => {
       for (const change of changes) logChange(log, config.handlersDir, change);
       void dispatcher.tableChanged();
+      void tellMissing(log, inbox, changes);
     });
 
   const path = socketPath(config.dataDir);
   if (path) {
-    const socket = serveSocket(path, { inbox, match });
+    const socket = serveSocket(path, { inbox, match, handlers: () => table().handlers });
     opened.defer(() => socket.stop());
   } else log.warn(`the path of ${config.dataDir} is too long for a socket: commands can't reach this server`);
 
@@ -116,12 +129,30 @@ async function watchShapes(log: Logger) {
   return createShapeWatch((line) => log.info(line));
 }
 
-function lateError(log: Logger, error: unknown) {
+/** What a new handler never saw is counted one handler after the other, and no further than a person cares to know. */
+async function tellMissing(log: Logger, inbox: Inbox, changes: readonly Change[]) {
+  for (const change of changes) {
+    if (change.kind !== "live" || !change.isNew) continue;
+    const query = { ...change.handler, handler: change.handler.name, since: null, stale: false };
+    // It fails when the server stops meanwhile: then nobody needs to know.
+    const missing = await inbox.missing(query, 10_000).catch(() => undefined);
+    if (missing) logMissing(log, change.handler, missing);
+  }
+}
+
+function lateError(log: Logger, dir: string, error: unknown) {
   const run = currentRun.getStore();
   run?.fail(error);
-  const of = run ? `${run.handler} (${run.delivery})` : "a handler";
+  const of = run ? `${run.handler} (${run.delivery})` : (fileOf(dir, error) ?? "a handler");
   const fields = { handler: run?.handler, id: run?.delivery, err: error };
   log.error(fields, `${of} threw when nobody was there to catch it: await it, or catch it`);
+}
+
+/** A rejection that nobody awaited comes without its run; its stack still knows the file. */
+function fileOf(dir: string, error: unknown): string | undefined {
+  const { stack = "" } = error instanceof Error ? error : {};
+  const at = stack.indexOf(`${resolve(dir)}/`);
+  return at < 0 ? undefined : /^[^\s():]+/.exec(stack.slice(at))?.[0].replace(resolve(dir), dir);
 }
 
 if (import.meta.main) await runCli(process.argv.slice(2), openServer);

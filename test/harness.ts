@@ -10,7 +10,7 @@ import type { Subprocess } from "bun";
 import pino from "pino";
 import { Webhook } from "svix";
 
-import { messageId } from "../src/cli/message-id.ts";
+import { messageId } from "../src/clerk/message-id.ts";
 import { type Config, type Environment, readConfig } from "../src/config.ts";
 import type { DeliveryView } from "../src/inbox/inbox.ts";
 import { socketPath } from "../src/inspector/app.ts";

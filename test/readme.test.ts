@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
+import { messageId } from "../src/clerk/message-id.ts";
 import { sample } from "../src/clerk/samples.ts";
 import { commands } from "../src/cli/cli.ts";
-import { messageId } from "../src/cli/message-id.ts";
 import { refusals } from "../src/errors.ts";
 import { serverWith } from "./harness.ts";
 
@@ -102,7 +102,8 @@ test("arrows between the rooms go one way", async () => {
     dispatch: ["inbox", "handlers", "clerk"],
     handlers: ["clerk", "inbox"],
     clerk: [],
-    inspector: ["inbox"],
+    inspector: ["inbox", "clerk"],
+    testing: ["receive", "inbox", "dispatch", "handlers", "clerk"],
   };
   for (const [room, others] of Object.entries(allowed)) {
     const files = (await readdir(join(ROOT, "src", room), { recursive: true })).filter((file) => file.endsWith(".ts"));

@@ -5,6 +5,7 @@ import { expect, expectTypeOf, test } from "bun:test";
 import type { ClerkClient, DeletedObjectJSON, OrganizationJSON, UserDeletedJSON, UserJSON } from "@clerk/backend";
 import {
   type ClerkEvent,
+  type DeadRun,
   type EventName,
   type HandlerContext,
   type HandlerFunction,
@@ -14,6 +15,7 @@ import {
   on,
   type RegisteredHandler,
   RetryAfterError,
+  t,
 } from "bellhop";
 
 import * as host from "../src/bellhop.ts";
@@ -78,6 +80,87 @@ test("the context has what the README says, typed", () => {
     expectTypeOf(log.info).toEqualTypeOf<(message: string, ...more: unknown[]) => void>();
     expectTypeOf<keyof typeof log>().toEqualTypeOf<"debug" | "info" | "warn" | "error">();
   });
+});
+
+const plan = t.Object({ public_metadata: t.Object({ plan: t.String() }) });
+
+test("a schema types what the application puts into the data, and leaves the rest as Clerk has it", () => {
+  on("user.updated", { attempts: 3, timeout: "5s", data: plan }, ({ data, event, log }) => {
+    expectTypeOf(data.public_metadata.plan).toEqualTypeOf<string>();
+    expectTypeOf(data.id).toEqualTypeOf<string>();
+    expectTypeOf(data).toExtend<UserJSON>();
+    expectTypeOf(event).toEqualTypeOf<ClerkEvent<"user.updated">>();
+    log.info(data.public_metadata.plan.toUpperCase());
+    // @ts-expect-error A plan is text.
+    const count: number = data.public_metadata.plan;
+    void count;
+    // @ts-expect-error A user has no such property.
+    void data.email;
+  });
+  const optional = t.Object({
+    public_metadata: t.Object({ seats: t.Optional(t.Integer()), kind: t.Union([t.Literal("a"), t.Literal("b")]) }),
+  });
+  on("organization.created", { data: optional }, async ({ data }) => {
+    expectTypeOf(data.public_metadata.seats).toEqualTypeOf<number | undefined>();
+    expectTypeOf(data.public_metadata.kind).toEqualTypeOf<"a" | "b">();
+  });
+});
+
+test("a schema types the data of a pattern, for each of its events", () => {
+  on("user.*", { data: plan }, ({ data, event }) => {
+    expectTypeOf(data.public_metadata.plan).toEqualTypeOf<string>();
+    expectTypeOf(event.type).toEqualTypeOf<"user.created" | "user.updated" | "user.deleted">();
+  });
+  on("*", { data: t.Object({ id: t.String() }), stale: "skip" }, ({ data }) => {
+    expectTypeOf(data.id).toEqualTypeOf<string>();
+  });
+});
+
+test("without a schema the data is Clerk's, also with other options", () => {
+  on("user.created", { attempts: 2 }, ({ data }) => {
+    expectTypeOf(data).toEqualTypeOf<UserJSON>();
+    // @ts-expect-error Nobody said that there is a plan.
+    data.public_metadata.plan.toUpperCase();
+  });
+});
+
+test("a function that is written elsewhere takes data of a schema", () => {
+  const bill = ({ data }: HandlerContext<"user.updated", { public_metadata: { plan: string } }>) =>
+    data.public_metadata.plan.length;
+  on("user.updated", { data: plan }, bill);
+  // @ts-expect-error Without the schema nobody has looked whether there is a plan.
+  const wrong = () => on("user.updated", ({ data }) => data.public_metadata.plan.length);
+  void wrong;
+});
+
+test("what is wrong with a schema is wrong while it is written", () => {
+  const wrong = () => {
+    // @ts-expect-error A schema is made with t.
+    on("user.updated", { data: "plan" }, () => undefined);
+    // @ts-expect-error A schema is made with t, and not a shape.
+    on("user.updated", { data: { public_metadata: { plan: "string" } } }, () => undefined);
+    // @ts-expect-error A schema needs a handler.
+    on("user.updated", { data: plan });
+    // @ts-expect-error There is no such property in the schema, and none in a user.
+    on("user.updated", { data: plan }, ({ data }) => data.plan);
+    // @ts-expect-error A seat is a number.
+    on("user.updated", { data: t.Object({ seats: t.Number() }) }, ({ data }) => data.seats.toUpperCase());
+    // @ts-expect-error The name is checked with a schema too.
+    on("user.update", { data: plan }, () => undefined);
+    // @ts-expect-error There is no such type.
+    t.Strong();
+  };
+  expectTypeOf(wrong).toBeFunction();
+  expect(t.String()).toMatchObject({ type: "string" });
+  expectTypeOf<HandlerOptions<typeof plan>["data"]>().toEqualTypeOf<typeof plan | undefined>();
+});
+
+test("what _dead.ts is given is typed", () => {
+  const tell = ({ run, delivery, error }: DeadRun) =>
+    `${run.handler} died of ${error.message} after ${run.attempts}: ${delivery.type} ${delivery.receivedAt.toISOString()}`;
+  expectTypeOf(tell).returns.toBeString();
+  // @ts-expect-error There is no payload in it.
+  void (({ delivery }: DeadRun) => delivery.body);
 });
 
 test("a handler may return anything, at once or later", () => {

@@ -3,8 +3,8 @@
 import { existsSync } from "node:fs";
 
 import { formatDuration } from "../duration.ts";
-import type { RunView } from "../inbox/inbox.ts";
-import { type DeliveryJson, socketPath } from "../inspector/app.ts";
+import type { Missing, MissingStep, RunStates, RunView } from "../inbox/inbox.ts";
+import { type DeliveryJson, type HandlerTrouble, socketPath } from "../inspector/app.ts";
 
 const POLL_MS = 25;
 // A little more than a handler's default time-out.
@@ -13,6 +13,16 @@ const LONGEST_WAIT_MS = 35_000;
 export interface Client {
   get(id: string): Promise<DeliveryJson | undefined>;
   replay(id: string, handler?: string): Promise<{ replay: string; handlers: string[] } | { error: string }>;
+  missing(query: MissingWords): Promise<(Missing & { event: string }) | HandlerTrouble>;
+  addMissing(query: MissingWords, after: number): Promise<MissingStep | HandlerTrouble>;
+  states(handler: string, runs: { first: number; last: number }): Promise<RunStates>;
+}
+
+/** Which deliveries, in the words of the command. `since` is a time of receipt in milliseconds. */
+export interface MissingWords {
+  handler: string;
+  since?: number;
+  stale: boolean;
 }
 
 /** A client of the server that runs on this data folder, or undefined when none does. */
@@ -20,6 +30,16 @@ export async function connect(dataDir: string): Promise<Client | undefined> {
   const unix = socketPath(dataDir);
   if (!unix || !existsSync(unix)) return undefined;
   const ask = (path: string, method = "GET") => fetch(`http://bellhop/api${path}`, { unix, method });
+  const askFor = async <T>(path: string, query: object, method = "GET"): Promise<T> => {
+    const words = new URLSearchParams(
+      Object.entries(query).map(([name, value]): [string, string] => [name, String(value)]),
+    );
+    const response = await ask(`${path}?${words.toString()}`, method);
+    // 409 says why it can't be; anything else is a trouble of the server's.
+    if (!response.ok && response.status !== 409)
+      throw new Error(`it answered ${response.status}, and its log says why`);
+    return (await response.json()) as T;
+  };
   try {
     await ask("/server");
   } catch {
@@ -35,6 +55,9 @@ export async function connect(dataDir: string): Promise<Client | undefined> {
       const response = await ask(`/deliveries/${encodeURIComponent(id)}/replay${query}`, "POST");
       return (await response.json()) as { replay: string; handlers: string[] } | { error: string };
     },
+    missing: (query) => askFor("/missing", query),
+    addMissing: (query, after) => askFor("/missing", { ...query, after }, "POST"),
+    states: (handler, runs) => askFor("/missing/runs", { handler, ...runs }),
   };
 }
 

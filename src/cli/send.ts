@@ -6,13 +6,13 @@ import { defineCommand } from "citty";
 import { Webhook } from "svix";
 
 import { eventNames, isEvent, type ReceivedEvent, suggest } from "../clerk/events.ts";
+import { messageId } from "../clerk/message-id.ts";
 import { sample } from "../clerk/samples.ts";
 import { type Config, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import type { RunView } from "../inbox/inbox.ts";
 import { localUrl } from "./banner.ts";
 import { type Client, connect, describeRun, isFine, waitForRuns } from "./client.ts";
-import { messageId } from "./message-id.ts";
 import { configOrExplain } from "./serve.ts";
 
 // Svix sends many at once too; more would only measure this machine.

@@ -41,6 +41,8 @@ export interface Dispatcher {
   tableChanged(): Promise<void>;
   /** Runs that are going on now. */
   readonly running: number;
+  /** Resolves when nothing runs and nothing could: every run has ended, or waits for a time, a file or an earlier run. */
+  idle(): Promise<void>;
   /** Claims no more, waits for running handlers, and gives back what has not ended after `graceMs`. */
   stop(graceMs: number): Promise<void>;
 }
@@ -238,6 +240,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     get running() {
       return held.size;
     },
+    idle,
     stop: (graceMs) => (end ??= stop(graceMs)),
   };
 
@@ -262,8 +265,10 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   /** A claim that is under way may still begin runs; they are given back. */
   async function idle() {
-    await claimed;
-    await Promise.all(held.values());
+    do {
+      await claimed;
+      await Promise.all(held.values());
+    } while (claiming || held.size > 0);
   }
 }
 

@@ -2,11 +2,11 @@
 // A reload makes a whole new table and swaps it in at once; runs in flight end on the version that they began with.
 
 import { statSync } from "node:fs";
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 
 import { listFiles } from "./crawl.ts";
-import { filesOf } from "./imports.ts";
 import type { LoadError } from "./errors.ts";
+import { filesOf, forgetFolder } from "./imports.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "./loader.ts";
 import type { OnLateError } from "./version.ts";
 import { watchFiles } from "./watch.ts";
@@ -47,6 +47,7 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
     if (changed.size === 0) return;
     // Taken before the load: what changes meanwhile is found by the next look.
     prints = now;
+    for (const each of new Set([...changed].map((file) => dirname(file)))) forgetFolder(each);
     const before = table;
     const beforeParts = parts;
     const loaded = await loadHandlers(dir, onError, { previous: before });
@@ -92,7 +93,7 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
         dir,
         () => outside(dir, parts),
         // What can't be read now is looked at again in two seconds.
-        () => void look().catch(() => undefined),
+        () => look().catch(() => undefined),
       );
     },
     close() {
@@ -120,7 +121,11 @@ export function describe(before: HandlerTable, after: HandlerTable, touched: (na
   return [...changes, ...describeDead(before.dead, after.dead, touched)];
 }
 
-function describeDead(old: HandlerTable["dead"], dead: HandlerTable["dead"], touched: (name: string) => boolean): Change[] {
+function describeDead(
+  old: HandlerTable["dead"],
+  dead: HandlerTable["dead"],
+  touched: (name: string) => boolean,
+): Change[] {
   if (!dead) return old ? [{ kind: "dead", file: old.file, is: "gone" }] : [];
   const { file, error, code } = dead;
   const same = old?.file === file && old.error?.message === error?.message;

@@ -51,3 +51,15 @@ function resolved(imported: string, from: string): string | undefined {
 function placesOf(path: string): string[] {
   return [path, ...Object.keys(LOADERS).flatMap((extension) => [`${path}${extension}`, `${path}/index${extension}`])];
 }
+
+/**
+ * Bun remembers what lies in a folder, and takes a new `user.created.js` for the `.ts` that was there before. It reads
+ * the folder again when something is not found there.
+ */
+export function forgetFolder(folder: string): void {
+  try {
+    Bun.resolveSync("./no-such-file", folder);
+  } catch {
+    // As expected.
+  }
+}

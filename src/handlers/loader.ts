@@ -50,6 +50,8 @@ interface LoadOptions {
   previous?: HandlerTable;
   /** How long one file may take. */
   timeoutMs?: number;
+  /** Which of the handlers are wanted; the files of the others are left alone. Default: all. */
+  only?: (name: HandlerName) => boolean;
 }
 
 // A top-level await that never ends would keep all the others from loading.
@@ -59,14 +61,15 @@ const LOAD_TIMEOUT_MS = 10_000;
 export async function loadHandlers(
   dir: string,
   onError: OnLateError,
-  { previous, timeoutMs = LOAD_TIMEOUT_MS }: LoadOptions = {},
+  { previous, timeoutMs = LOAD_TIMEOUT_MS, only = () => true }: LoadOptions = {},
 ): Promise<HandlerTable> {
   const { handlers: names, notHandlers } = await crawl(dir);
   const { version, release } = createVersion(onError);
   const importFile = (file: string) => within(timeoutMs, version.import(resolve(dir, file)));
   const handlers: Handler[] = [];
   // One after the other: `on()` calls are counted, and errors are told in the order of the folder.
-  for (const name of names) handlers.push(withLastGood(await load(name, version, dir, importFile), previous));
+  for (const name of names.filter(only))
+    handlers.push(withLastGood(await load(name, version, dir, importFile), previous));
   const dead = await loadDead(notHandlers, version, dir, importFile, previous);
   const holds = [...handlers, dead].map((each) => each?.code?.version.hold());
   // From here on the version lives as long as somebody uses it.

@@ -121,6 +121,38 @@ export type Accepted =
   /** Stored before; `runs` says how each handler stands. */
   | { status: "duplicate"; runs: { handler: string; state: RunState }[] };
 
+/** Which deliveries a handler never saw: they match it, and it has no run of theirs, replays aside. */
+export interface MissingQuery {
+  handler: string;
+  lane: string;
+  /** The handler's event or pattern: `user.created`, `user.*` or `*`. */
+  event: string;
+  /** Leaves out what was received before, in milliseconds as in `receivedAt`; null: nothing. */
+  since: number | null;
+  /** Takes those too that a later event of their subject has overtaken in this lane. */
+  stale: boolean;
+}
+
+export interface Missing {
+  found: number;
+  /** Left out: a later event of the same subject is done. */
+  stale: number;
+  /** Left out: the payload was wiped. */
+  wiped: number;
+  /** It stopped at the limit: there may be more. */
+  more: boolean;
+}
+
+/** `next`: where the next step goes on, null at the end. `runs`: what was added, for `states`. */
+export interface MissingStep extends Pick<Missing, "stale" | "wiped"> {
+  added: number;
+  next: number | null;
+  runs: { first: number; last: number } | null;
+}
+
+/** How many runs stand how. `going`, of those that wait: what runs or is due, or comes after one that is. */
+export type RunStates = Record<"done" | "dead" | "skipped" | "waiting" | "going", number>;
+
 export interface Inbox extends AsyncDisposable {
   /** Stores a delivery and its runs, or counts one more receipt of it. */
   accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
@@ -141,6 +173,15 @@ export interface Inbox extends AsyncDisposable {
   park(loaded: ReadonlySet<string>): Promise<void>;
   /** A new run of this delivery for each of `runs`, under the id `replay`; asking twice is asking once. Null: no such delivery. */
   replay(id: string, replay: string, runs: readonly NewRun[]): Promise<number | null>;
+  /** Counts, newest first, until `limit` are found. It looks at a few at a time, and holds up nobody. */
+  missing(query: MissingQuery, limit?: number): Promise<Missing>;
+  /**
+   * Gives the next deliveries their run, at most `limit` of them in one commit: in their event's place, after live ones.
+   * `after` is 0, then the `next` of the step before. Steps may be repeated: a delivery has one such run.
+   */
+  addMissing(query: MissingQuery, after: number, limit: number): Promise<MissingStep>;
+  /** How the runs stand that a step has added. */
+  states(handler: string, runs: { first: number; last: number }): Promise<RunStates>;
   /** Wipes overdue one-time codes and skips runs that were parked for 24 hours. */
   sweep(): Promise<void>;
   get(id: string): Promise<DeliveryView | null>;

@@ -15,6 +15,7 @@ import {
   type RunState,
   type Ticket,
 } from "./inbox.ts";
+import { prepareMissing } from "./missing.ts";
 import { prepareStatements, type RunOf } from "./statements.ts";
 import { prepareViews } from "./views.ts";
 
@@ -56,12 +57,20 @@ export function prepareRuns(db: Database, clock: () => number) {
     sql.wiped.run(seq);
   }
 
-  function addRuns(seq: number, at: number, line: string | null, replay: string, runs: readonly NewRun[]): number {
+  function addRuns(
+    seq: number,
+    at: number,
+    line: string | null,
+    replay: string,
+    runs: readonly NewRun[],
+    bulk = false,
+  ): number {
     const now = clock();
     let added = 0;
     for (const { handler, lane, parked } of runs) {
       const first = !parked && (line === null || !sql.head.get(lane, line));
-      const { changes } = sql.run.run(seq, handler, replay, lane, line, at, first ? 1 : 0, now, parked ? now : null);
+      const [head, parkedAt] = [first ? 1 : 0, parked ? now : null];
+      const { changes } = sql.run.run(seq, handler, replay, lane, line, at, head, Number(bulk), now, parkedAt);
       added += changes;
       if (!first && changes > 0) elect(lane, line);
     }
@@ -107,6 +116,7 @@ export function prepareRuns(db: Database, clock: () => number) {
 
   return {
     ...views,
+    ...prepareMissing(db, clock, addRuns),
 
     saveClock() {
       sql.clock.run(clock());

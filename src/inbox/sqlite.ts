@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { createGroup } from "./group.ts";
 import type { Inbox, Ticket } from "./inbox.ts";
+import { countSlices } from "./missing.ts";
 import { prepareRuns, type Runs } from "./runs.ts";
 import { migrations } from "./schema.ts";
 
@@ -94,6 +95,16 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       wake();
       return made;
     },
+    missing: (query, limit = Infinity) => countSlices((before) => runs.countMissing(query, before), limit),
+    async addMissing(query, after, limit) {
+      // A stretch without any costs no commit.
+      const looked = runs.lookForMissing(query, after, limit);
+      if (looked.added === 0) return looked;
+      const step = await write((runs) => runs.addMissing(query, after, limit));
+      wake();
+      return step;
+    },
+    states: async (handler, added) => runs.states(handler, added),
     sweep: () => write((runs) => runs.sweep()),
     get: async (id) => runs.get(id),
     get writable() {

@@ -30,8 +30,8 @@ export function prepareStatements(db: Database) {
       select id from run where lane = ? and line = ? and state < 2 and parked_at is null
       order by bulk, at, seq, id limit 1`),
     setHead: one("update run set head = ? where id = ?"),
-    run: one(`insert or ignore into run(seq, handler, replay, lane, line, at, head, due, parked_at)
-      values(?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+    run: one(`insert or ignore into run(seq, handler, replay, lane, line, at, head, bulk, due, parked_at)
+      values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
     due: one<{ id: number }>(`
       select id from run where handler = ? and bulk = ? and head = 1 and state = 0 and alone = 0 and due <= ?
       order by due limit ?`),

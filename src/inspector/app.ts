@@ -6,12 +6,27 @@ import { join, relative } from "node:path";
 
 import { Elysia, t } from "elysia";
 
-import type { DeliveryView, Inbox, NewRun } from "../inbox/inbox.ts";
+import type { DeliveryView, Inbox, MissingQuery, NewRun } from "../inbox/inbox.ts";
 
 export interface ApiOptions {
-  inbox: Pick<Inbox, "get" | "replay">;
+  inbox: Pick<Inbox, "get" | "replay" | "missing" | "addMissing" | "states">;
   match: (type: string) => NewRun[];
+  /** The handlers as they are now. */
+  handlers: () => readonly KnownHandler[];
 }
+
+/** What the API has to know of a handler. */
+export interface KnownHandler {
+  name: string;
+  lane: string;
+  event: string;
+  /** Its file as it is now does not load. */
+  error?: { where: string; message: string };
+}
+
+/** Why nothing can be run through a handler. */
+export type HandlerTrouble =
+  { error: "unknown_handler"; handlers: string[] } | { error: "not_loaded"; where: string; message: string };
 
 /** A delivery as JSON has it: without its payload, which is shown on request only. */
 export type DeliveryJson = Omit<DeliveryView, "body" | "headers">;
@@ -26,7 +41,18 @@ export function socketPath(dataDir: string): string | undefined {
   return Buffer.byteLength(shortest) <= LONGEST_SOCKET_PATH ? shortest : undefined;
 }
 
-export function createApi({ inbox, match }: ApiOptions) {
+// As many as a commit may take without holding up deliveries: 10 ms.
+const MOST_PER_STEP = 500;
+
+const missingQuery = t.Object({
+  handler: t.String(),
+  since: t.Optional(t.Numeric()),
+  stale: t.Optional(t.BooleanString()),
+});
+const stepQuery = t.Composite([missingQuery, t.Object({ after: t.Numeric() })]);
+const statesQuery = t.Object({ handler: t.String(), first: t.Numeric(), last: t.Numeric() });
+
+export function createApi({ inbox, match, handlers }: ApiOptions) {
   return new Elysia({ prefix: "/api" })
     .get("/server", () => ({ pid: process.pid }))
     .get(
@@ -50,7 +76,34 @@ export function createApi({ inbox, match }: ApiOptions) {
         return { replay, handlers: runs.map(({ handler }) => handler) };
       },
       { params: t.Object({ id: t.String() }), query: t.Object({ handler: t.Optional(t.String()) }) },
-    );
+    )
+    .get(
+      "/missing",
+      async ({ query, status }) => {
+        const asked = readMissing(query, handlers());
+        return "error" in asked ? status(409, asked) : { ...(await inbox.missing(asked)), event: asked.event };
+      },
+      { query: missingQuery },
+    )
+    .post(
+      "/missing",
+      async ({ query, status }) => {
+        const asked = readMissing(query, handlers());
+        return "error" in asked ? status(409, asked) : await inbox.addMissing(asked, query.after, MOST_PER_STEP);
+      },
+      { query: stepQuery },
+    )
+    .get("/missing/runs", ({ query }) => inbox.states(query.handler, query), { query: statesQuery });
+}
+
+function readMissing(
+  { handler: name, since = null, stale = false }: { handler: string; since?: number | null; stale?: boolean },
+  handlers: readonly KnownHandler[],
+): MissingQuery | HandlerTrouble {
+  const handler = handlers.find((each) => each.name === name);
+  if (!handler) return { error: "unknown_handler", handlers: handlers.map((each) => each.name) };
+  if (handler.error) return { error: "not_loaded", where: handler.error.where, message: handler.error.message };
+  return { handler: name, lane: handler.lane, event: handler.event, since, stale };
 }
 
 /** Serves the API on `DATA_DIR/bellhop.sock`. The caller holds the folder's lock, so what lies there is a leftover. */

@@ -5,8 +5,8 @@
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 
+import { messageId } from "../../src/clerk/message-id.ts";
 import { sample } from "../../src/clerk/samples.ts";
-import { messageId } from "../../src/cli/message-id.ts";
 import { freePort, SECRET, signed, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
 
 const [seconds, rounds, connections] = [Number(process.argv[2] ?? 5), Number(process.argv[3] ?? 3), 32];

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 
+import { messageId } from "../../src/clerk/message-id.ts";
 import { banner, describeAddress, localUrl } from "../../src/cli/banner.ts";
-import { messageId } from "../../src/cli/message-id.ts";
 import { findTunnel, watchTunnel } from "../../src/cli/tunnel.ts";
 import { loadHandlers } from "../../src/handlers/loader.ts";
 import { configFor, temporaryFolder, until } from "../harness.ts";

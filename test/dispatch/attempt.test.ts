@@ -4,6 +4,7 @@ import { type HandlerFunction, type HandlerOptions, NonRetriableError, RetryAfte
 import { nextAttempt, runAttempt } from "../../src/dispatch/attempt.ts";
 import { afterCrash } from "../../src/dispatch/dispatcher.ts";
 import { createTimeouts } from "../../src/dispatch/timeout.ts";
+import { currentRun } from "../../src/handlers/context.ts";
 import type { Misfit } from "../../src/handlers/exports.ts";
 import type { Handler } from "../../src/handlers/loader.ts";
 import type { LogLine, Outcome, Ticket } from "../../src/inbox/inbox.ts";
@@ -309,6 +310,34 @@ test("a stale event is skipped where its handler asks for that, but never when s
   expect(await attempt(() => 1, { options, ticket: { stale: false } })).toMatchObject({ kind: "done" });
   expect(await attempt(() => 1, { options, ticket: { stale: true, replay: "r1" } })).toMatchObject({ kind: "done" });
   expect(await attempt(() => 1, { ticket: { stale: true } })).toMatchObject({ kind: "done" });
+});
+
+test("an event that does not fit the handler's schema is dead before the handler is called", async () => {
+  let called = false;
+  const misfit = (data: unknown) => `data.plan: expected string, got ${JSON.stringify((data as { id: string }).id)}`;
+  const outcome = await attempt(() => (called = true), { misfit });
+  const reason = 'data.plan: expected string, got "user_1"';
+  expect(outcome).toMatchObject({ kind: "dead", reason, record: { error: { name: "DataError", message: reason } } });
+  expect(called).toBe(false);
+  expect(await attempt(() => (called = true), { misfit: () => undefined })).toMatchObject({ kind: "done" });
+  expect(called).toBe(true);
+});
+
+test("an error that nobody caught stands on the run while it goes on, and is told when it has ended", async () => {
+  const late: unknown[] = [];
+  let fail: ((error: unknown) => void) | undefined;
+  const outcome = await attempt(
+    () => {
+      fail = currentRun.getStore()?.fail;
+      fail?.(new Error("meanwhile"));
+    },
+    { onLate: (error) => late.push(error) },
+  );
+  expect(JSON.stringify(outcome)).toContain("not caught: ");
+  expect(JSON.stringify(outcome)).toContain("meanwhile");
+  expect(late).toEqual([]);
+  fail?.("afterwards");
+  expect(late).toEqual(["afterwards"]);
 });
 
 test("a run whose one-time code is gone is dead, and says so", async () => {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 
 import { NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
+import { InboxUnavailable } from "../../src/errors.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import { until } from "../harness.ts";
 import { at, createClocks, DAY, interrupted, SECOND } from "../inbox/contract.ts";
@@ -384,6 +385,56 @@ test("runs whose file went away before the start wait for it and hold nobody up"
   );
   await bellhop.reaches("updated", "done");
   expect(await bellhop.run("created")).toMatchObject({ state: "waiting", parked: true });
+});
+
+test("a handler that goes and comes back is waited for, and runs on what it is by then", async () => {
+  const calls: string[] = [];
+  const there = tableOf({ "user.created": () => calls.push("first"), "user.updated": () => calls.push("updated") });
+  const away = tableOf({ "user.updated": () => calls.push("updated") });
+  const back = tableOf({ "user.created": () => calls.push("back"), "user.updated": () => calls.push("updated") });
+  let table = there;
+  await using bellhop = await dispatching({}, { table: () => table });
+  table = away;
+  await bellhop.dispatcher.tableChanged();
+  await bellhop.inbox.accept(message("created", { subject: "user_1" }), runsFor(there, "user.created"));
+  await bellhop.dispatcher.tableChanged();
+  await bellhop.send("updated", { subject: "user_1", type: "user.updated", at: at(5) });
+  // It holds nobody up.
+  await bellhop.reaches("updated", "done");
+  expect(await bellhop.run("created")).toMatchObject({ state: "waiting", parked: true, attempts: [] });
+  table = back;
+  await bellhop.dispatcher.tableChanged();
+  await bellhop.reaches("created", "done");
+  expect(calls).toEqual(["updated", "back"]);
+});
+
+test("a change of the table that cannot be stored is stored when the disk is back", async () => {
+  // The first one is at the start.
+  let parks = 0;
+  const there = tableOf({ "user.created": () => "done" });
+  let table = tableOf({});
+  await using bellhop = await dispatching(
+    {},
+    {
+      table: () => table,
+      between: (inbox) => ({
+        ...inbox,
+        get writable() {
+          return inbox.writable;
+        },
+        async park(loaded) {
+          parks += 1;
+          if (parks === 2 || parks === 3) throw new InboxUnavailable(new Error("disk I/O error"));
+          return inbox.park(loaded);
+        },
+      }),
+    },
+  );
+  await bellhop.inbox.accept(message("msg_1"), [{ handler: "user.created", lane: "user", parked: true }]);
+  table = there;
+  await bellhop.dispatcher.tableChanged();
+  await bellhop.reaches("msg_1", "done");
+  expect(parks).toBeGreaterThanOrEqual(4);
 });
 
 test("a stop lets running handlers finish, and begins no more", async () => {

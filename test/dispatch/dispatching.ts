@@ -43,6 +43,8 @@ export function tableOf(functions: Functions): HandlerTable {
 interface Options {
   concurrency?: number;
   clocks?: Clocks;
+  /** The handlers as they are now, instead of the functions. */
+  table?: () => HandlerTable;
   /** Puts something between the dispatcher and the inbox. */
   between?: (inbox: Inbox) => Inbox;
   /** What happened before the dispatcher starts, as in an earlier process. */
@@ -65,15 +67,15 @@ export interface Dispatching extends AsyncDisposable {
 /** Starts it; its disposal stops it at once and closes the inbox. */
 export async function dispatching(functions: Functions, options: Options = {}): Promise<Dispatching> {
   const { concurrency = 16, clocks, between = (inbox) => inbox, before } = options;
+  const { table = always(tableOf(functions)) } = options;
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
   const inbox = opened.use(await openSqliteInbox(path, clocks));
   await before?.(inbox);
-  const table = tableOf(functions);
   const [ends, lines, troubles]: [Dispatching["ends"], LogLine[], unknown[]] = [[], [], []];
   const dispatcher = await startDispatcher({
     inbox: between(inbox),
-    table: () => table,
+    table,
     concurrency,
     onOutcome: (ticket, outcome) => ends.push({ ticket, outcome }),
     onLog: (_, line) => lines.push(line),
@@ -94,7 +96,7 @@ export async function dispatching(functions: Functions, options: Options = {}): 
     troubles,
     async send(id, more = {}) {
       const event = message(id, more);
-      await inbox.accept(event, runsFor(table, event.type));
+      await inbox.accept(event, runsFor(table(), event.type));
     },
     run,
     reaches: (id, state, index) =>
@@ -104,6 +106,10 @@ export async function dispatching(functions: Functions, options: Options = {}): 
       }),
     [Symbol.asyncDispose]: () => held.disposeAsync(),
   };
+}
+
+function always<T>(value: T): () => T {
+  return () => value;
 }
 
 /** A user's event as it is stored; its subject is its id unless one is given. */

@@ -2,7 +2,17 @@
 
 import { describe, expect, test } from "bun:test";
 
-import type { AttemptRecord, Inbox, NewDelivery, NewRun, Outcome, RunView, Ticket } from "../../src/inbox/inbox.ts";
+import type {
+  AttemptRecord,
+  Inbox,
+  MissingQuery,
+  MissingStep,
+  NewDelivery,
+  NewRun,
+  Outcome,
+  RunView,
+  Ticket,
+} from "../../src/inbox/inbox.ts";
 import { temporaryFolder } from "../harness.ts";
 
 /** What an inbox reads the time from. */
@@ -939,6 +949,199 @@ export function inboxContract(name: string, open: OpenInbox): void {
       await box.settle(await box.claimOne());
       await box.accept("middle", { at: at(2) });
       expect((await box.claimOne()).stale).toBe(true);
+    });
+  });
+
+  describe(`${name}: what a handler never saw`, () => {
+    const CRM = "user.created/crm";
+    const crm: MissingQuery = { handler: CRM, lane: "user/crm", event: CREATED, since: null, stale: false };
+    const nothing = { stale: 0, wiped: 0, more: false };
+
+    /** Takes every step; returns what they came to. */
+    async function addAll(inbox: Inbox, query: MissingQuery, limit = 500) {
+      const steps: MissingStep[] = [];
+      for (let after: number | null = 0; after !== null;) {
+        const step: MissingStep = await inbox.addMissing(query, after, limit);
+        steps.push(step);
+        after = step.next;
+      }
+      return { steps, added: steps.reduce((sum, { added }) => sum + added, 0) };
+    }
+
+    test("deliveries that match it and have no run of it are counted, and run through it once", async () => {
+      await using box = await emptyBox();
+      await box.accept("msg_1");
+      await box.accept("msg_2", {}, []);
+      await box.accept("msg_seen", {}, [run(CREATED), run(CRM)]);
+      await box.accept("msg_other", { type: UPDATED });
+      expect(await box.inbox.missing(crm)).toEqual({ found: 2, ...nothing });
+      expect((await addAll(box.inbox, crm)).added).toBe(2);
+      expect(await box.inbox.missing(crm)).toEqual({ found: 0, ...nothing });
+      expect((await addAll(box.inbox, crm)).added).toBe(0);
+      expect((await box.inbox.get("msg_2"))?.runs).toMatchObject([{ handler: CRM, replay: "", state: "waiting" }]);
+      expect((await box.inbox.get("msg_1"))?.runs).toHaveLength(2);
+      expect((await box.inbox.get("msg_seen"))?.runs).toHaveLength(2);
+    });
+
+    test("a replay that somebody asked for by id is another matter: the delivery is still missing", async () => {
+      await using box = await emptyBox();
+      await box.accept("msg_1", {}, []);
+      await box.inbox.replay("msg_1", "again", [run(CRM)]);
+      expect((await addAll(box.inbox, crm)).added).toBe(1);
+      expect((await box.inbox.get("msg_1"))?.runs).toMatchObject([{ replay: "again" }, { replay: "" }]);
+    });
+
+    test("a step that is repeated adds nothing, also when both are asked for at once", async () => {
+      await using box = await emptyBox();
+      for (let n = 0; n < 5; n += 1) await box.accept(`msg_${n}`);
+      const steps = await Promise.all([box.inbox.addMissing(crm, 0, 10), box.inbox.addMissing(crm, 0, 10)]);
+      expect(steps.map(({ added }) => added)).toEqual([5, 0]);
+    });
+
+    test.each([
+      ["user.created", 2],
+      ["user.*", 3],
+      ["*", 5],
+      ["session.*", 0],
+    ])("the pattern %s takes what it says", async (event, found) => {
+      await using box = await emptyBox();
+      for (const [n, type] of [CREATED, CREATED, UPDATED, "userx.created", "role.created"].entries())
+        await box.accept(`msg_${n}`, { type }, []);
+      const query = { ...crm, handler: "pattern", lane: "pattern", event };
+      expect(await box.inbox.missing(query)).toEqual({ found, ...nothing });
+      expect((await addAll(box.inbox, query)).added).toBe(found);
+    });
+
+    test("what was received earlier than asked for is left alone", async () => {
+      await using box = await emptyBox();
+      for (let n = 1; n <= 4; n += 1) await box.accept(`msg_${n}`, { receivedAt: at(n) }, []);
+      const query = { ...crm, since: at(3) };
+      expect((await box.inbox.missing(query)).found).toBe(2);
+      expect((await addAll(box.inbox, query)).added).toBe(2);
+      expect((await box.inbox.get("msg_2"))?.runs).toEqual([]);
+      expect((await box.inbox.get("msg_3"))?.runs).toHaveLength(1);
+    });
+
+    test("counting ends at the limit, and says so", async () => {
+      await using box = await emptyBox();
+      for (let n = 0; n < 5; n += 1) await box.accept(`msg_${n}`, {}, []);
+      expect(await box.inbox.missing(crm, 4)).toEqual({ found: 4, stale: 0, wiped: 0, more: true });
+      expect(await box.inbox.missing(crm, 6)).toEqual({ found: 5, ...nothing });
+    });
+
+    test("thousands are found, and added in small steps that miss none", async () => {
+      await using box = await emptyBox();
+      const handler = (n: number) => (n % 3 === 0 ? [run(CRM)] : []);
+      const count = 2_500;
+      await Promise.all(
+        Array.from({ length: count }, (_, n) => box.accept(`msg_${n}`, { subject: `user_${n}` }, handler(n))),
+      );
+      const missing = count - Math.ceil(count / 3);
+      expect((await box.inbox.missing(crm)).found).toBe(missing);
+      const { steps, added } = await addAll(box.inbox, crm, 100);
+      expect(added).toBe(missing);
+      expect(Math.max(...steps.map((step) => step.added))).toBe(100);
+      expect((await box.inbox.missing(crm)).found).toBe(0);
+    });
+
+    test("a payload that was wiped can't be run: it is left out, and counted", async () => {
+      await using box = await emptyBox();
+      await box.accept("msg_1", { sensitive: true });
+      await box.settle(await box.claimOne());
+      await box.accept("msg_2", { sensitive: true }, []);
+      expect(await box.inbox.missing(crm)).toEqual({ found: 1, stale: 0, wiped: 1, more: false });
+      expect((await addAll(box.inbox, crm)).steps).toMatchObject([{ added: 1, wiped: 1 }, { added: 0 }]);
+      await box.settle(await box.claimOne([CRM]));
+      expect((await box.inbox.get("msg_2"))?.body).toBeNull();
+    });
+
+    test("what a later event has overtaken in the lane is left out and counted, unless it is asked for", async () => {
+      await using box = await emptyBox();
+      await box.accept("msg_old", { type: UPDATED, at: at(1) }, []);
+      await box.accept("msg_sample", { type: UPDATED, at: at(1), sample: true }, []);
+      await box.accept("msg_new", { at: at(2) });
+      await box.settle(await box.claimOne());
+      const query: MissingQuery = { ...crm, handler: UPDATED, lane: "user", event: UPDATED };
+      await box.accept("msg_same", { type: UPDATED, at: at(2) }, []);
+      expect(await box.inbox.missing(query)).toEqual({ found: 2, stale: 1, wiped: 0, more: false });
+      expect((await addAll(box.inbox, query)).added).toBe(2);
+      expect((await addAll(box.inbox, { ...query, stale: true })).added).toBe(1);
+      expect((await box.claim()).filter(({ stale }) => stale)).toMatchObject([{ delivery: { id: "msg_old" } }]);
+    });
+
+    test("they go in the order of their events, whatever the order of their arrival", async () => {
+      await using box = await emptyBox();
+      for (const n of [3, 1, 2]) await box.accept(`msg_${n}`, { at: at(n) }, []);
+      await addAll(box.inbox, crm);
+      const order: string[] = [];
+      for (let n = 0; n < 3; n += 1) {
+        const ticket = await box.claimOne([CRM]);
+        order.push(ticket.delivery.id);
+        await box.settle(ticket);
+      }
+      expect(order).toEqual(["msg_1", "msg_2", "msg_3"]);
+    });
+
+    test("live deliveries go first: of a subject, and of a handler's slots", async () => {
+      await using box = await emptyBox();
+      for (const n of [1, 2, 3]) await box.accept(`msg_${n}`, { at: at(n), subject: `user_${n}` }, []);
+      await addAll(box.inbox, crm);
+      box.clocks.pass(SECOND);
+      await box.accept("msg_live", { at: at(9), subject: "user_1" }, [run(CRM)]);
+      await box.accept("msg_other", { at: at(9), subject: "user_9" }, [run(CRM)]);
+      expect(ids(await box.claim([CRM], 2))).toEqual(["msg_live", "msg_other"]);
+      expect(ids(await box.claim([CRM], 9))).toEqual(["msg_2", "msg_3"]);
+    });
+
+    test("whoever waits for work hears of them", async () => {
+      await using box = await emptyBox();
+      await box.accept("msg_1", {}, []);
+      let woken = 0;
+      box.inbox.onWork(() => (woken += 1));
+      await addAll(box.inbox, crm);
+      expect(woken).toBe(1);
+    });
+
+    test("how they stand is told: what goes on, and what waits for a retry or behind one", async () => {
+      await using box = await emptyBox();
+      const subjects = ["a", "b", "c", "c", "d"];
+      for (const [n, subject] of subjects.entries()) await box.accept(`msg_${n}`, { at: at(n), subject }, []);
+      const { runs } = await box.inbox.addMissing(crm, 0, 10);
+      if (!runs) throw new Error("no runs");
+      await box.accept("msg_live", { subject: "z" }, [run(CRM)]);
+      const states = () => box.inbox.states(CRM, { first: runs.first, last: runs.last + 1 });
+      expect(await states()).toEqual({ done: 0, dead: 0, skipped: 0, waiting: 5, going: 5 });
+      const tickets = new Map((await box.claim([CRM])).map((ticket) => [ticket.delivery.id, ticket]));
+      await box.settle(tickets.get("msg_0")!);
+      await box.settle(tickets.get("msg_1")!, dead);
+      await box.settle(tickets.get("msg_4")!, skipped);
+      expect(await states()).toEqual({ done: 1, dead: 1, skipped: 1, waiting: 2, going: 2 });
+      await box.settle(tickets.get("msg_2")!, retry(5 * SECOND));
+      expect(await states()).toEqual({ done: 1, dead: 1, skipped: 1, waiting: 2, going: 0 });
+      box.clocks.pass(5 * SECOND);
+      expect(await states()).toMatchObject({ waiting: 2, going: 2 });
+      await box.inbox.park(new Set());
+      expect(await states()).toMatchObject({ waiting: 2, going: 0 });
+    });
+
+    test("one whose file is gone does not go on, although others of its lane do", async () => {
+      await using box = await emptyBox();
+      await box.accept("msg_1", { type: UPDATED }, []);
+      await box.accept("msg_2");
+      const query: MissingQuery = { ...crm, handler: UPDATED, lane: "user", event: UPDATED };
+      const { runs } = await box.inbox.addMissing(query, 0, 10);
+      expect(await box.inbox.states(UPDATED, runs!)).toMatchObject({ waiting: 1, going: 1 });
+      await box.inbox.park(new Set([CREATED]));
+      expect(await box.inbox.states(UPDATED, runs!)).toMatchObject({ waiting: 1, going: 0 });
+    });
+
+    test("they are there after it was closed and opened again", async () => {
+      await using box = await emptyBox();
+      await box.accept("msg_1", {}, []);
+      await addAll(box.inbox, crm);
+      await box.reopen();
+      expect((await box.inbox.missing(crm)).found).toBe(0);
+      expect(ids(await box.claim([CRM]))).toEqual(["msg_1"]);
     });
   });
 

@@ -8,6 +8,7 @@ import fc from "fast-check";
 import {
   type Inbox,
   lineOf,
+  type MissingStep,
   type NewRun,
   type Outcome,
   type RunState,
@@ -36,14 +37,16 @@ const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 const HISTORIES = 100;
 // Also for the search for the shortest history.
 const LONGEST_MS = 30_000;
-const HANDLERS = ["user.created", "user.updated", "user.created/crm"];
+/** No delivery gets a run of it by itself: its file came late. */
+const LATE = "user.updated/crm";
+const HANDLERS = ["user.created", "user.updated", "user.created/crm", LATE];
 
 interface ModelRun extends NewRun {
   delivery: string;
   replay: string;
   line: string | null;
-  /** Arrival of the delivery, then number of the run. */
-  place: [at: number, arrival: number, number: number];
+  /** Live before bulk, then event time, then arrival of the delivery, then number of the run. */
+  place: [bulk: number, at: number, arrival: number, number: number];
   state: RunState;
   due: number;
   parkedAt: number;
@@ -86,7 +89,19 @@ class Model {
     return this.#add(id, replay, runs);
   }
 
-  #add(id: string, replay: string, runs: readonly NewRun[]): number {
+  /** The deliveries of `type` that the handler never saw get their run, overtaken ones only if asked for. */
+  addMissing(type: string, { handler, lane }: NewRun, stale: boolean): { added: number; stale: number } {
+    const count = { added: 0, stale: 0 };
+    for (const [id, { at, line }] of this.deliveries) {
+      if (!id.startsWith(type) || this.find(id, handler, "")) continue;
+      const overtaken = line !== null && (this.#marks.get(`${lane} ${line}`) ?? -Infinity) > at;
+      if (overtaken && !stale) count.stale += 1;
+      else count.added += this.#add(id, "", [{ handler, lane, parked: false }], 1);
+    }
+    return count;
+  }
+
+  #add(id: string, replay: string, runs: readonly NewRun[], bulk = 0): number {
     const { at, arrival, line } = this.deliveries.get(id)!;
     const fresh = runs.filter(({ handler }) => !this.find(id, handler, replay));
     for (const each of fresh)
@@ -95,7 +110,7 @@ class Model {
         delivery: id,
         replay,
         line,
-        place: [at, arrival, this.runs.length],
+        place: [bulk, at, arrival, this.runs.length],
         state: "waiting",
         due: this.now,
         parkedAt: this.now,
@@ -137,14 +152,14 @@ class Model {
   }
 
   stale({ lane, line, place }: ModelRun): boolean {
-    return line !== null && (this.#marks.get(`${lane} ${line}`) ?? -Infinity) > place[0];
+    return line !== null && (this.#marks.get(`${lane} ${line}`) ?? -Infinity) > place[1];
   }
 
   settle(ended: ModelRun, outcome: Outcome): void {
     const { kind } = outcome;
     if (kind === "done" && ended.line !== null) {
       const key = `${ended.lane} ${ended.line}`;
-      this.#marks.set(key, Math.max(this.#marks.get(key) ?? -Infinity, ended.place[0]));
+      this.#marks.set(key, Math.max(this.#marks.get(key) ?? -Infinity, ended.place[1]));
     }
     if (kind === "done" || kind === "dead" || kind === "skipped") {
       ended.state = kind;
@@ -207,7 +222,7 @@ async function openPair(folder: string) {
 
     async accept({ id, type, subject, time, sample }: Accept) {
       const stored = delivery(id, { type, subject, at: at(time), sample });
-      const runs = handlersOf(type);
+      const runs = handlersOf(type).filter(({ handler }) => handler !== LATE);
       const { status } = await inbox.accept(stored, runs);
       expect(status).toBe(model.accept(id, lineOf(subject, sample), at(time), runs));
     },
@@ -234,6 +249,9 @@ async function openPair(folder: string) {
         for (const handler of loaded) {
           const may = innocent.filter((each) => each.handler === handler).length;
           expect(takes(handler)).toBe(Math.min(room, may));
+          const live = innocent.filter((each) => each.handler === handler && each.place[0] === 0).length;
+          const liveTaken = claim.tickets.filter((each) => each.handler === handler && modelOf(each).place[0] === 0);
+          expect(liveTaken).toHaveLength(Math.min(room, live));
         }
       expect(claim.alone).toBe(!alone && suspects.length > 0);
       expect(claim.next).toBe(model.next([...loaded]));
@@ -250,6 +268,22 @@ async function openPair(folder: string) {
     async replay(id: string, replay: string) {
       const runs = handlersOf(id.startsWith("created") ? "user.created" : "user.updated");
       expect(await inbox.replay(id, replay, runs)).toBe(model.replay(id, replay, runs));
+    },
+
+    /** Only through a handler that is loaded: that is checked before. */
+    async addMissing(stale: boolean, limit: number) {
+      if (!loaded.has(LATE)) return;
+      const query = { handler: LATE, lane: run(LATE).lane, event: "user.updated", since: null, stale };
+      const counted = await inbox.missing(query);
+      const came = { added: 0, stale: 0 };
+      for (let after: number | null = 0; after !== null;) {
+        const step: MissingStep = await inbox.addMissing(query, after, limit);
+        came.added += step.added;
+        came.stale += step.stale;
+        after = step.next;
+      }
+      expect(came).toEqual(model.addMissing("updated", run(LATE), stale));
+      expect(counted).toEqual({ found: came.added, stale: came.stale, wiped: 0, more: false });
     },
 
     async park(handlers: readonly string[]) {
@@ -368,6 +402,12 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 2,
     arbitrary: step("replay", fc.tuple(ids, some("a", "b")), (pair, [id, replay]) => pair.replay(id, replay)),
+  },
+  {
+    weight: 2,
+    arbitrary: step("add missing", fc.tuple(fc.boolean(), some(1, 3, 500)), (pair, [stale, limit]) =>
+      pair.addMissing(stale, limit),
+    ),
   },
   { weight: 2, arbitrary: step("park", fc.subarray(HANDLERS), (pair, loaded) => pair.park(loaded)) },
   { weight: 3, arbitrary: step("pass", some(SECOND, 5 * SECOND, HOUR, DAY), (pair, time) => pair.pass(time)) },

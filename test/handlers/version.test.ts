@@ -1,0 +1,238 @@
+// Versions of the handlers' code: a run ends on the one that it began with, and a version ends with its last run.
+
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+
+import { sample } from "../../src/clerk/samples.ts";
+import { type Files, freePort, post, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { answers, living } from "./living.ts";
+
+/** A dev server with these files, which tells when a change is live. */
+async function devServer(files: Files) {
+  await using opened = new AsyncDisposableStack();
+  const folder = opened.use(await temporaryFolder());
+  await writeHandlers(folder.path, files);
+  const server = opened.use(await spawnServer(folder.path, { mode: "dev" }));
+  const held = opened.move();
+  const count = (words: string) => server.output().split(words).length - 1;
+  return {
+    ...server,
+    path: folder.path,
+    count,
+    send: (type: "user.created" | "user.updated" | "session.created", id: string) =>
+      post(server.url, sample(type), { id }),
+    /** Saves files, and waits until a change is told. */
+    async save(changed: Files) {
+      const before = count(" is live");
+      await writeHandlers(folder.path, changed);
+      await until("the change to be live", () => count(" is live") > before);
+    },
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  };
+}
+
+const slow = (word: string) =>
+  `export default async ({ log }) => { log.info("begun on ${word}"); await Bun.sleep(300); log.info("ended on ${word}"); };`;
+
+test("a run in flight ends on the version that it began with, and what it logs then still arrives", async () => {
+  await using server = await devServer({ "user.created.ts": slow("one") });
+  await server.send("user.created", "first");
+  await until("it to begin", () => server.output().includes("begun on one"));
+  await server.save({ "user.created.ts": slow("two") });
+  await server.send("user.created", "second");
+  const messages = (view: Awaited<ReturnType<typeof server.ended>>) =>
+    view.runs[0]?.attempts.flatMap(({ log = [] }) => log.map(({ message }) => message));
+  expect(messages(await server.ended("first"))).toEqual(["begun on one", "ended on one"]);
+  expect(messages(await server.ended("second"))).toEqual(["begun on two", "ended on two"]);
+  expect(server.output()).toContain("ended on one");
+});
+
+test("timers and sockets of an old version are gone after its last run, and not before", async () => {
+  const port = await freePort();
+  const file = (word: string, more: string) =>
+    `import { appendFileSync } from "node:fs";
+     ${more}
+     export default async ({ data }) => { if (data.id === "slow") await Bun.sleep(400); return "${word}"; };`;
+  await using handlers = await living({});
+  const beats = () => Bun.file(join(handlers.path, "beats")).size;
+  await handlers.write(
+    "user.created.ts",
+    file(
+      "one",
+      `setInterval(() => appendFileSync(${JSON.stringify(join(handlers.path, "beats"))}, "."), 10);
+       Bun.serve({ port: ${port}, hostname: "127.0.0.1", fetch: () => new Response("old") });`,
+    ),
+  );
+  await handlers.tells("new user.created.ts");
+  const answersOnPort = () =>
+    fetch(`http://127.0.0.1:${port}`, { headers: { connection: "close" } }).then(
+      (response) => response.text(),
+      () => "nobody",
+    );
+  expect(await answersOnPort()).toBe("old");
+
+  const { version } = handlers.folder.table.get("user.created")!.code!;
+  const letGo = version.hold();
+  const running = handlers.call("user.created", { data: { id: "slow" } });
+  await handlers.write("user.created.ts", file("two", ""));
+  await handlers.tells("live user.created.ts");
+  // Its run goes on, and so does what it opened.
+  expect(await answersOnPort()).toBe("old");
+  const before = beats();
+  await until("another beat", () => beats() > before);
+  expect(await running).toBe("one");
+  letGo();
+  await Bun.sleep(20);
+  const after = beats();
+  expect(await answersOnPort()).toBe("nobody");
+  await Bun.sleep(60);
+  expect(beats()).toBe(after);
+});
+
+test("what is kept as the last good version stays alive while others come and go", async () => {
+  const counting = `let count = 0; setInterval(() => { count += 1; }, 5); export default () => count;`;
+  await using handlers = await living({ "user.created.ts": counting, "user.updated.ts": answers(0) });
+  await handlers.write("user.created.ts", "export default (");
+  await handlers.tells("broken user.created.ts");
+  for (let n = 1; n <= 3; n += 1) {
+    await handlers.write("user.updated.ts", answers(`edit ${n}`));
+    await handlers.tells("live user.updated.ts");
+  }
+  const before = Number(handlers.call("user.created"));
+  await until("its timer to go on", () => Number(handlers.call("user.created")) > before);
+  await handlers.write("user.created.ts", answers("mended"));
+  await handlers.tells("live user.created.ts");
+  expect(handlers.call("user.created")).toBe("mended");
+});
+
+test("there is one bellhop for all versions: its errors are known after each reload", async () => {
+  const file = (n: number) => `
+    import { NonRetriableError, RetryAfterError } from "bellhop";
+    export default ({ data, run }) => {
+      if (run.attempt === 2) return;
+      throw data.object === "user" ? new NonRetriableError("no ${n}") : new RetryAfterError("later ${n}", 10);
+    };`;
+  await using server = await devServer({ "user.created.ts": file(0), "session.created.ts": file(0) });
+  for (let n = 1; n <= 4; n += 1) {
+    await server.send("user.created", `user_${n}`);
+    await server.send("session.created", `session_${n}`);
+    expect((await server.ended(`user_${n}`)).runs).toMatchObject([
+      { state: "dead", reason: "NonRetriableError", attempts: [{ error: { message: `no ${n - 1}` } }] },
+    ]);
+    expect((await server.ended(`session_${n}`)).runs).toMatchObject([
+      { state: "done", attempts: [{ error: { name: "RetryAfterError" } }, {}] },
+    ]);
+    await server.save({ "user.created.ts": file(n), "session.created.ts": file(n) });
+    await Bun.sleep(60);
+  }
+});
+
+test("what is thrown while nobody listens is kept with its run, while it goes on and after it ended", async () => {
+  await using server = await devServer({
+    "user.created.ts": `export default async () => { setTimeout(() => { throw new Error("meanwhile"); }, 5); await Bun.sleep(60); };`,
+    "user.updated.ts": `export default () => { setTimeout(() => { throw new Error("afterwards"); }, 60); };`,
+    "session.created.ts": `export default () => { setTimeout(() => process.exit(3), 30); };`,
+  });
+  for (const [type, id] of [
+    ["user.created", "meanwhile"],
+    ["user.updated", "afterwards"],
+    ["session.created", "exit"],
+  ] as const) {
+    await server.send(type, id);
+    expect((await server.ended(id)).runs).toMatchObject([{ state: "done" }]);
+  }
+  const says = (id: string, words: string) =>
+    until(`${words} with the run`, async () => JSON.stringify(await server.get(id)).includes(words));
+  await says("meanwhile", "not caught: ");
+  await says("meanwhile", "rror: meanwhile");
+  await says("afterwards", "not caught, after the run had ended: ");
+  await says("afterwards", "rror: afterwards");
+  await says("exit", "a handler called process.exit(3)");
+  expect(server.count("user.updated (afterwards) threw when nobody was there to catch it")).toBe(1);
+  expect(server.process.exitCode).toBeNull();
+});
+
+test("a rejection that nobody awaits names its file, and the server goes on", async () => {
+  await using server = await devServer({
+    "user.created.ts": `const later = async () => { await Bun.sleep(5); throw new Error("floating"); };\nexport default () => { void later(); };`,
+    "user.updated.ts": answers(1),
+  });
+  await server.send("user.created", "floats");
+  expect((await server.ended("floats")).runs).toMatchObject([{ state: "done" }]);
+  await until(
+    "a word about it",
+    () => server.count("handlers/user.created.ts threw when nobody was there to catch it") === 1,
+  );
+  expect(server.output()).toContain("floating");
+  await server.send("user.updated", "good");
+  expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
+});
+
+test("a handler that awaits for ever in small steps is cut off, and the others go on meanwhile", async () => {
+  await using server = await devServer({
+    "user.created.ts": `import { on } from "bellhop"; export default on("user.created", { attempts: 1, timeout: 600 }, async ({ signal }) => { while (!signal.aborted) await Bun.sleep(0); });`,
+    "session.created.ts": answers(1),
+  });
+  await server.send("user.created", "forever");
+  for (let n = 0; n < 5; n += 1) {
+    await server.send("session.created", `other_${n}`);
+    await server.ended(`other_${n}`);
+  }
+  expect((await server.get("forever"))?.runs).toMatchObject([{ state: "running" }]);
+  expect((await server.ended("forever")).runs).toMatchObject([
+    { state: "dead", attempts: [{ error: { name: "TimeoutError" } }] },
+  ]);
+});
+
+test("a million lines keep 64 KB of them, and the server goes on", async () => {
+  await using server = await devServer({
+    "user.created.ts": `export default () => { for (let n = 0; n < 1_000_000; n += 1) console.log("line", n); };`,
+    "session.created.ts": answers(1),
+  });
+  const began = performance.now();
+  await server.send("user.created", "flood");
+  const [run] = (await server.ended("flood")).runs;
+  console.log(`    a million lines took ${(performance.now() - began).toFixed(0)} ms`);
+  const log = run?.attempts[0]?.log ?? [];
+  expect(run?.state).toBe("done");
+  expect(log.map(({ message }) => message).join("").length).toBeWithin(5_000, 65_700);
+  expect(log.at(-1)?.message).toContain("the rest of this run's log is dropped");
+  expect(server.output().length).toBeLessThan(1_000_000);
+  await server.send("session.created", "good");
+  await server.ended("good");
+}, 20_000);
+
+test("what a handler prints to the console stands in the log with its name and delivery, and is kept with the run", async () => {
+  await using server = await devServer({
+    "user.created.ts": `
+      console.log("at the top level");
+      const { log } = console;
+      export default async () => {
+        console.debug("debugged");
+        console.info("informed", { a: 1 });
+        log("logged");
+        await Bun.sleep(1);
+        console.warn("warned");
+        console.error(new TypeError("erred"));
+        console.dir({ dir: true });
+        console.table([{ column: "cell" }]);
+        setTimeout(() => console.log("in a timer"), 1);
+        await Bun.sleep(20);
+      };`,
+  });
+  await server.send("user.created", "msg_1");
+  const [run] = (await server.ended("msg_1")).runs;
+  const lines = run?.attempts[0]?.log ?? [];
+  expect(lines.map(({ level }) => level)).toEqual(["debug", "info", "info", "warn", "error", "info", "info", "info"]);
+  const messages = ["debugged", "informed", "logged", "warned", "erred", "dir", "cell", "in a timer"];
+  for (const [index, message] of messages.entries()) expect(lines[index]?.message).toContain(message);
+  const printed = server
+    .output()
+    .split("\n")
+    .filter((line) => line.startsWith("{") && line.includes("user.created: "))
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  // `debug` is below the log's level.
+  expect(printed).toHaveLength(messages.length - 1);
+  for (const line of printed) expect(line).toMatchObject({ handler: "user.created", id: "msg_1" });
+  expect(server.output().split("\n")).toContain("at the top level");
+});
