@@ -112,7 +112,9 @@ export function describe(before: HandlerTable, after: HandlerTable, touched: (na
     const renamed = old !== undefined && old.file !== handler.file;
     const mended = old?.error !== undefined && handler.error === undefined;
     if (old && !renamed && !mended && !touched(handler.name) && old.error?.message === handler.error?.message) continue;
-    changes.push(handler.error ? { kind: "broken", handler } : { kind: "live", handler, isNew: old === undefined });
+    changes.push(
+      handler.error ? { kind: "broken", handler } : { kind: "live", handler, isNew: old?.code === undefined },
+    );
   }
   for (const handler of before.handlers) if (!after.get(handler.name)) changes.push({ kind: "gone", handler });
   const known = new Set(before.notHandlers.map(({ file, reason }) => `${file} ${reason}`));

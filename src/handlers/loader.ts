@@ -74,6 +74,17 @@ export async function loadHandlers(
   const holds = [...handlers, dead].map((each) => each?.code?.version.hold());
   // From here on the version lives as long as somebody uses it.
   release();
+  return createTable(dir, handlers, notHandlers, dead, holds);
+}
+
+/** On its own, since what a closure of `loadHandlers` keeps alive is its arguments too: the table before, and all before that. */
+function createTable(
+  dir: string,
+  handlers: readonly Handler[],
+  notHandlers: readonly NotAHandler[],
+  dead: HandlerTable["dead"],
+  holds: readonly ((() => void) | undefined)[],
+): HandlerTable {
   const byName = new Map(handlers.map((handler) => [handler.name, handler]));
   return {
     dir,

@@ -57,6 +57,8 @@ export function watchFiles(dir: string, others: () => Iterable<string>, look: ()
           watchers.delete(folder);
         });
         watchers.set(folder, { watcher, identity });
+        // What happened there before it was watched is found by one more look.
+        hint();
       } catch {
         // No watcher to be had (their number is limited): the look every two seconds remains.
       }

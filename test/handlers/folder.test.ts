@@ -182,6 +182,38 @@ test("a folder that is replaced by another is followed, and so is one that goes 
   expect(performance.now() - began).toBeLessThan(1_000);
 }, 20_000);
 
+test("a file in the place of the folder is no folder, until there is one", async () => {
+  await using handlers = await living({ "user.created.ts": answers("old") });
+  await rm(handlers.dir, { recursive: true });
+  await Bun.write(handlers.dir, "not a folder");
+  await handlers.tells("gone user.created.ts", `ignored ${handlers.dir}`);
+  await rm(handlers.dir);
+  await mkdir(handlers.dir);
+  await handlers.write("user.created.ts", answers("new"));
+  await handlers.tells("new user.created.ts");
+});
+
+test("what is written all the time beside the folder, or in it, delays nothing", async () => {
+  await using handlers = await living({ "user.created.ts": answers("old") });
+  for (const noise of ["../app.log", "_noise.log"]) {
+    const writing = setInterval(() => void handlers.write(noise, String(performance.now())), 5);
+    const began = performance.now();
+    await handlers.write("user.created.ts", answers(noise));
+    await until("the edit", () => handlers.answer("user.created") === noise);
+    clearInterval(writing);
+    expect(performance.now() - began).toBeLessThan(1_000);
+  }
+});
+
+test("what was told last is true when the folder is closed while it is looked at", async () => {
+  const handlers = await living({ "user.created.ts": answers("old") });
+  await handlers.write("user.created.ts", answers("new"));
+  const looked = handlers.folder.look();
+  await handlers[Symbol.asyncDispose]();
+  await looked;
+  expect(handlers.told).toEqual([]);
+});
+
 test("editors that write by rename, in place and with backup files tell one change for each save", async () => {
   await using handlers = await living({ "user.created.ts": answers(0) });
   const { dir } = handlers;

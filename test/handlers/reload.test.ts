@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 
 import { costOfACall, reload } from "../bench/reload.ts";
+import { living } from "./living.ts";
 
 test("50 reloads under load lose no delivery and run none twice", async () => {
   const { accepted, lost, twice } = await reload(50);
@@ -12,3 +13,22 @@ test("a run through the graph of its version costs microseconds", async () => {
   const { graph } = await costOfACall(20_000);
   expect(graph).toBeLessThan(50);
 });
+
+test("what a version held in memory goes with it", async () => {
+  await using handlers = await living({}, { follow: false });
+  const reload = async (n: number) => {
+    await handlers.write(
+      "user.created.ts",
+      `const held = new Uint8Array(1_000_000).fill(${n % 200}); export default () => held.length;`,
+    );
+    await handlers.folder.look();
+    expect(handlers.call("user.created")).toBe(1_000_000);
+  };
+  for (let n = 0; n < 20; n += 1) await reload(n);
+  Bun.gc(true);
+  const before = process.memoryUsage().rss;
+  for (let n = 20; n < 170; n += 1) await reload(n);
+  Bun.gc(true);
+  // A version that stayed would be one megabyte.
+  expect((process.memoryUsage().rss - before) / 1_000_000).toBeLessThan(60);
+}, 20_000);

@@ -34,7 +34,7 @@ import {
 } from "./contract.ts";
 
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-const HISTORIES = 100;
+const HISTORIES = 60;
 // Also for the search for the shortest history.
 const LONGEST_MS = 30_000;
 /** No delivery gets a run of it by itself: its file came late. */
