@@ -488,7 +488,9 @@ function tableOf(files: Record<string, string | true>, dead?: HandlerTable["dead
   const handlers = Object.entries(files).flatMap(([file, state]): Handler[] => {
     const read = readName(file);
     if ("reason" in read) return [];
-    return [{ ...read, options: {}, ...(state !== true && { error: { where: file, message: state } }) }];
+    // A file that fails here has loaded before: its last good version goes on.
+    const code = { run: () => undefined, version: undefined as never };
+    return [{ ...read, options: {}, code, ...(state !== true && { error: { where: file, message: state } }) }];
   });
   const notHandlers = Object.keys(files).flatMap((file) => {
     const read = readName(file);
