@@ -12,34 +12,39 @@ import { post, serverWith, signed, spawnServer, temporaryFolder, until, writeHan
 const event = { type: "user.created", object: "event", data: { id: "user_1", object: "user" } };
 
 for (const signal of ["SIGTERM", "SIGINT"] as const)
-  test(`${signal} answers what is in flight, lets runs finish, leaves nothing behind and ends with 0`, async () => {
+  test.concurrent(
+    `${signal} answers what is in flight, lets runs finish, leaves nothing behind and ends with 0`,
+    async () => {
+      await using folder = await temporaryFolder();
+      await writeHandlers(folder.path, { "user.created.ts": `export default () => Bun.sleep(500);` });
+      await using server = await spawnServer(folder.path);
+      await post(server.url, event, { id: "msg_1" });
+      await until("the run to begin", async () => (await server.get("msg_1"))?.runs[0]?.state === "running");
+      using request = await halfRequest(server.url, "msg_2");
+
+      server.process.kill(signal);
+      await Bun.sleep(100);
+      request.finish();
+      await until("the answer", () => request.answer().includes("accepted"));
+      expect(request.answer()).toStartWith("HTTP/1.1 200");
+      expect(await server.process.exited).toBe(0);
+
+      expect(await fetch(server.url).catch(() => "refused")).toBe("refused");
+      expect(existsSync(join(folder.path, "data", "bellhop.sock"))).toBe(false);
+      const unlock = await lockDataDir(join(folder.path, "data"), 0);
+      unlock();
+      await using inbox = await openSqliteInbox(join(folder.path, "data"));
+      expect(await inbox.get("msg_1")).toMatchObject({ runs: [{ state: "done", attempts: [{ attempt: 1 }] }] });
+      expect(await inbox.get("msg_2")).toMatchObject({ id: "msg_2" });
+    },
+  );
+
+test.concurrent(
+  "a run that is longer than SHUTDOWN_SECONDS is told, given back, and begins as attempt 1 after the restart",
+  async () => {
     await using folder = await temporaryFolder();
-    await writeHandlers(folder.path, { "user.created.ts": `export default () => Bun.sleep(500);` });
-    await using server = await spawnServer(folder.path);
-    await post(server.url, event, { id: "msg_1" });
-    await until("the run to begin", async () => (await server.get("msg_1"))?.runs[0]?.state === "running");
-    using request = await halfRequest(server.url, "msg_2");
-
-    server.process.kill(signal);
-    await Bun.sleep(100);
-    request.finish();
-    await until("the answer", () => request.answer().includes("accepted"));
-    expect(request.answer()).toStartWith("HTTP/1.1 200");
-    expect(await server.process.exited).toBe(0);
-
-    expect(await fetch(server.url).catch(() => "refused")).toBe("refused");
-    expect(existsSync(join(folder.path, "data", "bellhop.sock"))).toBe(false);
-    const unlock = await lockDataDir(join(folder.path, "data"), 0);
-    unlock();
-    await using inbox = await openSqliteInbox(join(folder.path, "data"));
-    expect(await inbox.get("msg_1")).toMatchObject({ runs: [{ state: "done", attempts: [{ attempt: 1 }] }] });
-    expect(await inbox.get("msg_2")).toMatchObject({ id: "msg_2" });
-  });
-
-test("a run that is longer than SHUTDOWN_SECONDS is told, given back, and begins as attempt 1 after the restart", async () => {
-  await using folder = await temporaryFolder();
-  // Its file says how long it takes: for ever, the first time.
-  const handler = `
+    // Its file says how long it takes: for ever, the first time.
+    const handler = `
     import { appendFileSync, existsSync } from "node:fs";
     const file = import.meta.dir + "/../calls.log";
     export default async ({ run, signal }) => {
@@ -49,24 +54,25 @@ test("a run that is longer than SHUTDOWN_SECONDS is told, given back, and begins
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
       appendFileSync(file, "aborted: " + signal.reason.message + "\\n");
     };`;
-  await writeHandlers(folder.path, { "user.created.ts": handler });
-  await using server = await spawnServer(folder.path, { env: { SHUTDOWN_SECONDS: "1" } });
-  await post(server.url, event, { id: "msg_1" });
-  await until("the run to begin", async () => (await server.get("msg_1"))?.runs[0]?.state === "running");
+    await writeHandlers(folder.path, { "user.created.ts": handler });
+    await using server = await spawnServer(folder.path, { env: { SHUTDOWN_SECONDS: "1" } });
+    await post(server.url, event, { id: "msg_1" });
+    await until("the run to begin", async () => (await server.get("msg_1"))?.runs[0]?.state === "running");
 
-  const asked = performance.now();
-  server.process.kill("SIGTERM");
-  expect(await server.process.exited).toBe(0);
-  expect(performance.now() - asked).toBeGreaterThan(950);
-  expect(performance.now() - asked).toBeLessThan(4_000);
+    const asked = performance.now();
+    server.process.kill("SIGTERM");
+    expect(await server.process.exited).toBe(0);
+    expect(performance.now() - asked).toBeGreaterThan(950);
+    expect(performance.now() - asked).toBeLessThan(4_000);
 
-  await using next = await spawnServer(folder.path);
-  expect(await next.ended("msg_1")).toMatchObject({ runs: [{ state: "done" }] });
-  const calls = await readFile(join(folder.path, "calls.log"), "utf8");
-  expect(calls).toBe("attempt 1\naborted: the server shuts down\nattempt 1\n");
-});
+    await using next = await spawnServer(folder.path);
+    expect(await next.ended("msg_1")).toMatchObject({ runs: [{ state: "done" }] });
+    const calls = await readFile(join(folder.path, "calls.log"), "utf8");
+    expect(calls).toBe("attempt 1\naborted: the server shuts down\nattempt 1\n");
+  },
+);
 
-test("runs that wait for a free slot at a shutdown are not begun, and not spent", async () => {
+test.concurrent("runs that wait for a free slot at a shutdown are not begun, and not spent", async () => {
   await using folder = await temporaryFolder();
   const files = {
     "user.created.ts": `export default ({ log, run }) => { log.info("" + run.attempt); return Bun.sleep(300); };`,
@@ -89,7 +95,7 @@ test("runs that wait for a free slot at a shutdown are not begun, and not spent"
     });
 });
 
-test("a shutdown waits for runs that are just being claimed, and gives them back", async () => {
+test.serial("a shutdown waits for runs that are just being claimed, and gives them back", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, { "user.created.ts": `export default () => {};` });
   await using inbox = await openSqliteInbox(folder.path);
@@ -123,7 +129,7 @@ test("a shutdown waits for runs that are just being claimed, and gives them back
   expect(await inbox.get("msg_1")).toMatchObject({ runs: [{ state: "waiting", attempts: [] }] });
 });
 
-test("a second signal ends the server at once, and its run goes on after the restart", async () => {
+test.concurrent("a second signal ends the server at once, and its run goes on after the restart", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
     "user.created.ts": `export default ({ run }) => (run.attempt === 1 ? Bun.sleep(60_000) : undefined);`,
@@ -142,7 +148,7 @@ test("a second signal ends the server at once, and its run goes on after the res
   expect(await next.ended("msg_1")).toMatchObject({ runs: [{ state: "done" }] });
 });
 
-test("stopping twice is stopping once", async () => {
+test.concurrent("stopping twice is stopping once", async () => {
   await using server = await serverWith({});
   const first = server.stop();
   expect(server.stop()).toBe(first);
@@ -150,7 +156,7 @@ test("stopping twice is stopping once", async () => {
   await server.stop();
 });
 
-test("a server that shuts down answers 503 as long as its port is open", async () => {
+test.concurrent("a server that shuts down answers 503 as long as its port is open", async () => {
   await using server = await serverWith({});
   using request = await halfRequest(server.url, "msg_1");
   const stopped = server.stop();
@@ -166,14 +172,18 @@ test("a server that shuts down answers 503 as long as its port is open", async (
   expect(await fetch(server.url).catch(() => "refused")).toBe("refused");
 });
 
-test("half a request does not hold up a shutdown for more than a few seconds", async () => {
-  await using server = await serverWith({});
-  using _body = await halfRequest(server.url, "msg_1");
-  using _headers = await connect(server.url, "POST /api/webhooks HTTP/1.1\r\nhost: bellhop\r\n");
-  const asked = performance.now();
-  await server.stop();
-  expect(performance.now() - asked).toBeLessThan(5_000);
-}, 20_000);
+test.concurrent(
+  "half a request does not hold up a shutdown for more than a few seconds",
+  async () => {
+    await using server = await serverWith({});
+    using _body = await halfRequest(server.url, "msg_1");
+    using _headers = await connect(server.url, "POST /api/webhooks HTTP/1.1\r\nhost: bellhop\r\n");
+    const asked = performance.now();
+    await server.stop();
+    expect(performance.now() - asked).toBeLessThan(5_000);
+  },
+  20_000,
+);
 
 /** A signed request of which the last bytes are missing until `finish`. */
 async function halfRequest(url: string, id: string) {

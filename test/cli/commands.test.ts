@@ -18,7 +18,7 @@ async function devWith(files: Record<string, string>) {
   return { path, server, bellhop, [Symbol.asyncDispose]: () => held.disposeAsync() };
 }
 
-test("bun send prints the server's answer and what each handler did", async () => {
+test.concurrent("bun send prints the server's answer and what each handler did", async () => {
   await using dev = await devWith({ "user.created.ts": HELLO, "user.created/crm.ts": FAILS });
   const sent = await dev.bellhop("send", "user.created", "--data", '{"first_name":"Ada"}');
   expect(sent.stdout).toMatch(/^200 \{"id":"msg_\w{27}","status":"accepted"\}$/m);
@@ -29,7 +29,7 @@ test("bun send prints the server's answer and what each handler did", async () =
   expect(sent.exitCode).toBe(1);
 });
 
-test("bun send shows duplicates, refusals and events without a handler", async () => {
+test.concurrent("bun send shows duplicates, refusals and events without a handler", async () => {
   await using dev = await devWith({ "user.created.ts": HELLO });
   await dev.bellhop("send", "user.created", "--id", "msg_twice");
   const again = await dev.bellhop("send", "user.created", "--id", "msg_twice");
@@ -43,7 +43,7 @@ test("bun send shows duplicates, refusals and events without a handler", async (
   expect(many.stdout).toMatch(/^30 of 30 accepted in [\d.]+ s\n +30 of 30 runs done\n$/);
 });
 
-test("bun send sends a file, and to another address", async () => {
+test.concurrent("bun send sends a file, and to another address", async () => {
   await using dev = await devWith({ "user.created.ts": HELLO });
   const file = join(dev.path, "event.json");
   await Bun.write(file, JSON.stringify({ type: "user.created", object: "event", data: { first_name: "Zoë" } }));
@@ -52,7 +52,7 @@ test("bun send sends a file, and to another address", async () => {
   expect(elsewhere.stdout).toMatch(/^200 \{"id":"msg_\w+","status":"accepted"\}\n$/);
 });
 
-test("bun replay runs a stored delivery again", async () => {
+test.concurrent("bun replay runs a stored delivery again", async () => {
   await using dev = await devWith({ "user.created.ts": HELLO });
   await dev.bellhop("send", "user.created", "--id", "msg_again", "--data", '{"first_name":"Ada"}');
   const replayed = await dev.bellhop("replay", "msg_again");
@@ -63,35 +63,39 @@ test("bun replay runs a stored delivery again", async () => {
   expect(unknown).toMatchObject({ exitCode: 1, stdout: "", stderr: "msg_none is not stored here\n\n" });
 });
 
-test("a mistake is answered by a sentence, without a stack, and by an exit code", async () => {
-  await using folder = await temporaryFolder();
-  const port = String(await freePort());
-  const cases: [string[], RegExp][] = [
-    [["sned"], /There is no command sned; did you mean send\?/],
-    [["send", "user.creatd"], /Clerk has no event user\.creatd; did you mean user\.created\?/],
-    [["send"], /Which event\?/],
-    [["send", "user.created"], /Nothing answers at http:\/\/127\.0\.0\.1:\d+\/api\/webhooks .*bun dev/],
-    [["send", "user.created", "--cuont", "3"], /no option --cuont; did you mean --count\?/],
-    [["send", "user.created", "--count", "x"], /--count is x, expected a whole number from 1/],
-    [["send", "user.created", "--count", "2", "--id", "msg_1"], /leave out --count/],
-    [["send", "user.created", "--data", "{"], /--data is no JSON/],
-    [["send", "user.created", "--data", "[1]"], /--data is JSON, but no object/],
-    [["send", "--file", "none.json"], /none\.json can't be read/],
-    [["send", "a", "b"], /One word too many: b/],
-    [["send", "user.created", "--id"], /--id needs a value/],
-    [["new"], /event/i],
-    [["new", "user.creatd"], /did you mean user\.created\?/],
-    [["replay", "msg_1"], /No server runs on .*bun dev/],
-  ];
-  for (const [words, says] of cases) {
-    const { exitCode, stderr } = await runCommand(folder.path, words, { PORT: port });
-    expect(stderr, words.join(" ")).toMatch(says);
-    expect(stderr).not.toMatch(/\n +at /);
-    expect(exitCode).toBe(1);
-  }
-}, 20_000);
+test.concurrent(
+  "a mistake is answered by a sentence, without a stack, and by an exit code",
+  async () => {
+    await using folder = await temporaryFolder();
+    const port = String(await freePort());
+    const cases: [string[], RegExp][] = [
+      [["sned"], /There is no command sned; did you mean send\?/],
+      [["send", "user.creatd"], /Clerk has no event user\.creatd; did you mean user\.created\?/],
+      [["send"], /Which event\?/],
+      [["send", "user.created"], /Nothing answers at http:\/\/127\.0\.0\.1:\d+\/api\/webhooks .*bun dev/],
+      [["send", "user.created", "--cuont", "3"], /no option --cuont; did you mean --count\?/],
+      [["send", "user.created", "--count", "x"], /--count is x, expected a whole number from 1/],
+      [["send", "user.created", "--count", "2", "--id", "msg_1"], /leave out --count/],
+      [["send", "user.created", "--data", "{"], /--data is no JSON/],
+      [["send", "user.created", "--data", "[1]"], /--data is JSON, but no object/],
+      [["send", "--file", "none.json"], /none\.json can't be read/],
+      [["send", "a", "b"], /One word too many: b/],
+      [["send", "user.created", "--id"], /--id needs a value/],
+      [["new"], /event/i],
+      [["new", "user.creatd"], /did you mean user\.created\?/],
+      [["replay", "msg_1"], /No server runs on .*bun dev/],
+    ];
+    for (const [words, says] of cases) {
+      const { exitCode, stderr } = await runCommand(folder.path, words, { PORT: port });
+      expect(stderr, words.join(" ")).toMatch(says);
+      expect(stderr).not.toMatch(/\n +at /);
+      expect(exitCode).toBe(1);
+    }
+  },
+  20_000,
+);
 
-test("settings that are wrong are all reported at once, with exit code 78", async () => {
+test.concurrent("settings that are wrong are all reported at once, with exit code 78", async () => {
   await using folder = await temporaryFolder();
   const { exitCode, stderr } = await runCommand(folder.path, ["start"], {
     CLERK_WEBHOOK_SIGNING_SECRET: "",
@@ -105,7 +109,7 @@ test("settings that are wrong are all reported at once, with exit code 78", asyn
   expect(stderr).toContain('PORT is "http"');
 });
 
-test("every command explains itself", async () => {
+test.concurrent("every command explains itself", async () => {
   await using folder = await temporaryFolder();
   const overview = await runCommand(folder.path, []);
   expect(overview.exitCode).toBe(0);
@@ -117,7 +121,7 @@ test("every command explains itself", async () => {
   }
 });
 
-test("bun new writes a typed handler that works, for every form of event", async () => {
+test.concurrent("bun new writes a typed handler that works, for every form of event", async () => {
   await using folder = await temporaryFolder();
   const written: Record<string, string> = {
     "organization.created": "organization.created.ts",
@@ -144,7 +148,7 @@ test("bun new writes a typed handler that works, for every form of event", async
   expect(sent.exitCode).toBe(0);
 });
 
-test("bun handlers tells why a file is not loaded, and --check fails a deploy", async () => {
+test.concurrent("bun handlers tells why a file is not loaded, and --check fails a deploy", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
     "user.created.ts": HELLO,
@@ -166,7 +170,7 @@ test("bun handlers tells why a file is not loaded, and --check fails a deploy", 
   expect(handlers).toHaveLength(3);
 });
 
-test("bun dev says where it listens, which handlers and which secret, and what to do next", async () => {
+test.concurrent("bun dev says where it listens, which handlers and which secret, and what to do next", async () => {
   await using dev = await devWith({ "user.created.ts": HELLO, "user.updated.ts": "export default 1;" });
   const said = await until("the banner", () =>
     dev.server.output().includes("ngrok http") ? dev.server.output() : undefined,
@@ -180,28 +184,35 @@ test("bun dev says where it listens, which handlers and which secret, and what t
   expect(said).toContain(`clerk webhooks listen --forward-to ${dev.server.url}`);
 });
 
-test("without a secret bun dev makes one that works, and a secret pasted into .env is used at once", async () => {
-  await using folder = await temporaryFolder();
-  await Bun.write(
-    join(folder.path, ".env.example"),
-    await readFile(join(import.meta.dir, "../../.env.example"), "utf8"),
-  );
-  const port = await freePort();
-  const env = { CLERK_WEBHOOK_SIGNING_SECRET: "", PORT: String(port) };
-  await using server = await spawnServer(folder.path, { mode: "dev", env, port });
-  expect(server.output()).toContain("made by bun dev");
-  const dotenv = join(folder.path, ".env");
-  const text = await readFile(dotenv, "utf8");
-  expect(text).toMatch(/^CLERK_WEBHOOK_SIGNING_SECRET=whsec_BellhopDevOnly00/m);
-  expect(text).toContain("# PORT=3000");
+test.concurrent(
+  "without a secret bun dev makes one that works, and a secret pasted into .env is used at once",
+  async () => {
+    await using folder = await temporaryFolder();
+    await Bun.write(
+      join(folder.path, ".env.example"),
+      await readFile(join(import.meta.dir, "../../.env.example"), "utf8"),
+    );
+    const port = await freePort();
+    const env = { CLERK_WEBHOOK_SIGNING_SECRET: "", PORT: String(port) };
+    await using server = await spawnServer(folder.path, { mode: "dev", env, port });
+    expect(server.output()).toContain("made by bun dev");
+    const dotenv = join(folder.path, ".env");
+    const text = await readFile(dotenv, "utf8");
+    expect(text).toMatch(/^CLERK_WEBHOOK_SIGNING_SECRET=whsec_BellhopDevOnly00/m);
+    expect(text).toContain("# PORT=3000");
 
-  const fromFile = { CLERK_WEBHOOK_SIGNING_SECRET: undefined, PORT: String(port) };
-  expect((await runCommand(folder.path, ["send", "user.created"], fromFile)).stdout).toContain("accepted");
-  expect((await runCommand(folder.path, ["start"], { ...fromFile, PORT: "0" })).exitCode).toBe(78);
+    const fromFile = { CLERK_WEBHOOK_SIGNING_SECRET: undefined, PORT: String(port) };
+    expect((await runCommand(folder.path, ["send", "user.created"], fromFile)).stdout).toContain("accepted");
+    expect((await runCommand(folder.path, ["start"], { ...fromFile, PORT: "0" })).exitCode).toBe(78);
 
-  const fresh = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
-  await Bun.write(dotenv, text.replace(/^CLERK_WEBHOOK_SIGNING_SECRET=.*$/m, `CLERK_WEBHOOK_SIGNING_SECRET=${fresh}`));
-  await until("the new secret", () => server.output().includes(".env has changed") || undefined);
-  expect((await runCommand(folder.path, ["send", "user.created"], fromFile)).stdout).toContain("accepted");
-  expect(server.output()).not.toContain(fresh);
-}, 15_000);
+    const fresh = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
+    await Bun.write(
+      dotenv,
+      text.replace(/^CLERK_WEBHOOK_SIGNING_SECRET=.*$/m, `CLERK_WEBHOOK_SIGNING_SECRET=${fresh}`),
+    );
+    await until("the new secret", () => server.output().includes(".env has changed") || undefined);
+    expect((await runCommand(folder.path, ["send", "user.created"], fromFile)).stdout).toContain("accepted");
+    expect(server.output()).not.toContain(fresh);
+  },
+  15_000,
+);

@@ -63,172 +63,211 @@ async function devWith(files: Record<string, string>, env: Environment = {}) {
 
 const numbered = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, n) => `msg_${from + n}`);
 
-test("events that came before their handler are told when it goes live, and run through it once, in order", async () => {
-  await using dev = await devWith({});
-  await dev.send(1, 20);
-  await dev.send(21, 23, { type: "user.updated" });
-  await dev.add(`${CRM}.ts`, handlerIn(dev.path));
-  const line = await dev.said(/20 stored deliveries of user\.created never went through user\.created\/crm.*$/m);
-  expect(line).toContain(`bun ${MISSING.join(" ")}`);
+test.concurrent(
+  "events that came before their handler are told when it goes live, and run through it once, in order",
+  async () => {
+    await using dev = await devWith({});
+    await dev.send(1, 20);
+    await dev.send(21, 23, { type: "user.updated" });
+    await dev.add(`${CRM}.ts`, handlerIn(dev.path));
+    const line = await dev.said(/20 stored deliveries of user\.created never went through user\.created\/crm.*$/m);
+    expect(line).toContain(`bun ${MISSING.join(" ")}`);
 
-  const first = await dev.bellhop(...MISSING, "--yes");
-  expect(first).toMatchObject({ exitCode: 0, stderr: "" });
-  expect(first.stdout).toBe(
-    "20 stored deliveries of user.created never went through user.created/crm.\n20 done, 0 dead, 0 waiting\n",
-  );
-  expect(await dev.seen()).toEqual(numbered(1, 20));
+    const first = await dev.bellhop(...MISSING, "--yes");
+    expect(first).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(first.stdout).toBe(
+      "20 stored deliveries of user.created never went through user.created/crm.\n20 done, 0 dead, 0 waiting\n",
+    );
+    expect(await dev.seen()).toEqual(numbered(1, 20));
 
-  const second = await dev.bellhop(...MISSING, "--yes");
-  expect(second).toMatchObject({ exitCode: 0, stderr: "" });
-  expect(second.stdout).toStartWith("0 stored deliveries");
-  expect(await dev.seen()).toHaveLength(20);
-}, 20_000);
+    const second = await dev.bellhop(...MISSING, "--yes");
+    expect(second).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(second.stdout).toStartWith("0 stored deliveries");
+    expect(await dev.seen()).toHaveLength(20);
+  },
+  20_000,
+);
 
-test("--dry-run counts, --since leaves out what is older, and without a terminal nothing runs unasked", async () => {
-  await using dev = await devWith({});
-  await dev.send(1, 5);
-  await dev.add(`${CRM}.ts`, handlerIn(dev.path));
-  const counted = await dev.bellhop(...MISSING, "--dry-run");
-  expect(counted).toMatchObject({ exitCode: 0, stderr: "" });
-  expect(counted.stdout).toBe("5 stored deliveries of user.created never went through user.created/crm.\n");
+test.concurrent(
+  "--dry-run counts, --since leaves out what is older, and without a terminal nothing runs unasked",
+  async () => {
+    await using dev = await devWith({});
+    await dev.send(1, 5);
+    await dev.add(`${CRM}.ts`, handlerIn(dev.path));
+    const counted = await dev.bellhop(...MISSING, "--dry-run");
+    expect(counted).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(counted.stdout).toBe("5 stored deliveries of user.created never went through user.created/crm.\n");
 
-  const unasked = await dev.bellhop(...MISSING);
-  expect(unasked.exitCode).toBe(1);
-  expect(unasked.stderr).toContain("add --yes to run them, or --dry-run");
-  expect((await dev.bellhop(...MISSING, "--dry-run", "--since", "7d")).stdout).toStartWith("5 stored");
-  expect((await dev.bellhop(...MISSING, "--dry-run", "--since", "1ms")).stdout).toBe(
-    "0 stored deliveries of user.created of the last 1ms never went through user.created/crm.\n",
-  );
-  expect(await dev.seen()).toEqual([]);
-}, 20_000);
+    const unasked = await dev.bellhop(...MISSING);
+    expect(unasked.exitCode).toBe(1);
+    expect(unasked.stderr).toContain("add --yes to run them, or --dry-run");
+    expect((await dev.bellhop(...MISSING, "--dry-run", "--since", "7d")).stdout).toStartWith("5 stored");
+    expect((await dev.bellhop(...MISSING, "--dry-run", "--since", "1ms")).stdout).toBe(
+      "0 stored deliveries of user.created of the last 1ms never went through user.created/crm.\n",
+    );
+    expect(await dev.seen()).toEqual([]);
+  },
+  20_000,
+);
 
-test("--since runs only what came since", async () => {
-  await using dev = await devWith({});
-  await dev.send(1, 3);
-  const waited = performance.now();
-  await Bun.sleep(2_000);
-  await dev.send(4, 5);
-  await dev.add(`${CRM}.ts`, handlerIn(dev.path));
-  const since = `${Math.round(performance.now() - waited) - 500}ms`;
-  const ran = await dev.bellhop(...MISSING, "--yes", "--since", since);
-  expect(ran.stdout).toContain("2 done, 0 dead, 0 waiting");
-  expect(await dev.seen()).toEqual(["msg_4", "msg_5"]);
-}, 20_000);
+test.concurrent(
+  "--since runs only what came since",
+  async () => {
+    await using dev = await devWith({});
+    await dev.send(1, 3);
+    const waited = performance.now();
+    await Bun.sleep(2_000);
+    await dev.send(4, 5);
+    await dev.add(`${CRM}.ts`, handlerIn(dev.path));
+    const since = `${Math.round(performance.now() - waited) - 500}ms`;
+    const ran = await dev.bellhop(...MISSING, "--yes", "--since", since);
+    expect(ran.stdout).toContain("2 done, 0 dead, 0 waiting");
+    expect(await dev.seen()).toEqual(["msg_4", "msg_5"]);
+  },
+  20_000,
+);
 
-test("live deliveries go before them", async () => {
-  await using dev = await devWith({}, { CONCURRENCY: "1" });
-  for (let n = 1; n <= 20; n += 1) await dev.send(n, n, { subject: `user_${n}` });
-  await dev.add(`${CRM}.ts`, handlerIn(dev.path, "await Bun.sleep(60);"));
-  const running = dev.bellhop(...MISSING, "--yes");
-  await until("the first to be done", async () => (await dev.seen()).length > 0 || undefined);
-  await dev.send(99, 99, { subject: "user_20" });
-  await dev.server.ended("msg_99");
-  expect((await dev.seen()).length).toBeLessThan(15);
-  expect((await running).stdout).toContain("20 done, 0 dead, 0 waiting");
-  const seen = await dev.seen();
-  expect(seen.filter((id) => id !== "msg_99")).toEqual(numbered(1, 20));
-  expect(seen).toHaveLength(21);
-}, 20_000);
+test.concurrent(
+  "live deliveries go before them",
+  async () => {
+    await using dev = await devWith({}, { CONCURRENCY: "1" });
+    for (let n = 1; n <= 20; n += 1) await dev.send(n, n, { subject: `user_${n}` });
+    await dev.add(`${CRM}.ts`, handlerIn(dev.path, "await Bun.sleep(60);"));
+    const running = dev.bellhop(...MISSING, "--yes");
+    await until("the first to be done", async () => (await dev.seen()).length > 0 || undefined);
+    await dev.send(99, 99, { subject: "user_20" });
+    await dev.server.ended("msg_99");
+    expect((await dev.seen()).length).toBeLessThan(15);
+    expect((await running).stdout).toContain("20 done, 0 dead, 0 waiting");
+    const seen = await dev.seen();
+    expect(seen.filter((id) => id !== "msg_99")).toEqual(numbered(1, 20));
+    expect(seen).toHaveLength(21);
+  },
+  20_000,
+);
 
-test("what fails is told, with an exit code, and the rest is run", async () => {
-  await using dev = await devWith({});
-  for (let n = 1; n <= 4; n += 1) await dev.send(n, n, { subject: `user_${n}` });
-  const fails = `import { NonRetriableError } from "bellhop";
+test.concurrent(
+  "what fails is told, with an exit code, and the rest is run",
+  async () => {
+    await using dev = await devWith({});
+    for (let n = 1; n <= 4; n += 1) await dev.send(n, n, { subject: `user_${n}` });
+    const fails = `import { NonRetriableError } from "bellhop";
     export default ({ delivery }) => {
       if (delivery.id === "msg_1") throw new NonRetriableError("no such customer");
       if (delivery.id === "msg_2") throw new Error("try again");
     };`;
-  await dev.add(`${CRM}.ts`, fails);
-  const ran = await dev.bellhop(...MISSING, "--yes");
-  expect(ran.exitCode).toBe(1);
-  expect(ran.stdout).toContain("2 done, 1 dead, 1 waiting for a retry");
-}, 20_000);
+    await dev.add(`${CRM}.ts`, fails);
+    const ran = await dev.bellhop(...MISSING, "--yes");
+    expect(ran.exitCode).toBe(1);
+    expect(ran.stdout).toContain("2 done, 1 dead, 1 waiting for a retry");
+  },
+  20_000,
+);
 
-test("a handler that is not there, or does not load, is named; a pattern's name can be pasted into any shell", async () => {
-  await using dev = await devWith({ "user.deleted.ts": "export default () => {};" });
-  await dev.send(1, 1);
-  const unknown = await dev.bellhop("replay", "--handler", "user.delete", "--missing", "--dry-run");
-  expect(unknown).toMatchObject({ exitCode: 1, stdout: "" });
-  expect(unknown.stderr).toContain("There is no handler user.delete; did you mean user.deleted?");
-  await dev.add(`${CRM}.ts`, "export default (1 +;");
-  const broken = await dev.bellhop(...MISSING, "--yes");
-  expect(broken).toMatchObject({ exitCode: 1, stdout: "" });
-  expect(broken.stderr).toContain(`${CRM} does not load, so nothing runs through it:\n\n    ${CRM}.ts:1:`);
+test.concurrent(
+  "a handler that is not there, or does not load, is named; a pattern's name can be pasted into any shell",
+  async () => {
+    await using dev = await devWith({ "user.deleted.ts": "export default () => {};" });
+    await dev.send(1, 1);
+    const unknown = await dev.bellhop("replay", "--handler", "user.delete", "--missing", "--dry-run");
+    expect(unknown).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(unknown.stderr).toContain("There is no handler user.delete; did you mean user.deleted?");
+    await dev.add(`${CRM}.ts`, "export default (1 +;");
+    const broken = await dev.bellhop(...MISSING, "--yes");
+    expect(broken).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(broken.stderr).toContain(`${CRM} does not load, so nothing runs through it:\n\n    ${CRM}.ts:1:`);
 
-  await dev.add("user.[action].ts", handlerIn(dev.path));
-  const line = await dev.said(/1 stored delivery of user\.\* .*$/m);
-  expect(line).toContain("bun replay --handler 'user.[action]' --missing");
-  const ran = await dev.bellhop("replay", "--handler", "user.[action]", "--missing", "--yes");
-  expect(ran.stdout).toContain("1 done, 0 dead, 0 waiting");
-}, 20_000);
+    await dev.add("user.[action].ts", handlerIn(dev.path));
+    const line = await dev.said(/1 stored delivery of user\.\* .*$/m);
+    expect(line).toContain("bun replay --handler 'user.[action]' --missing");
+    const ran = await dev.bellhop("replay", "--handler", "user.[action]", "--missing", "--yes");
+    expect(ran.stdout).toContain("1 done, 0 dead, 0 waiting");
+  },
+  20_000,
+);
 
-test("when the server stops meanwhile that is said, and its next start runs what it had stored", async () => {
-  await using dev = await devWith({}, { CONCURRENCY: "1" });
-  for (let n = 1; n <= 9; n += 1) await dev.send(n, n, { subject: `user_${n}` });
-  await dev.add(`${CRM}.ts`, handlerIn(dev.path, "await Bun.sleep(100);"));
-  const running = dev.bellhop(...MISSING, "--yes");
-  await until("the first to be done", async () => (await dev.seen()).length > 0 || undefined);
-  dev.server.process.kill("SIGKILL");
-  const { exitCode, stderr } = await running;
-  expect(stderr).toMatch(
-    /^The server did not go on \(.+\)\. What it has stored it runs; for the rest, ask once more\.$/m,
-  );
-  expect(exitCode).toBe(1);
-  await using again = await spawnServer(dev.path);
-  for (let n = 1; n <= 9; n += 1) expect((await again.ended(`msg_${n}`)).runs).toMatchObject([{ state: "done" }]);
-}, 20_000);
+test.concurrent(
+  "when the server stops meanwhile that is said, and its next start runs what it had stored",
+  async () => {
+    await using dev = await devWith({}, { CONCURRENCY: "1" });
+    for (let n = 1; n <= 9; n += 1) await dev.send(n, n, { subject: `user_${n}` });
+    await dev.add(`${CRM}.ts`, handlerIn(dev.path, "await Bun.sleep(100);"));
+    const running = dev.bellhop(...MISSING, "--yes");
+    await until("the first to be done", async () => (await dev.seen()).length > 0 || undefined);
+    dev.server.process.kill("SIGKILL");
+    const { exitCode, stderr } = await running;
+    expect(stderr).toMatch(
+      /^The server did not go on \(.+\)\. What it has stored it runs; for the rest, ask once more\.$/m,
+    );
+    expect(exitCode).toBe(1);
+    await using again = await spawnServer(dev.path);
+    for (let n = 1; n <= 9; n += 1) expect((await again.ended(`msg_${n}`)).runs).toMatchObject([{ state: "done" }]);
+  },
+  20_000,
+);
 
-test("words that make no sense together are refused with a sentence", async () => {
-  await using folder = await temporaryFolder();
-  const cases: [string[], RegExp][] = [
-    [[], /^Which delivery\?[^]*bun replay msg_…/],
-    [["--handler", CRM], /^Which delivery\?[^]*--missing/],
-    [["msg_1", "--handler", CRM, "--missing"], /^msg_1 is one delivery, --missing looks for all/],
-    [["--missing"], /^--missing needs a --handler/],
-    [["msg_1", "--since", "7d"], /^--since goes with --missing/],
-    [["msg_1", "--yes"], /^--yes goes with --missing/],
-    [["--handler", CRM, "--dry-run"], /^--dry-run goes with --missing/],
-    [["--handler", CRM, "--missing", "--yes", "--dry-run"], /^--dry-run runs nothing/],
-    [["--handler", CRM, "--missing", "--since", "a week"], /^--since is a week, expected how long ago: 7d/],
-    [["--handler", CRM, "--missing", "--yes"], /^No server runs on .*bun dev/],
-  ];
-  for (const [words, says] of cases) {
-    const { exitCode, stdout, stderr } = await runCommand(folder.path, ["replay", ...words]);
-    expect(stderr, words.join(" ")).toMatch(says);
-    expect(stderr).not.toMatch(/\n +at /);
-    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
-  }
-}, 20_000);
+test.concurrent(
+  "words that make no sense together are refused with a sentence",
+  async () => {
+    await using folder = await temporaryFolder();
+    const cases: [string[], RegExp][] = [
+      [[], /^Which delivery\?[^]*bun replay msg_…/],
+      [["--handler", CRM], /^Which delivery\?[^]*--missing/],
+      [["msg_1", "--handler", CRM, "--missing"], /^msg_1 is one delivery, --missing looks for all/],
+      [["--missing"], /^--missing needs a --handler/],
+      [["msg_1", "--since", "7d"], /^--since goes with --missing/],
+      [["msg_1", "--yes"], /^--yes goes with --missing/],
+      [["--handler", CRM, "--dry-run"], /^--dry-run goes with --missing/],
+      [["--handler", CRM, "--missing", "--yes", "--dry-run"], /^--dry-run runs nothing/],
+      [["--handler", CRM, "--missing", "--since", "a week"], /^--since is a week, expected how long ago: 7d/],
+      [["--handler", CRM, "--missing", "--yes"], /^No server runs on .*bun dev/],
+    ];
+    for (const [words, says] of cases) {
+      const { exitCode, stdout, stderr } = await runCommand(folder.path, ["replay", ...words]);
+      expect(stderr, words.join(" ")).toMatch(says);
+      expect(stderr).not.toMatch(/\n +at /);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+    }
+  },
+  20_000,
+);
 
-test("on a terminal it asks first, and shows a bar while they run", async () => {
-  await using dev = await devWith({});
-  for (let n = 1; n <= 6; n += 1) await dev.send(n, n, { subject: `user_${n}` });
-  await dev.add(`${CRM}.ts`, handlerIn(dev.path, "await Bun.sleep(150);"));
-  const declined = await onTerminal(dev.path, MISSING, "\n");
-  expect(declined.text).toContain("Run them now? [y/N]");
-  expect(declined.text).toContain("Nothing was run.");
-  expect(declined.exitCode).toBe(1);
-  expect(await dev.seen()).toEqual([]);
+test.concurrent(
+  "on a terminal it asks first, and shows a bar while they run",
+  async () => {
+    await using dev = await devWith({});
+    for (let n = 1; n <= 6; n += 1) await dev.send(n, n, { subject: `user_${n}` });
+    await dev.add(`${CRM}.ts`, handlerIn(dev.path, "await Bun.sleep(150);"));
+    const declined = await onTerminal(dev.path, MISSING, "\n");
+    expect(declined.text).toContain("Run them now? [y/N]");
+    expect(declined.text).toContain("Nothing was run.");
+    expect(declined.exitCode).toBe(1);
+    expect(await dev.seen()).toEqual([]);
 
-  const agreed = await onTerminal(dev.path, MISSING, "y\n");
-  expect(agreed.text).toMatch(/\[[█░]{30}\] +\d+ % {2}\d of 6/);
-  expect(agreed.text).toContain("6 done, 0 dead, 0 waiting");
-  expect(agreed.exitCode).toBe(0);
-}, 20_000);
+    const agreed = await onTerminal(dev.path, MISSING, "y\n");
+    expect(agreed.text).toMatch(/\[[█░]{30}\] +\d+ % {2}\d of 6/);
+    expect(agreed.text).toContain("6 done, 0 dead, 0 waiting");
+    expect(agreed.exitCode).toBe(0);
+  },
+  20_000,
+);
 
-test("the bar is as long as the part that has ended, and without a terminal there are lines now and then", () => {
-  expect(drawBar(0, 20)).toBe(`[${"░".repeat(30)}]   0 %  0 of 20`);
-  expect(drawBar(10, 20)).toBe(`[${"█".repeat(15)}${"░".repeat(15)}]  50 %  10 of 20`);
-  expect(drawBar(2_000, 2_000)).toBe(`[${"█".repeat(30)}] 100 %  2,000 of 2,000`);
-  let text = "";
-  let now = 0;
-  const progress = createProgress(20, { write: (more: string) => (text += more) }, () => now);
-  for (now = 0; now <= 5_000; now += 100) progress.show(now / 500);
-  progress.end();
-  expect(text).toBe("4 of 20\n8 of 20\n");
-});
+test.concurrent(
+  "the bar is as long as the part that has ended, and without a terminal there are lines now and then",
+  () => {
+    expect(drawBar(0, 20)).toBe(`[${"░".repeat(30)}]   0 %  0 of 20`);
+    expect(drawBar(10, 20)).toBe(`[${"█".repeat(15)}${"░".repeat(15)}]  50 %  10 of 20`);
+    expect(drawBar(2_000, 2_000)).toBe(`[${"█".repeat(30)}] 100 %  2,000 of 2,000`);
+    let text = "";
+    let now = 0;
+    const progress = createProgress(20, { write: (more: string) => (text += more) }, () => now);
+    for (now = 0; now <= 5_000; now += 100) progress.show(now / 500);
+    progress.end();
+    expect(text).toBe("4 of 20\n8 of 20\n");
+  },
+);
 
-test("when there are very many, the line says so without having counted them all", () => {
+test.concurrent("when there are very many, the line says so without having counted them all", () => {
   const lines: string[] = [];
   const log = { info: (line: string) => lines.push(line) } as unknown as Logger;
   const handler = { name: "[...event]", file: "[...event].ts", event: "*", lane: "[...event]", options: {} };

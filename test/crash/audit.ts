@@ -54,14 +54,21 @@ interface RunRow {
 
 const DONE = 2;
 
+/** A server that starts after a crash holds the file for a moment, to recover it. */
+function open(dataDir: string): Database {
+  const db = new Database(join(dataDir, "inbox.db"), { readonly: true });
+  db.run("pragma busy_timeout = 2000");
+  return db;
+}
+
 /** How many runs are waiting or running. */
 export function openRuns(dataDir: string): number {
-  using db = new Database(join(dataDir, "inbox.db"), { readonly: true });
+  using db = open(dataDir);
   return (db.query("select count(*) as open from run where state < 2").get() as { open: number }).open;
 }
 
 export function audit(folder: string, accepted: ReadonlyMap<string, string>): Audit {
-  using db = new Database(join(folder, "data", "inbox.db"), { readonly: true });
+  using db = open(join(folder, "data"));
   const { integrity_check: integrity } = db.query("pragma integrity_check").get() as { integrity_check: string };
   const rows = db
     .query("select d.id, handler, state, attempts, interrupted, reason from run r join delivery d on d.seq = r.seq")

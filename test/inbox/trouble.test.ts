@@ -221,15 +221,18 @@ for (const [what, prepare, says] of starts)
     await refuses(folder.path, says);
   });
 
-test("a server whose inbox.db is locked by another program says so in a sentence and ends with 1", async () => {
-  await using folder = await temporaryFolder();
-  await (await makeInbox(folder.path)).close();
-  using other = new Database(join(folder.path, "data", "inbox.db"));
-  other.run("begin exclusive");
-  await refuses(folder.path, /inbox.db can't be opened: database is locked.\n\n    Another program holds it/);
-});
+test.concurrent(
+  "a server whose inbox.db is locked by another program says so in a sentence and ends with 1",
+  async () => {
+    await using folder = await temporaryFolder();
+    await (await makeInbox(folder.path)).close();
+    using other = new Database(join(folder.path, "data", "inbox.db"));
+    other.run("begin exclusive");
+    await refuses(folder.path, /inbox.db can't be opened: database is locked.\n\n    Another program holds it/);
+  },
+);
 
-test("a program that reads inbox.db for a moment does not keep the server from starting", async () => {
+test.concurrent("a program that reads inbox.db for a moment does not keep the server from starting", async () => {
   await using folder = await temporaryFolder();
   await (await makeInbox(folder.path)).close();
   using other = new Database(join(folder.path, "data", "inbox.db"));
@@ -255,7 +258,7 @@ test.skipIf(isRoot)("a server that may not write its DATA_DIR says so, and ends 
   await refuses(folder.path, /can't be opened: .*\n\n    Bellhop has to write there/);
 });
 
-test("a second server on the same DATA_DIR is refused with a sentence", async () => {
+test.concurrent("a second server on the same DATA_DIR is refused with a sentence", async () => {
   await using server = await serverWith({});
   const { exitCode, stderr } = await runCommand(server.folder, ["dev"]);
   expect(exitCode).toBe(1);
@@ -266,7 +269,7 @@ test("a second server on the same DATA_DIR is refused with a sentence", async ()
   expect(performance.now() - waited).toBeGreaterThanOrEqual(300);
 });
 
-test("a rolling deploy waits for the old server to let go of the folder", async () => {
+test.concurrent("a rolling deploy waits for the old server to let go of the folder", async () => {
   await using folder = await temporaryFolder();
   await using old = await spawnServer(folder.path);
   await post(old.url, user(1), { id: "msg_1" });
