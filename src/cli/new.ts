@@ -32,7 +32,7 @@ export const newHandler = defineCommand({
     mkdirSync(dirname(path), { recursive: true });
     writeFileSync(path, template(read.event, force === true));
     const example = eventNames.find((known) => matches(read.event, known)) ?? read.event;
-    console.log(`Wrote ${path}. Start the server again, then try it: bun send ${example}`);
+    console.log(`Wrote ${path}. A running bun dev has it already; try it: bun send ${example}`);
   },
 });
 
