@@ -2,17 +2,15 @@
 
 import type { ClerkClient } from "@clerk/backend";
 
-import { NonRetriableError, RetryAfterError } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
 import { createContext, createLog, type CurrentRun, currentRun } from "../handlers/context.ts";
 import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
-import { delayUntil, retryDelay } from "./retry.ts";
+import { nextAttempt } from "./retry.ts";
 import type { Timeouts } from "./timeout.ts";
 import type { Watchdog } from "./watchdog.ts";
 
-export const DEFAULT_ATTEMPTS = 8;
 const DEFAULT_TIMEOUT = "30s";
 
 interface AttemptOptions {
@@ -68,33 +66,7 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome> {
   }
 }
 
-/** Whether a run goes again after this error, and when. The last attempt of one that was ever interrupted goes alone. */
-export function nextAttempt(
-  ticket: Pick<Ticket, "spent" | "interrupted">,
-  handler: Pick<Handler, "options">,
-  error: unknown,
-  now: number,
-): { delay: number; alone: boolean } | { reason: string } {
-  if (error instanceof NonRetriableError) return { reason: "NonRetriableError" };
-  const spent = ticket.spent + 1;
-  const attempts = handler.options.attempts ?? DEFAULT_ATTEMPTS;
-  // One more than allowed is possible: after a crash in the last one it went alone.
-  if (spent >= attempts) return { reason: `gave up after ${spent} ${spent === 1 ? "attempt" : "attempts"}` };
-  const alone = ticket.interrupted > 0 && spent + 1 >= attempts;
-  return { delay: chosenDelay(error, spent, now), alone };
-}
-
 const SHUTDOWN = new Error("the server shuts down");
-
-function chosenDelay(error: unknown, spent: number, now: number): number {
-  if (!(error instanceof RetryAfterError)) return retryDelay(spent);
-  try {
-    return delayUntil(error.when, now);
-  } catch {
-    // A time that nobody can read is no reason to lose the run.
-    return retryDelay(spent);
-  }
-}
 
 async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: LogLine[]): Promise<void> {
   const { ticket, handler, code, clerk, timeouts, shutdown, watchdog, print, onLate } = options;

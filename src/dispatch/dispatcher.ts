@@ -4,11 +4,12 @@
 import type { ClerkClient } from "@clerk/backend";
 
 import { InboxUnavailable } from "../errors.ts";
-import type { Handler, HandlerTable } from "../handlers/loader.ts";
+import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
-import { DEFAULT_ATTEMPTS, runAttempt } from "./attempt.ts";
+import { runAttempt } from "./attempt.ts";
 import { tellDead } from "./dead.ts";
-import { retryDelay } from "./retry.ts";
+import { afterCrash } from "./retry.ts";
+import { createSlots } from "./slots.ts";
 import { createTimeouts } from "./timeout.ts";
 import { createWatchdog } from "./watchdog.ts";
 
@@ -67,8 +68,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     now = Date.now,
   } = options;
   const owner = crypto.randomUUID();
-  /** Slots in use, by handler. */
-  const taken = new Map<string, number>();
+  const slots = createSlots(concurrency);
   /** Runs that we hold an attempt of, or whose end is not yet flushed. */
   const held = new Map<number, Promise<void>>();
   const timeouts = createTimeouts();
@@ -114,7 +114,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     // A claim that failed may be durable all the same: what is ours and not in our hands goes back.
     if (claimFailed) await inbox.reconcile(owner, new Set(held.keys()));
     claimFailed = false;
-    const found = await inbox.claim(owner, freeSlots());
+    const found = await inbox.claim(owner, slots.free(table().loaded));
     begin(found.tickets);
     if (found.next !== null) wakeIn(found.next);
     if (found.alone) await runAlone();
@@ -130,14 +130,9 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     wokenMeanwhile = true;
   }
 
-  function freeSlots(): Map<string, number> {
-    const free = [...table().loaded].map((name) => [name, concurrency - (taken.get(name) ?? 0)] as const);
-    return new Map(free.filter(([, slots]) => slots > 0));
-  }
-
   function begin(tickets: readonly Ticket[]) {
     for (const ticket of tickets) {
-      takeSlot(ticket.handler, 1);
+      slots.take(ticket.handler);
       const going = attempt(ticket).finally(() => {
         // Its next attempt may have been claimed in the commit that ended this one.
         if (held.get(ticket.run) === going) held.delete(ticket.run);
@@ -145,10 +140,6 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       });
       held.set(ticket.run, going);
     }
-  }
-
-  function takeSlot(handler: string, count: 1 | -1) {
-    taken.set(handler, (taken.get(handler) ?? 0) + count);
   }
 
   async function attempt(ticket: Ticket) {
@@ -184,12 +175,12 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     for (let failures = 0; ; failures += 1) {
       // The write is asked for first, so that a claim which counts on its slot shares its commit, or comes after it.
       const settled = inbox.settle(ticket, outcome);
-      takeSlot(ticket.handler, -1);
+      slots.giveBack(ticket.handler);
       wake();
       try {
         return (await settled) === "settled";
       } catch (error) {
-        takeSlot(ticket.handler, 1);
+        slots.take(ticket.handler);
         if (failures === 0) trouble(error);
         // At a shutdown nobody can wait for a disk: the next start finds the run interrupted, and runs it again.
         if (shutdown.signal.aborted) return false;
@@ -270,20 +261,4 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       await Promise.all(held.values());
     } while (claiming || held.size > 0);
   }
-}
-
-/**
- * What becomes of a run that was `running` when its process died. The first time it goes at once. It is given up on
- * only after an attempt that it made alone: beside others, any of them may have been the cause.
- */
-export function afterCrash(ticket: Ticket, handler: Handler | undefined, now: number): Outcome {
-  const attempts = handler?.options.attempts ?? DEFAULT_ATTEMPTS;
-  const spent = ticket.spent + 1;
-  if (ticket.alone && spent >= attempts) {
-    const reason = `the process died ${ticket.interrupted + 1} times while it ran, the last time while it ran alone`;
-    const error = { name: "Crash", message: reason };
-    return { kind: "dead", reason, record: { startedAt: now, took: 0, error } };
-  }
-  const delay = ticket.interrupted === 0 ? 0 : retryDelay(ticket.interrupted);
-  return { kind: "interrupted", delay, alone: spent + 1 >= attempts };
 }

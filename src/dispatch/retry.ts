@@ -1,6 +1,11 @@
-// When a failed run goes again. Pure: randomness is an argument.
+// Whether and when a run goes again, after a failure and after a crash. Pure: clock and randomness are arguments.
 
+import { NonRetriableError, RetryAfterError } from "../bellhop.ts";
 import { parseDuration } from "../duration.ts";
+import type { Handler } from "../handlers/loader.ts";
+import type { Outcome, Ticket } from "../inbox/inbox.ts";
+
+export const DEFAULT_ATTEMPTS = 8;
 
 const FIRST_MS = 5_000;
 const FACTOR = 4;
@@ -22,4 +27,46 @@ export function delayUntil(when: number | string | Date, now: number): number {
   const delay = when instanceof Date ? when.getTime() - now : parseDuration(when);
   if (!Number.isFinite(delay)) throw new TypeError("an invalid Date is no time to try again");
   return Math.max(0, delay);
+}
+
+/** Whether a run goes again after this error, and when. The last attempt of one that was ever interrupted goes alone. */
+export function nextAttempt(
+  ticket: Pick<Ticket, "spent" | "interrupted">,
+  handler: Pick<Handler, "options">,
+  error: unknown,
+  now: number,
+): { delay: number; alone: boolean } | { reason: string } {
+  if (error instanceof NonRetriableError) return { reason: "NonRetriableError" };
+  const spent = ticket.spent + 1;
+  const attempts = handler.options.attempts ?? DEFAULT_ATTEMPTS;
+  // One more than allowed is possible: after a crash in the last one it went alone.
+  if (spent >= attempts) return { reason: `gave up after ${spent} ${spent === 1 ? "attempt" : "attempts"}` };
+  const alone = ticket.interrupted > 0 && spent + 1 >= attempts;
+  return { delay: chosenDelay(error, spent, now), alone };
+}
+
+/**
+ * What becomes of a run that was `running` when its process died. The first time it goes at once. It is given up on
+ * only after an attempt that it made alone: beside others, any of them may have been the cause.
+ */
+export function afterCrash(ticket: Ticket, handler: Handler | undefined, now: number): Outcome {
+  const attempts = handler?.options.attempts ?? DEFAULT_ATTEMPTS;
+  const spent = ticket.spent + 1;
+  if (ticket.alone && spent >= attempts) {
+    const reason = `the process died ${ticket.interrupted + 1} times while it ran, the last time while it ran alone`;
+    const error = { name: "Crash", message: reason };
+    return { kind: "dead", reason, record: { startedAt: now, took: 0, error } };
+  }
+  const delay = ticket.interrupted === 0 ? 0 : retryDelay(ticket.interrupted);
+  return { kind: "interrupted", delay, alone: spent + 1 >= attempts };
+}
+
+function chosenDelay(error: unknown, spent: number, now: number): number {
+  if (!(error instanceof RetryAfterError)) return retryDelay(spent);
+  try {
+    return delayUntil(error.when, now);
+  } catch {
+    // A time that nobody can read is no reason to lose the run.
+    return retryDelay(spent);
+  }
 }

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 
 import { type HandlerFunction, type HandlerOptions, NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
-import { nextAttempt, runAttempt } from "../../src/dispatch/attempt.ts";
-import { afterCrash } from "../../src/dispatch/dispatcher.ts";
+import { runAttempt } from "../../src/dispatch/attempt.ts";
+import { afterCrash, nextAttempt } from "../../src/dispatch/retry.ts";
 import { createTimeouts } from "../../src/dispatch/timeout.ts";
 import { currentRun } from "../../src/handlers/context.ts";
 import type { Misfit } from "../../src/handlers/exports.ts";
