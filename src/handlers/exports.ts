@@ -3,6 +3,7 @@
 import type { TSchema } from "@sinclair/typebox";
 
 import * as bellhop from "../bellhop.ts";
+import { suggest } from "../clerk/events.ts";
 import { parseDuration } from "../duration.ts";
 import type { HandlerName } from "./names.ts";
 
@@ -22,18 +23,23 @@ export async function readExport({ file, event }: HandlerName, exported: unknown
     throw new TypeError(
       `handlers/${file} is named for ${event}, but calls on("${meta.event}", …). Rename one of the two.`,
     );
-  const options = checkOptions(file, meta?.options ?? {});
+  const options = checkOptions(meta?.options ?? {});
   const misfit = options.data && (await compileData(options.data));
   return { run: exported as bellhop.HandlerFunction, options, ...(misfit && { misfit }) };
 }
 
-function checkOptions(file: string, options: bellhop.HandlerOptions): bellhop.HandlerOptions {
-  const { attempts, timeout, stale, data, ...unknown } = options;
+const OPTIONS = ["attempts", "timeout", "stale", "data"];
+
+function checkOptions(options: bellhop.HandlerOptions): bellhop.HandlerOptions {
+  const { attempts, timeout, stale, data } = options;
   const refuse = (says: string) => {
-    throw new TypeError(`handlers/${file}: ${says}`);
+    throw new TypeError(says);
   };
-  const [slip] = Object.keys(unknown);
-  if (slip) refuse(`there is no option ${slip}; there are attempts, timeout, stale and data`);
+  const slip = Object.keys(options).find((name) => !OPTIONS.includes(name));
+  if (slip !== undefined) {
+    const meant = suggest(slip, OPTIONS);
+    refuse(`there is no option ${slip}; ${meant ? `did you mean ${meant}?` : `there are ${OPTIONS.join(", ")}`}`);
+  }
   if (attempts !== undefined && !(Number.isInteger(attempts) && attempts >= 1))
     refuse(`attempts is ${String(attempts)}, expected a whole number from 1, like attempts: 5`);
   if (timeout !== undefined && !isTime(timeout))

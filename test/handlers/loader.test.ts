@@ -225,6 +225,8 @@ test("on() without a function stands with the line that calls it", async () => {
 });
 
 test.each([
+  ["attemps: 3", "there is no option attemps; did you mean attempts?"],
+  ["colour: 3", "there is no option colour; there are attempts, timeout, stale, data"],
   ["attempts: 0", "attempts is 0, expected a whole number from 1"],
   ["attempts: 1.5", "attempts is 1.5"],
   ['attempts: "5"', "attempts is"],
