@@ -58,6 +58,8 @@ test("the README names every command, and every command has a script", async () 
     expect(readme).toContain(`\`bun ${name}`);
     expect(scripts[name]).toBe(`bun src/main.ts ${name}`);
   }
+  const called = Object.values(scripts).flatMap((script) => /^bun src\/main\.ts (\w+)$/.exec(script)?.[1] ?? []);
+  expect(called.toSorted()).toEqual(Object.keys(commands).toSorted());
 });
 
 test("both headings are followed by one block with one line", () => {

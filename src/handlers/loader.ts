@@ -1,4 +1,4 @@
-// Turns the folder of handlers into a table: crawl → names → modules → table. The only file that imports handler files.
+// Turns the folder of handlers into a table: crawl → names → modules → table.
 // A file that does not load stops nobody else: it stands in the table with what is wrong with it, and where an earlier
 // version of it is known, that one goes on.
 
