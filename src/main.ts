@@ -44,7 +44,10 @@ const START_WAITS_MS = 30_000;
 export async function openServer(config: Config, log: Logger): Promise<Server> {
   await using opened = new AsyncDisposableStack();
 
-  const unlock = await lockDataDir(config.dataDir, config.mode === "start" ? START_WAITS_MS : 0);
+  const waits = config.mode === "start" ? START_WAITS_MS : 0;
+  const unlock = await lockDataDir(config.dataDir, waits, () =>
+    log.info(`another server is using ${config.dataDir}: waiting for it to stop`),
+  );
   opened.defer(unlock);
   const inbox = opened.use(
     await openSqliteInbox(config.dataDir, { onTrouble: (reason) => logInboxTrouble(log, reason) }),

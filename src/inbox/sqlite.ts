@@ -120,9 +120,9 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
 
 /**
  * Makes the data folder, for its owner only, and takes its lock, which dies with the process.
- * Waits up to `waitMs` for another server to let go of it. Returns what releases it.
+ * Waits up to `waitMs` for another server to let go of it, and says so by `onWait`. Returns what releases it.
  */
-export async function lockDataDir(dataDir: string, waitMs: number): Promise<() => void> {
+export async function lockDataDir(dataDir: string, waitMs: number, onWait = () => {}): Promise<() => void> {
   explained(dataDir, () => {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     chmodSync(dataDir, 0o700);
@@ -130,6 +130,7 @@ export async function lockDataDir(dataDir: string, waitMs: number): Promise<() =
   const path = join(dataDir, "server.lock");
   const lock = explained(path, () => new Database(path, { create: true }));
   const until = performance.now() + waitMs;
+  let waiting = false;
   while (true) {
     try {
       lock.run("begin exclusive");
@@ -141,6 +142,8 @@ export async function lockDataDir(dataDir: string, waitMs: number): Promise<() =
           `Another Bellhop server is using ${dataDir}; there can be one per folder.\n\n` +
             `    Stop that one, or give this one a folder of its own: DATA_DIR=data2`,
         );
+      if (!waiting) onWait();
+      waiting = true;
       await Bun.sleep(100);
     }
   }

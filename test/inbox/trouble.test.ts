@@ -277,6 +277,7 @@ test.concurrent("a rolling deploy waits for the old server to let go of the fold
   const began = performance.now();
   await using next = await spawnServer(folder.path);
   expect(performance.now() - began).toBeGreaterThan(900);
+  expect(next.output()).toContain("waiting for it to stop");
   expect(old.process.exitCode).toBe(0);
   expect(await next.get("msg_1")).toMatchObject({ id: "msg_1" });
 });
