@@ -122,9 +122,11 @@ export async function spawnServer(
   const drained = Promise.all([drain(child.stdout), drain(child.stderr)]);
   const url = `http://127.0.0.1:${chosen}/api/webhooks`;
   const get = (id: string) => askSocket(join(folder, "data"), id);
-  while (!(await isUp(chosen))) {
+  while (!(await isUp(chosen, join(folder, "data"), child.pid))) {
     if (child.exitCode !== null || child.signalCode !== null) {
       await drained;
+      // Somebody else was quicker to take the port that was free a moment ago.
+      if (port === undefined && text.includes(`Port ${chosen} is taken`)) return spawnServer(folder, { mode, env });
       throw new Error(`the server ended with ${child.exitCode ?? child.signalCode}:\n${text}`);
     }
     await Bun.sleep(10);
@@ -216,11 +218,17 @@ export async function freePort(): Promise<number> {
 /** The folder of Clerk's official examples beside the checkout, or undefined where it is not. */
 export const SHARED = resolve(ROOT, "..", "shared");
 
-async function isUp(port: number): Promise<boolean> {
-  return fetch(`http://127.0.0.1:${port}/health`).then(
-    (response) => response.ok,
-    () => false,
-  );
+/** Whether it answers, and is the process that it should be: on a port that somebody else has taken, another one answers. */
+async function isUp(port: number, dataDir: string, pid: number): Promise<boolean> {
+  const unix = socketPath(dataDir);
+  try {
+    const { ok } = await fetch(`http://127.0.0.1:${port}/health`);
+    if (!ok || !unix) return ok;
+    const server = (await (await fetch("http://bellhop/api/server", { unix })).json()) as { pid: number };
+    return server.pid === pid;
+  } catch {
+    return false;
+  }
 }
 
 async function askSocket(dataDir: string, id: string): Promise<DeliveryView | undefined> {
