@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,6 +8,9 @@ import { loadHandlers } from "../src/handlers/loader.ts";
 import type { Inbox } from "../src/inbox/inbox.ts";
 import { lockDataDir, openSqliteInbox } from "../src/inbox/sqlite.ts";
 import { post, serverWith, signed, spawnServer, temporaryFolder, until, writeHandlers } from "./harness.ts";
+
+// Each starts processes of its own, which takes its time where others work as well.
+setDefaultTimeout(20_000);
 
 const event = { type: "user.created", object: "event", data: { id: "user_1", object: "user" } };
 

@@ -1,8 +1,11 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { freePort, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+
+// Each starts processes of its own, which takes its time where others work as well.
+setDefaultTimeout(20_000);
 
 const HELLO = `import { on } from "bellhop"; export default on("user.created", ({ data, log }) => log.info("hello " + data.first_name));`;
 const FAILS = `import { on } from "bellhop"; export default on("user.created", () => { throw new Error("the mailer is down"); });`;

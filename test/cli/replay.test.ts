@@ -1,6 +1,9 @@
+// Each starts processes of its own, which takes its time where others work as well.
+setDefaultTimeout(20_000);
+
 // `bun replay --handler … --missing`, as a person meets it: a server, a file that comes late, and the command.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 

@@ -1,6 +1,9 @@
+// Each starts processes of its own, which takes its time where others work as well.
+setDefaultTimeout(20_000);
+
 // The folder while it lives: whatever an editor or git does to it, the table equals it, and each change is told once.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 

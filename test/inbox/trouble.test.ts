@@ -1,5 +1,5 @@
 import { type Changes, Database } from "bun:sqlite";
-import { expect, spyOn, test } from "bun:test";
+import { expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { chmod, mkdir, stat, statfs } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -18,6 +18,9 @@ import {
   until,
   writeHandlers,
 } from "../harness.ts";
+
+// Each starts processes of its own, which takes its time where others work as well.
+setDefaultTimeout(20_000);
 
 const isRoot = process.getuid?.() === 0;
 const mounts = isRoot && process.platform === "linux" && canMount();
