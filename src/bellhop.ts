@@ -3,6 +3,7 @@
 
 import type { ClerkClient } from "@clerk/backend";
 import type { Static, TSchema, TUnknown } from "@sinclair/typebox";
+import type { TransactionSQL } from "bun";
 
 import type { ClerkEvent, EventPattern } from "./clerk/events.ts";
 
@@ -54,6 +55,14 @@ interface ContextOf<Event extends { data: unknown }, Data> {
     /** The same for all attempts of a run, new for a replay: pass it to Resend, Stripe and the like. */
     idempotencyKey: string;
   };
+  /**
+   * A transaction on `DATABASE_URL`, begun at its first use and committed with the run; a throw takes everything back.
+   *
+   *     await db`insert into welcome_emails (user_id) values (${data.id})`;
+   *
+   * A query that fails fails the run, also when its error is caught; for a part that may fail: `db.savepoint(async (sp) => …)`.
+   */
+  db: TransactionSQL;
   /** Prints with the handler's name and the delivery, and is kept with the run. */
   log: HandlerLog;
   /** Aborted when the attempt has timed out or the server shuts down. Hand it to `fetch`. */

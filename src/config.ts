@@ -1,6 +1,9 @@
 // The environment, read once and checked whole: every problem is reported at once, each with an example.
 // The only file that reads `process.env`. `readConfig` is pure; no message ever contains a secret.
 
+import { join } from "node:path";
+
+import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl } from "./dispatch/database-url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
 
 export type Mode = "dev" | "start";
@@ -20,8 +23,11 @@ export interface Config {
   webhookPath: string;
   handlersDir: string;
   dataDir: string;
+  /** Where handlers write. */
+  database: DatabaseUrl;
   concurrency: number;
   maxBodyBytes: number;
+  retentionDays: number;
   shutdownSeconds: number;
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
@@ -54,8 +60,10 @@ export const settings: readonly Setting[] = [
   { name: "WEBHOOK_PATH", default: "/api/webhooks", says: "the path that Clerk posts to" },
   { name: "HANDLERS_DIR", default: "handlers", says: "the folder of your handler files" },
   { name: "DATA_DIR", default: "data", says: "the folder of the inbox; back it up" },
+  { name: "DATABASE_URL", default: "sqlite: + DATA_DIR/app.db", says: "where `db` writes: postgres://… or sqlite:…" },
   { name: "CONCURRENCY", default: "16", says: "runs at a time of one handler" },
   { name: "MAX_BODY_BYTES", default: "1048576", says: "larger requests are refused" },
+  { name: "RETENTION_DAYS", default: "90", says: "how long payloads are kept once their runs have ended" },
   { name: "SHUTDOWN_SECONDS", default: "25", says: "how long running handlers may finish" },
   { name: "LOG_LEVEL", default: "info", says: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", says: "pretty or json" },
@@ -85,8 +93,10 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     webhookPath: reader.path("WEBHOOK_PATH", "/api/webhooks"),
     handlersDir: reader.text("HANDLERS_DIR", "handlers"),
     dataDir: reader.text("DATA_DIR", "data"),
+    database: readDatabase(env, reader.text("DATA_DIR", "data"), problems),
     concurrency: reader.integer("CONCURRENCY", 16, 1, 10_000),
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 1_073_741_824),
+    retentionDays: reader.integer("RETENTION_DAYS", 90, 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 25, 0, 3_600),
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS, "info"),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
@@ -143,6 +153,20 @@ function readClerkSecretKey(env: Environment, problems: Problem[]): string | und
       example: "CLERK_SECRET_KEY=sk_test_…   (Clerk Dashboard, API keys)",
     });
   return key;
+}
+
+function readDatabase(env: Environment, dataDir: string, problems: Problem[]): DatabaseUrl {
+  const own: DatabaseUrl = { kind: "sqlite", filename: join(dataDir, "app.db") };
+  const text = env.DATABASE_URL?.trim();
+  if (!text) return own;
+  try {
+    return parseDatabaseUrl(text);
+  } catch (error) {
+    if (!(error instanceof DatabaseUrlError)) throw error;
+    const example = "DATABASE_URL=postgres://user:password@localhost:5432/mydb   (or sqlite:data/app.db)";
+    problems.push({ name: "DATABASE_URL", says: error.message, example });
+    return own;
+  }
 }
 
 /** What was found, without the secret that may have been pasted into the wrong place. */

@@ -68,6 +68,10 @@ export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, ou
       const how = `when it is mended: bun replay ${delivery.id}`;
       return run.error(fields, `${handler} is dead: ${outcome.reason}: ${error?.message}; ${how}${frame(error)}`);
     }
+    case "postponed": {
+      const says = `the database can't be had: ${outcome.record.error?.message}`;
+      return run.warn(`${handler} waits: ${says}; goes again in ${formatDuration(outcome.delay)}`);
+    }
     case "interrupted":
       return run.warn(`${handler} was interrupted by a crash; goes again in ${formatDuration(outcome.delay)}`);
     case "released":
@@ -78,6 +82,8 @@ export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, ou
 /** One readable line for each change of the folder. */
 export function logChange(log: Logger, dir: string, change: Change) {
   if (change.kind === "ignored") return log.warn(`${dir}/${change.file} is no handler: ${change.reason}`);
+  // Told when it is applied.
+  if (change.kind === "schema") return;
   if (change.kind === "dead") return logDeadFile(log, dir, change);
   const { file, error, warning, code } = change.handler;
   if (change.kind === "gone") return log.info(`${dir}/${file} is gone: its runs wait for it`);
@@ -109,15 +115,39 @@ export function logMissing(log: Logger, { name, event }: Handler, { found, more 
   log.info(`${stored}${of} never went through ${name}. To run them: bun replay --handler ${word} --missing`);
 }
 
+/** Whether `_schema.sql` went through. */
+export function logSchema(log: Logger, dir: string, mistake?: unknown) {
+  if (mistake === undefined) return log.info(`${dir}/_schema.sql is applied`);
+  log.error(`${dir}/_schema.sql is not applied, not even in part: ${messageOf(mistake)}`);
+}
+
+/** When the handlers' database can't be reached, and when it can again. */
+export function logDatabaseTrouble(log: Logger, reason: unknown) {
+  if (reason === undefined) return log.info("the database can be reached again");
+  log.error(
+    `the database can't be reached: ${messageOf(reason)}. Handlers that use db wait for it, and lose no attempt`,
+  );
+}
+
+/** More transactions are asked for than SQLite's one writer ends. */
+export function logQueue(log: Logger, waiting: number) {
+  const remedy = "keep transactions short (slow things first, db last), or use Postgres";
+  log.warn({ waiting }, `${waiting} runs wait for their turn to write to the database: ${remedy}`);
+}
+
 /** When the disk refuses, and when it takes again: a line each, however many deliveries were refused meanwhile. */
 export function logInboxTrouble(log: Logger, reason: unknown) {
   if (reason === undefined) return log.info("the inbox can be written again");
-  const says = reason instanceof Error ? reason.message : Bun.inspect(reason);
+  const says = messageOf(reason);
   log.error(`the inbox can't be written: ${says}. Deliveries get 503, and Svix sends them again; it goes on by itself`);
 }
 
 export function logHandlerLine(log: Logger, { handler, delivery }: Ticket, { level, message }: LogLine) {
   log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : Bun.inspect(error);
 }
 
 /** Where it was thrown: the first line of the stack that is not Bellhop's or Bun's. */

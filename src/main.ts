@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { runCli } from "./cli/cli.ts";
 import type { Config } from "./config.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
+import { openEffects } from "./dispatch/effects.ts";
 import { eventTime } from "./dispatch/order.ts";
 import { currentRun } from "./handlers/context.ts";
 import { type Change, openHandlers } from "./handlers/folder.ts";
@@ -15,13 +16,16 @@ import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
 import { serveSocket, socketPath } from "./inspector/app.ts";
 import {
   logChange,
+  logDatabaseTrouble,
   logDelivery,
   type Logger,
   logHandlerLine,
   logInboxTrouble,
   logMissing,
   logOutcome,
+  logQueue,
   logRefused,
+  logSchema,
 } from "./log.ts";
 import { type Receiver, startReceiver } from "./receive/app.ts";
 import type { Key } from "./receive/verify.ts";
@@ -52,11 +56,21 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   const inbox = opened.use(
     await openSqliteInbox(config.dataDir, { onTrouble: (reason) => logInboxTrouble(log, reason) }),
   );
+  const effects = opened.use(
+    await openEffects(config.database, {
+      max: config.concurrency,
+      onTrouble: (reason) => logDatabaseTrouble(log, reason),
+      onQueue: (waiting) => logQueue(log, waiting),
+    }),
+  );
   const folder = await openHandlers(config.handlersDir, (error) => lateError(log, config.handlersDir, error));
   opened.defer(() => folder.close());
   const table = () => folder.table;
   const { dead } = table();
   if (dead?.error) logChange(log, config.handlersDir, { kind: "dead", is: "broken", goesOn: false, ...dead });
+  const schema = applySchema(table().schema);
+  // SQLite's is applied at once; a server that is away must not keep deliveries waiting.
+  if (config.database.kind === "sqlite") await schema;
   const match = (type: string) =>
     table()
       .match(type)
@@ -64,6 +78,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
 
   const dispatcher = await startDispatcher({
     inbox,
+    effects,
     table,
     concurrency: config.concurrency,
     logFormat: config.logFormat,
@@ -82,7 +97,10 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   // `bun start` loads once; in dev the folder is followed.
   if (config.mode === "dev")
     folder.watch((changes) => {
-      for (const change of changes) logChange(log, config.handlersDir, change);
+      for (const change of changes) {
+        logChange(log, config.handlersDir, change);
+        if (change.kind === "schema") void applySchema(change.text);
+      }
       void dispatcher.tableChanged();
       void tellMissing(log, inbox, changes);
     });
@@ -109,6 +127,14 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     onError: (error) => log.error({ err: error }, "a request could not be answered as it should"),
   });
   opened.defer(() => receiver.stop());
+
+  async function applySchema(text: string | undefined) {
+    if (text === undefined) return;
+    await effects.applySchema(text).then(
+      () => logSchema(log, config.handlersDir),
+      (mistake) => effects.reachable && logSchema(log, config.handlersDir, mistake),
+    );
+  }
 
   const everything = opened.move();
   let stopped: Promise<void> | undefined;

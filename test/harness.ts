@@ -54,6 +54,7 @@ export function configFor(folder: string, more: Environment = {}, mode: Config["
 
 export interface TestServer extends Server, AsyncDisposable {
   folder: string;
+  dataDir: string;
   url: string;
   /** What was logged, a parsed line each. */
   lines: Record<string, unknown>[];
@@ -83,6 +84,7 @@ export async function serverWith(files: Files, more: Environment = {}, folder?: 
   return {
     ...server,
     folder: path,
+    dataDir: config.dataDir,
     url,
     lines,
     post: (event, options) => post(url, event, options),

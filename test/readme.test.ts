@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -14,7 +15,19 @@ const contributing = await Bun.file(join(ROOT, "CONTRIBUTING.md")).text();
 const blocks = (text: string, language: string) =>
   [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
 
-test("the README's example is a handler that works", async () => {
+test("the README's first example, with its table, is a handler that works", async () => {
+  const [example = ""] = blocks(readme, "ts");
+  const [schema = ""] = blocks(readme, "sql");
+  await using server = await serverWith({ "user.created.ts": example, "_schema.sql": schema });
+  const id = messageId(Date.now());
+  await server.post(sample("user.created", { overrides: { data: { id: "user_1" } } }), { id });
+  const log = [{ level: "info", message: "queued a welcome email" }];
+  expect((await server.ended(id)).runs).toMatchObject([{ state: "done", attempts: [{ log }] }]);
+  using app = new Database(join(server.dataDir, "app.db"), { readonly: true });
+  expect(app.query("select user_id from welcome_emails").values()).toEqual([["user_1"]]);
+});
+
+test("the README's handler that sends an e-mail works, and hands its key along", async () => {
   const sent: { key: string | null; body: unknown }[] = [];
   using mailer = Bun.serve({
     port: 0,
@@ -23,14 +36,17 @@ test("the README's example is a handler that works", async () => {
       return new Response();
     },
   });
-  const example = blocks(readme, "ts")[0]?.replace("https://api.example.com/welcome", mailer.url.href) ?? "";
-  await using server = await serverWith({ "user.created.ts": example });
+  const example =
+    blocks(readme, "ts")
+      .find((code) => code.includes("idempotency-key"))
+      ?.replace("https://api.example.com/welcome", mailer.url.href) ?? "";
+  await using server = await serverWith({ "user.created/mail.ts": example });
   const id = messageId(Date.now());
   const email = { id: "idn_1", email_address: "ada@example.com" };
   const data = { first_name: "Ada", primary_email_address_id: "idn_1", email_addresses: [email as never] };
   await server.post(sample("user.created", { overrides: { data } }), { id });
-  expect((await server.ended(id)).runs).toMatchObject([{ handler: "user.created", state: "done" }]);
-  expect(sent).toEqual([{ key: `${id}/user.created`, body: { to: "ada@example.com", name: "Ada" } }]);
+  expect((await server.ended(id)).runs).toMatchObject([{ handler: "user.created/mail", state: "done" }]);
+  expect(sent).toEqual([{ key: `${id}/user.created/mail`, body: { to: "ada@example.com", name: "Ada" } }]);
 });
 
 test("every TypeScript block of the README is type-checked", async () => {
@@ -90,6 +106,8 @@ test("each outside thing is imported by the one file that owns it", async () => 
         .toSorted(),
     ).toEqual(files);
   }
+  const opening = texts.filter(([, text]) => /\bnew (?:Bun\.)?SQL\(/.test(text)).map(([file]) => file);
+  expect(opening).toEqual(["dispatch/effects.ts"]);
   const environment = texts
     .filter(([file, text]) => file !== "clerk/generate.ts" && /process\.env\b/.test(text))
     .map(([file]) => file);

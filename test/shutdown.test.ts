@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { startDispatcher } from "../src/dispatch/dispatcher.ts";
+import { openEffects } from "../src/dispatch/effects.ts";
 import { loadHandlers } from "../src/handlers/loader.ts";
 import type { Inbox } from "../src/inbox/inbox.ts";
 import { lockDataDir, openSqliteInbox } from "../src/inbox/sqlite.ts";
@@ -125,7 +126,8 @@ test.serial("a shutdown waits for runs that are just being claimed, and gives th
     },
     [{ handler: "user.created", lane: "user", parked: false }],
   );
-  const dispatcher = await startDispatcher({ inbox: late, table: () => table, concurrency: 16 });
+  await using effects = await openEffects({ kind: "sqlite", filename: join(folder.path, "app.db") });
+  const dispatcher = await startDispatcher({ inbox: late, effects, table: () => table, concurrency: 16 });
   await Bun.sleep(10);
   expect(await inbox.get("msg_1")).toMatchObject({ runs: [{ state: "running" }] });
   await dispatcher.stop(1_000);

@@ -206,8 +206,8 @@ test("what is wrong is wrong while it is written", () => {
     on("user.created", () => undefined, { attempts: 5 });
     // @ts-expect-error A user has no such property.
     on("user.created", ({ data }) => data.email);
-    // @ts-expect-error There is no database in the context yet.
-    on("user.created", ({ db }) => db);
+    // @ts-expect-error The transaction is a template, not an object with a method for each table.
+    on("user.created", ({ db }) => db.users);
   };
   expectTypeOf(wrong).toBeFunction();
 });

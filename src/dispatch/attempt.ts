@@ -1,4 +1,5 @@
-// One attempt of one run: calls the handler within its time-out and says how it ended. It never throws.
+// One attempt of one run: calls the handler within its time-out, commits what it wrote, and says how it ended.
+// It never throws. When it says anything but done, nothing was written, and nothing will be.
 
 import type { ClerkClient } from "@clerk/backend";
 
@@ -7,7 +8,8 @@ import { formatDuration, parseDuration } from "../duration.ts";
 import { createContext, createLog, type CurrentRun, currentRun } from "../handlers/context.ts";
 import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
-import { nextAttempt } from "./retry.ts";
+import { type Effects, type Hindrance, ledgerKey } from "./effects.ts";
+import { nextAttempt, retryDelay } from "./retry.ts";
 import type { Timeouts } from "./timeout.ts";
 import type { Watchdog } from "./watchdog.ts";
 
@@ -19,6 +21,7 @@ interface AttemptOptions {
   /** The code to run, of the version that the attempt begins with. */
   code: Code;
   clerk: ClerkClient | undefined;
+  effects: Effects;
   timeouts: Timeouts;
   watchdog: Watchdog;
   /** Aborted when the server does not wait any longer: the attempt is given back. */
@@ -29,8 +32,11 @@ interface AttemptOptions {
   onLate: (error: unknown) => void;
 }
 
-/** Runs the handler once. A handler that goes on after its time-out is left alone; what it returns counts no more. */
-export async function runAttempt(options: AttemptOptions): Promise<Outcome> {
+/**
+ * Runs the handler once. A handler that goes on after its time-out is left alone; what it returns counts no more.
+ * Undefined: the server shut down before the database said whether it had committed; the next start asks.
+ */
+export async function runAttempt(options: AttemptOptions): Promise<Outcome | undefined> {
   const { ticket, handler, now } = options;
   const startedAt = now();
   const began = performance.now();
@@ -53,23 +59,29 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome> {
   if (misfit) return { kind: "dead", reason: misfit, record: record([], { name: "DataError", message: misfit }) };
 
   const lines: LogLine[] = [];
-  try {
-    await callHandler(options, event, lines);
-    return { kind: "done", record: record(lines) };
-  } catch (caught) {
-    if (caught === SHUTDOWN) return { kind: "released" };
-    const { thrown, error } = readError(caught);
-    const again = nextAttempt(ticket, handler, thrown, now());
-    return "reason" in again
-      ? { kind: "dead", ...again, record: record(lines, error) }
-      : { kind: "retry", ...again, record: record(lines, error) };
-  }
+  const failure = await callHandler(options, event, lines);
+  if (!failure) return { kind: "done", record: record(lines) };
+  if (failure.hindrance === "unknown") return undefined;
+  if (failure.thrown === SHUTDOWN) return { kind: "released" };
+  const { thrown, error } = readError(failure.thrown);
+  if (failure.hindrance === "unreachable")
+    return { kind: "postponed", record: record(lines, error), delay: retryDelay(1) };
+  const again = nextAttempt(ticket, handler, thrown, now());
+  return "reason" in again
+    ? { kind: "dead", ...again, record: record(lines, error) }
+    : { kind: "retry", ...again, record: record(lines, error) };
 }
 
 const SHUTDOWN = new Error("the server shuts down");
 
-async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: LogLine[]): Promise<void> {
-  const { ticket, handler, code, clerk, timeouts, shutdown, watchdog, print, onLate } = options;
+interface Failure {
+  thrown: unknown;
+  /** The handler was not at fault. */
+  hindrance: Hindrance | undefined;
+}
+
+async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: LogLine[]): Promise<Failure | undefined> {
+  const { ticket, handler, code, clerk, effects, timeouts, shutdown, watchdog, print, onLate } = options;
   const made = createLog(print);
   let ended = false;
   const run: CurrentRun = {
@@ -87,25 +99,50 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
     reject(reason);
   };
   const onShutdown = () => stop(SHUTDOWN);
-  if (shutdown.aborted) throw SHUTDOWN;
+  if (shutdown.aborted) return { thrown: SHUTDOWN, hindrance: undefined };
   shutdown.addEventListener("abort", onShutdown, { once: true });
   const limit = parseDuration(handler.options.timeout ?? DEFAULT_TIMEOUT);
-  const cancel = timeouts.start(limit, () => stop(new TimeoutError(limit)));
-  const context = createContext({ ticket, event, log: made.log, signal: controller.signal, clerk });
+  const timeout = timeouts.start(limit, () => stop(new TimeoutError(limit)));
+  const uncut = () => {
+    timeout.cancel();
+    shutdown.removeEventListener("abort", onShutdown);
+  };
+  const transaction = effects.transaction({
+    key: ledgerKey(ticket),
+    attempt: ticket.attempt,
+    timeoutMs: limit,
+    onWait: () => timeout.pause(),
+    onLong: (time) =>
+      made.log.warn(
+        `db has been open for ${formatDuration(time)}, and other handlers may wait for it: slow things first, db last`,
+      ),
+  });
+  const { db } = transaction;
+  const context = createContext({ ticket, event, log: made.log, signal: controller.signal, db, clerk });
   const letGo = code.version.hold();
   const left = watchdog.running(handler.name);
   try {
-    const running = watchdog.enter(handler.name, () => inRun(async () => code.run(context)));
+    const running = watchdog
+      .enter(handler.name, () => inRun(async () => code.run(context)))
+      .then(() => transaction.finish());
     // What a handler does after it was cut off is nobody's failure any more.
     running.catch(() => undefined);
     await Promise.race([running, cut]);
+    // A commit that is under way can't be taken back.
+    uncut();
+    await transaction.commit(shutdown);
+    return undefined;
+  } catch (thrown) {
+    await transaction.rollback();
+    const { hindrance } = transaction;
+    // An earlier attempt was committed after all: the run is done.
+    return hindrance === "committed" ? undefined : { thrown, hindrance };
   } finally {
     ended = true;
     lines.push(...made.lines);
     letGo();
     left();
-    cancel();
-    shutdown.removeEventListener("abort", onShutdown);
+    uncut();
   }
 }
 

@@ -8,7 +8,8 @@ import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
 import { tellDead } from "./dead.ts";
-import { afterCrash } from "./retry.ts";
+import type { Effects } from "./effects.ts";
+import { takeUpOrphans } from "./orphans.ts";
 import { createSlots } from "./slots.ts";
 import { createTimeouts } from "./timeout.ts";
 import { createWatchdog } from "./watchdog.ts";
@@ -19,6 +20,8 @@ interface DispatcherOptions {
   table: () => HandlerTable;
   /** Runs at a time of one handler. */
   concurrency: number;
+  /** Where handlers write. */
+  effects: Effects;
   clerk?: ClerkClient | undefined;
   /** Told of each end of an attempt, for the log. */
   onOutcome?: (ticket: Ticket, outcome: Outcome) => void;
@@ -50,8 +53,8 @@ export interface Dispatcher {
 
 const HOUR_MS = 3_600_000;
 const AFTER_TROUBLE_MS = 250;
-// Recording that an attempt is given back takes a commit.
-const GIVING_BACK_MS = 1_000;
+// Giving an attempt back takes a rollback and a commit.
+const GIVING_BACK_MS = 2_000;
 
 /** Takes up what a crash left behind, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
@@ -59,6 +62,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     inbox,
     table,
     concurrency,
+    effects,
     clerk,
     onOutcome,
     onLog,
@@ -82,7 +86,18 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let claimed: Promise<void> = Promise.resolve();
   let timer: Timer | undefined;
 
-  await recover();
+  const orphans = await takeUpOrphans({
+    inbox,
+    effects,
+    owner,
+    table,
+    now,
+    shutdown: shutdown.signal,
+    end(ticket, outcome) {
+      slots.take(ticket.handler);
+      return end(ticket, outcome);
+    },
+  });
   await inbox.park(table().loaded);
   await inbox.sweep();
   inbox.onWork(wake);
@@ -144,7 +159,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   async function attempt(ticket: Ticket) {
     const handler = table().get(ticket.handler);
-    const outcome: Outcome =
+    const outcome: Outcome | undefined =
       stopped || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
@@ -152,6 +167,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             handler,
             code: handler.code,
             clerk,
+            effects,
             timeouts,
             watchdog,
             shutdown: shutdown.signal,
@@ -159,12 +175,13 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             print: (line) => onLog?.(ticket, line),
             onLate: (error) => onLate?.(ticket, error),
           });
-    if (await settle(ticket, outcome)) await ended(ticket, outcome);
+    if (outcome) await end(ticket, outcome);
     // Its file went away meanwhile: a run that waits for it must not hold its lane.
     if (!table().loaded.has(ticket.handler)) await park();
   }
 
-  async function ended(ticket: Ticket, outcome: Outcome) {
+  async function end(ticket: Ticket, outcome: Outcome) {
+    if (!(await settle(ticket, outcome))) return;
     onOutcome?.(ticket, outcome);
     const code = table().dead?.code;
     if (outcome.kind === "dead" && code) await tellDead(code, ticket, outcome).catch((error) => onDeadError?.(error));
@@ -187,18 +204,6 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
         await Bun.sleep(AFTER_TROUBLE_MS);
       }
     }
-  }
-
-  /** Runs that their process did not end: most of them are innocent, and go again. */
-  async function recover() {
-    const orphans = await inbox.orphans(owner);
-    await Promise.all(
-      orphans.map(async (ticket) => {
-        const outcome = afterCrash(ticket, table().get(ticket.handler), now());
-        await inbox.settle(ticket, outcome);
-        void ended(ticket, outcome);
-      }),
-    );
   }
 
   /** Lets runs wait whose handler can't run, and those go on whose handler can; again and again while the disk refuses. */
@@ -224,38 +229,41 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     if (!(error instanceof InboxUnavailable)) onTrouble?.(error);
   }
 
-  let end: Promise<void> | undefined;
+  let stop: Promise<void> | undefined;
   return {
     wake,
     tableChanged: park,
     get running() {
       return held.size;
     },
-    idle,
-    stop: (graceMs) => (end ??= stop(graceMs)),
+    async idle() {
+      await orphans.over;
+      await rest();
+    },
+    stop: (graceMs) => (stop ??= stopOnce(graceMs)),
   };
 
-  async function stop(graceMs: number) {
+  async function stopOnce(graceMs: number) {
     stopped = true;
     stopping.resolve();
     clearTimeout(timer);
     clearInterval(sweeper);
-    await idleWithin(graceMs);
+    await restWithin(graceMs);
     shutdown.abort();
-    await idleWithin(GIVING_BACK_MS);
+    await restWithin(GIVING_BACK_MS);
     watchdog.stop();
   }
 
-  async function idleWithin(limitMs: number) {
+  async function restWithin(limitMs: number) {
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const limit = setTimeout(resolve, limitMs);
-    await Promise.race([idle(), late]);
+    await Promise.race([rest(), late]);
     // Left running, it would keep the process alive.
     clearTimeout(limit);
   }
 
   /** A claim that is under way may still begin runs; they are given back. */
-  async function idle() {
+  async function rest() {
     do {
       await claimed;
       await Promise.all(held.values());

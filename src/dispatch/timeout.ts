@@ -7,8 +7,15 @@ const SLACK_MS = 50;
 const HOUR_MS = 3_600_000;
 
 export interface Timeouts {
-  /** Calls `expired` once `limit` milliseconds have passed that were not stalled. Returns what calls it off. */
-  start(limit: number, expired: () => void): () => void;
+  /** Calls `expired` once `limit` milliseconds have passed that were neither stalled nor paused. */
+  start(limit: number, expired: () => void): Timeout;
+}
+
+export interface Timeout {
+  /** While it waits for something that is not its own. Returns what lets it go on. */
+  pause(): () => void;
+  /** Twice is once. */
+  cancel(): void;
 }
 
 export function createTimeouts(monotonic: () => number = () => performance.now()): Timeouts {
@@ -32,20 +39,37 @@ export function createTimeouts(monotonic: () => number = () => performance.now()
         ticker = setInterval(advance, TICK_MS).unref();
       }
       running += 1;
-      const end = advance() + limit;
+      let end = advance() + limit;
       let timer = setTimeout(check, Math.min(limit, HOUR_MS));
+      let pausedAt: number | undefined;
+      let over = false;
 
       function check() {
         const left = end - advance();
+        if (pausedAt !== undefined) return;
         if (left <= 0) expired();
         // An hour at a time: setTimeout overflows at 24.8 days.
         else timer = setTimeout(check, Math.min(left, HOUR_MS));
       }
 
-      return () => {
-        clearTimeout(timer);
-        running -= 1;
-        if (running === 0) clearInterval(ticker);
+      return {
+        pause() {
+          pausedAt ??= advance();
+          return () => {
+            if (pausedAt === undefined || over) return;
+            end += advance() - pausedAt;
+            pausedAt = undefined;
+            clearTimeout(timer);
+            check();
+          };
+        },
+        cancel() {
+          if (over) return;
+          over = true;
+          clearTimeout(timer);
+          running -= 1;
+          if (running === 0) clearInterval(ticker);
+        },
       };
     },
   };

@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
 import type { ClerkClient } from "@clerk/backend";
+import type { TransactionSQL } from "bun";
 
 import type { HandlerContext, HandlerLog } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
@@ -32,10 +33,11 @@ interface ContextOptions {
   event: ClerkEvent;
   log: HandlerLog;
   signal: AbortSignal;
+  db: TransactionSQL;
   clerk: ClerkClient | undefined;
 }
 
-export function createContext({ ticket, event, log, signal, clerk }: ContextOptions): HandlerContext {
+export function createContext({ ticket, event, log, signal, db, clerk }: ContextOptions): HandlerContext {
   const { id, receivedAt, receipts, sample } = ticket.delivery;
   return {
     event,
@@ -47,6 +49,7 @@ export function createContext({ ticket, event, log, signal, clerk }: ContextOpti
       stale: ticket.stale,
       idempotencyKey: [id, ticket.handler, ticket.replay].filter(Boolean).join("/"),
     },
+    db,
     log,
     signal,
     get clerk() {

@@ -41,6 +41,8 @@ export interface HandlerTable {
   loaded: ReadonlySet<string>;
   /** `_dead.ts`, which is told of each run that dies. */
   dead?: { file: string; code?: Code; error?: LoadError };
+  /** What stands in `_schema.sql`. */
+  schema?: string;
   /** The table is used no longer: what no run holds any more is disposed of. */
   release(): void;
 }
@@ -53,6 +55,9 @@ interface LoadOptions {
   /** Which of the handlers are wanted; the files of the others are left alone. Default: all. */
   only?: (name: HandlerName) => boolean;
 }
+
+/** What makes the tables that handlers write to. */
+export const SCHEMA = "_schema.sql";
 
 // A top-level await that never ends would keep all the others from loading.
 const LOAD_TIMEOUT_MS = 10_000;
@@ -74,26 +79,22 @@ export async function loadHandlers(
   const holds = [...handlers, dead].map((each) => each?.code?.version.hold());
   // From here on the version lives as long as somebody uses it.
   release();
-  return createTable(dir, handlers, notHandlers, dead, holds);
+  const schema = await readSchema(dir, notHandlers);
+  return createTable({ dir, handlers, notHandlers, ...(dead && { dead }), ...(schema && { schema }) }, holds);
 }
 
 /** On its own, since what a closure of `loadHandlers` keeps alive is its arguments too: the table before, and all before that. */
 function createTable(
-  dir: string,
-  handlers: readonly Handler[],
-  notHandlers: readonly NotAHandler[],
-  dead: HandlerTable["dead"],
+  facts: Pick<HandlerTable, "dir" | "handlers" | "notHandlers" | "dead" | "schema">,
   holds: readonly ((() => void) | undefined)[],
 ): HandlerTable {
+  const { handlers } = facts;
   const byName = new Map(handlers.map((handler) => [handler.name, handler]));
   return {
-    dir,
-    handlers,
-    notHandlers,
+    ...facts,
     match: (type) => handlers.filter(({ event }) => matches(event, type)),
     get: (name) => byName.get(name),
     loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
-    ...(dead && { dead }),
     release: () => holds.forEach((letGo) => letGo?.()),
   };
 }
@@ -134,6 +135,14 @@ async function loadDead(
     const code = previous?.dead?.code;
     return { file, error: await explain(file, dir, error), ...(code && { code }) };
   }
+}
+
+async function readSchema(dir: string, files: readonly NotAHandler[]): Promise<string | undefined> {
+  if (!files.some(({ file }) => file === SCHEMA)) return undefined;
+  // It may go away meanwhile.
+  return Bun.file(resolve(dir, SCHEMA))
+    .text()
+    .catch(() => undefined);
 }
 
 async function explain(file: string, dir: string, error: unknown): Promise<LoadError> {

@@ -2,6 +2,24 @@
 // A promise from here resolves only when what it says survives a crash; it rejects with `InboxUnavailable`
 // when nothing of it was stored. Delays, never clock times, cross it: each backend keeps a clock of its own.
 
+import type {
+  Listed,
+  ListFilter,
+  Missing,
+  MissingQuery,
+  MissingStep,
+  Page,
+  Prunable,
+  Pruned,
+  Replayable,
+  ReplayHandler,
+  ReplayQuery,
+  ReplayStep,
+  RunStates,
+} from "./queries.ts";
+
+export type { Missing, MissingQuery, MissingStep, RunStates } from "./queries.ts";
+
 /** A verified message, ready to be stored. */
 export interface NewDelivery {
   /** The `svix-id`: what makes a message the same message. */
@@ -74,13 +92,19 @@ export interface LogLine {
   message: string;
 }
 
-/** How an attempt ended. `released` gives the attempt back: the run was not at fault and loses nothing. */
+/**
+ * How an attempt ended. `released` gives the attempt back: the run was not at fault and loses nothing. `postponed` loses
+ * nothing either, and is kept on record: what it needs, as its database, is not there.
+ */
 export type Outcome =
   | { kind: "done"; record: AttemptRecord }
   | { kind: "retry"; record: AttemptRecord; delay: number; alone: boolean }
+  /** The database could not be had: it goes again, and nothing is spent. */
+  | { kind: "postponed"; record: AttemptRecord; delay: number }
   | { kind: "dead"; record: AttemptRecord; reason: string }
   | { kind: "skipped"; record: AttemptRecord; reason: string }
   | { kind: "interrupted"; delay: number; alone: boolean }
+  | { kind: "postponed"; record: AttemptRecord; delay: number }
   | { kind: "released" };
 
 export interface Claim {
@@ -121,38 +145,6 @@ export type Accepted =
   /** Stored before; `runs` says how each handler stands. */
   | { status: "duplicate"; runs: { handler: string; state: RunState }[] };
 
-/** Which deliveries a handler never saw: they match it, and it has no run of theirs, replays aside. */
-export interface MissingQuery {
-  handler: string;
-  lane: string;
-  /** The handler's event or pattern: `user.created`, `user.*` or `*`. */
-  event: string;
-  /** Leaves out what was received before, in milliseconds as in `receivedAt`; null: nothing. */
-  since: number | null;
-  /** Takes those too that a later event of their subject has overtaken in this lane. */
-  stale: boolean;
-}
-
-export interface Missing {
-  found: number;
-  /** Left out: a later event of the same subject is done. */
-  stale: number;
-  /** Left out: the payload was wiped. */
-  wiped: number;
-  /** It stopped at the limit: there may be more. */
-  more: boolean;
-}
-
-/** `next`: where the next step goes on, null at the end. `runs`: what was added, for `states`. */
-export interface MissingStep extends Pick<Missing, "stale" | "wiped"> {
-  added: number;
-  next: number | null;
-  runs: { first: number; last: number } | null;
-}
-
-/** How many runs stand how. `going`, of those that wait: what runs or is due, or comes after one that is. */
-export type RunStates = Record<"done" | "dead" | "skipped" | "waiting" | "going", number>;
-
 export interface Inbox extends AsyncDisposable {
   /** Stores a delivery and its runs, or counts one more receipt of it. */
   accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
@@ -180,11 +172,39 @@ export interface Inbox extends AsyncDisposable {
    * `after` is 0, then the `next` of the step before. Steps may be repeated: a delivery has one such run.
    */
   addMissing(query: MissingQuery, after: number, limit: number): Promise<MissingStep>;
-  /** How the runs stand that a step has added. */
-  states(handler: string, runs: { first: number; last: number }): Promise<RunStates>;
+  /** Counts what `addReplays` would add, in runs, until `limit` are found. It looks at a few at a time. */
+  replayable(query: ReplayQuery, handlers: readonly ReplayHandler[], limit?: number): Promise<Replayable>;
+  /**
+   * Gives the next deliveries their new runs under the id `replay`, oldest first, at most `limit` runs in one commit: in
+   * their events' place, after live ones. `after` is 0, then the `next` of the step before. Asking twice is asking once.
+   */
+  addReplays(
+    query: ReplayQuery,
+    handlers: readonly ReplayHandler[],
+    replay: string,
+    after: number,
+    limit: number,
+  ): Promise<ReplayStep>;
+  /** How the runs stand that a step has added: those of `handler`, or all of them. */
+  states(handler: string | null, runs: { first: number; last: number }): Promise<RunStates>;
+  /** Makes a waiting run due now, in its order. False when it runs, is over, waits for its file, or is not there. */
+  retryNow(run: number): Promise<boolean>;
+  /** Ends a waiting run, and its lane goes on: `dead`, or `skipped` if it waits for its file. False when it does not wait. */
+  giveUp(run: number, reason: string): Promise<boolean>;
   /** Wipes overdue one-time codes and skips runs that were parked for 24 hours. */
   sweep(): Promise<void>;
   get(id: string): Promise<DeliveryView | null>;
+  /** Newest first. Without payloads and headers. It looks at a few at a time, and holds up nobody. */
+  list(filter: ListFilter, page: Page): Promise<Listed>;
+  /** Somebody has seen how this delivery failed: retention need not keep its payload for that any longer. */
+  looked(id: string): Promise<void>;
+  /**
+   * What retention takes next, at most `limit` deliveries; null when nothing is due. Age is measured from the receipt of
+   * the newest delivery. The caller first deletes the ledger rows of `ledger`, then hands it all to `prune`.
+   */
+  prunable(retentionDays: number, limit: number): Promise<Prunable | null>;
+  /** Takes what still may go: nothing that has a run to come. Repeatable. */
+  prune(batch: Prunable): Promise<Pruned>;
   /** Whether the last commit went through; while it did not, the inbox tries again by itself. */
   readonly writable: boolean;
   /** Called when there may be work or the disk is back: a hint that may be missed. */

@@ -80,6 +80,7 @@ export function prepareRuns(db: Database, clock: () => number) {
   /** What a run that goes again changes: due, spent, interrupted, alone (null: as it was). */
   function again(outcome: Outcome): [number, number, number, number | null] {
     if (outcome.kind === "retry") return [clock() + outcome.delay, 1, 0, Number(outcome.alone)];
+    if (outcome.kind === "postponed") return [clock() + outcome.delay, 0, 0, null];
     if (outcome.kind === "interrupted") return [clock() + outcome.delay, 1, 1, Number(outcome.alone)];
     return [clock(), 0, 0, null];
   }

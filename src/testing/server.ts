@@ -6,9 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { ClerkClient } from "@clerk/backend";
+import type { SQL } from "bun";
 
 import { messageId } from "../clerk/message-id.ts";
 import { startDispatcher } from "../dispatch/dispatcher.ts";
+import { openEffects } from "../dispatch/effects.ts";
 import { eventTime } from "../dispatch/order.ts";
 import { parseDuration } from "../duration.ts";
 import { currentRun } from "../handlers/context.ts";
@@ -52,6 +54,8 @@ export interface TestBellhop extends AsyncDisposable {
    * `advance("1d")` is a day of attempts. Resolves when it is over.
    */
   advance(time: number | string): Promise<void>;
+  /** What the handlers wrote: Bun's tagged template on their database. */
+  db: SQL;
   /** How the runs of a delivery stand now. */
   runs(id: string): Promise<TestRuns>;
 }
@@ -78,8 +82,11 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
   opened.defer(() => rm(dataDir, { recursive: true, force: true }));
   // Only the test moves this clock: a run that waits for 50 ms would else go, or not, by chance.
   const inbox = opened.use(await openSqliteInbox(dataDir, { monotonic: () => moved }));
+  const effects = opened.use(await openEffects({ kind: "sqlite", filename: join(dataDir, "app.db") }));
+  if (table.schema) await effects.applySchema(table.schema);
   const dispatcher = await startDispatcher({
     inbox,
+    effects,
     table: () => table,
     concurrency: 16,
     clerk: options.clerk as ClerkClient | undefined,
@@ -156,6 +163,7 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
       }
       await move(left);
     },
+    db: effects.sql,
     runs: async (id) => readRuns(await view(id)),
     [Symbol.asyncDispose]: () => (closed ??= everything.disposeAsync().then(check)),
   };

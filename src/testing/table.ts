@@ -28,13 +28,15 @@ export interface TableOptions {
   handlers?: string | HandlerRecord;
   /** Deliver to this one only: `"user.created/crm"`. */
   handler?: string;
+  /** SQL that makes the tables which the handlers write to. Default: the folder's `_schema.sql`. */
+  schema?: string;
   /** Instead of the time-out that each handler has: milliseconds or `"100ms"`. */
   timeout?: number | string;
 }
 
 /** Loads the handlers; those for `type` only, when it is given. Throws a `UserError` when they can't be had. */
 export async function openTable(
-  { handlers, handler, timeout }: TableOptions,
+  { handlers, handler, timeout, schema }: TableOptions,
   type: string | undefined,
   onError: OnLateError,
 ): Promise<HandlerTable> {
@@ -45,10 +47,11 @@ export async function openTable(
     const names = typeof handlers === "object" ? Object.keys(handlers) : await namesIn(dir);
     checkName(handler, names, type);
   }
-  const table =
+  const loaded =
     typeof handlers === "object"
       ? await fromFunctions(handlers, wanted, onError)
       : await loadHandlers(folder(dir), onError, { only: wanted });
+  const table = schema === undefined ? loaded : { ...loaded, schema };
   if (timeout === undefined) return table;
   return withHandlers(
     table,
@@ -108,7 +111,7 @@ async function fromFunctions(
 }
 
 function withHandlers(
-  table: Pick<HandlerTable, "dir" | "notHandlers" | "release" | "dead">,
+  table: Pick<HandlerTable, "dir" | "notHandlers" | "release" | "dead" | "schema">,
   handlers: readonly Handler[],
 ): HandlerTable {
   return {

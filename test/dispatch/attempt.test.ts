@@ -1,13 +1,16 @@
-import { expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
+import { join } from "node:path";
 
 import { type HandlerFunction, type HandlerOptions, NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
 import { runAttempt } from "../../src/dispatch/attempt.ts";
+import { openEffects } from "../../src/dispatch/effects.ts";
 import { afterCrash, nextAttempt } from "../../src/dispatch/retry.ts";
 import { createTimeouts } from "../../src/dispatch/timeout.ts";
 import { currentRun } from "../../src/handlers/context.ts";
 import type { Misfit } from "../../src/handlers/exports.ts";
 import type { Handler } from "../../src/handlers/loader.ts";
 import type { LogLine, Outcome, Ticket } from "../../src/inbox/inbox.ts";
+import { temporaryFolder } from "../harness.ts";
 import { at } from "../inbox/contract.ts";
 import { tableOf } from "./dispatching.ts";
 
@@ -47,17 +50,22 @@ interface Made {
   onLate?: (error: unknown) => void;
 }
 
+const folder = await temporaryFolder();
+afterAll(() => folder[Symbol.asyncDispose]());
+
 /** One attempt of a handler that is a function. */
-function attempt(run: HandlerFunction, made: Made = {}): Promise<Outcome> {
+async function attempt(run: HandlerFunction, made: Made = {}): Promise<Outcome> {
   const { options = {}, ticket, shutdown = new AbortController().signal, misfit } = made;
   const { print = () => undefined, onLate = () => undefined } = made;
   const handler = tableOf({ "user.created": [options, run] }).get("user.created")!;
   const timeouts = createTimeouts();
-  return runAttempt({
+  await using effects = await openEffects({ kind: "sqlite", filename: join(folder.path, "app.db") });
+  const outcome = await runAttempt({
     ticket: ticketOf(ticket),
     handler,
     code: { ...handler.code!, ...(misfit && { misfit }) },
     clerk: undefined,
+    effects,
     timeouts,
     watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
     shutdown,
@@ -65,6 +73,8 @@ function attempt(run: HandlerFunction, made: Made = {}): Promise<Outcome> {
     print,
     onLate,
   });
+  if (!outcome) throw new Error("nobody knows how it ended");
+  return outcome;
 }
 
 const handlerWith = (options: HandlerOptions): Pick<Handler, "options"> => ({ options });
@@ -288,14 +298,17 @@ test("what a handler does after its time-out changes nothing, not even its throw
 
 test("at a shutdown the attempt is given back, and its signal is aborted", async () => {
   const shutdown = new AbortController();
+  const begun = Promise.withResolvers<void>();
   let aborted = false;
   const running = attempt(
     async ({ signal }) => {
       signal.addEventListener("abort", () => (aborted = true));
+      begun.resolve();
       await new Promise(() => {});
     },
     { shutdown: shutdown.signal },
   );
+  await begun.promise;
   shutdown.abort();
   expect(await running).toEqual({ kind: "released" });
   expect(aborted).toBe(true);

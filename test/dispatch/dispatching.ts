@@ -1,7 +1,10 @@
 // A dispatcher over a real inbox, with handlers that are plain functions.
 
+import { join } from "node:path";
+
 import type { HandlerFunction, HandlerOptions } from "../../src/bellhop.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
+import { openEffects } from "../../src/dispatch/effects.ts";
 import { InboxUnavailable } from "../../src/errors.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
 import { matches, readName } from "../../src/handlers/names.ts";
@@ -73,8 +76,10 @@ export async function dispatching(functions: Functions, options: Options = {}): 
   const inbox = opened.use(await openSqliteInbox(path, clocks));
   await before?.(inbox);
   const [ends, lines, troubles]: [Dispatching["ends"], LogLine[], unknown[]] = [[], [], []];
+  const effects = opened.use(await openEffects({ kind: "sqlite", filename: join(path, "app.db") }));
   const dispatcher = await startDispatcher({
     inbox: between(inbox),
+    effects,
     table,
     concurrency,
     onOutcome: (ticket, outcome) => ends.push({ ticket, outcome }),

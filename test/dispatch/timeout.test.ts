@@ -12,9 +12,9 @@ function block(milliseconds: number) {
 function expiry(limit: number, timeouts = createTimeouts()): Promise<number> {
   const began = performance.now();
   const { promise, resolve } = Promise.withResolvers<number>();
-  const cancel = timeouts.start(limit, () => {
+  const timeout = timeouts.start(limit, () => {
     resolve(performance.now() - began);
-    cancel();
+    timeout.cancel();
   });
   return promise;
 }
@@ -25,7 +25,9 @@ test("it expires when its time is over, and not before", async () => {
 
 test("what was called off does not expire", async () => {
   let expired = false;
-  createTimeouts().start(20, () => (expired = true))();
+  createTimeouts()
+    .start(20, () => (expired = true))
+    .cancel();
   await Bun.sleep(60);
   expect(expired).toBe(false);
 });
@@ -55,8 +57,30 @@ test("many at a time expire each in its own time", async () => {
 
 test("a limit longer than a timer can count does not expire at once", async () => {
   let expired = false;
-  const cancel = createTimeouts().start(30 * 86_400_000, () => (expired = true));
+  const timeout = createTimeouts().start(30 * 86_400_000, () => (expired = true));
   await Bun.sleep(60);
-  cancel();
+  timeout.cancel();
+  expect(expired).toBe(false);
+});
+
+test("time in which it is paused does not count", async () => {
+  const began = performance.now();
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const timeout = createTimeouts().start(100, () => resolve(performance.now() - began));
+  await Bun.sleep(50);
+  const goOn = timeout.pause();
+  await Bun.sleep(200);
+  goOn();
+  expect(await promise).toBeWithin(295, 600);
+  timeout.cancel();
+});
+
+test("what was called off while it was paused does not expire", async () => {
+  let expired = false;
+  const timeout = createTimeouts().start(20, () => (expired = true));
+  const goOn = timeout.pause();
+  timeout.cancel();
+  goOn();
+  await Bun.sleep(60);
   expect(expired).toBe(false);
 });

@@ -86,6 +86,7 @@ export async function living(files: Files, { follow = true } = {}): Promise<Livi
 export function describeChange(change: Change): string {
   if (change.kind === "ignored") return `ignored ${change.file}`;
   if (change.kind === "dead") return `dead ${change.file} ${change.is}`;
+  if (change.kind === "schema") return "schema";
   const { kind, handler } = change;
   return `${kind === "live" && change.isNew ? "new" : kind} ${handler.file}`;
 }

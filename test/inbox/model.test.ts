@@ -167,7 +167,7 @@ class Model {
     }
     ended.state = "waiting";
     ended.due = this.now + ("delay" in outcome ? outcome.delay : 0);
-    if (kind === "released") return;
+    if (kind === "released" || kind === "postponed") return;
     ended.spent += 1;
     ended.interrupted += Number(kind === "interrupted");
     ended.alone = outcome.alone;
