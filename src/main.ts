@@ -8,6 +8,7 @@ import type { Config } from "./config.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { openEffects } from "./dispatch/effects.ts";
 import { eventTime } from "./dispatch/order.ts";
+import { startRetention } from "./dispatch/retention.ts";
 import { currentRun } from "./handlers/context.ts";
 import { type Change, openHandlers } from "./handlers/folder.ts";
 import type { HandlerTable } from "./handlers/loader.ts";
@@ -93,6 +94,14 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     onTrouble: (error) => log.error({ err: error }, "a run's end could not be recorded; it is tried again"),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
+  const retention = startRetention({
+    inbox,
+    effects,
+    retentionDays: config.retentionDays,
+    onTrouble: (error) =>
+      log.warn({ err: error }, "what is older than RETENTION_DAYS could not be deleted; later again"),
+  });
+  opened.defer(() => retention.stop());
 
   // `bun start` loads once; in dev the folder is followed.
   if (config.mode === "dev")

@@ -22,7 +22,18 @@ export const commands: Record<string, { says: string; load: (openServer: OpenSer
     says: "list the handlers, and what is not loaded",
     load: async () => (await import("./handlers.ts")).handlers,
   },
-  replay: { says: "run a stored delivery again", load: async () => (await import("./replay.ts")).replay },
+  deliveries: {
+    says: "list what is stored, or show one delivery whole",
+    load: async () => (await import("./deliveries.ts")).deliveries,
+  },
+  replay: {
+    says: "run a stored delivery again, or all that died",
+    load: async () => (await import("./replay.ts")).replay,
+  },
+  try: {
+    says: "run a handler on a stored delivery, and roll back what it wrote",
+    load: async () => (await import("./try.ts")).tryHandler,
+  },
 };
 
 /** Runs one command. Sets the exit code; a mistake of the user's is printed without a stack. */

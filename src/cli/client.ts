@@ -1,63 +1,100 @@
-// Asks a running server, over its socket, how the runs of a delivery stand.
+// Asks the inbox for the commands: over the socket of the server that runs, or in the files when none does.
 
 import { existsSync } from "node:fs";
 
+import type { Config } from "../config.ts";
 import { formatDuration } from "../duration.ts";
-import type { Missing, MissingStep, RunStates, RunView } from "../inbox/inbox.ts";
-import { type DeliveryJson, type HandlerTrouble, socketPath } from "../inspector/app.ts";
+import { UserError } from "../errors.ts";
+import { crawl } from "../handlers/crawl.ts";
+import { matches } from "../handlers/names.ts";
+import type { RunView } from "../inbox/inbox.ts";
+import type { Listed, Missing, MissingStep, Replayable, ReplayStep, RunStates } from "../inbox/queries.ts";
+import { lockDataDir, openSqliteInbox } from "../inbox/sqlite.ts";
+import { createApi, type DeliveryJson, type HandlerTrouble, socketPath } from "../inspector/app.ts";
 
 const POLL_MS = 25;
 // A little more than a handler's default time-out.
 const LONGEST_WAIT_MS = 35_000;
 
-export interface Client {
-  get(id: string): Promise<DeliveryJson | undefined>;
+export interface Client extends AsyncDisposable {
+  get(id: string, payload?: boolean): Promise<DeliveryJson | undefined>;
+  list(filter: Words, before: number | null, limit: number): Promise<Listed>;
+  /** A person has seen it. */
+  looked(id: string): Promise<void>;
   replay(id: string, handler?: string): Promise<{ replay: string; handlers: string[] } | { error: string }>;
-  missing(query: MissingWords): Promise<(Missing & { event: string }) | HandlerTrouble>;
-  addMissing(query: MissingWords, after: number): Promise<MissingStep | HandlerTrouble>;
-  states(handler: string, runs: { first: number; last: number }): Promise<RunStates>;
+  missing(query: Words): Promise<(Missing & { event: string }) | HandlerTrouble>;
+  addMissing(query: Words, after: number): Promise<MissingStep | HandlerTrouble>;
+  replayable(query: Words): Promise<Replayable | HandlerTrouble>;
+  addReplays(query: Words, replay: string, after: number, limit: number): Promise<ReplayStep | HandlerTrouble>;
+  states(handler: string | undefined, runs: { first: number; last: number }): Promise<RunStates>;
 }
 
-/** Which deliveries, in the words of the command. `since` is a time of receipt in milliseconds. */
-export interface MissingWords {
-  handler: string;
-  since?: number;
-  stale: boolean;
-}
+/** What a command asks for, by the names of the API; what is undefined is not asked. */
+export type Words = Readonly<Record<string, string | number | boolean | undefined>>;
+
+type Ask = (path: string, method: string) => Promise<Response>;
 
 /** A client of the server that runs on this data folder, or undefined when none does. */
 export async function connect(dataDir: string): Promise<Client | undefined> {
   const unix = socketPath(dataDir);
   if (!unix || !existsSync(unix)) return undefined;
-  const ask = (path: string, method = "GET") => fetch(`http://bellhop/api${path}`, { unix, method });
-  const askFor = async <T>(path: string, query: object, method = "GET"): Promise<T> => {
-    const words = new URLSearchParams(
-      Object.entries(query).map(([name, value]): [string, string] => [name, String(value)]),
-    );
-    const response = await ask(`${path}?${words.toString()}`, method);
-    // 409 says why it can't be; anything else is a trouble of the server's.
-    if (!response.ok && response.status !== 409)
-      throw new Error(`it answered ${response.status}, and its log says why`);
-    return (await response.json()) as T;
-  };
+  const ask: Ask = (path, method) => fetch(`http://bellhop${path}`, { unix, method });
   try {
-    await ask("/server");
+    await ask("/api/server", "GET");
   } catch {
     return undefined;
   }
+  return clientOver(ask, async () => {});
+}
+
+/** As `connect`, and when no server runs, of the files themselves: they are locked until the client is disposed of. */
+export async function connectOrOpen({ dataDir, handlersDir }: Config): Promise<Client> {
+  const connected = await connect(dataDir);
+  if (connected) return connected;
+  if (!existsSync(dataDir)) throw new UserError(`There is no inbox in ${dataDir} yet: start a server with bun dev`);
+  await using opened = new AsyncDisposableStack();
+  opened.defer(await lockDataDir(dataDir, 0));
+  const inbox = opened.use(await openSqliteInbox(dataDir));
+  const { handlers } = await crawl(handlersDir);
+  const match = (type: string) =>
+    handlers
+      .filter(({ event }) => matches(event, type))
+      .map(({ name, lane }) => ({ handler: name, lane, parked: false }));
+  const api = createApi({ inbox, match, handlers: () => handlers });
+  const held = opened.move();
+  return clientOver(
+    (path, method) => api.handle(new Request(`http://bellhop${path}`, { method })),
+    () => held.disposeAsync(),
+  );
+}
+
+function clientOver(ask: Ask, close: () => Promise<void>): Client {
+  async function askFor<T>(path: string, words: Words = {}, method = "GET"): Promise<T> {
+    const given = Object.entries(words).filter(([, value]) => value !== undefined);
+    const query = new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)]));
+    const response = await ask(`/api${path}?${query.toString()}`, method);
+    // 404 and 409 say why it can't be; anything else is a trouble of the server's.
+    if (!response.ok && response.status !== 404 && response.status !== 409)
+      throw new Error(`it answered ${response.status}, and its log says why`);
+    return (await response.json()) as T;
+  }
+  const of = (id: string) => `/deliveries/${encodeURIComponent(id)}`;
   return {
-    async get(id) {
-      const response = await ask(`/deliveries/${encodeURIComponent(id)}`);
-      return response.ok ? ((await response.json()) as DeliveryJson) : undefined;
+    async get(id, payload) {
+      const answer = await askFor<DeliveryJson | { error: string }>(of(id), { payload });
+      return "error" in answer ? undefined : answer;
     },
-    async replay(id, handler) {
-      const query = handler ? `?handler=${encodeURIComponent(handler)}` : "";
-      const response = await ask(`/deliveries/${encodeURIComponent(id)}/replay${query}`, "POST");
-      return (await response.json()) as { replay: string; handlers: string[] } | { error: string };
+    list: (filter, before, limit) => askFor("/deliveries", { ...filter, before: before ?? undefined, limit }),
+    async looked(id) {
+      await askFor(`${of(id)}/looked`, {}, "POST");
     },
+    replay: (id, handler) => askFor(`${of(id)}/replay`, { handler }, "POST"),
     missing: (query) => askFor("/missing", query),
     addMissing: (query, after) => askFor("/missing", { ...query, after }, "POST"),
-    states: (handler, runs) => askFor("/missing/runs", { handler, ...runs }),
+    replayable: (query) => askFor("/replays", query),
+    addReplays: (query, replay, after, limit) => askFor("/replays", { ...query, replay, after, limit }, "POST"),
+    states: (handler, runs) => askFor("/runs", { handler, ...runs }),
+    [Symbol.asyncDispose]: close,
   };
 }
 
@@ -74,27 +111,4 @@ export async function waitForRuns(client: Client, id: string, replay = ""): Prom
     if (settled || performance.now() > until) return runs;
     await Bun.sleep(POLL_MS);
   }
-}
-
-/** A few lines about one run: how it ended, what it logged, or the error. */
-export function describeRun({ handler, state, parked, attempts, due, reason }: RunView): string {
-  const last = attempts.at(-1);
-  const took = last ? ` in ${formatDuration(last.took)}` : "";
-  const log = (last?.log ?? [])
-    .map(({ level, message }) => `\n      ${level === "info" ? "" : `${level}: `}${message}`)
-    .join("");
-  const error = last?.error
-    ? `\n      ${(last.error.stack ?? last.error.message).split("\n").slice(0, 6).join("\n      ")}`
-    : "";
-  if (parked) return `  … ${handler} waits: its file does not load (bun handlers)`;
-  if (state === "done") return `  ✓ ${handler} done${took}${log}`;
-  if (state === "skipped") return `  - ${handler} skipped: ${reason}`;
-  if (state === "dead") return `  ✗ ${handler} dead: ${reason}${log}${error}`;
-  if (last) return `  ✗ ${handler} failed${took}, goes again in ${formatDuration(due ?? 0)}${log}${error}`;
-  return `  … ${handler} ${state === "running" ? "still runs" : "waits for its turn"}`;
-}
-
-/** A run that did what it should. */
-export function isFine({ state }: RunView): boolean {
-  return state === "done" || state === "skipped";
 }

@@ -1,78 +1,117 @@
-// `bun replay msg_…` runs a stored delivery again, on purpose, whatever ran before.
-// `bun replay --handler … --missing` runs those that a handler never saw.
+// `bun replay msg_…` runs a stored delivery again, on purpose, whatever ran before. Without an id it runs many:
+// `--dead`, what a handler never saw (`--missing`), or all that fits `--handler`, `--type`, `--subject`, `--since`.
 
 import { defineCommand } from "citty";
 
 import { processEnvironment } from "../config.ts";
-import { parseDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
-import { type Client, connect, describeRun, isFine, waitForRuns } from "./client.ts";
-import { replayMissing } from "./missing.ts";
+import { type BulkWork, describeLeftOut, orExplain, runInBulk } from "./bulk.ts";
+import { type Client, connect, waitForRuns, type Words } from "./client.ts";
+import { describeRun, isFine } from "./describe.ts";
 import { configOrExplain } from "./serve.ts";
+import { readRate, readTime } from "./words.ts";
 
 const WHY_NOT: Record<string, string> = {
   not_found: "is not stored here",
   no_handler: "has no handler: write one with bun new (bun start loads it at its next start)",
-  wiped: "carried a one-time code, and its payload was wiped",
+  wiped: "has no payload any more: it carried a one-time code, or RETENTION_DAYS are over",
 };
 
 const HOW = `    bun replay msg_…                                      one delivery again
+    bun replay --dead                                     all runs that died, after you have mended the handler
+    bun replay --type user.updated --since 2h             all deliveries that fit, in every handler
     bun replay --handler user.created/crm --missing       all that this handler never saw`;
 
 export const replay = defineCommand({
-  meta: { name: "bun replay", description: "Run a stored delivery again, or those that a handler never saw" },
+  meta: { name: "bun replay", description: "Run a stored delivery again, or many of them" },
   args: {
     id: { type: "positional", description: "The delivery: msg_…", required: false },
-    handler: { type: "string", description: "Only this handler" },
-    missing: { type: "boolean", description: "All stored deliveries that the handler never saw" },
-    since: { type: "string", description: "With --missing: only those of the last 7d, 12h", valueHint: "7d" },
-    stale: { type: "boolean", description: "With --missing: also those that a later event has overtaken" },
-    yes: { type: "boolean", description: "With --missing: run them without a question" },
-    "dry-run": { type: "boolean", description: "With --missing: only count them" },
+    handler: { type: "string", description: "Only in this handler" },
+    dead: { type: "boolean", description: "Runs that died" },
+    missing: { type: "boolean", description: "Deliveries that the handler never saw" },
+    type: { type: "string", description: 'Of this type: user.created, "user.*"' },
+    subject: { type: "string", description: "About this object: user_…" },
+    since: { type: "string", description: "Received in the last 7d, 12h, or since 2026-05-01", valueHint: "7d" },
+    until: { type: "string", description: "Received before that", valueHint: "1h" },
+    stale: { type: "boolean", description: "Also those that a later event of their subject has overtaken" },
+    rate: { type: "string", description: "At most so many runs a second", valueHint: "20" },
+    yes: { type: "boolean", description: "Without a question" },
+    "dry-run": { type: "boolean", description: "Only count them" },
   },
   async run({ args }) {
-    const asked = readWords(args);
+    checkWords(args);
+    const times = { since: readTime("since", args.since), until: readTime("until", args.until) };
+    const { yes = false, "dry-run": dryRun = false } = args;
+    const words = { yes, dryRun, rate: readRate(args.rate) };
     const { dataDir } = configOrExplain(processEnvironment(), "dev");
     const client = await connect(dataDir);
     if (!client) throw new UserError(`No server runs on ${dataDir}. Start one, then ask again: bun dev`);
-    const fine = "id" in asked ? await replayOne(client, asked.id, args.handler) : await untilGone(client, asked);
+    const fine = args.id
+      ? await replayOne(client, args.id, args.handler)
+      : await untilGone(() =>
+          runInBulk(client, args.missing ? missing(client, args, times) : fitting(client, args, times), words),
+        );
     process.exitCode = fine ? 0 : 1;
   },
 });
 
-interface Words {
-  id?: string | undefined;
-  handler?: string | undefined;
-  missing?: boolean | undefined;
-  since?: string | undefined;
-  stale?: boolean | undefined;
-  yes?: boolean | undefined;
-  "dry-run"?: boolean | undefined;
-}
+type Args = Record<"id" | "handler" | "type" | "subject" | "since" | "until" | "rate", string | undefined> &
+  Record<"dead" | "missing" | "stale" | "yes" | "dry-run", boolean | undefined>;
 
-type MissingAsked = Parameters<typeof replayMissing>[1];
+/** In milliseconds. */
+type Times = Record<"since" | "until", number | undefined>;
 
 /** Words that make no sense together are refused before anything is asked. */
-function readWords(words: Words): { id: string } | MissingAsked {
-  const { id, handler, missing, since, stale = false, yes = false, "dry-run": dryRun = false } = words;
-  if (!missing) {
-    const lonely = (["since", "stale", "yes", "dry-run"] as const).find((name) => words[name]);
-    if (lonely) throw new UserError(`--${lonely} goes with --missing:\n\n${HOW}`);
-    if (!id) throw new UserError(`Which delivery?\n\n${HOW}`);
-    return { id };
-  }
-  if (id) throw new UserError(`${id} is one delivery, --missing looks for all: give one of the two\n\n${HOW}`);
-  if (!handler) throw new UserError(`--missing needs a --handler: whose deliveries are missing?\n\n${HOW}`);
-  if (yes && dryRun) throw new UserError("--dry-run runs nothing, so there is nothing to say --yes to: leave one out");
-  return { handler, stale, yes, dryRun, ...(since !== undefined && { since: receivedAfter(since), sinceText: since }) };
+function checkWords(args: Partial<Args>) {
+  const narrowing = (["dead", "missing", "type", "subject", "since", "until"] as const).filter((name) => args[name]);
+  const bulk = [...narrowing, ...(["stale", "rate", "yes", "dry-run"] as const).filter((name) => args[name])];
+  if (args.id && bulk.length > 0)
+    throw new UserError(`${args.id} is one delivery, --${bulk[0]} is for many: give one of the two\n\n${HOW}`);
+  if (!args.id && narrowing.length === 0 && !args.handler) throw new UserError(`Which deliveries?\n\n${HOW}`);
+  if (args.missing && !args.handler)
+    throw new UserError(`--missing needs a --handler: whose deliveries are missing?\n\n${HOW}`);
+  const unfit = (["dead", "type", "subject", "until"] as const).find((name) => args[name]);
+  if (args.missing && unfit)
+    throw new UserError(`--${unfit} does not go with --missing: give one of the two\n\n${HOW}`);
+  if (args.yes && args["dry-run"])
+    throw new UserError("--dry-run runs nothing, so there is nothing to say --yes to: leave one out");
 }
 
-function receivedAfter(since: string): number {
-  try {
-    return Date.now() - parseDuration(since);
-  } catch {
-    throw new UserError(`--since is ${since}, expected how long ago: 7d, 12h or 30m`);
-  }
+function missing(client: Client, { handler = "", since, stale }: Partial<Args>, times: Times): BulkWork {
+  const query = { handler, since: times.since, stale };
+  return {
+    handler,
+    async count() {
+      const { event, found, ...leftOut } = orExplain(handler, await client.missing(query));
+      const which = `${event === "*" ? "" : ` of ${event}`}${describeTimes({ since })}`;
+      const says = `${deliveries(found)}${which} never went through ${handler}.`;
+      return { says: [says, ...describeLeftOut(leftOut)].join("\n"), found };
+    },
+    add: async (after) => orExplain(handler, await client.addMissing(query, after)),
+  };
+}
+
+function fitting(client: Client, args: Partial<Args>, times: Times): BulkWork {
+  const { handler, dead, type, subject, stale } = args;
+  const query: Words = { handler, dead, type, subject, stale, ...times };
+  // One for the whole command: a step that is asked for twice adds nothing twice.
+  const id = crypto.randomUUID();
+  return {
+    async count() {
+      const { found, ...leftOut } = orExplain(handler, await client.replayable(query));
+      const of = [type && ` of ${type}`, subject && ` about ${subject}`, handler && ` in ${handler}`].filter(Boolean);
+      const what = dead ? `${runs(found)} died` : `${runs(found)} would go again`;
+      const says = `${what}${of.join("")}${describeTimes(args)}.`;
+      return { says: [says, ...describeLeftOut(leftOut)].join("\n"), found };
+    },
+    add: async (after, limit) => orExplain(handler, await client.addReplays(query, id, after, limit)),
+  };
+}
+
+function describeTimes({ since, until }: Partial<Args>): string {
+  const past = (text: string) => /^[\d.]+\s*[a-z]+$/.test(text);
+  const from = since === undefined ? "" : past(since) ? ` of the last ${since}` : ` since ${since}`;
+  return `${from}${until === undefined ? "" : past(until) ? `, up to ${until} ago` : `, before ${until}`}`;
 }
 
 async function replayOne(client: Client, id: string, handler: string | undefined): Promise<boolean> {
@@ -89,12 +128,20 @@ async function replayOne(client: Client, id: string, handler: string | undefined
 }
 
 /** The server may stop, or its disk be full, while the command waits. */
-async function untilGone(client: Client, asked: MissingAsked): Promise<boolean> {
+async function untilGone(work: () => Promise<boolean>): Promise<boolean> {
   try {
-    return await replayMissing(client, asked);
+    return await work();
   } catch (error) {
     if (error instanceof UserError) throw error;
     const why = (error as Error).message;
     throw new UserError(`The server did not go on (${why}). What it has stored it runs; for the rest, ask once more.`);
   }
+}
+
+function deliveries(count: number): string {
+  return `${count.toLocaleString("en")} stored ${count === 1 ? "delivery" : "deliveries"}`;
+}
+
+function runs(count: number): string {
+  return `${count.toLocaleString("en")} ${count === 1 ? "run" : "runs"}`;
 }

@@ -12,7 +12,8 @@ import { type Config, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import type { RunView } from "../inbox/inbox.ts";
 import { localUrl } from "./banner.ts";
-import { type Client, connect, describeRun, isFine, waitForRuns } from "./client.ts";
+import { type Client, connect, waitForRuns } from "./client.ts";
+import { describeRun, isFine } from "./describe.ts";
 import { configOrExplain } from "./serve.ts";
 
 // Svix sends many at once too; more would only measure this machine.

@@ -71,6 +71,7 @@ export function openPostgres({ connect, max }: PostgresOptions): AppDatabase {
       });
     },
 
+    lock,
     cut: (tx) =>
       void connections
         .get(tx)

@@ -89,7 +89,9 @@ export async function openSqlite({ connect, onQueue }: SqliteOptions): Promise<A
         where delivery = ${delivery} and handler = ${handler} and replay = ${replay} and state = 'committed'`;
       return found.length > 0 ? "committed" : "void";
     },
-    prepare: async () => {},
+    prepare: () => begin(async (tx) => void (await tx.unsafe(LEDGER)), new AbortController().signal),
+    // The transaction holds the only lock there is.
+    lock: async () => {},
     // Its statements run at once; there is nothing to cut.
     cut() {},
     get waiting() {

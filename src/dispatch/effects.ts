@@ -35,6 +35,8 @@ export interface AppDatabase {
   resolve(key: LedgerKey, attempt: number): Promise<"committed" | "void">;
   /** Makes the ledger, when that was not possible at the opening. */
   prepare(): Promise<void>;
+  /** Servers that start together make tables one after the other. */
+  lock(tx: TransactionSQL): Promise<void>;
   /** Closes the connection of a transaction that does not end by itself. */
   cut(tx: TransactionSQL): void;
   /** Transactions that wait for their turn. */
@@ -112,7 +114,10 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     if (text === undefined) return;
     try {
       if (endsTransaction(text)) throw new Error("it runs in one transaction: leave BEGIN and COMMIT out");
-      await app.begin(async (tx) => void (await tx.unsafe(text)), new AbortController().signal);
+      await app.begin(async (tx) => {
+        await app.lock(tx);
+        await tx.unsafe(text);
+      }, new AbortController().signal);
     } catch (error) {
       if (isConnectionError(error)) throw error;
       // A mistake in it holds nobody up: its author hears of it, and a run finds what is missing.

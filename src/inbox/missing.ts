@@ -3,7 +3,8 @@
 
 import type { Database } from "bun:sqlite";
 
-import { lineOf, type Missing, type MissingQuery, type MissingStep, type NewRun, type RunStates } from "./inbox.ts";
+import { lineOf, type NewRun } from "./inbox.ts";
+import type { Missing, MissingQuery, MissingStep, RunStates } from "./queries.ts";
 
 // Measured: 0.1 to 0.6 µs for a delivery that is looked at, 15 µs for a run that is added.
 const SLICE = 1_000;
@@ -58,7 +59,7 @@ export function prepareMissing(db: Database, clock: () => number, addRuns: AddRu
       coalesce(sum(state = 1 or (state = 0 and parked_at is null and iif(head = 1, due <= $now, exists (
         select 1 from run h where h.lane = r.lane and h.line = r.line and h.head = 1 and h.state < 2
         and (h.state = 1 or h.due <= $now))))), 0) as going
-    from run r where id between $first and $last and handler = $handler and bulk = 1`);
+    from run r where id between $first and $last and ($handler is null or handler = $handler) and bulk = 1`);
 
   function rowsBetween({ handler, lane, event, since }: MissingQuery, from: number, to: number, limit: number) {
     const prefix = event.endsWith("*") ? event.slice(0, -1) : null;
@@ -101,7 +102,7 @@ export function prepareMissing(db: Database, clock: () => number, addRuns: AddRu
 
     addMissing: (query: MissingQuery, after: number, limit: number): MissingStep => step(query, after, limit, true),
 
-    states: (handler: string, { first, last }: { first: number; last: number }): RunStates =>
+    states: (handler: string | null, { first, last }: { first: number; last: number }): RunStates =>
       states.get({ handler, first, last, now: clock() }) ?? { done: 0, dead: 0, skipped: 0, waiting: 0, going: 0 },
   };
 }

@@ -134,14 +134,17 @@ export interface RunKey {
   replay: string;
 }
 
-/** What retention takes in one step. Deliveries are named by their arrival. */
+/** What retention looks at in one step, by number of arrival. What goes of each is decided again when it goes. */
 export interface Prunable {
   /** Runs that are over and go with their deliveries: their rows in the ledger go first. */
   ledger: RunKey[];
-  /** The retention that it was asked for, in days. */
   retentionDays: number;
-  /** Those that retention looks at next. What goes of each is decided again when it goes. */
-  arrivals: number[];
+  /** Old enough to go whole. */
+  deliveries: number[];
+  /** Old enough for their payloads and logs to go. */
+  payloads: number[];
+  /** Had to stay when it was their turn, and need no longer. */
+  again: number[];
 }
 
 /** What a step of retention has taken. */

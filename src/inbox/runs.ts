@@ -12,14 +12,18 @@ import {
   type NewDelivery,
   type NewRun,
   type Outcome,
-  type RunState,
   type Ticket,
 } from "./inbox.ts";
+import { createLines } from "./lines.ts";
+import { prepareList } from "./list.ts";
 import { prepareMissing } from "./missing.ts";
-import { prepareStatements, type RunOf } from "./statements.ts";
+import { createParking } from "./parking.ts";
+import { prepareReceipts } from "./receipts.ts";
+import { prepareReplays } from "./replays.ts";
+import { prepareRetention } from "./retention.ts";
+import { prepareStatements, STATES } from "./statements.ts";
 import { prepareViews } from "./views.ts";
 
-const STATES = ["waiting", "running", "done", "dead", "skipped"] as const satisfies RunState[];
 const DAY_MS = 86_400_000;
 
 export type Runs = ReturnType<typeof prepareRuns>;
@@ -27,61 +31,15 @@ export type Runs = ReturnType<typeof prepareRuns>;
 /** The state machine on one connection. `clock` is the inbox's own, in milliseconds. */
 export function prepareRuns(db: Database, clock: () => number) {
   const sql = prepareStatements(db);
-  const views = prepareViews(db, clock, STATES);
-
-  /** Keeps the invariant after a change of a line: its least open run is its head, unless one is running. */
-  function elect(lane: string, line: string | null) {
-    if (line === null) return;
-    const head = sql.head.get(lane, line);
-    if (head?.state === 1) return;
-    const least = sql.least.get(lane, line);
-    if (least?.id === head?.id) return;
-    if (head) sql.setHead.run(0, head.id);
-    if (least) sql.setHead.run(1, least.id);
-  }
-
-  /** After a run's end, whose line then has no head. */
-  function goOn({ seq, lane, line, at }: RunOf, done: boolean) {
-    if (done && line !== null) sql.mark.run(lane, line, at);
-    wipeIfOver(seq);
-    const next = line === null ? null : sql.least.get(lane, line);
-    if (next) sql.setHead.run(1, next.id);
-  }
-
-  function wipeIfOver(seq: number) {
-    if (sql.wipeable.get(seq)) wipe(seq);
-  }
-
-  function wipe(seq: number) {
-    sql.wipePayload.run(seq);
-    sql.wiped.run(seq);
-  }
-
-  function addRuns(
-    seq: number,
-    at: number,
-    line: string | null,
-    replay: string,
-    runs: readonly NewRun[],
-    bulk = false,
-  ): number {
-    const now = clock();
-    let added = 0;
-    for (const { handler, lane, parked } of runs) {
-      const first = !parked && (line === null || !sql.head.get(lane, line));
-      const [head, parkedAt] = [first ? 1 : 0, parked ? now : null];
-      const { changes } = sql.run.run(seq, handler, replay, lane, line, at, head, Number(bulk), now, parkedAt);
-      added += changes;
-      if (!first && changes > 0) elect(lane, line);
-    }
-    return added;
-  }
+  const views = prepareViews(db, clock);
+  const lines = createLines(sql, clock);
+  const receipts = prepareReceipts(db, sql);
 
   /** What a run that goes again changes: due, spent, interrupted, alone (null: as it was). */
   function again(outcome: Outcome): [number, number, number, number | null] {
     if (outcome.kind === "retry") return [clock() + outcome.delay, 1, 0, Number(outcome.alone)];
-    if (outcome.kind === "postponed") return [clock() + outcome.delay, 0, 0, null];
     if (outcome.kind === "interrupted") return [clock() + outcome.delay, 1, 1, Number(outcome.alone)];
+    if (outcome.kind === "postponed") return [clock() + outcome.delay, 0, 0, null];
     return [clock(), 0, 0, null];
   }
 
@@ -117,17 +75,27 @@ export function prepareRuns(db: Database, clock: () => number) {
 
   return {
     ...views,
-    ...prepareMissing(db, clock, addRuns),
+    ...createParking(sql, lines, clock),
+    ...prepareMissing(db, clock, (...run) => {
+      sql.handled.run(run[0]);
+      return lines.addRuns(...run);
+    }),
+    ...prepareList(db, clock, receipts),
+    ...prepareReplays(db, sql, lines, clock, receipts),
+    ...prepareRetention(db, sql),
 
+    /** Part of every commit. */
     saveClock() {
-      sql.clock.run(clock());
+      sql.setMeta.run("clock", clock());
+      receipts.save();
     },
 
     accept(delivery: NewDelivery, runs: readonly NewRun[]): Accepted {
       const { id, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
       const line = lineOf(subject, sample);
       const wipeAt = sensitive ? clock() + DAY_MS : null;
-      const row = sql.delivery.get(id, type, subject, at, Number(sample), receivedAt, wipeAt);
+      const unhandled = Number(runs.length === 0);
+      const row = sql.delivery.get(id, type, subject, at, Number(sample), receivedAt, wipeAt, unhandled);
       if (!row) throw new Error("the delivery was not stored");
       if (row.receipts > 1) {
         const standing = sql.standing.all(row.seq);
@@ -137,7 +105,8 @@ export function prepareRuns(db: Database, clock: () => number) {
         };
       }
       sql.payload.run(row.seq, JSON.stringify(headers), body);
-      addRuns(row.seq, at, line, "", runs);
+      lines.addRuns(row.seq, at, line, "", runs);
+      receipts.received(receivedAt);
       return { status: "accepted" };
     },
 
@@ -170,8 +139,9 @@ export function prepareRuns(db: Database, clock: () => number) {
         : sql.again.get(...again(outcome), run, attempt);
       if (!of) return "lost";
       if (kind !== "released") record(run, attempt, outcome);
-      if (ends) goOn(of, kind === "done");
-      else elect(of.lane, of.line);
+      if (kind === "dead") sql.unlook.run(of.seq);
+      if (ends) lines.goOn(of, kind === "done");
+      else lines.elect(of.lane, of.line);
       return "settled";
     },
 
@@ -192,35 +162,14 @@ export function prepareRuns(db: Database, clock: () => number) {
       return lost.length;
     },
 
-    park(loaded: ReadonlySet<string>): void {
-      const now = clock();
-      for (const { handler, parked } of sql.waitingHandlers.all()) {
-        if (loaded.has(handler) !== Boolean(parked)) continue;
-        for (const row of sql.ofHandler.all(handler)) {
-          if (row.parked !== parked) continue;
-          const parks = !parked;
-          sql.setParked.run(parks ? now : null, row.line === null && !parks ? 1 : 0, now, row.id);
-          elect(row.lane, row.line);
-        }
-      }
-    },
-
     replay(id: string, replay: string, runs: readonly NewRun[]): number | null {
       const stored = sql.stored.get(id);
       if (!stored || !stored.hasBody) return null;
       const { seq, at, subject, sample } = stored;
       const now = clock();
       for (const { handler } of runs) sql.hurry.run(now, seq, handler, now);
-      return addRuns(seq, at, lineOf(subject, Boolean(sample)), replay, runs);
-    },
-
-    sweep(): void {
-      const now = clock();
-      for (const { seq } of sql.overdue.all(now)) wipe(seq);
-      for (const { id, seq } of sql.parkedLong.all(now - DAY_MS)) {
-        sql.skipParked.run("its handler's file was missing or broken for 24 hours", id);
-        wipeIfOver(seq);
-      }
+      if (runs.length > 0) sql.handled.run(seq);
+      return lines.addRuns(seq, at, lineOf(subject, Boolean(sample)), replay, runs);
     },
   };
 }

@@ -51,4 +51,23 @@ export const migrations: readonly string[] = [
     outcome text not null, error text, log text, primary key(run, n)
   ) without rowid;
   `,
+  // Indexes are few, since each costs every delivery. What is done is in none of them but its own.
+  `
+  alter table delivery add column unhandled integer not null default 0;  -- it has no run
+  alter table delivery add column looked integer not null default 0;     -- a person has seen how it failed
+  -- What retention has passed by: 0 nothing to come back for, 1 a run is open, 2 it is dead and unseen, 3 it may go now
+  alter table delivery add column kept integer not null default 0;
+  update delivery set unhandled = 1 where not exists (select 1 from run where run.seq = delivery.seq);
+  create index delivery_type on delivery(type);
+  create index delivery_subject on delivery(subject) where subject is not null;
+  create index delivery_unhandled on delivery(unhandled) where unhandled = 1;
+  create index delivery_kept on delivery(kept) where kept > 0;
+  update run set parked_at = null where state > 1 and parked_at is not null;
+  create index run_standing on run(state, handler, seq) where state <> 2 and parked_at is null;
+  create index run_missing_file on run(handler, seq) where parked_at is not null;
+  -- How far receipts are out of their order of arrival at most: the clock was put right meanwhile.
+  insert into meta select 'disorder', coalesce(max(latest - received_at), 0) from
+    (select received_at, max(received_at) over (order by seq) as latest from delivery);
+  insert into meta select 'latest', coalesce(max(received_at), 0) from delivery;
+  `,
 ];

@@ -8,7 +8,9 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { createGroup } from "./group.ts";
 import type { Inbox, Ticket } from "./inbox.ts";
+import { listSlices } from "./list.ts";
 import { countSlices } from "./missing.ts";
+import { countReplaySlices } from "./replays.ts";
 import { prepareRuns, type Runs } from "./runs.ts";
 import { migrations } from "./schema.ts";
 
@@ -63,6 +65,20 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     return group.write(() => operation(runs));
   }
 
+  /** A commit at a time, each of a bounded size, until `step` says that there is no more. */
+  async function inSteps(step: (runs: Runs) => boolean): Promise<void> {
+    while (await write(step));
+  }
+
+  /** What a person changes about a run; it may go now, or others may. */
+  async function change(operation: (runs: Runs) => boolean): Promise<boolean> {
+    const changed = await write(operation);
+    if (changed) wake();
+    return changed;
+  }
+
+  let wanted: ReadonlySet<string> = new Set();
+  let parking: Promise<void> | undefined;
   let closed: Promise<void> | undefined;
   const closeOnce = () => (closed ??= group.drain().then(() => close(db)));
 
@@ -87,9 +103,13 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     },
     settle: (ticket, outcome) => write((runs) => runs.settle(ticket, outcome)),
     note: (ticket, line) => write((runs) => runs.note(ticket, line)),
-    orphans: (owner) => write((runs) => runs.orphans(owner)),
+    orphans: async (owner) => runs.orphans(owner),
     reconcile: (owner, held) => write((runs) => runs.reconcile(owner, held)),
-    park: (loaded) => write((runs) => runs.park(loaded)),
+    park(loaded) {
+      wanted = loaded;
+      // Two at a time would undo each other's steps for ever: whoever asks meanwhile is done when the last word is.
+      return (parking ??= inSteps((runs) => runs.park(wanted)).finally(() => (parking = undefined)));
+    },
     async replay(id, replay, newRuns) {
       const made = await write((runs) => runs.replay(id, replay, newRuns));
       wake();
@@ -105,8 +125,28 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       return step;
     },
     states: async (handler, added) => runs.states(handler, added),
-    sweep: () => write((runs) => runs.sweep()),
+    replayable: (query, handlers, limit = Infinity) =>
+      countReplaySlices((after) => runs.countReplays(query, handlers, after), limit),
+    async addReplays(query, handlers, replay, after, limit) {
+      const asked = { query, handlers, replay, after, limit };
+      // A stretch without any costs no commit.
+      const looked = runs.lookForReplays(asked);
+      if (looked.added === 0) return looked;
+      const step = await write((runs) => runs.addReplays(asked));
+      wake();
+      return step;
+    },
+    retryNow: (run) => change((runs) => runs.retryNow(run)),
+    giveUp: (run, reason) => change((runs) => runs.giveUp(run, reason)),
+    sweep: () => inSteps((runs) => runs.sweep()),
     get: async (id) => runs.get(id),
+    list: (filter, page) => listSlices((before, limit) => runs.listSlice(filter, before, limit), page),
+    async looked(id) {
+      const seq = runs.lookable(id);
+      if (seq !== null) await write((runs) => runs.looked(seq));
+    },
+    prunable: async (retentionDays, limit) => runs.prunable(retentionDays, limit),
+    prune: (batch) => write((runs) => runs.prune(batch)),
     get writable() {
       return group.writable;
     },

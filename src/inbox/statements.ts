@@ -3,6 +3,10 @@
 
 import type { Database } from "bun:sqlite";
 
+import type { RunState } from "./inbox.ts";
+
+export const STATES = ["waiting", "running", "done", "dead", "skipped"] as const satisfies RunState[];
+
 /** Where a run stands in the order. */
 export interface RunOf {
   seq: number;
@@ -11,12 +15,15 @@ export interface RunOf {
   at: number;
 }
 
+export type Statements = ReturnType<typeof prepareStatements>;
+
 export function prepareStatements(db: Database) {
   const one = <Row>(sql: string) => db.prepare<Row, (string | number | null | Uint8Array)[]>(sql);
   return {
-    clock: one("insert into meta values('clock', ?) on conflict(key) do update set value = excluded.value"),
+    meta: one<{ value: number }>("select value from meta where key = ?"),
+    setMeta: one("insert into meta values(?, ?) on conflict(key) do update set value = excluded.value"),
     delivery: one<{ seq: number; receipts: number }>(`
-      insert into delivery(id, type, subject, at, sample, received_at, wipe_at) values(?, ?, ?, ?, ?, ?, ?)
+      insert into delivery(id, type, subject, at, sample, received_at, wipe_at, unhandled) values(?, ?, ?, ?, ?, ?, ?, ?)
       on conflict(id) do update set receipts = receipts + 1 returning seq, receipts`),
     payload: one("insert into payload values(?, ?, ?)"),
     stored: one<{ seq: number; at: number; subject: string | null; sample: number; hasBody: number }>(`
@@ -49,31 +56,56 @@ export function prepareStatements(db: Database) {
     end: one<RunOf>(`
       update run set state = ?, reason = ?, head = 0, owner = null
       where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
-    skipParked: one("update run set state = 4, reason = ?, head = 0 where id = ? and state = 0"),
+    handled: one("update delivery set unhandled = 0 where seq = ? and unhandled = 1"),
+    giveUp: one<RunOf>(`
+      update run set state = iif(parked_at is null, 3, 4), reason = ?, head = 0, parked_at = null
+      where id = ? and state = 0 returning seq, lane, line, at`),
+    retryNow: one<{ id: number }>(
+      "update run set due = min(due, ?) where id = ? and state = 0 and parked_at is null returning id",
+    ),
     attempt: one("insert or replace into attempt values(?, ?, ?, ?, ?, ?, ?)"),
     note: one("update attempt set log = json_insert(coalesce(log, '[]'), '$[#]', json(?)) where run = ? and n = ?"),
     mark: one(`insert into mark values(?, ?, ?)
       on conflict(lane, line) do update set at = excluded.at where excluded.at > at`),
-    wipeable: one(`
-      select 1 from delivery d where seq = ? and wipe_at is not null
+    /** What is to be done when the last run of a delivery has ended. */
+    owed: one<{ wipes: number }>(`
+      select wipe_at is not null as wipes from delivery d where seq = ? and (wipe_at is not null or kept in (1, 2))
       and not exists (select 1 from run r where r.seq = d.seq and r.state < 2)`),
+    free: one("update delivery set kept = 3 where seq = ? and kept in (1, 2)"),
+    unlook: one("update delivery set looked = 0 where seq = ? and looked = 1"),
     wipePayload: one("delete from payload where seq = ?"),
     wiped: one("update delivery set wipe_at = null where seq = ?"),
-    overdue: one<{ seq: number }>("select seq from delivery where wipe_at <= ?"),
+    overdue: one<{ seq: number }>("select seq from delivery where wipe_at <= ? limit ?"),
     hurry: one("update run set due = ? where seq = ? and handler = ? and state = 0 and due > ?"),
-    orphans: one<{ id: number }>(
-      "select id from run indexed by run_line where state < 2 and state = 1 and owner <> ? order by id",
+    orphans: one<{ id: number }>(`select id from run indexed by run_standing ${RUNNING} and owner <> ? order by id`),
+    mine: one<{ id: number }>(`select id from run indexed by run_standing ${RUNNING} and owner = ?`),
+    waitingHandlers: one<{ handler: string }>(
+      distinctHandlers("run indexed by run_standing", "state = 0 and state <> 2 and parked_at is null"),
     ),
-    mine: one<{ id: number }>("select id from run indexed by run_line where state < 2 and state = 1 and owner = ?"),
-    waitingHandlers: one<{ handler: string; parked: number }>(
-      "select distinct handler, parked_at is not null as parked from run indexed by run_line where state < 2 and state = 0",
+    parkedHandlers: one<{ handler: string }>(
+      distinctHandlers("run indexed by run_missing_file", "parked_at is not null"),
     ),
-    ofHandler: one<{ id: number; lane: string; line: string | null; parked: number }>(`
-      select id, lane, line, parked_at is not null as parked from run indexed by run_line
-      where state < 2 and state = 0 and handler = ?`),
+    /** What waits and is not parked, and what is: either leaves its index when it changes sides. */
+    going: one<{ id: number; lane: string; line: string | null }>(`
+      select id, lane, line from run indexed by run_standing
+      where state = 0 and state <> 2 and parked_at is null and handler = ? limit ?`),
+    parked: one<{ id: number; lane: string; line: string | null }>(
+      "select id, lane, line from run indexed by run_missing_file where parked_at is not null and handler = ? limit ?",
+    ),
     setParked: one("update run set parked_at = ?, head = ?, due = min(due, ?) where id = ?"),
-    parkedLong: one<{ id: number; seq: number }>(
-      "select id, seq from run where parked_at <= ? and state = 0 and parked_at is not null",
+    parkedLong: one<{ id: number }>(
+      "select id from run where parked_at <= ? and state = 0 and parked_at is not null limit ?",
     ),
   };
+}
+
+const RUNNING = "where state = 1 and state <> 2 and parked_at is null";
+
+/** From one handler to the next by the index: as many looks as there are handlers, however many runs they have. */
+export function distinctHandlers(from: string, where: string): string {
+  const next = (more: string) => `(select handler from ${from} where ${where} ${more} order by handler limit 1)`;
+  return `
+    with recursive each(handler) as (
+      select ${next("")} union all select ${next("and run.handler > each.handler")} from each where handler is not null
+    ) select handler from each where handler is not null`;
 }

@@ -2,7 +2,8 @@
 
 import type { Database } from "bun:sqlite";
 
-import type { AttemptRecord, DeliveryView, RunState, RunView, Ticket } from "./inbox.ts";
+import type { AttemptRecord, DeliveryView, RunView, Ticket } from "./inbox.ts";
+import { STATES } from "./statements.ts";
 
 interface TicketRow {
   run: number;
@@ -48,7 +49,7 @@ interface AttemptRow {
   log: string | null;
 }
 
-export function prepareViews(db: Database, clock: () => number, states: readonly RunState[]) {
+export function prepareViews(db: Database, clock: () => number) {
   const ticketRow = db.prepare<TicketRow, [number]>(`
     select r.id as run, r.attempts as attempt, handler, spent, interrupted, alone, replay, m.at as markedAt,
       d.id, type, subject, received_at as receivedAt, receipts, sample, d.at, body
@@ -88,7 +89,7 @@ export function prepareViews(db: Database, clock: () => number, states: readonly
 
   function runView({ state, parked, due, ...run }: RunRow): RunView {
     const attempts = attemptRows.all(run.run).map(attemptView);
-    const name = states[state] ?? "waiting";
+    const name = STATES[state] ?? "waiting";
     const waits = name === "waiting" ? Math.max(0, due - clock()) : null;
     return { ...run, state: name, parked: Boolean(parked), due: waits, attempts };
   }

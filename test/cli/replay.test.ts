@@ -214,15 +214,17 @@ test.concurrent(
   async () => {
     await using folder = await temporaryFolder();
     const cases: [string[], RegExp][] = [
-      [[], /^Which delivery\?[^]*bun replay msg_…/],
-      [["--handler", CRM], /^Which delivery\?[^]*--missing/],
-      [["msg_1", "--handler", CRM, "--missing"], /^msg_1 is one delivery, --missing looks for all/],
+      [[], /^Which deliveries\?[^]*bun replay msg_…/],
+      [["--yes"], /^Which deliveries\?[^]*--dead/],
+      [["msg_1", "--handler", CRM, "--missing"], /^msg_1 is one delivery, --missing is for many/],
+      [["msg_1", "--dead"], /^msg_1 is one delivery, --dead is for many/],
       [["--missing"], /^--missing needs a --handler/],
-      [["msg_1", "--since", "7d"], /^--since goes with --missing/],
-      [["msg_1", "--yes"], /^--yes goes with --missing/],
-      [["--handler", CRM, "--dry-run"], /^--dry-run goes with --missing/],
+      [["msg_1", "--since", "7d"], /^msg_1 is one delivery, --since is for many/],
+      [["--handler", CRM, "--missing", "--dead"], /^--dead does not go with --missing/],
+      [["--dead", "--rate", "fast"], /^--rate is fast, expected runs a second/],
+      [["--dead", "--until", "soon"], /^--until is soon, expected how long ago/],
       [["--handler", CRM, "--missing", "--yes", "--dry-run"], /^--dry-run runs nothing/],
-      [["--handler", CRM, "--missing", "--since", "a week"], /^--since is a week, expected how long ago: 7d/],
+      [["--handler", CRM, "--missing", "--since", "a week"], /^--since is a week, expected how long ago \(7d/],
       [["--handler", CRM, "--missing", "--yes"], /^No server runs on .*bun dev/],
     ];
     for (const [words, says] of cases) {

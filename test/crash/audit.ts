@@ -18,11 +18,23 @@ export const handlerFiles = {
       await work(context);
       appendFileSync(file, "end " + line + "\\n");
     };`,
-  "user.created.ts": handler("user", "user.created"),
+  "_schema.sql": "create table if not exists effects (delivery text, handler text, part integer, attempt integer);",
+  // No key keeps a row from being there twice: only the promise does.
+  "_write.ts": `
+    export const write = (handler) => async ({ db, delivery, run }) => {
+      for (const part of [1, 2, 3]) {
+        await db\`insert into effects values (\${delivery.id}, \${handler}, \${part}, \${run.attempt})\`;
+        await Bun.sleep(Math.random());
+      }
+    };`,
+  "user.created.ts": handler("user", "user.created", `write("user.created")`),
   "user.updated.ts": handler(
     "user",
     "user.updated",
-    `({ data, run }) => { if (data.flaky && run.attempt === 1) throw new RetryAfterError("not yet", 50); }`,
+    `async (context) => {
+      await write("user.updated")(context);
+      if (context.data.flaky && context.run.attempt === 1) throw new RetryAfterError("not yet", 50);
+    }`,
   ),
   "user.created/crm.ts": handler("user/crm", "user.created/crm", "() => Bun.sleep(3)"),
   "user.updated/crm.ts": handler("user/crm", "user.updated/crm", "() => Bun.sleep(8)"),
@@ -35,8 +47,13 @@ const handlersOf: Record<string, string[]> = {
   "user.deleted": ["user.[action]"],
 };
 
+const WRITING = ["user.created", "user.updated"];
+const PARTS = 3;
+
 export interface Audit {
   runs: number;
+  /** Rows that handlers wrote through `db`. */
+  effects: number;
   /** Attempts that ended with their process. */
   interrupted: number;
   /** A sentence for each broken promise. */
@@ -67,7 +84,20 @@ export function openRuns(dataDir: string): number {
   return (db.query("select count(*) as open from run where state < 2").get() as { open: number }).open;
 }
 
-export function audit(folder: string, accepted: ReadonlyMap<string, string>): Audit {
+export interface EffectRow {
+  delivery: string;
+  handler: string;
+  part: number;
+  attempt: number;
+}
+
+/** What the handlers wrote to SQLite, read past the server. */
+export function sqliteEffects(folder: string): EffectRow[] {
+  using db = new Database(join(folder, "data", "app.db"), { readonly: true });
+  return db.query("select * from effects").all() as EffectRow[];
+}
+
+export function audit(folder: string, accepted: ReadonlyMap<string, string>, effects: readonly EffectRow[]): Audit {
   using db = open(join(folder, "data"));
   const { integrity_check: integrity } = db.query("pragma integrity_check").get() as { integrity_check: string };
   const rows = db
@@ -87,8 +117,14 @@ export function audit(folder: string, accepted: ReadonlyMap<string, string>): Au
       .filter(({ state }) => state !== DONE)
       .map(({ id, handler, state, reason }) => `${id} ${handler} is in state ${state}: ${reason}`),
     ...checkCalls(lines, runs),
+    ...checkEffects(effects, runs),
   ];
-  return { runs: rows.length, interrupted: rows.reduce((sum, row) => sum + row.interrupted, 0), missing };
+  return {
+    runs: rows.length,
+    effects: effects.length,
+    interrupted: rows.reduce((sum, row) => sum + row.interrupted, 0),
+    missing,
+  };
 }
 
 /** What the handlers wrote: each run ended, no attempt began twice, and no subject went back in its lane. */
@@ -117,9 +153,30 @@ function checkCalls(lines: readonly string[], runs: ReadonlyMap<string, RunRow>)
   return problems;
 }
 
+/** Every run that is done wrote its rows once, in one attempt; nothing else wrote any. */
+function checkEffects(effects: readonly EffectRow[], runs: ReadonlyMap<string, RunRow>): string[] {
+  const written = Map.groupBy(effects, ({ delivery, handler }) => `${delivery} ${handler}`);
+  const expected = [...runs].filter(([, { handler, state }]) => state === DONE && WRITING.includes(handler));
+  return [
+    ...expected.flatMap(([run]) => {
+      const rows = written.get(run) ?? [];
+      const parts = rows.map(({ part }) => part).toSorted((a, b) => a - b);
+      const whole = parts.join() === Array.from({ length: PARTS }, (_, index) => index + 1).join();
+      if (whole && new Set(rows.map(({ attempt }) => attempt)).size === 1) return [];
+      return [
+        `${run} is done, and wrote ${JSON.stringify(rows.map(({ part, attempt }) => `${part} in attempt ${attempt}`))}`,
+      ];
+    }),
+    ...[...written.keys()]
+      .filter((run) => runs.get(run)?.state !== DONE)
+      .map((run) => `${run} is not done, and wrote rows`),
+  ];
+}
+
 function handler(lane: string, name: string, work = "() => {}"): string {
   const up = name.includes("/") ? "../" : "./";
   return `import { RetryAfterError } from "bellhop";
     import { record } from "${up}_calls.ts";
+    import { write } from "${up}_write.ts";
     export default record("${lane}", "${name}", ${work});`;
 }

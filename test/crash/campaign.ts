@@ -1,4 +1,4 @@
-// `bun run crash [--kills 50] [--seed 1]`: kills a real server under load, again and again, at random moments, and then
+// `bun run crash [--kills 300] [--seed 1]`: kills a real server under load, again and again, at random moments, and then
 // asks whether everything that was answered 200 ran, in order. Exit code 1, with a list, when something is missing.
 
 import { closeSync, openSync } from "node:fs";
@@ -7,8 +7,9 @@ import { parseArgs } from "node:util";
 
 import type { Subprocess } from "bun";
 
+import type { Environment } from "../../src/config.ts";
 import { environment, freePort, temporaryFolder, until, writeHandlers } from "../harness.ts";
-import { type Audit, audit, handlerFiles, openRuns } from "./audit.ts";
+import { type Audit, audit, type EffectRow, handlerFiles, openRuns, sqliteEffects } from "./audit.ts";
 import { type Load, type Random, seeded, startLoad } from "./load.ts";
 
 export interface CampaignResult extends Audit {
@@ -25,8 +26,15 @@ const LONGEST_START_MS = 150;
 // A run that was interrupted three times waits for up to 24 s and then takes its turn.
 const END_MS = 90_000;
 
+interface Campaign {
+  kills: number;
+  seed: number;
+  /** Where handlers write, instead of SQLite, and how their rows are read. */
+  postgres?: { url: string; effects: () => Promise<EffectRow[]> };
+}
+
 /** Kills a server `kills` times. It never throws for a broken promise: those are in `missing`. */
-export async function crashCampaign({ kills, seed }: { kills: number; seed: number }): Promise<CampaignResult> {
+export async function crashCampaign({ kills, seed, postgres }: Campaign): Promise<CampaignResult> {
   const began = performance.now();
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, handlerFiles);
@@ -34,14 +42,15 @@ export async function crashCampaign({ kills, seed }: { kills: number; seed: numb
   const random = seeded(seed);
   const load = startLoad(`http://127.0.0.1:${port}/api/webhooks`, seeded(seed + 1));
   const problems: string[] = [];
+  const env: Environment = postgres ? { DATABASE_URL: postgres.url } : {};
 
   for (let kill = 0; kill < kills; kill += 1) {
-    await using server = launch(folder.path, port);
+    await using server = launch(folder.path, port, env);
     await someMoment(server.process, load, random);
     if (ended(server.process)) problems.push(`server ${kill} ended by itself:\n${await server.output()}`);
   }
 
-  await using last = launch(folder.path, port);
+  await using last = launch(folder.path, port, env);
   await Promise.race([load.answered(), last.process.exited]);
   await Bun.sleep(100);
   await load.stop();
@@ -52,7 +61,8 @@ export async function crashCampaign({ kills, seed }: { kills: number; seed: numb
   last.process.kill("SIGTERM");
   const code = await last.process.exited;
   if (code !== 0) problems.push(`the last server ended with ${code}:\n${await last.output()}`);
-  const found = audit(folder.path, load.accepted);
+  const effects = postgres ? await postgres.effects() : sqliteEffects(folder.path);
+  const found = audit(folder.path, load.accepted, effects);
   return {
     kills,
     accepted: load.accepted.size,
@@ -64,7 +74,7 @@ export async function crashCampaign({ kills, seed }: { kills: number; seed: numb
 }
 
 /** `bun start` on one folder; disposing of it kills it with -9. */
-export function launch(folder: string, port: number) {
+export function launch(folder: string, port: number, env: Environment = {}) {
   const file = join(folder, "server.log");
   const log = openSync(file, "w");
   const child = Bun.spawn([process.execPath, MAIN, "start"], {
@@ -72,7 +82,7 @@ export function launch(folder: string, port: number) {
     env: {
       PATH: process.env.PATH,
       HOME: folder,
-      ...environment(folder, { PORT: String(port), LOG_LEVEL: "warn" }),
+      ...environment(folder, { PORT: String(port), LOG_LEVEL: "warn", ...env }),
     },
     stdin: "ignore",
     stdout: log,
@@ -104,7 +114,7 @@ if (import.meta.main) {
   const { values } = parseArgs({ options: { kills: { type: "string" }, seed: { type: "string" } } });
   const seed = Number(values.seed ?? Math.floor(Math.random() * 1_000_000));
   console.log(`seed ${seed}`);
-  const { missing, ...figures } = await crashCampaign({ kills: Number(values.kills ?? 50), seed });
+  const { missing, ...figures } = await crashCampaign({ kills: Number(values.kills ?? 300), seed });
   console.log(figures);
   for (const line of missing) console.error(line);
   console.log(missing.length === 0 ? "nothing is missing" : `${missing.length} broken promises`);

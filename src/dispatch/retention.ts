@@ -1,0 +1,54 @@
+// Lets go of what is old, a few deliveries at a time. Ledger rows first: a run that the inbox could still hand out must
+// find its row. Promises nothing about when: what can't be deleted now is deleted an hour later.
+
+import type { Inbox } from "../inbox/inbox.ts";
+import type { Effects } from "./effects.ts";
+
+interface RetentionOptions {
+  inbox: Inbox;
+  effects: Effects;
+  retentionDays: number;
+  /** Milliseconds between two looks. */
+  everyMs?: number;
+  onTrouble?: (error: unknown) => void;
+}
+
+const HOUR_MS = 3_600_000;
+// A few milliseconds of work, and then everybody else's turn.
+const BATCH = 100;
+const PAUSE_MS = 20;
+
+/** Looks now, and then every hour. `stop` waits for the step that is under way. */
+export function startRetention(options: RetentionOptions): { stop(): Promise<void> } {
+  const { inbox, effects, retentionDays, everyMs = HOUR_MS, onTrouble } = options;
+  let stopped = false;
+  let going: Promise<void> | undefined;
+
+  async function letGo() {
+    for (let batch = await next(); batch && !stopped; batch = await next()) {
+      if (batch.ledger.length > 0) await effects.forget(batch.ledger);
+      await inbox.prune(batch);
+      await Bun.sleep(PAUSE_MS);
+    }
+  }
+
+  function next() {
+    return inbox.prunable(retentionDays, BATCH);
+  }
+
+  function look() {
+    going ??= letGo()
+      .catch((error) => onTrouble?.(error))
+      .finally(() => (going = undefined));
+  }
+
+  look();
+  const timer = setInterval(look, everyMs).unref();
+  return {
+    async stop() {
+      stopped = true;
+      clearInterval(timer);
+      await going;
+    },
+  };
+}

@@ -1,0 +1,275 @@
+// What handlers write through `db` on a real Postgres, whose server and connections go away in the middle.
+
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+
+import { SQL } from "bun";
+
+import { parseDatabaseUrl } from "../../src/dispatch/database-url.ts";
+import { type Effects, openEffects, type RunTransaction } from "../../src/dispatch/effects.ts";
+import { until } from "../harness.ts";
+import { noPostgres, startPostgres } from "../postgres.ts";
+import { type Proxy, startProxy } from "../proxy.ts";
+import { describeEffects } from "./effects.contract.ts";
+
+setDefaultTimeout(20_000);
+
+const postgres = noPostgres ? undefined : await startPostgres();
+afterAll(() => postgres?.[Symbol.asyncDispose]());
+if (noPostgres) console.log(`skipped: ${noPostgres}`);
+
+const never = new AbortController().signal;
+
+interface Opened extends AsyncDisposable {
+  effects: Effects;
+  again: () => Promise<Effects>;
+  proxy: Proxy;
+  /** Past the proxy. */
+  admin: SQL;
+  troubles: unknown[];
+  begin(delivery?: string, attempt?: number, timeoutMs?: number): RunTransaction;
+  rows(): Promise<string[]>;
+}
+
+async function open({ direct = false } = {}): Promise<Opened> {
+  await using opened = new AsyncDisposableStack();
+  const url = await postgres!.database();
+  const proxy = opened.use(startProxy(postgres!.port));
+  const troubles: unknown[] = [];
+  const stack = new AsyncDisposableStack();
+  opened.use(stack);
+  const through = direct ? url : url.replace(/:\d+\//, `:${proxy.port}/`);
+  const onTrouble = (reason?: unknown) => troubles.push(reason);
+  const again = async () => stack.use(await openEffects(parseDatabaseUrl(through), { max: 4, onTrouble }));
+  const effects = await again();
+  const admin = new SQL(url, { max: 1 });
+  opened.defer(() => admin.close());
+  const held = opened.move();
+  return {
+    effects,
+    again,
+    proxy,
+    admin,
+    troubles,
+    begin: (delivery = "msg_1", attempt = 1, timeoutMs = 30_000) =>
+      effects.transaction({ key: { delivery, handler: "user.created", replay: "" }, attempt, timeoutMs }),
+    rows: async () => (await admin`select a from t order by a`).map(({ a }: { a: string }) => a),
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  };
+}
+
+async function withTable(options?: { direct: boolean }): Promise<Opened> {
+  const opened = await open(options);
+  await opened.effects.applySchema("create table t (a text)");
+  return opened;
+}
+
+async function commit(transaction: RunTransaction, signal = never) {
+  await transaction.finish();
+  await transaction.commit(signal);
+}
+
+async function rejection(promise: PromiseLike<unknown>): Promise<Error> {
+  return Promise.resolve(promise).then(
+    () => {
+      throw new Error("it did not reject");
+    },
+    (error: Error) => error,
+  );
+}
+
+/** Decides about the first bytes that hold this word, and lets everything else pass. */
+function atFirst(proxy: Proxy, word: string, fate: ReturnType<Proxy["onClient"]>) {
+  let met = false;
+  proxy.onClient = (bytes) => {
+    if (met || !bytes.includes(word)) return "forward";
+    met = true;
+    return fate;
+  };
+}
+
+if (postgres) describeEffects("Postgres", () => open());
+
+describe.skipIf(!postgres)("effects on a Postgres that goes away", () => {
+  test("a connection that is lost before the COMMIT arrives leaves nothing, and the next attempt writes", async () => {
+    await using opened = await withTable();
+    const first = opened.begin();
+    await first.db`insert into t values ('first')`;
+    atFirst(opened.proxy, "COMMIT", "cut");
+    expect((await rejection(commit(first))).message).toContain("closed");
+    expect(first.hindrance).toBeUndefined();
+    await first.rollback();
+    expect(await opened.rows()).toEqual([]);
+    const second = opened.begin("msg_1", 2);
+    await second.db`insert into t values ('second')`;
+    await commit(second);
+    expect(await opened.rows()).toEqual(["second"]);
+  });
+
+  test("a COMMIT whose answer is lost is a commit", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    atFirst(opened.proxy, "COMMIT", "forward-then-cut");
+    await commit(transaction);
+    expect(await opened.rows()).toEqual(["one"]);
+    expect(await opened.effects.resolve({ delivery: "msg_1", handler: "user.created", replay: "" }, 1, never)).toBe(
+      "committed",
+    );
+  });
+
+  test("a COMMIT that lands after the connection was lost is waited for, and is a commit", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    atFirst(opened.proxy, "COMMIT", 700);
+    await commit(transaction);
+    expect(await opened.rows()).toEqual(["one"]);
+  });
+
+  test("an attempt that was declared void can't commit later, whenever it began", async () => {
+    await using opened = await withTable();
+    const late = opened.begin("msg_1", 1);
+    const key = { delivery: "msg_1", handler: "user.created", replay: "" };
+    expect(await opened.effects.resolve(key, 1, never)).toBe("void");
+    await rejection(late.db`insert into t values ('late')`);
+    await late.rollback();
+    const second = opened.begin("msg_1", 2);
+    await second.db`insert into t values ('second')`;
+    await commit(second);
+    expect(await opened.effects.resolve(key, 2, never)).toBe("committed");
+    expect(await opened.rows()).toEqual(["second"]);
+  });
+
+  test("a connection that is lost in mid-transaction fails the attempt, and nothing is there", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    await opened.admin`select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'`;
+    await rejection(transaction.db`insert into t values ('two')`);
+    await rejection(transaction.finish());
+    expect(transaction.hindrance).toBeUndefined();
+    await transaction.rollback();
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("a server that is away costs no attempt, is told once, and is used when it is back", async () => {
+    await using opened = await withTable({ direct: true });
+    await postgres!.stop();
+    try {
+      for (const id of ["msg_1", "msg_2"]) {
+        const transaction = opened.begin(id);
+        await rejection(transaction.db`insert into t values ('one')`);
+        expect(transaction.hindrance).toBe("unreachable");
+        await transaction.rollback();
+      }
+    } finally {
+      await postgres!.start();
+    }
+    await until("the server to be used again", async () => {
+      const transaction = opened.begin("msg_3");
+      try {
+        await transaction.db`insert into t values ('three')`;
+        await commit(transaction);
+        return true;
+      } catch {
+        await transaction.rollback();
+        return undefined;
+      }
+    });
+    expect((await (await opened.again()).sql`select a from t`.values())[0]).toEqual(["three"]);
+  });
+
+  test("who asks how a run ended is answered when the server is back, or stopped by the shutdown", async () => {
+    await using opened = await withTable({ direct: true });
+    const key = { delivery: "msg_1", handler: "user.created", replay: "" };
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    await commit(transaction);
+    await postgres!.stop();
+    const shutdown = new AbortController();
+    const stopped = rejection(opened.effects.resolve(key, 1, shutdown.signal));
+    const asking = opened.effects.resolve(key, 1, never);
+    await Bun.sleep(150);
+    shutdown.abort();
+    const stoppedWith = await stopped.finally(() => postgres!.start());
+    expect(stoppedWith.name).toBe("UnknownEnd");
+    expect(await asking).toBe("committed");
+    expect(opened.troubles.length).toBeGreaterThan(0);
+  });
+
+  test("what a shutdown leaves unknown is no failure", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    let lost = false;
+    opened.proxy.onClient = (bytes) => {
+      lost ||= bytes.includes("COMMIT");
+      return lost ? "cut" : "forward";
+    };
+    const shutdown = new AbortController();
+    setTimeout(() => shutdown.abort(), 100);
+    await rejection(commit(transaction, shutdown.signal));
+    expect(transaction.hindrance).toBe("unknown");
+    await transaction.rollback();
+  });
+
+  test("a statement that runs is stopped at the time-out, and its connection with it", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    const sleeping = rejection(transaction.db`select pg_sleep(10)`);
+    await Bun.sleep(100);
+    const began = performance.now();
+    await transaction.rollback();
+    expect(performance.now() - began).toBeLessThan(1_000);
+    expect((await sleeping).message).toContain("closed");
+    const running = () =>
+      opened.admin`select 1 from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'`;
+    await until("the statement to end", async () => ((await running()).length === 0 ? true : undefined));
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("the server ends what we could not: a statement and an idle transaction have limits of their own", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin("msg_1", 1, 1_000);
+    const [limits] = await transaction.db`
+      select current_setting('statement_timeout') as s, current_setting('idle_in_transaction_session_timeout') as i`;
+    expect(limits).toEqual({ s: "3s", i: "3s" });
+    await transaction.rollback();
+    const [after] = await opened.effects.sql`select current_setting('statement_timeout') as s`;
+    expect(after).toEqual({ s: "0" });
+  });
+
+  test("a constraint that is checked at the COMMIT fails the attempt", async () => {
+    await using opened = await open();
+    await opened.effects.applySchema("create table t (a text, unique (a) deferrable initially deferred)");
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one'), ('one')`;
+    expect((await rejection(commit(transaction))).message).toContain("unique");
+    await transaction.rollback();
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("many transactions at once wait for a connection, and none is lost", async () => {
+    await using opened = await withTable();
+    const ids = Array.from({ length: 40 }, (_, index) => `msg_${index}`);
+    await Promise.all(
+      ids.map(async (id) => {
+        const transaction = opened.begin(id);
+        await transaction.db`insert into t values (${id})`;
+        await Bun.sleep(2);
+        await commit(transaction);
+      }),
+    );
+    expect(await opened.rows()).toEqual(ids.toSorted());
+    expect(opened.effects.waiting).toBe(0);
+  });
+
+  test("two servers that start together both find the ledger", async () => {
+    await using opened = await open();
+    const others = await Promise.all(Array.from({ length: 4 }, () => opened.again()));
+    const schema = "create table if not exists t (a text)";
+    await Promise.all([opened.effects, ...others].map((each) => each.applySchema(schema)));
+    expect(await opened.rows()).toEqual([]);
+  });
+});
