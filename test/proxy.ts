@@ -17,7 +17,7 @@ export interface Proxy extends Disposable {
 }
 
 interface Pair {
-  server: Socket<undefined> | undefined;
+  server: Socket | undefined;
   before: Buffer[];
   answersLost: boolean;
   outlives: boolean;

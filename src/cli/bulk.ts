@@ -10,7 +10,7 @@ import { createProgress, type Progress } from "./progress.ts";
 
 const POLL_MS = 50;
 // As many as a commit may take without holding up deliveries.
-const MOST_PER_STEP = 500;
+const MOST_PER_STEP = 200;
 // Steps a second when there is a rate: often enough to be even, and not a commit for each run.
 const STEPS_PER_SECOND = 4;
 

@@ -3,7 +3,6 @@
 import { existsSync } from "node:fs";
 
 import type { Config } from "../config.ts";
-import { formatDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
 import { matches } from "../handlers/names.ts";

@@ -130,7 +130,10 @@ function describeWhole(run: DeliveryJson["runs"][number]): string {
 }
 
 function describeTime(milliseconds: number): string {
-  return new Date(milliseconds).toISOString().replace("T", " ").slice(0, 19);
+  return new Date(milliseconds)
+    .toISOString()
+    .replace("T", " ")
+    .replace(/\.\d+Z$/, "Z");
 }
 
 function pretty(payload: string): string {

@@ -100,7 +100,8 @@ function fitting(client: Client, args: Partial<Args>, times: Times): BulkWork {
     async count() {
       const { found, ...leftOut } = orExplain(handler, await client.replayable(query));
       const of = [type && ` of ${type}`, subject && ` about ${subject}`, handler && ` in ${handler}`].filter(Boolean);
-      const what = dead ? `${runs(found)} died` : `${runs(found)} would go again`;
+      const none = dead ? "No run is dead" : "Nothing is stored that fits";
+      const what = found === 0 ? none : dead ? `${runs(found)} died` : `${runs(found)} would go again`;
       const says = `${what}${of.join("")}${describeTimes(args)}.`;
       return { says: [says, ...describeLeftOut(leftOut)].join("\n"), found };
     },

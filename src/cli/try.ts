@@ -64,7 +64,8 @@ async function tryOne(handler: Handler & { code: Code }, delivery: DeliveryJson,
   const queries: RanQuery[] = [];
   const outcome = await runAttempt({
     ticket: ticketOf(delivery, handler.name),
-    handler,
+    // Whatever it has left in the inbox: here, a failure is a failure.
+    handler: { ...handler, options: { ...handler.options, attempts: 2 } },
     code: handler.code,
     clerk: await createClerk(),
     effects: rolledBack(effects, (query) => queries.push(query)),

@@ -12,7 +12,7 @@ import type { Effects } from "./effects.ts";
 import { takeUpOrphans } from "./orphans.ts";
 import { createSlots } from "./slots.ts";
 import { createTimeouts } from "./timeout.ts";
-import { createWatchdog } from "./watchdog.ts";
+import { createWatchdog, type Watchdog } from "./watchdog.ts";
 
 interface DispatcherOptions {
   inbox: Inbox;
@@ -33,7 +33,8 @@ interface DispatcherOptions {
   onLate?: (ticket: Ticket, error: unknown) => void;
   /** A run's end that could not be recorded, or a claim that failed: it is tried again. */
   onTrouble?: (error: unknown) => void;
-  /** How the watchdog's warning is written. */
+  /** Names handlers that block the thread. Default: one that writes to the log, in `logFormat`. */
+  watchdog?: Watchdog;
   logFormat?: "pretty" | "json";
   now?: () => number;
 }
@@ -76,7 +77,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   /** Runs that we hold an attempt of, or whose end is not yet flushed. */
   const held = new Map<number, Promise<void>>();
   const timeouts = createTimeouts();
-  const watchdog = createWatchdog(options.logFormat ?? "json");
+  const { watchdog = createWatchdog(options.logFormat ?? "json") } = options;
   const shutdown = new AbortController();
   const stopping = Promise.withResolvers<void>();
   let stopped = false;

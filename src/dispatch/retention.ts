@@ -15,7 +15,7 @@ interface RetentionOptions {
 
 const HOUR_MS = 3_600_000;
 // A few milliseconds of work, and then everybody else's turn.
-const BATCH = 100;
+const BATCH = 50;
 const PAUSE_MS = 20;
 
 /** Looks now, and then every hour. `stop` waits for the step that is under way. */

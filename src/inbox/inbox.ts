@@ -3,6 +3,7 @@
 // when nothing of it was stored. Delays, never clock times, cross it: each backend keeps a clock of its own.
 
 import type {
+  DeliveryView,
   Listed,
   ListFilter,
   Missing,
@@ -18,7 +19,7 @@ import type {
   RunStates,
 } from "./queries.ts";
 
-export type { Missing, MissingQuery, MissingStep, RunStates } from "./queries.ts";
+export type { DeliveryView, Missing, MissingQuery, MissingStep, RunStates, RunView } from "./queries.ts";
 
 /** A verified message, ready to be stored. */
 export interface NewDelivery {
@@ -113,31 +114,6 @@ export interface Claim {
   next: number | null;
   /** A run is due that has to go alone. */
   alone: boolean;
-}
-
-export interface RunView {
-  run: number;
-  handler: string;
-  replay: string;
-  state: RunState;
-  parked: boolean;
-  attempts: (AttemptRecord & { attempt: number; outcome: string })[];
-  /** Milliseconds until it goes again, when it waits. */
-  due: number | null;
-  reason: string | null;
-}
-
-export interface DeliveryView {
-  id: string;
-  type: string;
-  subject: string | null;
-  at: number;
-  sample: boolean;
-  receivedAt: number;
-  receipts: number;
-  headers: Record<string, string> | null;
-  body: Uint8Array | null;
-  runs: RunView[];
 }
 
 export type Accepted =

@@ -8,8 +8,8 @@ import type { Receipts } from "./receipts.ts";
 import { STATES } from "./statements.ts";
 import { prefixOf, prepareWalk } from "./walk.ts";
 
-// Measured: 1 to 3 µs for a delivery that is looked at.
-const SLICE = 1_000;
+// Measured: 2 µs for a delivery that is looked at, 50 µs for one that is shown with its runs.
+const SLICE = 500;
 
 type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & { sample: number; wiped: number };
 type RunRow = Omit<RunSummary, "state" | "parked" | "due"> & { state: number; parked: number; due: number };

@@ -1,7 +1,32 @@
 // What people ask of the inbox, and what it answers: lists, bulk replays, retention. Shapes only.
 // Each answer is found in bounded steps, whatever is stored: nothing here holds up a delivery.
 
-import type { NewRun, RunState } from "./inbox.ts";
+import type { AttemptRecord, NewRun, RunState } from "./inbox.ts";
+
+export interface RunView {
+  run: number;
+  handler: string;
+  replay: string;
+  state: RunState;
+  parked: boolean;
+  attempts: (AttemptRecord & { attempt: number; outcome: string })[];
+  /** Milliseconds until it goes again, when it waits. */
+  due: number | null;
+  reason: string | null;
+}
+
+export interface DeliveryView {
+  id: string;
+  type: string;
+  subject: string | null;
+  at: number;
+  sample: boolean;
+  receivedAt: number;
+  receipts: number;
+  headers: Record<string, string> | null;
+  body: Uint8Array | null;
+  runs: RunView[];
+}
 
 /** Which deliveries a list shows. All that is not null has to fit. */
 export interface ListFilter {

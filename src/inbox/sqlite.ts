@@ -1,11 +1,12 @@
 // The inbox in one SQLite file. The only file that opens `bun:sqlite`.
 // WAL with `synchronous=FULL`: a commit that returned is on the disk. Only one server has it open (`lockDataDir`).
 
-import { Database, SQLiteError } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { UserError } from "../errors.ts";
+import { explain, explained, isBusy } from "./explain.ts";
 import { createGroup } from "./group.ts";
 import type { Inbox, Ticket } from "./inbox.ts";
 import { listSlices } from "./list.ts";
@@ -245,37 +246,4 @@ function migrate(db: Database) {
     for (const step of migrations.slice(version)) db.run(step);
     db.run(`pragma user_version = ${migrations.length}`);
   })();
-}
-
-function explained<T>(path: string, action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    return explain(path, error);
-  }
-}
-
-function explain(path: string, error: unknown): never {
-  if (error instanceof UserError) throw error;
-  const code = (error as { code?: unknown }).code;
-  const reason = error instanceof Error ? error.message : String(error);
-  const remedy = remedies.find(([pattern]) => pattern.test(`${String(code)} ${reason}`))?.[1];
-  throw new UserError(`${path} can't be opened: ${reason}.\n\n    ${remedy ?? "Look at the folder and its rights."}`);
-}
-
-const remedies: readonly [RegExp, string][] = [
-  [/SQLITE_BUSY|SQLITE_LOCKED/, "Another program holds it, perhaps an open sqlite3 shell: close that one."],
-  [
-    /SQLITE_NOTADB|SQLITE_CORRUPT/,
-    "It is damaged or no SQLite file. Put a backup in its place, or move it away to begin with an empty inbox.",
-  ],
-  [/SQLITE_FULL|ENOSPC/, "The disk is full: make room, or set DATA_DIR to a folder on another disk."],
-  [
-    /SQLITE_READONLY|SQLITE_CANTOPEN|EACCES|EPERM|EROFS|ENOTDIR|EEXIST/,
-    "Bellhop has to write there: give its user the rights, or set DATA_DIR to a folder that it may write.",
-  ],
-];
-
-function isBusy(error: unknown): boolean {
-  return error instanceof SQLiteError && /SQLITE_(BUSY|LOCKED)/.test(error.code ?? "");
 }

@@ -46,7 +46,7 @@ export function socketPath(dataDir: string): string | undefined {
 }
 
 // As many as a commit may take without holding up deliveries: 10 ms.
-const MOST_PER_STEP = 500;
+const MOST_PER_STEP = 200;
 const PAGE = 50;
 
 /** What `state` may be in a list. */

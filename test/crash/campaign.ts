@@ -9,8 +9,9 @@ import type { Subprocess } from "bun";
 
 import type { Environment } from "../../src/config.ts";
 import { environment, freePort, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { type Random, seeded } from "../random.ts";
 import { type Audit, audit, type EffectRow, handlerFiles, openRuns, sqliteEffects } from "./audit.ts";
-import { type Load, type Random, seeded, startLoad } from "./load.ts";
+import { type Load, startLoad } from "./load.ts";
 
 export interface CampaignResult extends Audit {
   kills: number;

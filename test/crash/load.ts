@@ -2,6 +2,7 @@
 // Each subject belongs to one connection, so that its events are sent, and so have to run, in the order of their numbers.
 
 import { signed } from "../harness.ts";
+import type { Random } from "../random.ts";
 
 export interface Load {
   /** Every id that was answered 200, with its event's type. */
@@ -11,19 +12,6 @@ export interface Load {
   /** Resolves at the next 200. */
   answered(): Promise<void>;
   stop(): Promise<void>;
-}
-
-/** A number from 0 to 1, the same ones for the same seed (mulberry32). */
-export type Random = () => number;
-
-export function seeded(seed: number): Random {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 const CONNECTIONS = 8;

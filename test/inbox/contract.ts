@@ -2,17 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import type {
-  AttemptRecord,
-  Inbox,
-  MissingQuery,
-  MissingStep,
-  NewDelivery,
-  NewRun,
-  Outcome,
-  RunView,
-  Ticket,
-} from "../../src/inbox/inbox.ts";
+import type { AttemptRecord, Inbox, MissingQuery, MissingStep } from "../../src/inbox/inbox.ts";
 import {
   at,
   createClocks,
@@ -28,7 +18,6 @@ import {
   interrupted,
   ME,
   type OpenInbox,
-  record,
   released,
   retry,
   run,

@@ -26,6 +26,7 @@ import {
   done,
   HOUR,
   interrupted,
+  record,
   released,
   retry,
   run,
@@ -55,6 +56,8 @@ interface ModelRun extends NewRun {
   spent: number;
   interrupted: number;
 }
+
+type Word = "retryNow" | "giveUp";
 
 interface ModelDelivery {
   at: number;
@@ -173,6 +176,14 @@ class Model {
     ended.alone = outcome.alone;
   }
 
+  /** A person's word about a run: true when it changes anything. */
+  byHand(each: ModelRun, word: Word): boolean {
+    if (each.state !== "waiting" || (word === "retryNow" && each.parked)) return false;
+    if (word === "retryNow") each.due = Math.min(each.due, this.now);
+    else each.state = each.parked ? "skipped" : "dead";
+    return true;
+  }
+
   park(loaded: ReadonlySet<string>): void {
     for (const each of this.#waiting()) {
       if (each.parked !== loaded.has(each.handler)) continue;
@@ -286,6 +297,15 @@ async function openPair(folder: string) {
       expect(counted).toEqual({ found: came.added, stale: came.stale, wiped: 0, more: false });
     },
 
+    async byHand(nth: number, word: Word) {
+      const each = model.runs[nth % model.runs.length];
+      if (!each) return;
+      const runs = (await inbox.get(each.delivery))?.runs ?? [];
+      const { run } = runs.find(({ handler, replay }) => handler === each.handler && replay === each.replay)!;
+      const changed = word === "giveUp" ? inbox.giveUp(run, "enough") : inbox.retryNow(run);
+      expect(await changed).toBe(model.byHand(each, word));
+    },
+
     async park(handlers: readonly string[]) {
       // Files change only while nothing of them runs: they are read at the start.
       loaded = new Set([...handlers, ...held.map(({ handler }) => handler)]);
@@ -369,6 +389,7 @@ const outcomes: fc.Arbitrary<Outcome> = fc.oneof(
   { weight: 4, arbitrary: fc.tuple(delays, fc.boolean()).map(([delay, alone]) => retry(delay, alone)) },
   some(dead, skipped, released),
   fc.tuple(delays, fc.boolean()).map(([delay, alone]) => interrupted(delay, alone)),
+  delays.map((delay): Outcome => ({ kind: "postponed", record, delay })),
 );
 const ids = fc.tuple(some("created", "updated"), fc.nat(12)).map(([type, number]) => `${type}_${number}`);
 const accepts: fc.Arbitrary<Accept> = fc
@@ -409,6 +430,9 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
       pair.addMissing(stale, limit),
     ),
   },
+  step("by hand", fc.tuple(fc.nat(50), some<Word>("retryNow", "giveUp")), (pair, [nth, word]) =>
+    pair.byHand(nth, word),
+  ),
   { weight: 2, arbitrary: step("park", fc.subarray(HANDLERS), (pair, loaded) => pair.park(loaded)) },
   { weight: 3, arbitrary: step("pass", some(SECOND, 5 * SECOND, HOUR, DAY), (pair, time) => pair.pass(time)) },
   step("crash", some(interrupted(0), interrupted(5 * SECOND, true), dead), (pair, outcome) => pair.crash(outcome)),

@@ -1,0 +1,65 @@
+// What a simulated handler does: it writes its parts through `db`, with pauses in between, and misbehaves as planned.
+
+import { type HandlerContext, type HandlerFunction, NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
+import { crash } from "./disk.ts";
+import { PARTS, type Plan, TIMEOUT_MS } from "./plan.ts";
+import type { Witness } from "./witness.ts";
+import { Dead, type World } from "./world.ts";
+
+interface Options {
+  world: World;
+  plan: Plan;
+  witness: Witness;
+  name: string;
+  onAttempt: () => void;
+}
+
+export function handlerFunction({ world, plan, witness, name, onAttempt }: Options): HandlerFunction {
+  const writes = plan.handlers.find((handler) => handler.name === name)?.writes ?? false;
+  /** Attempts that began, by run: a crash does not forget them. */
+  const begun = witness.begunBy(name);
+
+  return async (context) => {
+    if (!world.life()?.alive) throw new Dead("the process is dead");
+    onAttempt();
+    const { delivery, run, signal } = context;
+    const replay = run.idempotencyKey.split("/").at(-1) ?? "";
+    const ofReplay = run.replay ? replay : "";
+    const key = `${delivery.id} ${ofReplay}`;
+    const number = (begun.get(key) ?? 0) + 1;
+    begun.set(key, number);
+    const over = witness.began(name, context, ofReplay);
+    signal.addEventListener("abort", over);
+    try {
+      await behave(context, ofReplay, number);
+    } finally {
+      over();
+    }
+  };
+
+  async function behave(context: HandlerContext, replay: string, number: number) {
+    const { db, delivery, run } = context;
+    const planned = plan.behaviour(name, `${delivery.id} ${replay}`);
+    const kind = number <= planned.times ? planned.kind : "plain";
+    const part = (index: number) =>
+      db`insert into effects (delivery, handler, replay, attempt, part)
+        values (${delivery.id}, ${name}, ${replay}, ${run.attempt}, ${index})`;
+    if (world.chance(0.3)) await Bun.sleep(world.between(0, 30));
+    if (writes) await part(1);
+    if (kind === "slow") await Bun.sleep(world.between(50, TIMEOUT_MS - 100));
+    if (kind === "swallows") await db`insert into nowhere values (1)`.catch(() => undefined);
+    if (kind === "fails") throw new Error("as planned");
+    if (kind === "gives up") throw new NonRetriableError("as planned");
+    if (kind === "picks its time") throw new RetryAfterError("as planned", world.between(0, 3_000));
+    if (kind === "kills") crash(world, world.life()!, `by ${name}`);
+    if (kind === "hangs") {
+      await Bun.sleep(TIMEOUT_MS + world.between(100, 5_000));
+      // It wakes up too late, and must not be able to write any more.
+      const late = await Promise.allSettled([part(1), part(PARTS)]);
+      if (late.some(({ status }) => status === "fulfilled")) witness.breaks(`${name} wrote after its time-out`);
+      return;
+    }
+    if (world.chance(0.5)) await Bun.sleep(world.between(0, 20));
+    if (writes) for (let index = 2; index <= PARTS; index += 1) await part(index);
+  }
+}

@@ -1,0 +1,105 @@
+// What a seed is about: which handlers there are and how they behave, and which deliveries come when.
+
+import type { HandlerOptions } from "../../src/bellhop.ts";
+import type { World } from "./world.ts";
+
+/** What a handler does with one delivery. */
+export interface Behaviour {
+  kind: "plain" | "slow" | "fails" | "swallows" | "hangs" | "kills" | "gives up" | "picks its time";
+  /** For so many attempts; then it is plain. */
+  times: number;
+}
+
+export interface PlannedHandler {
+  name: string;
+  options: HandlerOptions;
+  writes: boolean;
+}
+
+export interface PlannedDelivery {
+  id: string;
+  type: string;
+  subject: string | null;
+  at: number;
+  sample: boolean;
+  /** When it is sent first, and how many times in all. */
+  sentAt: number[];
+}
+
+export interface Plan {
+  concurrency: number;
+  postgres: boolean;
+  handlers: PlannedHandler[];
+  deliveries: PlannedDelivery[];
+  /** Milliseconds for which things go wrong. */
+  troubleMs: number;
+  behaviour: (handler: string, delivery: string) => Behaviour;
+}
+
+export const PARTS = 2;
+export const TIMEOUT_MS = 400;
+
+const NAMES = [
+  "user.created",
+  "user.updated",
+  "user.deleted",
+  "user.created/crm",
+  "user.updated/crm",
+  "user.[action]",
+  "[...event]",
+];
+const TYPES = ["user.created", "user.updated", "user.deleted"];
+const KINDS: Behaviour["kind"][] = ["slow", "fails", "swallows", "hangs", "kills", "gives up", "picks its time"];
+
+export function planOf(world: World): Plan {
+  const { chance, pick, between } = world;
+  const names = NAMES.filter(() => chance(0.45));
+  const handlers = (names.length > 0 ? names : ["user.created"]).map((name): PlannedHandler => ({
+    name,
+    options: {
+      attempts: between(1, 4),
+      timeout: TIMEOUT_MS,
+      ...(chance(0.3) && { stale: "skip" as const }),
+    },
+    writes: chance(0.75),
+  }));
+  const troubleMs = pick([0, 2_000, 20_000, 120_000]);
+  const subjects = Array.from({ length: between(1, 4) }, (_, index) => `user_${index}`);
+  const begin = Date.now() - 3_600_000;
+  const deliveries = Array.from({ length: between(3, 24) }, (_, index): PlannedDelivery => {
+    const first = between(0, Math.max(1_500, troubleMs));
+    const again = Array.from(
+      { length: chance(0.25) ? between(1, 3) : 0 },
+      () => first + pick([0, 0, 5, between(0, 60_000)]),
+    );
+    return {
+      id: `msg_${index}`,
+      type: pick(TYPES),
+      subject: chance(0.05) ? null : pick(subjects),
+      // Few places, so that many are equal; and unlike the order in which they come.
+      at: begin + between(0, 8) * 1_000,
+      sample: chance(0.1),
+      sentAt: [first, ...again],
+    };
+  });
+  const misbehaves = pick([0, 0.2, 0.6]);
+  const behaviours = new Map<string, Behaviour>();
+  return {
+    concurrency: between(1, 3),
+    postgres: chance(0.5),
+    handlers,
+    deliveries,
+    troubleMs,
+    behaviour(handler, delivery) {
+      const key = `${handler} ${delivery}`;
+      const known = behaviours.get(key);
+      if (known) return known;
+      const kind = chance(misbehaves) ? pick(KINDS) : "plain";
+      const made: Behaviour = { kind, times: kind === "slow" ? 99 : pick([1, 1, 2, 3, 99]) };
+      // A handler that kills for ever is rare: each of its deaths takes everybody along.
+      if (kind === "kills" && made.times > 1 && chance(0.7)) made.times = 1;
+      behaviours.set(key, made);
+      return made;
+    },
+  };
+}

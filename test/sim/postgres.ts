@@ -1,0 +1,188 @@
+// A Postgres as it looks from here: rows, locks, and connections that are lost, also while a COMMIT is under way, which
+// may land seconds later. It understands the statements that the ledger and the simulation's handlers use, and no others.
+
+import type { SQL } from "bun";
+
+import { crash, type Faults } from "./disk.ts";
+import { Dead, type Life, type World } from "./world.ts";
+
+export interface EffectRow {
+  delivery: string;
+  handler: string;
+  replay: string;
+  attempt: number;
+  part: number;
+}
+
+interface LedgerRow {
+  attempt: number;
+  state: string;
+}
+
+interface Transaction {
+  open: boolean;
+  /** Its COMMIT is on the way: it lands, whatever becomes of the client. */
+  sealed: boolean;
+  writes: (() => void)[];
+  locks: Set<string>;
+}
+
+type Values = readonly unknown[];
+
+class ConnectionError extends Error {
+  code = "ERR_POSTGRES_CONNECTION_CLOSED";
+}
+
+export class ModelledPostgres {
+  readonly effects: EffectRow[] = [];
+  readonly ledger = new Map<string, LedgerRow>();
+  /** Nobody can connect. */
+  away = false;
+  #locks = new Map<string, Transaction>();
+
+  constructor(
+    private readonly world: World,
+    private readonly faults: Faults,
+    private readonly onFailure: () => void,
+  ) {}
+
+  /** What `open` of the effects returns, for the life that asks. */
+  connect(): SQL {
+    const life = this.world.life()!;
+    const client = (strings: TemplateStringsArray, ...values: Values) => this.#alone(life, strings, values);
+    const begin = (body: (tx: SQL) => Promise<unknown>) => this.#begin(life, body);
+    return Object.assign(client, {
+      options: { adapter: "postgres" },
+      begin,
+      reserve: async () => {
+        this.#reach(life);
+        return { begin, release() {}, close: async () => {} };
+      },
+      unsafe: async () => [],
+      close: async () => {},
+    }) as unknown as SQL;
+  }
+
+  #reach(life: Life) {
+    if (!life.alive) throw new Dead("the process is dead");
+    if (this.away) throw new ConnectionError("connection refused");
+  }
+
+  /** A statement on its own is a transaction of its own. */
+  async #alone(life: Life, strings: TemplateStringsArray, values: Values): Promise<unknown> {
+    this.#reach(life);
+    const tx: Transaction = { open: true, sealed: false, writes: [], locks: new Set() };
+    const result = await this.#statement(tx, strings.join("?"), values);
+    this.#commit(tx);
+    if (this.world.chance(this.faults.fail)) throw new ConnectionError("Connection closed");
+    return life.alive ? result : new Promise(() => {});
+  }
+
+  async #begin(life: Life, body: (tx: SQL) => Promise<unknown>): Promise<unknown> {
+    this.#reach(life);
+    const tx: Transaction = { open: true, sealed: false, writes: [], locks: new Set() };
+    // The server notices a dead client after a while, and its locks are held for so long.
+    life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx)));
+    const query = async (strings: TemplateStringsArray, ...values: Values) => {
+      if (!life.alive) return new Promise(() => {});
+      if (this.world.chance(this.faults.crash)) crash(this.world, life, "at a query");
+      if (this.world.chance(this.faults.fail)) {
+        this.world.tell("the connection is lost at a query");
+        this.onFailure();
+        this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx));
+        throw new ConnectionError("Connection closed");
+      }
+      return this.#statement(tx, strings.join("?"), values);
+    };
+    const client = Object.assign(query, { unsafe: async () => [], close: async () => {} }) as unknown as SQL;
+    try {
+      await Promise.race([body(client), life.dead]);
+    } catch (error) {
+      this.#rollback(tx);
+      throw error;
+    }
+    return this.#end(life, tx);
+  }
+
+  /** The COMMIT, and all that can become of it. */
+  async #end(life: Life, tx: Transaction): Promise<undefined> {
+    const { world, faults } = this;
+    const dies = world.chance(faults.crash);
+    if (!dies && !world.chance(faults.fail)) {
+      this.#commit(tx);
+      return undefined;
+    }
+    const fate = world.pick(["lost", "answer lost", "late"] as const);
+    world.tell(`a COMMIT: ${fate}`);
+    if (fate === "lost") this.#rollback(tx);
+    if (fate === "answer lost") this.#commit(tx);
+    if (fate === "late") {
+      tx.sealed = true;
+      world.after(world.between(1, 4_000), () => this.#commit(tx));
+    }
+    if (dies) crash(world, life, "in a COMMIT");
+    this.onFailure();
+    throw new ConnectionError("Connection closed");
+  }
+
+  async #statement(tx: Transaction, text: string, values: Values): Promise<unknown[]> {
+    if (text.includes("bellhop_ledger as l")) return this.#declareVoid(tx, values);
+    if (text.includes("insert into bellhop_ledger")) return this.#claim(tx, values);
+    if (text.includes("delete from bellhop_ledger")) {
+      tx.writes.push(() => this.ledger.delete(keyOf(values)));
+      return [];
+    }
+    if (text.includes("insert into effects")) {
+      const [delivery, handler, replay, attempt, part] = values as [string, string, string, number, number];
+      tx.writes.push(() => this.effects.push({ delivery, handler, replay, attempt, part }));
+      return [];
+    }
+    if (text.includes("nowhere")) throw new Error("there is no table nowhere");
+    return [];
+  }
+
+  async #claim(tx: Transaction, values: Values) {
+    const key = keyOf(values);
+    await this.#lock(tx, key);
+    const attempt = values[3] as number;
+    const row = this.ledger.get(key);
+    if (row && !(row.state === "void" && row.attempt < attempt)) return [];
+    tx.writes.push(() => this.ledger.set(key, { attempt, state: "committed" }));
+    return [{ attempt }];
+  }
+
+  async #declareVoid(tx: Transaction, values: Values) {
+    const key = keyOf(values);
+    await this.#lock(tx, key);
+    const attempt = values[3] as number;
+    const row = this.ledger.get(key) ?? { attempt, state: "void" };
+    const more = row.state === "void" ? { ...row, attempt: Math.max(row.attempt, attempt) } : row;
+    tx.writes.push(() => this.ledger.set(key, more));
+    return [{ state: more.state }];
+  }
+
+  async #lock(tx: Transaction, key: string) {
+    while (this.#locks.has(key) && this.#locks.get(key) !== tx) await this.world.sleep(5);
+    this.#locks.set(key, tx);
+    tx.locks.add(key);
+  }
+
+  #commit(tx: Transaction) {
+    if (!tx.open) return;
+    for (const write of tx.writes) write();
+    this.#release(tx);
+  }
+
+  #rollback(tx: Transaction) {
+    if (tx.open && !tx.sealed) this.#release(tx);
+  }
+
+  #release(tx: Transaction) {
+    tx.open = false;
+    for (const key of tx.locks) if (this.#locks.get(key) === tx) this.#locks.delete(key);
+  }
+}
+
+function keyOf([delivery, handler, replay]: Values): string {
+  return `${delivery} ${handler} ${replay}`;
+}
