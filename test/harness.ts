@@ -211,10 +211,16 @@ export async function until<T>(
 
 /** A port that nothing listens on. */
 export async function freePort(): Promise<number> {
-  const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response() });
-  const { port } = server;
-  await server.stop(true);
-  return port as number;
+  while (true) {
+    // Below those that the system gives to outgoing connections: one of these might take it before the server does.
+    const port = 12_000 + Math.floor(Math.random() * 20_000);
+    try {
+      await Bun.serve({ port, hostname: "127.0.0.1", reusePort: false, fetch: () => new Response() }).stop(true);
+      return port;
+    } catch {
+      // Taken.
+    }
+  }
 }
 
 /** The folder of Clerk's official examples beside the checkout, or undefined where it is not. */

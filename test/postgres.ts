@@ -87,7 +87,11 @@ export async function startPostgres(): Promise<Postgres> {
 
   async function withAdmin(work: (sql: SQL) => PromiseLike<unknown>) {
     const sql = new SQL(`postgres://postgres@127.0.0.1:${port}/postgres`, { max: 1 });
-    await Promise.resolve(work(sql)).finally(() => sql.close());
+    try {
+      await work(sql);
+    } finally {
+      await sql.close();
+    }
   }
 
   await start();

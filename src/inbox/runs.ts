@@ -50,9 +50,14 @@ export function prepareRuns(db: Database, clock: () => number) {
     sql.attempt.run(run, attempt, startedAt, took, outcome.kind, errorText ?? null, logText ?? null);
   }
 
-  function* dueRuns(rooms: ReadonlyMap<string, number>, now: number) {
-    for (const [handler, room] of rooms) {
-      let left = room;
+  /** Of these handlers, those that have something to claim, now or later: most often, few of many. */
+  function waiting(rooms: ReadonlyMap<string, number>): string[] {
+    return sql.headed.all().flatMap(({ handler }) => (rooms.has(handler) ? [handler] : []));
+  }
+
+  function* dueRuns(handlers: readonly string[], rooms: ReadonlyMap<string, number>, now: number) {
+    for (const handler of handlers) {
+      let left = rooms.get(handler) ?? 0;
       // Live ones first; then what was asked for in bulk.
       for (const bulk of [0, 1]) {
         if (left <= 0) break;
@@ -63,9 +68,9 @@ export function prepareRuns(db: Database, clock: () => number) {
     }
   }
 
-  function nextDue(rooms: ReadonlyMap<string, number>, now: number): number | null {
+  function nextDue(handlers: readonly string[], now: number): number | null {
     let next: number | null = null;
-    for (const handler of rooms.keys())
+    for (const handler of handlers)
       for (const bulk of [0, 1]) {
         const due = sql.nextDue.get(handler, bulk, now)?.due;
         if (due !== undefined && (next === null || due - now < next)) next = due - now;
@@ -114,20 +119,22 @@ export function prepareRuns(db: Database, clock: () => number) {
     look(rooms: ReadonlyMap<string, number>, alone: boolean): { any: boolean; claim: Claim } {
       const now = clock();
       const suspect = sql.alone.get(now) !== null;
-      const any = alone ? suspect : dueRuns(rooms, now).next().done === false;
-      return { any, claim: { tickets: [], next: any ? null : nextDue(rooms, now), alone: suspect } };
+      const handlers = waiting(rooms);
+      const any = alone ? suspect : dueRuns(handlers, rooms, now).next().done === false;
+      return { any, claim: { tickets: [], next: any ? null : nextDue(handlers, now), alone: suspect } };
     },
 
     claim(owner: string, rooms: ReadonlyMap<string, number>, alone: boolean): Claim {
       const now = clock();
       const suspect = sql.alone.get(now);
-      const due = alone ? (suspect ? [suspect] : []) : [...dueRuns(rooms, now)];
+      const handlers = waiting(rooms);
+      const due = alone ? (suspect ? [suspect] : []) : [...dueRuns(handlers, rooms, now)];
       const tickets: Ticket[] = [];
       for (const { id } of due) {
         const begun = sql.begin.get(owner, id);
         if (begun) tickets.push(views.ticket(id));
       }
-      return { tickets, next: nextDue(rooms, now), alone: suspect !== null && !alone };
+      return { tickets, next: nextDue(handlers, now), alone: suspect !== null && !alone };
     },
 
     settle({ run, attempt }: Pick<Ticket, "run" | "attempt">, outcome: Outcome): "settled" | "lost" {

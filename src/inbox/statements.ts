@@ -45,6 +45,7 @@ export function prepareStatements(db: Database) {
     alone: one<{ id: number }>(
       "select id from run where alone = 1 and head = 1 and state = 0 and due <= ? order by due limit 1",
     ),
+    headed: one<{ handler: string }>(distinctHandlers("run indexed by run_due", "head = 1 and state = 0")),
     nextDue: one<{ due: number }>(`
       select due from run where handler = ? and bulk = ? and head = 1 and state = 0 and due > ? order by due limit 1`),
     begin: one<{ attempts: number }>(

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import type { HandlerFunction, HandlerOptions } from "../../src/bellhop.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
-import { openEffects } from "../../src/dispatch/effects.ts";
+import { type Effects, openEffects } from "../../src/dispatch/effects.ts";
 import { InboxUnavailable } from "../../src/errors.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
 import { matches, readName } from "../../src/handlers/names.ts";
@@ -51,11 +51,12 @@ interface Options {
   /** Puts something between the dispatcher and the inbox. */
   between?: (inbox: Inbox) => Inbox;
   /** What happened before the dispatcher starts, as in an earlier process. */
-  before?: (inbox: Inbox) => Promise<void>;
+  before?: (inbox: Inbox, effects: Effects) => Promise<void>;
 }
 
 export interface Dispatching extends AsyncDisposable {
   inbox: Inbox;
+  effects: Effects;
   dispatcher: Dispatcher;
   ends: { ticket: Ticket; outcome: Outcome }[];
   lines: LogLine[];
@@ -74,9 +75,9 @@ export async function dispatching(functions: Functions, options: Options = {}): 
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
   const inbox = opened.use(await openSqliteInbox(path, clocks));
-  await before?.(inbox);
   const [ends, lines, troubles]: [Dispatching["ends"], LogLine[], unknown[]] = [[], [], []];
   const effects = opened.use(await openEffects({ kind: "sqlite", filename: join(path, "app.db") }));
+  await before?.(inbox, effects);
   const dispatcher = await startDispatcher({
     inbox: between(inbox),
     effects,
@@ -95,6 +96,7 @@ export async function dispatching(functions: Functions, options: Options = {}): 
   };
   return {
     inbox,
+    effects,
     dispatcher,
     ends,
     lines,

@@ -16,6 +16,7 @@ const SCANS: Record<string, string> = {
   "from mark order by lane limit 1": "ends at the first row, and goes on from there by the key",
   "from run indexed by run_missing_file where parked_at is not null  order by handler limit 1":
     "the same, by the index",
+  "from run indexed by run_due where head = 1 and state = 0  order by handler limit 1": "the same, by the index",
   "(select seq from delivery where seq": "a slice, which was found by its number before",
 };
 

@@ -13,7 +13,10 @@ export interface Faults {
   fail: number;
 }
 
-const plain = { run: Database.prototype.run };
+type Run = (this: Database, ...words: Parameters<Database["run"]>) => ReturnType<Database["run"]>;
+
+const unwatched: unknown = Reflect.get(Database.prototype, "run");
+const plain = { run: unwatched as Run };
 
 class DiskError extends Error {
   code = "SQLITE_FULL";
@@ -21,12 +24,12 @@ class DiskError extends Error {
 
 /** From now on, commits of `inbox.db` are at the mercy of the world's faults. */
 export function watchInbox(world: World, faults: Faults) {
-  Database.prototype.run = function run(this: Database, ...words: Parameters<Database["run"]>) {
+  const run: Run = function watched(...words) {
     const life = world.life();
     if (!life || !this.filename.endsWith("inbox.db")) return plain.run.apply(this, words);
     if (!life.alive) throw new Dead("the process is dead");
     const [sql] = words;
-    if (String(sql).startsWith("pragma busy_timeout")) life.onDeath.push(() => abandon(this));
+    if (sql.startsWith("pragma busy_timeout")) life.onDeath.push(() => abandon(this));
     if (sql !== "commit") return plain.run.apply(this, words);
     if (world.chance(faults.crash)) crash(world, life, "before a commit of the inbox");
     const fails = world.chance(faults.fail);
@@ -43,7 +46,8 @@ export function watchInbox(world: World, faults: Faults) {
       throw new DiskError("disk I/O error");
     }
     return result;
-  } as Database["run"];
+  };
+  Reflect.set(Database.prototype, "run", run);
 }
 
 export function crash(world: World, life: Life, when: string): never {

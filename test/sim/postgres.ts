@@ -184,5 +184,5 @@ export class ModelledPostgres {
 }
 
 function keyOf([delivery, handler, replay]: Values): string {
-  return `${delivery} ${handler} ${replay}`;
+  return [delivery, handler, replay].join(" ");
 }

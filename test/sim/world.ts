@@ -34,9 +34,9 @@ export interface World {
   now(): number;
   /** How far the wall clock of the machine is off. */
   skew: number;
-  chance(probability: number): boolean;
-  pick<T>(from: readonly T[]): T;
-  between(least: number, most: number): number;
+  chance: (probability: number) => boolean;
+  pick: <T>(from: readonly T[]) => T;
+  between: (least: number, most: number) => number;
   /** What happened, for `--trace`. */
   tell(line: string): void;
   trace: string[];
@@ -51,6 +51,8 @@ export interface World {
   run(over: () => boolean, until: number): Promise<void>;
 }
 
+// Some hundred times what a history takes: more is something that goes round in circles.
+const MOST_STEPS = 100_000;
 const EPOCH = Date.UTC(2026, 5, 1);
 const real = {
   setImmediate: globalThis.setImmediate,
@@ -85,7 +87,7 @@ export function takeOver() {
     return current;
   };
   const timer = (event: Event) => Object.assign(event, { unref: () => event, ref: () => event });
-  const later = (call: () => void, delay = 0) => timer(world().schedule(Math.max(0, Number(delay) || 0), call));
+  const later = (call: () => void, delay = 0) => timer(world().schedule(Math.max(0, delay || 0), call));
   const every = (call: () => void, delay: number) => {
     const handle = { unref: () => handle, ref: () => handle, event: undefined as unknown };
     const again = () => {
@@ -181,7 +183,7 @@ export function createWorld(seed: number): World {
     life: () => lives.getStore(),
     async run(over, until) {
       await settle();
-      while (!over()) {
+      for (let steps = 0; steps < MOST_STEPS && !over(); steps += 1) {
         const event = next();
         if (!event || event.at > until) return;
         events.delete(event);

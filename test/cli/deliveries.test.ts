@@ -1,0 +1,188 @@
+// `bun deliveries`, `bun replay --dead` and `bun try`, as a person meets them: something failed, and is to be mended.
+
+import { Database } from "bun:sqlite";
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+
+import { allowance } from "../../src/cli/bulk.ts";
+import { describeList } from "../../src/cli/deliveries.ts";
+import { readLimit, readRate, readTime } from "../../src/cli/words.ts";
+import type { Listed } from "../../src/inbox/queries.ts";
+import { freePort, post, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+
+// Each starts processes of its own, which takes its time where others work as well.
+setDefaultTimeout(30_000);
+
+const SCHEMA = { "_schema.sql": "create table if not exists welcomes (id text primary key);" };
+const handler = (body = "") => `import { on } from "bellhop";
+  export default on("user.created", { attempts: 1 }, async ({ data, db, log }) => {
+    await db\`insert into welcomes (id) values (\${data.id})\`;
+    log.info("welcomed " + data.id);
+    ${body}
+  });`;
+const FAILS = `if (data.first_name === "Eve") throw new Error("no Eves");`;
+
+async function devWith(files: Record<string, string>) {
+  await using opened = new AsyncDisposableStack();
+  const { path } = opened.use(await temporaryFolder());
+  await writeHandlers(path, { ...SCHEMA, ...files });
+  const port = await freePort();
+  const server = opened.use(await spawnServer(path, { mode: "dev", port }));
+  const held = opened.move();
+  return {
+    path,
+    server,
+    bellhop: (...words: string[]) => runCommand(path, words, { PORT: String(port) }),
+    send: (id: string, data: object, type = "user.created") =>
+      post(server.url, { type, object: "event", data, timestamp: Date.UTC(2026, 0, 1) + Number(id.slice(4)) }, { id }),
+    welcomed() {
+      using db = new Database(join(path, "data", "app.db"), { readonly: true });
+      return db.query("select id from welcomes order by id").values().flat();
+    },
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  };
+}
+
+test.concurrent("what failed is found, tried, mended and run again, and then nothing is dead", async () => {
+  await using dev = await devWith({ "user.created.ts": handler(FAILS) });
+  for (let n = 1; n <= 4; n += 1) await dev.send(`msg_${n}`, { id: `user_${n}`, first_name: n === 1 ? "Ada" : "Eve" });
+  await until("all to end", async () => {
+    const { stdout } = await dev.bellhop("deliveries", "--state", "dead", "--json");
+    return (JSON.parse(stdout) as Listed).deliveries.length === 3 ? true : undefined;
+  });
+  expect(dev.welcomed()).toEqual(["user_1"]);
+
+  const dead = await dev.bellhop("deliveries", "--state", "dead", "--type", "user.*", "--handler", "user.created");
+  expect(dead.stdout.match(/msg_\d/g)).toEqual(["msg_4", "msg_3", "msg_2"]);
+  expect(dead.stdout).toContain("✗ user.created dead");
+  const one = await dev.bellhop("deliveries", "--subject", "user_1");
+  expect(one.stdout.match(/msg_\d/g)).toEqual(["msg_1"]);
+  expect(one.stdout).toContain("✓ user.created");
+
+  const failed = await dev.bellhop("try", "msg_2");
+  expect(failed.exitCode).toBe(1);
+  expect(failed.stdout).toContain("✗ failed");
+  expect(failed.stdout).toContain("Error: no Eves");
+  expect(failed.stdout).toMatch(/insert into welcomes \(id\) values \('user_2'\) +1 row/);
+
+  await writeHandlers(dev.path, { "user.created.ts": handler() });
+  const mended = await dev.bellhop("try", "msg_2", "user.created");
+  expect(mended.exitCode).toBe(0);
+  expect(mended.stdout).toContain("✓ done");
+  expect(mended.stdout).toContain("welcomed user_2");
+  expect(mended.stdout).toContain("What a handler did elsewhere (clerk, fetch) is not undone.");
+  expect(dev.welcomed()).toEqual(["user_1"]);
+
+  await until("the new code to be live", () => (dev.server.output().includes("is live again") ? true : undefined));
+  const counted = await dev.bellhop("replay", "--dead", "--dry-run");
+  expect(counted).toMatchObject({ exitCode: 0, stdout: "3 runs died.\n" });
+  const ran = await dev.bellhop("replay", "--dead", "--yes");
+  expect(ran).toMatchObject({ exitCode: 0, stdout: "3 runs died.\n3 done, 0 dead, 0 waiting\n" });
+  expect(dev.welcomed()).toEqual(["user_1", "user_2", "user_3", "user_4"]);
+  expect((await dev.bellhop("replay", "--dead")).stdout).toBe("No run is dead.\n");
+});
+
+test.concurrent("one delivery is shown whole, its payload only when somebody asks", async () => {
+  await using dev = await devWith({ "user.created.ts": handler(FAILS) });
+  await dev.send("msg_1", { id: "user_1", first_name: "Eve", secret: "in the payload" });
+  await dev.server.ended("msg_1");
+  const shown = await dev.bellhop("deliveries", "msg_1");
+  expect(shown.exitCode).toBe(0);
+  for (const part of [
+    "msg_1  user.created",
+    "subject   user_1",
+    "svix-id: msg_1",
+    "dead: gave up after 1 attempt",
+    "no Eves",
+    "welcomed user_1",
+  ])
+    expect(shown.stdout).toContain(part);
+  expect(shown.stdout).not.toContain("in the payload");
+  expect((await dev.bellhop("deliveries", "msg_1", "--payload")).stdout).toContain(`"secret": "in the payload"`);
+  const json = JSON.parse((await dev.bellhop("deliveries", "msg_1", "--json")).stdout) as {
+    payload?: string;
+    runs: unknown;
+  };
+  expect(json.payload).toBeUndefined();
+  expect(json.runs).toMatchObject([
+    { handler: "user.created", state: "dead", attempts: [{ error: { message: "no Eves" } }] },
+  ]);
+  expect(await dev.bellhop("deliveries", "msg_2")).toMatchObject({
+    exitCode: 1,
+    stderr: "msg_2 is not stored here\n\n",
+  });
+});
+
+test.concurrent("without a server the commands read the files themselves, and say what they can't", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, { ...SCHEMA, "user.created.ts": handler() });
+  expect((await runCommand(folder.path, ["deliveries"])).stderr).toMatch(/^There is no inbox in .*bun dev/);
+  {
+    await using server = await spawnServer(folder.path);
+    const event = { type: "user.created", object: "event", data: { id: "user_1" } };
+    await post(server.url, event, { id: "msg_1" });
+    await server.ended("msg_1");
+  }
+  expect((await runCommand(folder.path, ["deliveries"])).stdout).toMatch(
+    /msg_1 +user\.created +user_1 +✓ user\.created/,
+  );
+  expect((await runCommand(folder.path, ["deliveries", "--state", "dead"])).stdout).toBe(
+    "Nothing is stored that fits.\n",
+  );
+  const tried = await runCommand(folder.path, ["try", "msg_1"]);
+  expect(tried.stdout).toContain("UNIQUE constraint failed");
+  expect((await runCommand(folder.path, ["try", "msg_1", "user.updated"])).stderr).toMatch(
+    /no handler user\.updated for user\.created; there are: user\.created/,
+  );
+  expect((await runCommand(folder.path, ["deliveries", "--state", "daed"])).stderr).toMatch(/did you mean dead\?/);
+});
+
+test.concurrent("an old dead event does not overwrite a newer one in bulk, unless somebody insists", async () => {
+  const both = (fails: boolean) => ({
+    "user.updated.ts": `import { on } from "bellhop";
+      export default on("user.updated", { attempts: 1 }, ({ data }) => { ${fails ? `if (data.n === 1) throw new Error("no");` : ""} });`,
+  });
+  await using dev = await devWith(both(true));
+  await dev.send("msg_1", { id: "user_1", n: 1 }, "user.updated");
+  await dev.send("msg_2", { id: "user_1", n: 2 }, "user.updated");
+  await dev.server.ended("msg_2");
+  await writeHandlers(dev.path, both(false));
+  await until("the new code to be live", () => (dev.server.output().includes("is live again") ? true : undefined));
+  const left = await dev.bellhop("replay", "--dead", "--yes");
+  expect(left.stdout).toBe("No run is dead.\n  1 more left out: a later event is done; --stale takes them too\n");
+  const taken = await dev.bellhop("replay", "--dead", "--stale", "--yes", "--rate", "100");
+  expect(taken.stdout).toBe("1 run died.\n1 done, 0 dead, 0 waiting\n");
+  const all = await dev.bellhop("replay", "--type", "user.updated", "--since", "1d", "--yes");
+  expect(all.stdout).toContain("1 run would go again of user.updated of the last 1d.\n  1 more left out");
+});
+
+test("a rate is kept evenly, and never stands still", () => {
+  expect(allowance(undefined, 0, 0)).toBe(200);
+  expect(allowance(20, 0, 0)).toBe(5);
+  expect(allowance(20, 0.1, 5)).toBe(0);
+  expect(allowance(20, 0.25, 5)).toBe(0);
+  expect(allowance(20, 0.5, 5)).toBe(5);
+  expect(allowance(0.5, 1, 1)).toBe(0);
+  expect(allowance(0.5, 2, 1)).toBe(1);
+  for (const rate of [0.3, 7, 100, 1_000]) {
+    let added = 0;
+    for (let seconds = 0; seconds < 20; seconds += 0.05) added += allowance(rate, seconds, added);
+    expect(added / 20).toBeWithin(rate * 0.8, rate * 1.2 + 0.1);
+  }
+});
+
+test("times, rates and limits are read, or refused with an example", () => {
+  expect(readTime("since", "2026-05-01T12:00Z")).toBe(Date.UTC(2026, 4, 1, 12));
+  expect(readTime("since", "1h")).toBeWithin(Date.now() - 3_601_000, Date.now() - 3_599_000);
+  expect(readTime("since", undefined)).toBeUndefined();
+  expect(() => readTime("until", "yesterday")).toThrow("--until is yesterday, expected how long ago (7d, 12h, 30m)");
+  expect(readRate("0.5")).toBe(0.5);
+  for (const wrong of ["0", "-1", "x"]) expect(() => readRate(wrong)).toThrow("expected runs a second");
+  expect(readLimit("5", 10)).toBe(5);
+  for (const wrong of ["0", "11", "2.5", "x"]) expect(() => readLimit(wrong, 10)).toThrow("from 1 to 10");
+});
+
+test("an empty list says what to do", () => {
+  expect(describeList([], false)).toBe("Nothing is stored yet. Send something: bun send user.created");
+  expect(describeList([], true)).toBe("Nothing is stored that fits.");
+});
