@@ -50,7 +50,7 @@ export function handlerFunction({ world, plan, witness, name, onAttempt }: Optio
     if (kind === "swallows") await db`insert into nowhere values (1)`.catch(() => undefined);
     if (kind === "fails") throw new Error("as planned");
     if (kind === "gives up") throw new NonRetriableError("as planned");
-    if (kind === "picks its time") throw new RetryAfterError("as planned", world.between(0, 3_000));
+    if (kind === "picks its time") throw new RetryAfterError("as planned", world.pick([0, 0, 3_000]));
     if (kind === "kills") crash(world, world.life()!, `by ${name}`);
     if (kind === "hangs") {
       await Bun.sleep(TIMEOUT_MS + world.between(100, 5_000));

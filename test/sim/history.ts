@@ -177,6 +177,46 @@ async function playIn(world: World, seed: number, folder: string): Promise<Histo
     }
   }
 
+  /** `bun replay --dead`, a run or two at a time, while everything else goes on. */
+  async function replayDead() {
+    const id = crypto.randomUUID().slice(0, 8);
+    const query = { dead: true, handler: null, type: null, subject: null, since: null, until: null, stale: false };
+    const handlers = current.handlers.map(({ name, lane, event, code }) => ({
+      handler: name,
+      lane,
+      event,
+      parked: !code,
+    }));
+    for (let after: number | null = 0, tries = 0; after !== null && tries < 20; tries += 1) {
+      const by = server;
+      const from: number = after;
+      await world.sleep(world.between(1, 500));
+      if (!by?.life.alive) continue;
+      try {
+        const adding = inLife(by.life, () => by.inbox.addReplays({ ...query, handler: null }, handlers, id, from, 2));
+        const step = await Promise.race([adding, by.life.dead]);
+        if (step.added > 0) world.tell(`${step.added} dead runs are replayed as ${id}`);
+        after = step.next;
+      } catch {
+        // Asked again: under one id, twice is once.
+      }
+    }
+  }
+
+  /** Retention with a life of a day: what it takes must not be needed any more. */
+  async function prune() {
+    const by = server;
+    if (!by?.life.alive) return;
+    const pruning = async () => {
+      const batch = await by.inbox.prunable(1, 3);
+      if (!batch) return;
+      if (batch.ledger.length > 0) await by.effects.forget(batch.ledger);
+      const { payloads } = await by.inbox.prune(batch);
+      if (payloads > 0) world.tell(`${payloads} payloads are pruned`);
+    };
+    await Promise.race([inLife(by.life, pruning), by.life.dead]).catch(() => undefined);
+  }
+
   async function reload() {
     broken = new Set(plan.handlers.map(({ name }) => name).filter(() => world.chance(0.3)));
     current = table();
@@ -196,6 +236,8 @@ async function playIn(world: World, seed: number, folder: string): Promise<Histo
     for (let n = 0; n < times; n += 1) world.after(world.between(0, plan.troubleMs + 1_000), () => void what());
   };
   trouble(world.between(0, 2), replay);
+  trouble(world.chance(0.3) ? 1 : 0, replayDead);
+  trouble(world.chance(0.3) ? world.between(1, 6) : 0, prune);
   trouble(world.chance(0.4) ? world.between(1, 2) : 0, reload);
   trouble(world.chance(0.5) ? world.between(1, 3) : 0, stop);
   trouble(faults.crash > 0 && world.chance(0.3) ? 2 : 0, () => {
