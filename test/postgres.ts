@@ -28,7 +28,8 @@ export const noPostgres = existsSync(native())
   ? undefined
   : `there is no Postgres for ${process.platform}-${process.arch}`;
 
-export async function startPostgres(): Promise<Postgres> {
+/** `fsync`: commits reach the disk, as they do where it counts. */
+export async function startPostgres({ fsync = false } = {}): Promise<Postgres> {
   const folder = await mkdtemp(join(tmpdir(), "bellhop-postgres-"));
   const asRoot = process.getuid?.() === 0;
   const user = asRoot ? { uid: NOBODY, gid: NOBODY } : {};
@@ -51,7 +52,14 @@ export async function startPostgres(): Promise<Postgres> {
   });
   if (init.exitCode !== 0) throw new Error(`initdb failed: ${init.stderr.toString()}`);
   const port = await freePort();
-  const options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "listen_addresses=127.0.0.1"];
+  const options = [
+    "-c",
+    `fsync=${fsync ? "on" : "off"}`,
+    "-c",
+    "max_connections=200",
+    "-c",
+    "listen_addresses=127.0.0.1",
+  ];
   let server: Bun.Subprocess<"pipe", "ignore", "ignore"> | undefined;
   let made = 0;
 
