@@ -70,7 +70,8 @@ export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, ou
     }
     case "postponed": {
       const says = `the database can't be had: ${outcome.record.error?.message}`;
-      return run.warn(`${handler} waits: ${says}; goes again in ${formatDuration(outcome.delay)}`);
+      // That it is away is told once; each run of many would say so every few seconds.
+      return run.debug(`${handler} waits: ${says}; goes again in ${formatDuration(outcome.delay)}`);
     }
     case "interrupted":
       return run.warn(`${handler} was interrupted by a crash; goes again in ${formatDuration(outcome.delay)}`);

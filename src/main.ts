@@ -61,6 +61,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     await openEffects(config.database, {
       max: config.concurrency,
       onTrouble: (reason) => logDatabaseTrouble(log, reason),
+      onSchema: (mistake) => logSchema(log, config.handlersDir, mistake),
       onQueue: (waiting) => logQueue(log, waiting),
     }),
   );
@@ -70,7 +71,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   const { dead } = table();
   if (dead?.error) logChange(log, config.handlersDir, { kind: "dead", is: "broken", goesOn: false, ...dead });
   const schema = applySchema(table().schema);
-  // SQLite's is applied at once; a server that is away must not keep deliveries waiting.
+  // SQLite's is applied at once; a database that is away must not keep deliveries waiting.
   if (config.database.kind === "sqlite") await schema;
   const match = (type: string) =>
     table()
@@ -138,11 +139,8 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   opened.defer(() => receiver.stop());
 
   async function applySchema(text: string | undefined) {
-    if (text === undefined) return;
-    await effects.applySchema(text).then(
-      () => logSchema(log, config.handlersDir),
-      (mistake) => effects.reachable && logSchema(log, config.handlersDir, mistake),
-    );
+    // A mistake is told by `onSchema`; and while the database is away, it waits.
+    if (text !== undefined) await effects.applySchema(text).catch(() => undefined);
   }
 
   const everything = opened.move();

@@ -9,7 +9,7 @@ import { createContext, createLog, type CurrentRun, currentRun } from "../handle
 import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { type Effects, type Hindrance, ledgerKey } from "./effects.ts";
-import { nextAttempt, retryDelay } from "./retry.ts";
+import { nextAttempt, postponeDelay } from "./retry.ts";
 import type { Timeouts } from "./timeout.ts";
 import type { Watchdog } from "./watchdog.ts";
 
@@ -65,7 +65,7 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome | und
   if (failure.thrown === SHUTDOWN) return { kind: "released" };
   const { thrown, error } = readError(failure.thrown);
   if (failure.hindrance === "unreachable")
-    return { kind: "postponed", record: record(lines, error), delay: retryDelay(1) };
+    return { kind: "postponed", record: record(lines, error), delay: postponeDelay(ticket) };
   const again = nextAttempt(ticket, handler, thrown, now());
   return "reason" in again
     ? { kind: "dead", ...again, record: record(lines, error) }

@@ -63,8 +63,6 @@ export interface Effects extends AsyncDisposable {
   applySchema(text: string): Promise<void>;
   /** Transactions that wait for their turn at the database. */
   readonly waiting: number;
-  /** False while Postgres can't be reached; what then needs it waits. */
-  readonly reachable: boolean;
   /** The database outside of runs: for tests, and for people who look. */
   readonly sql: SQL;
   close(): Promise<void>;
@@ -75,6 +73,8 @@ interface EffectsOptions {
   max?: number;
   /** Postgres can't be reached, with the reason; called with nothing when it can again. */
   onTrouble?: (reason?: unknown) => void;
+  /** `_schema.sql` was tried: it is applied, or has a mistake. */
+  onSchema?: (mistake?: unknown) => void;
   /** SQLite's queue of transactions has grown to so many. */
   onQueue?: (waiting: number) => void;
   /** Opens a client; for tests that play a failing database. */
@@ -88,7 +88,7 @@ const ASK_AT_MOST_MS = 5_000;
 
 /** Opens the handlers' database. A SQLite file is opened now, and a `UserError` says what is wrong; Postgres at its first use. */
 export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}): Promise<Effects> {
-  const { onTrouble } = options;
+  const { onTrouble, onSchema } = options;
   const app = await openDatabase(url, options);
   /** Not applied yet. */
   let schema: string | undefined;
@@ -112,6 +112,7 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     await app.prepare();
     const text = schema;
     if (text === undefined) return;
+    mistake = undefined;
     try {
       if (endsTransaction(text)) throw new Error("it runs in one transaction: leave BEGIN and COMMIT out");
       await app.begin(async (tx) => {
@@ -124,6 +125,7 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
       mistake = error;
     }
     if (schema === text) schema = undefined;
+    onSchema?.(mistake);
   }
 
   function reach(error?: unknown) {
@@ -178,9 +180,6 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     },
     get waiting() {
       return app.waiting;
-    },
-    get reachable() {
-      return reachable;
     },
     sql: app.sql,
     close,

@@ -22,6 +22,11 @@ export function retryDelay(failed: number, random: () => number = Math.random): 
   return Math.round(plain * (1 + JITTER * (2 * random() - 1)));
 }
 
+/** Until the database is asked again that could not be had: 5 s, 20 s, and then 80 s each time, ±20 %. */
+export function postponeDelay({ attempt, spent }: Pick<Ticket, "attempt" | "spent">, random?: () => number): number {
+  return retryDelay(Math.min(attempt - spent, 3), random);
+}
+
 /** Milliseconds from `now` until `when`: a wait in milliseconds, a duration, or a moment. Never below zero. */
 export function delayUntil(when: number | string | Date, now: number): number {
   const delay = when instanceof Date ? when.getTime() - now : parseDuration(when);

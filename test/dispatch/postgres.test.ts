@@ -6,7 +6,7 @@ import { SQL } from "bun";
 
 import { parseDatabaseUrl } from "../../src/dispatch/database-url.ts";
 import { type Effects, openEffects, type RunTransaction } from "../../src/dispatch/effects.ts";
-import { until } from "../harness.ts";
+import { serverWith, until } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 import { type Proxy, startProxy } from "../proxy.ts";
 import { describeEffects } from "./effects.contract.ts";
@@ -271,5 +271,40 @@ describe.skipIf(!postgres)("effects on a Postgres that goes away", () => {
     const schema = "create table if not exists t (a text)";
     await Promise.all([opened.effects, ...others].map((each) => each.applySchema(schema)));
     expect(await opened.rows()).toEqual([]);
+  });
+
+  test("deliveries are accepted while Postgres is away, and their runs go when it is back", async () => {
+    const url = await postgres!.database();
+    await postgres!.stop();
+    await using server = await serverWith(
+      {
+        "_schema.sql": "create table if not exists t (a text);",
+        "user.created.ts":
+          "export default async ({ db, delivery }) => { await db`insert into t values (${delivery.id})`; };",
+        "user.created/other.ts": "export default () => {};",
+      },
+      { DATABASE_URL: url },
+    );
+    try {
+      const event = { type: "user.created", object: "event", data: { id: "user_1" } };
+      expect((await server.post(event, { id: "msg_1" })).status).toBe(200);
+      await until("the attempt to be postponed, and the other run to end", async () => {
+        const runs = (await server.get("msg_1"))?.runs ?? [];
+        const [own, other] = [
+          runs.find(({ handler }) => handler === "user.created"),
+          runs.find(({ handler }) => handler !== "user.created"),
+        ];
+        return own?.attempts.at(-1)?.outcome === "postponed" && other?.state === "done" ? true : undefined;
+      });
+    } finally {
+      await postgres!.start();
+    }
+    expect((await server.ended("msg_1", 15_000)).runs.map(({ state }) => state)).toEqual(["done", "done"]);
+    const says = server.lines.map(({ msg }) => String(msg));
+    expect(says.filter((line) => line.startsWith("the database can't be reached"))).toHaveLength(1);
+    expect(says).toContain("the database can be reached again");
+    expect(says.filter((line) => line.endsWith("_schema.sql is applied"))).toHaveLength(1);
+    await using effects = await openEffects(parseDatabaseUrl(url));
+    expect(await effects.sql`select a from t`.values()).toEqual([["msg_1"]]);
   });
 });
