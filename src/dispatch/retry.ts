@@ -51,7 +51,8 @@ export function nextAttempt(
 }
 
 /**
- * What becomes of a run that was `running` when its process died. The first time it goes at once. It is given up on
+ * What becomes of a run that was `running` when its process died. It goes at once, then after 5 s, then after 20 s each
+ * time: most runs beside a crash are innocent, and the later ones of their subjects wait. It is given up on
  * only after an attempt that it made alone: beside others, any of them may have been the cause.
  */
 export function afterCrash(ticket: Ticket, handler: Handler | undefined, now: number): Outcome {
@@ -62,7 +63,7 @@ export function afterCrash(ticket: Ticket, handler: Handler | undefined, now: nu
     const error = { name: "Crash", message: reason };
     return { kind: "dead", reason, record: { startedAt: now, took: 0, error } };
   }
-  const delay = ticket.interrupted === 0 ? 0 : retryDelay(ticket.interrupted);
+  const delay = ticket.interrupted === 0 ? 0 : retryDelay(Math.min(ticket.interrupted, 2));
   return { kind: "interrupted", delay, alone: spent + 1 >= attempts };
 }
 

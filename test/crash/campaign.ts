@@ -1,14 +1,15 @@
-// `bun run crash [--kills 300] [--seed 1]`: kills a real server under load, again and again, at random moments, and then
+// `bun run crash [--kills 300] [--seed 1] [--postgres]`: kills a real server under load, again and again, at random moments, and then
 // asks whether everything that was answered 200 ran, in order. Exit code 1, with a list, when something is missing.
 
 import { closeSync, openSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-import type { Subprocess } from "bun";
+import { SQL, type Subprocess } from "bun";
 
 import type { Environment } from "../../src/config.ts";
 import { environment, freePort, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { startPostgres } from "../postgres.ts";
 import { type Random, seeded } from "../random.ts";
 import { type Audit, audit, type EffectRow, handlerFiles, openRuns, sqliteEffects } from "./audit.ts";
 import { type Load, startLoad } from "./load.ts";
@@ -31,7 +32,7 @@ interface Campaign {
   kills: number;
   seed: number;
   /** Where handlers write, instead of SQLite, and how their rows are read. */
-  postgres?: { url: string; effects: () => Promise<EffectRow[]> };
+  postgres?: { url: string; effects: () => Promise<EffectRow[]> } | undefined;
 }
 
 /** Kills a server `kills` times. It never throws for a broken promise: those are in `missing`. */
@@ -111,11 +112,21 @@ async function someMoment(child: Subprocess, load: Load, random: Random): Promis
   await Bun.sleep(5 + random() * 295);
 }
 
+async function postgresEffects(url: string): Promise<EffectRow[]> {
+  await using sql = new SQL(url);
+  return await sql`select * from effects`;
+}
+
 if (import.meta.main) {
-  const { values } = parseArgs({ options: { kills: { type: "string" }, seed: { type: "string" } } });
+  const { values } = parseArgs({
+    options: { kills: { type: "string" }, seed: { type: "string" }, postgres: { type: "boolean" } },
+  });
   const seed = Number(values.seed ?? Math.floor(Math.random() * 1_000_000));
   console.log(`seed ${seed}`);
-  const { missing, ...figures } = await crashCampaign({ kills: Number(values.kills ?? 300), seed });
+  await using server = values.postgres ? await startPostgres({ fsync: true }) : undefined;
+  const url = await server?.database();
+  const postgres = url === undefined ? undefined : { url, effects: () => postgresEffects(url) };
+  const { missing, ...figures } = await crashCampaign({ kills: Number(values.kills ?? 300), seed, postgres });
   console.log(figures);
   for (const line of missing) console.error(line);
   console.log(missing.length === 0 ? "nothing is missing" : `${missing.length} broken promises`);

@@ -415,3 +415,13 @@ test("a run with a single attempt is not blamed for one crash either", () => {
 test("a run whose file has gone meanwhile is interrupted like any other", () => {
   expect(afterCrash(ticketOf(), undefined, NOW)).toMatchObject({ kind: "interrupted", delay: 0 });
 });
+
+test("a run that crashes interrupt again and again never waits for longer than 24 s", () => {
+  const many = tableOf({ "user.created": [{ attempts: 50 }, () => 1] }).get("user.created");
+  for (const interrupted of [2, 3, 20]) {
+    const outcome = afterCrash(ticketOf({ spent: interrupted, interrupted }), many, NOW);
+    if (outcome.kind !== "interrupted") throw new Error(outcome.kind);
+    expect(outcome.delay).toBeGreaterThan(15_000);
+    expect(outcome.delay).toBeLessThanOrEqual(24_000);
+  }
+});
