@@ -94,6 +94,12 @@ export type RegisteredHandler<P extends EventPattern = "*"> = HandlerFunction<P>
 /** Where `on()` keeps the event and the options, for the loader. */
 export const registration: unique symbol = Symbol("bellhop.handler");
 
+/** Makes the tables that a handler writes to, where they are not there yet. */
+export type MakeTables = (tx: TransactionSQL) => Promise<void>;
+
+/** Where a handler that brings tables along keeps what makes them, for the loader. */
+export const makeTables: unique symbol = Symbol("bellhop.tables");
+
 /** Files that call `on()` and export nothing are found by this count. */
 export let registrations = 0;
 

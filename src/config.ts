@@ -18,6 +18,7 @@ export interface Config {
   /** The secret was made by `bun dev`: Clerk does not know it. */
   secretIsOurs: boolean;
   clerkSecretKey: string | undefined;
+  clerkApiUrl: string;
   port: number;
   host: string;
   webhookPath: string;
@@ -55,6 +56,7 @@ export const settings: readonly Setting[] = [
     says: "from the Clerk Dashboard: Webhooks, your endpoint, Signing Secret; several with commas while you rotate",
   },
   { name: "CLERK_SECRET_KEY", default: "none", says: "gives handlers `clerk`, the Backend API's client" },
+  { name: "CLERK_API_URL", default: "https://api.clerk.com", says: "Clerk's Backend API, or a proxy before it" },
   { name: "PORT", default: "3000", says: "the public door" },
   { name: "HOST", default: "127.0.0.1 in dev, 0.0.0.0 in start", says: "the address that it listens on" },
   { name: "WEBHOOK_PATH", default: "/api/webhooks", says: "the path that Clerk posts to" },
@@ -88,6 +90,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     mode,
     ...secret,
     clerkSecretKey: readClerkSecretKey(env, problems),
+    clerkApiUrl: reader.url("CLERK_API_URL", "https://api.clerk.com"),
     port: reader.integer("PORT", 3000, 0, 65_535),
     host: reader.text("HOST", mode === "dev" ? "127.0.0.1" : "0.0.0.0"),
     webhookPath: reader.path("WEBHOOK_PATH", "/api/webhooks"),
@@ -191,6 +194,12 @@ function settingReader(env: Environment, problems: Problem[]) {
       if (/^\/[\w\-./~]*$/.test(found) && found !== "/health") return found;
       const says = `is ${quote(found)}, expected a path that begins with / and is not /health`;
       problems.push({ name, says, example: `${name}=${fallback}` });
+      return fallback;
+    },
+    url(name: string, fallback: string): string {
+      const found = text(name, fallback).replace(/\/+$/, "");
+      if (/^https?:$/.test(URL.parse(found)?.protocol ?? "")) return found;
+      problems.push({ name, says: `is ${quote(found)}, expected an address`, example: `${name}=${fallback}` });
       return fallback;
     },
     oneOf<const T extends string>(name: string, choices: readonly T[], fallback: T): T {

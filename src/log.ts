@@ -117,7 +117,8 @@ export function logMissing(log: Logger, { name, event }: Handler, { found, more 
 }
 
 /** Whether `_schema.sql` went through. */
-export function logSchema(log: Logger, dir: string, mistake?: unknown) {
+export function logSchema(log: Logger, dir: string, of: "text" | "tables", mistake?: unknown) {
+  if (of === "tables") return mistake === undefined ? undefined : log.error(messageOf(mistake));
   if (mistake === undefined) return log.info(`${dir}/_schema.sql is applied`);
   log.error(`${dir}/_schema.sql is not applied, not even in part: ${messageOf(mistake)}`);
 }

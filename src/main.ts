@@ -11,7 +11,7 @@ import { eventTime } from "./dispatch/order.ts";
 import { startRetention } from "./dispatch/retention.ts";
 import { currentRun } from "./handlers/context.ts";
 import { type Change, openHandlers } from "./handlers/folder.ts";
-import type { HandlerTable } from "./handlers/loader.ts";
+import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import type { Inbox } from "./inbox/inbox.ts";
 import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
 import { serveSocket, socketPath } from "./inspector/app.ts";
@@ -61,7 +61,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     await openEffects(config.database, {
       max: config.concurrency,
       onTrouble: (reason) => logDatabaseTrouble(log, reason),
-      onSchema: (mistake) => logSchema(log, config.handlersDir, mistake),
+      onSchema: (of, mistake) => logSchema(log, config.handlersDir, of, mistake),
       onQueue: (waiting) => logQueue(log, waiting),
     }),
   );
@@ -70,7 +70,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   const table = () => folder.table;
   const { dead } = table();
   if (dead?.error) logChange(log, config.handlersDir, { kind: "dead", is: "broken", goesOn: false, ...dead });
-  const schema = applySchema(table().schema);
+  const schema = applySchema();
   // SQLite's is applied at once; a database that is away must not keep deliveries waiting.
   if (config.database.kind === "sqlite") await schema;
   const match = (type: string) =>
@@ -84,7 +84,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     table,
     concurrency: config.concurrency,
     logFormat: config.logFormat,
-    clerk: config.clerkSecretKey ? await createClerk(config.clerkSecretKey) : undefined,
+    clerk: config.clerkSecretKey ? await createClerk(config.clerkSecretKey, config.clerkApiUrl) : undefined,
     onOutcome: (ticket, outcome) => logOutcome(log, ticket, outcome),
     onLate: (ticket, error) => {
       const message = `not caught, after the run had ended: ${Bun.inspect(error)}`;
@@ -107,10 +107,8 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   // `bun start` loads once; in dev the folder is followed.
   if (config.mode === "dev")
     folder.watch((changes) => {
-      for (const change of changes) {
-        logChange(log, config.handlersDir, change);
-        if (change.kind === "schema") void applySchema(change.text);
-      }
+      for (const change of changes) logChange(log, config.handlersDir, change);
+      if (changes.some(changesSchema)) void applySchema();
       void dispatcher.tableChanged();
       void tellMissing(log, inbox, changes);
     });
@@ -138,9 +136,10 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   });
   opened.defer(() => receiver.stop());
 
-  async function applySchema(text: string | undefined) {
+  async function applySchema() {
+    const wanted = schemaOf(table());
     // A mistake is told by `onSchema`; and while the database is away, it waits.
-    if (text !== undefined) await effects.applySchema(text).catch(() => undefined);
+    if (wanted) await effects.applySchema(wanted).catch(() => undefined);
   }
 
   const everything = opened.move();
@@ -154,9 +153,13 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   };
 }
 
-async function createClerk(secretKey: string) {
+function changesSchema(change: Change): boolean {
+  return change.kind === "schema" || (change.kind === "live" && change.handler.code?.makeTables !== undefined);
+}
+
+async function createClerk(secretKey: string, apiUrl: string) {
   const { createClerkClient } = await import("@clerk/backend");
-  return createClerkClient({ secretKey });
+  return createClerkClient({ secretKey, apiUrl });
 }
 
 /** Clerk's real payloads differ from its documents: in dev, that is said once for each type and path. */

@@ -34,6 +34,14 @@ export const commands: Record<string, { says: string; load: (openServer: OpenSer
     says: "run a handler on a stored delivery, and roll back what it wrote",
     load: async () => (await import("./try.ts")).tryHandler,
   },
+  backfill: {
+    says: "fetch the users who were there before into the mirror's tables",
+    load: async () => (await import("./backfill.ts")).backfillCommand,
+  },
+  drift: {
+    says: "compare the mirror's tables with Clerk",
+    load: async () => (await import("./drift.ts")).driftCommand,
+  },
 };
 
 /** Runs one command. Sets the exit code; a mistake of the user's is printed without a stack. */

@@ -19,14 +19,17 @@ export function createProgress(
   total: number,
   stream: Stream = process.stderr,
   now = () => performance.now(),
+  /** What is counted, when there is more than one thing. */
+  name = "",
 ): Progress {
+  const label = name && `${name}  `;
   let lastLine = now();
   return {
     show(ended) {
-      if (stream.isTTY) stream.write(`\r\x1b[K${drawBar(ended, total)}`);
+      if (stream.isTTY) stream.write(`\r\x1b[K${label}${drawBar(ended, total)}`);
       else if (now() - lastLine >= LINE_EVERY_MS) {
         lastLine = now();
-        stream.write(`${count(ended, total)}\n`);
+        stream.write(`${label}${count(ended, total)}\n`);
       }
     },
     end() {

@@ -7,6 +7,7 @@ import { dirname } from "node:path";
 
 import { SQL, type TransactionSQL } from "bun";
 
+import type { MakeTables } from "../bellhop.ts";
 import { UserError } from "../errors.ts";
 import type { Ticket } from "../inbox/inbox.ts";
 import { openPostgres } from "./app-postgres.ts";
@@ -49,6 +50,14 @@ export function ledgerKey({ delivery, handler, replay }: Pick<Ticket, "delivery"
   return { delivery: delivery.id, handler, replay };
 }
 
+/** What has to be in the database before any run. */
+export interface Schema {
+  /** Tables that a handler brings along; each makes its own in a transaction, and may be called at every start. */
+  tables?: readonly MakeTables[];
+  /** `_schema.sql`. */
+  text?: string | undefined;
+}
+
 export interface Effects extends AsyncDisposable {
   /** The transaction of one attempt. Nothing is begun before its `db` is used. */
   transaction(options: TransactionOptions): RunTransaction;
@@ -59,8 +68,13 @@ export interface Effects extends AsyncDisposable {
   resolve(key: LedgerKey, attempt: number, signal: AbortSignal): Promise<"committed" | "void">;
   /** Deletes ledger rows. Only of runs that can never be handed out again. */
   forget(keys: readonly LedgerKey[]): Promise<void>;
-  /** Runs `_schema.sql`, whole or not at all, before any transaction that begins later. Rejects with what is wrong with it. */
-  applySchema(text: string): Promise<void>;
+  /**
+   * Makes tables, and runs `_schema.sql`, each whole or not at all, before any transaction that begins later. Rejects
+   * with the first thing that is wrong.
+   */
+  applySchema(schema: Schema): Promise<void>;
+  /** A transaction that is no run's. Resolves when it is committed. */
+  write<T>(body: (tx: TransactionSQL) => Promise<T>): Promise<T>;
   /** Transactions that wait for their turn at the database. */
   readonly waiting: number;
   /** The database outside of runs: for tests, and for people who look. */
@@ -73,8 +87,8 @@ interface EffectsOptions {
   max?: number;
   /** Postgres can't be reached, with the reason; called with nothing when it can again. */
   onTrouble?: (reason?: unknown) => void;
-  /** `_schema.sql` was tried: it is applied, or has a mistake. */
-  onSchema?: (mistake?: unknown) => void;
+  /** `_schema.sql`, or what makes a handler's tables, was tried: it is applied, or has a mistake. */
+  onSchema?: (of: "text" | "tables", mistake?: unknown) => void;
   /** SQLite's queue of transactions has grown to so many. */
   onQueue?: (waiting: number) => void;
   /** Opens a client; for tests that play a failing database. */
@@ -85,47 +99,58 @@ const CONNECT_SECONDS = 10;
 const IDLE_SECONDS = 60;
 const ASK_MS = 100;
 const ASK_AT_MOST_MS = 5_000;
+const NEVER = new AbortController().signal;
 
 /** Opens the handlers' database. A SQLite file is opened now, and a `UserError` says what is wrong; Postgres at its first use. */
 export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}): Promise<Effects> {
   const { onTrouble, onSchema } = options;
   const app = await openDatabase(url, options);
-  /** Not applied yet. */
-  let schema: string | undefined;
+  let schema: Schema = {};
   let mistake: unknown;
   let ready: Promise<void> | undefined;
+  let preparing: Promise<unknown> = Promise.resolve();
   let reachable = true;
 
   /** When the ledger is there, and what the schema makes; a database that was away is asked anew. */
   function prepared(): Promise<void> {
-    return (ready ??= prepare().then(
+    if (ready) return ready;
+    const mine = preparing.then(prepare);
+    preparing = mine.catch(() => undefined);
+    const outcome = mine.then(
       () => reach(),
       (error: unknown) => {
-        ready = undefined;
+        if (ready === outcome) ready = undefined;
         reach(error ?? new Error("the database can't be reached"));
         throw error;
       },
-    ));
+    );
+    return (ready = outcome);
   }
 
   async function prepare() {
     await app.prepare();
-    const text = schema;
-    if (text === undefined) return;
-    mistake = undefined;
+    const { tables = [], text } = schema;
+    for (const make of tables) await apply("tables", make);
+    if (text !== undefined)
+      await apply("text", async (tx) => {
+        if (endsTransaction(text)) throw new Error("it runs in one transaction: leave BEGIN and COMMIT out");
+        await tx.unsafe(text);
+      });
+  }
+
+  async function apply(of: "text" | "tables", make: MakeTables) {
     try {
-      if (endsTransaction(text)) throw new Error("it runs in one transaction: leave BEGIN and COMMIT out");
       await app.begin(async (tx) => {
         await app.lock(tx);
-        await tx.unsafe(text);
-      }, new AbortController().signal);
+        await make(tx);
+      }, NEVER);
+      onSchema?.(of);
     } catch (error) {
       if (isConnectionError(error)) throw error;
       // A mistake in it holds nobody up: its author hears of it, and a run finds what is missing.
-      mistake = error;
+      mistake ??= error;
+      onSchema?.(of, error);
     }
-    if (schema === text) schema = undefined;
-    onSchema?.(mistake);
   }
 
   function reach(error?: unknown) {
@@ -165,18 +190,19 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     async forget(keys) {
       const forgetOne = (tx: SQL, { delivery, handler, replay }: LedgerKey) =>
         tx`delete from bellhop_ledger where delivery = ${delivery} and handler = ${handler} and replay = ${replay}`;
-      await begin(
-        async (tx) => void (await Promise.all(keys.map((key) => forgetOne(tx, key)))),
-        new AbortController().signal,
-      );
+      await begin(async (tx) => void (await Promise.all(keys.map((key) => forgetOne(tx, key)))), NEVER);
     },
-    async applySchema(text) {
-      await ready?.catch(() => undefined);
-      schema = text;
+    async applySchema(wanted) {
+      schema = wanted;
       mistake = undefined;
       ready = undefined;
       await prepared();
       if (mistake !== undefined) throw mistake;
+    },
+    async write<T>(body: (tx: TransactionSQL) => Promise<T>) {
+      let result!: T;
+      await begin(async (tx) => void (result = await body(tx)), NEVER);
+      return result;
     },
     get waiting() {
       return app.waiting;

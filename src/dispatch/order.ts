@@ -1,13 +1,13 @@
 // An event's place among the events of its subject. Pure: the receipt's clock reading is an argument.
 
+import { toMilliseconds } from "../clerk/time.ts";
+
 /** The parts of an event that tell when it happened. Clerk has sent seconds and milliseconds. */
 interface Timed {
   timestamp?: unknown;
   data: object;
 }
 
-// 10^11 ms is 1973 and 10^11 s is the year 5138: below it, a number can only be meant as seconds.
-const SECONDS_BELOW = 100_000_000_000;
 // A wild clock ahead of us would make everything after it stale.
 const MOST_AHEAD_MS = 5 * 60_000;
 
@@ -19,9 +19,4 @@ export function eventTime(event: Timed, receivedAt: number): number {
   const { updated_at, created_at } = event.data as { updated_at?: unknown; created_at?: unknown };
   const claimed = [event.timestamp, updated_at, created_at].map(toMilliseconds).find((time) => time !== undefined);
   return claimed === undefined || claimed > receivedAt + MOST_AHEAD_MS ? receivedAt : claimed;
-}
-
-function toMilliseconds(time: unknown): number | undefined {
-  if (typeof time !== "number" || !Number.isFinite(time) || time <= 0) return undefined;
-  return Math.round(time < SECONDS_BELOW ? time * 1_000 : time);
 }

@@ -25,7 +25,13 @@ export async function readExport({ file, event }: HandlerName, exported: unknown
     );
   const options = checkOptions(meta?.options ?? {});
   const misfit = options.data && (await compileData(options.data));
-  return { run: exported as bellhop.HandlerFunction, options, ...(misfit && { misfit }) };
+  const { [bellhop.makeTables]: makeTables } = exported as { [bellhop.makeTables]?: bellhop.MakeTables };
+  return {
+    run: exported as bellhop.HandlerFunction,
+    options,
+    ...(misfit && { misfit }),
+    ...(makeTables && { makeTables }),
+  };
 }
 
 const OPTIONS = ["attempts", "timeout", "stale", "data"];

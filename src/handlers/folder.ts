@@ -17,7 +17,7 @@ export type Change =
   | { kind: "broken"; handler: Handler }
   | { kind: "gone"; handler: Handler }
   /** `_schema.sql` is there, or is another one. */
-  | { kind: "schema"; text: string }
+  | { kind: "schema" }
   | { kind: "ignored"; file: string; reason: string }
   /** `_dead.ts`, which is no handler; `goesOn` when an earlier version of it does. */
   | { kind: "dead"; file: string; is: "live" | "broken" | "gone"; error?: LoadError; goesOn?: boolean };
@@ -122,8 +122,7 @@ export function describe(before: HandlerTable, after: HandlerTable, touched: (na
   const known = new Set(before.notHandlers.map(({ file, reason }) => `${file} ${reason}`));
   for (const { file, reason, quiet } of after.notHandlers)
     if (!quiet && !known.has(`${file} ${reason}`)) changes.push({ kind: "ignored", file, reason });
-  if (after.schema !== undefined && after.schema !== before.schema)
-    changes.push({ kind: "schema", text: after.schema });
+  if (after.schema !== undefined && after.schema !== before.schema) changes.push({ kind: "schema" });
   return [...changes, ...describeDead(before.dead, after.dead, touched)];
 }
 

@@ -18,6 +18,8 @@ export interface Code {
   run: bellhop.HandlerFunction;
   version: Version;
   misfit?: Misfit;
+  /** It brings tables along. */
+  makeTables?: bellhop.MakeTables;
 }
 
 /** One handler file. `code` is there when it can run, `error` when its file as it is now does not load. */
@@ -97,6 +99,12 @@ function createTable(
     loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
     release: () => holds.forEach((letGo) => letGo?.()),
   };
+}
+
+/** What has to be in the handlers' database, or undefined when nobody wants anything. */
+export function schemaOf({ handlers, schema }: Pick<HandlerTable, "handlers" | "schema">) {
+  const tables = handlers.flatMap(({ code }) => code?.makeTables ?? []);
+  return schema === undefined && tables.length === 0 ? undefined : { tables, text: schema };
 }
 
 type ImportFile = (file: string) => Promise<{ default?: unknown }>;

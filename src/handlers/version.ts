@@ -42,13 +42,20 @@ export function createVersion(onError: OnLateError): { version: Version; release
 
 let shared = false;
 
-/** In the graph, `bellhop` would be a second copy, and `instanceof NonRetriableError` false: hand out this one. */
+/** In the graph, they would be second copies, and `instanceof NonRetriableError` false: hand out these. */
 function shareBellhop() {
   if (shared) return;
   shared = true;
   Bun.plugin({
     name: "bellhop",
-    setup: (build) => void build.module("bellhop", () => ({ exports: { ...bellhop }, loader: "object" })),
+    setup(build) {
+      build.module("bellhop", () => ({ exports: { ...bellhop }, loader: "object" }));
+      // Loaded when somebody wants it.
+      build.module("bellhop/mirror", async () => ({
+        exports: { ...(await import("../mirror/mirror.ts")) },
+        loader: "object",
+      }));
+    },
   });
 }
 

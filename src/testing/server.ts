@@ -14,6 +14,7 @@ import { openEffects } from "../dispatch/effects.ts";
 import { eventTime } from "../dispatch/order.ts";
 import { parseDuration } from "../duration.ts";
 import { currentRun } from "../handlers/context.ts";
+import { schemaOf } from "../handlers/loader.ts";
 import type { DeliveryView } from "../inbox/inbox.ts";
 import { openSqliteInbox } from "../inbox/sqlite.ts";
 import { startReceiver } from "../receive/app.ts";
@@ -83,7 +84,8 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
   // Only the test moves this clock: a run that waits for 50 ms would else go, or not, by chance.
   const inbox = opened.use(await openSqliteInbox(dataDir, { monotonic: () => moved }));
   const effects = opened.use(await openEffects({ kind: "sqlite", filename: join(dataDir, "app.db") }));
-  if (table.schema) await effects.applySchema(table.schema);
+  const schema = schemaOf(table);
+  if (schema) await effects.applySchema(schema);
   const dispatcher = await startDispatcher({
     inbox,
     effects,

@@ -25,7 +25,7 @@ async function drain(handler: HandlerFunction, database: (folder: string) => Pro
   try {
     await using inbox = await openSqliteInbox(folder);
     await using effects = await openEffects(await database(folder), { max: 16 });
-    await effects.applySchema("create table t (id text)");
+    await effects.applySchema({ text: "create table t (id text)" });
     const body = (id: string) => Buffer.from(JSON.stringify({ type: "user.created", object: "event", data: { id } }));
     const runs = [{ handler: "user.created", lane: "user", parked: false }];
     const base = {

@@ -20,7 +20,7 @@ const key = (delivery: string, more: { handler?: string; replay?: string } = {})
 
 async function withTable(open: () => Promise<Opened>): Promise<Opened> {
   const opened = await open();
-  await opened.effects.applySchema("create table if not exists t (a text primary key, b integer)");
+  await opened.effects.applySchema({ text: "create table if not exists t (a text primary key, b integer)" });
   return opened;
 }
 
@@ -317,17 +317,17 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
 
     test("a schema is applied whole or not at all, and a better one later", async () => {
       await using opened = await open();
-      await rejection(opened.effects.applySchema("create table one (a text); creat table two (a text);"));
-      const ends = await rejection(opened.effects.applySchema("begin; create table one (a text); commit"));
+      await rejection(opened.effects.applySchema({ text: "create table one (a text); creat table two (a text);" }));
+      const ends = await rejection(opened.effects.applySchema({ text: "begin; create table one (a text); commit" }));
       expect(ends.message).toContain("leave BEGIN and COMMIT out");
-      await opened.effects.applySchema("create table one (a text); create table two (a text);");
-      await opened.effects.applySchema("create table if not exists one (a text);");
+      await opened.effects.applySchema({ text: "create table one (a text); create table two (a text);" });
+      await opened.effects.applySchema({ text: "create table if not exists one (a text);" });
       expect(await opened.effects.sql`select * from two`.values()).toEqual([]);
     });
 
     test("a mistake in the schema keeps no run from writing", async () => {
       await using opened = await withTable(open);
-      await opened.effects.applySchema("creat table u").catch(() => undefined);
+      await opened.effects.applySchema({ text: "creat table u" }).catch(() => undefined);
       const transaction = begin(opened);
       await transaction.db`insert into t (a) values ('one')`;
       await commit(transaction);

@@ -59,7 +59,7 @@ async function open({ direct = false } = {}): Promise<Opened> {
 
 async function withTable(options?: { direct: boolean }): Promise<Opened> {
   const opened = await open(options);
-  await opened.effects.applySchema("create table t (a text)");
+  await opened.effects.applySchema({ text: "create table t (a text)" });
   return opened;
 }
 
@@ -242,7 +242,7 @@ describe.skipIf(!postgres)("effects on a Postgres that goes away", () => {
 
   test("a constraint that is checked at the COMMIT fails the attempt", async () => {
     await using opened = await open();
-    await opened.effects.applySchema("create table t (a text, unique (a) deferrable initially deferred)");
+    await opened.effects.applySchema({ text: "create table t (a text, unique (a) deferrable initially deferred)" });
     const transaction = opened.begin();
     await transaction.db`insert into t values ('one'), ('one')`;
     expect((await rejection(commit(transaction))).message).toContain("unique");
@@ -269,7 +269,7 @@ describe.skipIf(!postgres)("effects on a Postgres that goes away", () => {
     await using opened = await open();
     const others = await Promise.all(Array.from({ length: 4 }, () => opened.again()));
     const schema = "create table if not exists t (a text)";
-    await Promise.all([opened.effects, ...others].map((each) => each.applySchema(schema)));
+    await Promise.all([opened.effects, ...others].map((each) => each.applySchema({ text: schema })));
     expect(await opened.rows()).toEqual([]);
   });
 

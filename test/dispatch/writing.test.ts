@@ -14,7 +14,7 @@ const SCHEMA = "create table t (id text, attempt integer)";
 const writes: HandlerFunction = async ({ db, delivery, run }) => {
   await db`insert into t values (${delivery.id}, ${run.attempt})`;
 };
-const withTable = async (_: Inbox, effects: Effects) => effects.applySchema(SCHEMA);
+const withTable = async (_: Inbox, effects: Effects) => effects.applySchema({ text: SCHEMA });
 const rows = async (effects: Effects) => effects.sql`select id, attempt from t order by id`.values();
 
 test.concurrent("what a handler wrote is there once its run is done; what a failed attempt wrote is not", async () => {

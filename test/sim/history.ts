@@ -88,7 +88,7 @@ async function playIn(world: World, seed: number, folder: string): Promise<Histo
         { open, max: 4 },
       );
       const schema = "create table if not exists effects (delivery, handler, replay, attempt, part)";
-      if (!plan.postgres) await effects.applySchema(schema);
+      if (!plan.postgres) await effects.applySchema({ text: schema });
       const dispatcher = await startDispatcher({
         inbox,
         effects,

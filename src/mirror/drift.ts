@@ -1,0 +1,206 @@
+// Compares tables with Clerk, page by page in bounded memory: Clerk's objects come by `created_at`, and what of ours lies
+// between a page's ends and is not in it, Clerk does not have. What is under way to us right now is not judged.
+
+import type { SQL } from "bun";
+
+import { type Backfill, pagesOf } from "./backfill.ts";
+import { versionedAt } from "./order.ts";
+import { createdAtOf } from "./pages.ts";
+import { statusOf } from "./polite.ts";
+import { decodeRow, dialectOf, encode, quoted, template } from "./sql.ts";
+import { type ClerkObject, readRow, type Row, type Value } from "./table.ts";
+import { applyRead, IN_FLIGHT_MS, type MirrorTable, remove, repair } from "./write.ts";
+
+export interface Difference {
+  /** The table's. */
+  name: string;
+  id: string;
+  /** Clerk has it and we do not; we have it and Clerk does not; deleted here, and Clerk has it; or columns differ. */
+  kind: "missing" | "extra" | "deleted" | "different";
+  fields: { name: string; here: Value; there: Value }[];
+  fixed: boolean;
+}
+
+export interface Drift extends Omit<Backfill, "restart"> {
+  fix?: boolean;
+  onDifference: (difference: Difference) => void;
+}
+
+export interface DriftCount {
+  name: string;
+  /** Objects in Clerk. */
+  compared: number;
+  differences: number;
+}
+
+const ROWS_AT_A_TIME = 500;
+const ORGANIZATIONS_AT_A_TIME = 100;
+
+/** Compares each table, and repairs with `fix`. */
+export async function drift(options: Drift): Promise<DriftCount[]> {
+  const counts: DriftCount[] = [];
+  for (const to of options.into) {
+    const count: DriftCount = { name: to.name, compared: 0, differences: 0 };
+    const tell = (difference: Omit<Difference, "name">) => {
+      count.differences += 1;
+      options.onDifference({ name: to.name, ...difference });
+    };
+    await driftOf({ ...options, to, tell, onCompared: (objects) => (count.compared += objects) });
+    counts.push(count);
+  }
+  return counts;
+}
+
+interface TableDrift extends Drift {
+  to: MirrorTable;
+  tell: (difference: Omit<Difference, "name">) => void;
+  onCompared: (objects: number) => void;
+}
+
+async function driftOf(options: TableDrift): Promise<void> {
+  const { to, onProgress, onCompared, signal } = options;
+  /** Objects of Clerk's from the moment `from` on. */
+  let open = new Map<string, ClerkObject>();
+  let from = 0;
+  /** Of the last page: an object may come twice. */
+  let before = new Set<string>();
+  for await (const page of pagesOf(options, to.table)) {
+    const objects = page.objects.filter(({ id }) => !before.has(id as string));
+    before = new Set(page.objects.map(({ id }) => id as string));
+    onCompared(objects.length);
+    await compare(options, objects, page.readAt);
+    if (page.organizations)
+      for await (const rows of rowsOfOrganizations(options, page.organizations))
+        await judgeExtra(options, rows, before);
+    else {
+      for (const object of objects) open.set(object["id"] as string, object);
+      const upTo = Math.max(from, ...objects.map(createdAtOf));
+      for await (const rows of rowsBetween(options, from, upTo)) await judgeExtra(options, rows, open);
+      open = new Map([...open].filter(([, object]) => createdAtOf(object) >= upTo));
+      from = upTo;
+    }
+    onProgress?.({ name: to.name, done: page.done, total: page.total });
+    signal?.throwIfAborted();
+  }
+  if ("listOf" in to.table.source) await judgeLostOrganizations(options);
+  else for await (const rows of rowsBetween(options, from, undefined)) await judgeExtra(options, rows, open);
+}
+
+/** What Clerk has, and how it stands here. */
+async function compare(options: TableDrift, objects: readonly ClerkObject[], readAt: number): Promise<void> {
+  const { to, effects, fix = false, tell } = options;
+  if (objects.length === 0) return;
+  const ids = objects.map(({ id }) => id as string);
+  const found = await select(effects.sql, to, `id in (${holes(ids)})`, ids);
+  const here = new Map(found.map((row) => [row["id"] as string, row]));
+  const repairs: ((tx: SQL) => Promise<unknown>)[] = [];
+  for (const object of objects) {
+    const id = object["id"] as string;
+    const row = here.get(id);
+    if (isRecent(object["updated_at"], readAt) || (row && isRecent(versionedAt(row["mirror_version"]), readAt)))
+      continue;
+    const judged = judge(to, object, row);
+    if (!judged) continue;
+    tell({ id, ...judged, fixed: fix });
+    repairs.push(async (tx) => {
+      if (judged.kind === "different") return repair(tx, to, object, readAt, String(row?.["mirror_version"]));
+      await applyRead(tx, to, object, readAt);
+    });
+  }
+  if (fix && repairs.length > 0)
+    await effects.write(async (tx) => {
+      for (const each of repairs) await each(tx);
+    });
+}
+
+function judge(to: MirrorTable, object: ClerkObject, found: Record<string, unknown> | undefined) {
+  if (!found) return { kind: "missing" as const, fields: [] };
+  if (found["deleted_at"] !== null) return { kind: "deleted" as const, fields: [] };
+  const [here, there] = [decodeRow(to.table, found), readRow(to.table, object, to.kept)];
+  const fields = Object.keys(to.table.columns)
+    .filter((name) => !Bun.deepEquals(here[name] ?? null, there[name] ?? null))
+    .map((name) => ({ name, here: here[name] ?? null, there: there[name] ?? null }));
+  return fields.length > 0 ? { kind: "different" as const, fields } : undefined;
+}
+
+/** Rows that Clerk did not list: it is asked for each of them, since the list may have moved. */
+async function judgeExtra(options: TableDrift, rows: readonly Row[], listed: { has(id: string): boolean }) {
+  const { to, effects, clerk, ask, fix = false, tell } = options;
+  for (const row of rows) {
+    const id = row["id"] as string;
+    if (listed.has(id) || (await exists())) continue;
+    tell({ id, kind: "extra", fields: [], fixed: fix });
+    if (fix) await effects.write((tx) => remove(tx, to, id, Date.now(), "drift"));
+
+    async function exists() {
+      try {
+        return (await ask(() => to.table.find(clerk, row))) !== undefined;
+      } catch (error) {
+        if (statusOf(error) === 404) return false;
+        throw error;
+      }
+    }
+  }
+}
+
+/** Of an organization that is gone Clerk lists nothing, and so says nothing about what we have of it. */
+async function judgeLostOrganizations(options: TableDrift) {
+  const { to, effects, clerk, ask } = options;
+  let last = "";
+  while (true) {
+    const found = await effects.sql(
+      template(`select distinct organization_id as id from ${quoted(to.name)}
+        where deleted_at is null and organization_id > ? order by organization_id limit ${ORGANIZATIONS_AT_A_TIME}`),
+      last,
+    );
+    const ids = (found as { id: string }[]).map(({ id }) => id);
+    if (ids.length === 0) return;
+    const { data } = await ask(() =>
+      clerk.organizations.getOrganizationList({ organizationId: ids, limit: ids.length }),
+    );
+    const lost = ids.filter((id) => !data.some((organization) => organization.id === id));
+    if (lost.length > 0)
+      for await (const rows of rowsOfOrganizations(options, lost)) await judgeExtra(options, rows, new Set());
+    last = ids.at(-1) ?? "";
+  }
+}
+
+/** Rows that are not deleted, created from `from` up to and without `upTo`; without an end also those of no known time. */
+async function* rowsBetween({ to, effects }: TableDrift, from: number, upTo: number | undefined) {
+  const time = (milliseconds: number) => encode("time", new Date(milliseconds), dialectOf(effects.sql));
+  const within = upTo === undefined ? "(created_at >= ? or created_at is null)" : "created_at >= ? and created_at < ?";
+  const times = upTo === undefined ? [time(from)] : [time(from), time(upTo)];
+  yield* rowsWhere(effects.sql, to, within, times);
+}
+
+function rowsOfOrganizations({ to, effects }: TableDrift, ids: readonly string[]) {
+  return rowsWhere(effects.sql, to, `organization_id in (${holes(ids)})`, ids);
+}
+
+async function* rowsWhere(sql: SQL, to: MirrorTable, condition: string, values: readonly unknown[]) {
+  let last = "";
+  while (true) {
+    const rows = await select(
+      sql,
+      to,
+      `deleted_at is null and ${condition} and id > ? order by id limit ${ROWS_AT_A_TIME}`,
+      [...values, last],
+    );
+    if (rows.length > 0) yield rows as Row[];
+    if (rows.length < ROWS_AT_A_TIME) return;
+    last = rows.at(-1)?.["id"] as string;
+  }
+}
+
+async function select(sql: SQL, to: MirrorTable, condition: string, values: readonly unknown[]) {
+  const found = await sql(template(`select * from ${quoted(to.name)} where ${condition}`), ...values);
+  return [...found] as Record<string, unknown>[];
+}
+
+function holes(values: readonly unknown[]): string {
+  return values.map(() => "?").join(", ");
+}
+
+function isRecent(time: unknown, readAt: number): boolean {
+  return typeof time === "number" && time > readAt - IN_FLIGHT_MS;
+}

@@ -1,0 +1,70 @@
+// Makes the mirror's tables and brings them up to date: each step once, by number. Columns that somebody has added stay.
+
+import type { SQL } from "bun";
+
+import { UserError } from "../errors.ts";
+import { type Dialect, dialectOf, type NamedTable, quoted, template, types } from "./sql.ts";
+import { type Column, columnsOf } from "./table.ts";
+
+/** To be called in a transaction that nobody else's migration runs beside. Throws when a newer Bellhop made the table. */
+export async function migrate(tx: SQL, named: NamedTable): Promise<void> {
+  const { table, name } = named;
+  const columns = Object.entries(columnsOf(table));
+  const newest = Math.max(...columns.map(([, { since = 1 }]) => since));
+  await tx.unsafe("create table if not exists bellhop_mirror (name text primary key, version integer not null)");
+  const [row] = await tx`select version from bellhop_mirror where name = ${name}`;
+  const version = row === undefined ? 0 : Number((row as { version: unknown }).version);
+  if (version > newest)
+    throw new UserError(
+      `The table ${name} is at version ${version}, this Bellhop knows ${newest}: it was made by a newer one. Update Bellhop.`,
+    );
+  const dialect = dialectOf(tx);
+  const of = (step: number) => columns.filter(([, { since = 1 }]) => since === step);
+  if (version === 0) {
+    await refuseForeign(tx, name, dialect);
+    await tx.unsafe(createTable(name, of(1), dialect));
+  }
+  for (let step = Math.max(version, 1) + 1; step <= newest; step += 1)
+    for (const [column, { kind }] of of(step)) await addColumn(tx, name, column, types[dialect][kind], dialect);
+  await createIndexes(tx, name, columns);
+  if (version === newest) return;
+  await tx`insert into bellhop_mirror (name, version) values (${name}, ${newest})
+    on conflict (name) do update set version = excluded.version`;
+}
+
+function createTable(name: string, columns: readonly (readonly [string, Column])[], dialect: Dialect): string {
+  const { time, version } = types[dialect];
+  const lines = columns.map(([column, { kind }]) =>
+    column === "id" ? "id text primary key" : `${quoted(column)} ${types[dialect][kind]}`,
+  );
+  const ours = [`deleted_at ${time}`, `mirror_version ${version}`, `mirror_deletion ${version}`];
+  return `create table ${quoted(name)} (${[...lines, ...ours].join(", ")})`;
+}
+
+/** A table of that name that we have not made is somebody's own. */
+async function refuseForeign(tx: SQL, name: string, dialect: Dialect) {
+  const found =
+    dialect === "sqlite"
+      ? await tx`select 1 from sqlite_master where name = ${name}`
+      : await tx`select 1 where to_regclass(${quoted(name)}) is not null`;
+  if (found.length > 0)
+    throw new UserError(
+      `There is a table ${name} already that the mirror has not made. Rename it, or choose another prefix:\n\n` +
+        `    export default mirror({ prefix: "mirror_" });`,
+    );
+}
+
+async function addColumn(tx: SQL, name: string, column: string, type: string, dialect: Dialect) {
+  // SQLite has no "if not exists" here, and somebody may have added a column of that name.
+  const there = dialect === "sqlite" ? await tx`select 1 from pragma_table_info(${name}) where name = ${column}` : [];
+  if (there.length > 0) return;
+  const unless = dialect === "postgres" ? "if not exists " : "";
+  await tx(template(`alter table ${quoted(name)} add column ${unless}${quoted(column)} ${type}`));
+}
+
+async function createIndexes(tx: SQL, name: string, columns: readonly (readonly [string, Column])[]) {
+  for (const [column] of columns.filter(([, { index }]) => index))
+    await tx(
+      template(`create index if not exists ${quoted(`${name}_${column}`)} on ${quoted(name)} (${quoted(column)})`),
+    );
+}

@@ -1,0 +1,147 @@
+// What `import … from "bellhop/mirror"` gives: your users and organizations in your database, kept right by their events.
+
+import type { ClerkClient } from "@clerk/backend";
+import type { SQL } from "bun";
+
+import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../bellhop.ts";
+import { subjectOf, suggest } from "../clerk/events.ts";
+import { migrate } from "./migrate.ts";
+import { decodeRow, quoted, template } from "./sql.ts";
+import type { ClerkObject, Metadata, Row, TableName } from "./table.ts";
+import { tables } from "./tables.ts";
+import { users } from "./users.ts";
+import { applyEvent, applyRead, type MirrorTable } from "./write.ts";
+
+export interface MirrorOptions {
+  /** Which of them. Default: all four. */
+  tables?: readonly TableName[];
+  /** What their names begin with. Default: `"clerk_"`. */
+  prefix?: string;
+  /** Which metadata is kept. Default: `["public"]`. */
+  metadata?: readonly Metadata[];
+}
+
+/** A row of `clerk_users`. */
+export interface MirroredUser {
+  id: string;
+  /** The primary one. */
+  email: string | null;
+  /** The primary one. */
+  phone: string | null;
+  username: string | null;
+  first_name: string | null;
+  last_name: string | null;
+  image_url: string | null;
+  external_id: string | null;
+  public_metadata: Record<string, unknown> | null;
+  banned: boolean | null;
+  locked: boolean | null;
+  last_sign_in_at: Date | null;
+  created_at: Date | null;
+  updated_at: Date | null;
+  /** Set when Clerk has said that the user is gone; the rest stays as it was. */
+  deleted_at: Date | null;
+  /** Clerk's object. */
+  raw: Record<string, unknown>;
+}
+
+const PREFIX = "clerk_";
+const OPTIONS: readonly string[] = ["tables", "prefix", "metadata"] satisfies (keyof MirrorOptions)[];
+const METADATA: readonly string[] = ["public", "private", "unsafe"] satisfies Metadata[];
+
+/** Where a mirror keeps its tables, for `bun backfill` and `bun drift`. */
+const mirrored: unique symbol = Symbol("bellhop.mirror");
+
+/**
+ * A handler that keeps `clerk_users`, `clerk_organizations`, `clerk_organization_memberships` and
+ * `clerk_organization_invitations` as Clerk has them, whatever order events come in. Throws on options that make no sense.
+ *
+ *     // handlers/[...event].ts
+ *     export default mirror();
+ */
+export function mirror(options: MirrorOptions = {}): HandlerFunction {
+  const into = readOptions(options);
+  /** Why its tables can't be used. */
+  let problem: unknown;
+
+  async function handle({ event, data, delivery, db, log }: HandlerContext) {
+    const [kind, action] = event.type.split(".");
+    const to = into.find(({ table }) => table.kind === kind);
+    if (!to) return;
+    const id = subjectOf({ data });
+    if (delivery.sample) return log.info(`${id} is an example of the Dashboard's, and is not written`);
+    if (id === null) return log.warn(`${event.type} has no data.id, and is not written`);
+    if (problem) throw problem;
+    const said = { object: data as unknown as ClerkObject, deleted: action === "deleted" };
+    const applied = await applyEvent(db, to, { ...said, at: event.timestamp, delivery: delivery.id });
+    if (!applied) log.debug(`${to.name} has a later state of ${id}`);
+  }
+
+  const make: MakeTables = async (tx) => {
+    problem = undefined;
+    try {
+      for (const each of into) await migrate(tx, each);
+    } catch (error) {
+      problem = error;
+      throw error;
+    }
+  };
+  return Object.assign(handle, { [makeTables]: make, [mirrored]: into });
+}
+
+/** The tables of a handler that is a mirror, or undefined. */
+export function tablesOf(handler: HandlerFunction): readonly MirrorTable[] | undefined {
+  return (handler as { [mirrored]?: readonly MirrorTable[] })[mirrored];
+}
+
+/**
+ * The row of a user whose event may not have come yet: when it is not there, it is fetched from Clerk and written in the
+ * run's transaction. Rejects when Clerk does not know the user. A deleted user's row has a `deleted_at`.
+ *
+ *     const user = await ensureUser(db, clerk, data.public_user_data.user_id);
+ */
+export async function ensureUser(
+  db: SQL,
+  clerk: ClerkClient,
+  id: string,
+  options: Pick<MirrorOptions, "prefix" | "metadata"> = {},
+): Promise<MirroredUser> {
+  const [to] = readOptions({ ...options, tables: ["users"] }) as [MirrorTable];
+  const select = async () => {
+    const [found] = await db(template(`select * from ${quoted(to.name)} where id = ?`), id);
+    return found && (decodeRow(users, found as Row) as unknown as MirroredUser);
+  };
+  const known = await select();
+  if (known) return known;
+  const readAt = Date.now();
+  const object = await users.find(clerk, { id });
+  if (object) await applyRead(db, to, object, readAt);
+  const written = await select();
+  if (!written) throw new Error(`Clerk has no user ${id}`);
+  return written;
+}
+
+function readOptions({ prefix = PREFIX, metadata = ["public"], ...rest }: MirrorOptions): MirrorTable[] {
+  const names = tables.map(({ name }) => name);
+  refuseUnknown("option", Object.keys(rest), OPTIONS);
+  refuseUnknown("metadata", metadata, METADATA);
+  const wanted = rest.tables ?? names;
+  refuseUnknown("table", wanted, names);
+  // They stand in statements as they are.
+  if (!/^[a-z_][a-z0-9_]{0,30}$/.test(prefix))
+    throw new TypeError(
+      `mirror({ prefix: ${JSON.stringify(prefix)} }): expected small letters, digits and _, like "clerk_"`,
+    );
+  return tables
+    .filter(({ name }) => wanted.includes(name))
+    .map((table) => ({ table, name: `${prefix}${table.name}`, kept: metadata }));
+}
+
+function refuseUnknown(what: string, given: readonly string[], known: readonly string[]) {
+  const slip = given.find((each) => !known.includes(each));
+  if (slip === undefined) return;
+  const meant = suggest(slip, known);
+  throw new TypeError(
+    `mirror() knows no ${what} ${slip}; ${meant ? `did you mean ${meant}?` : `there are ${known.join(", ")}`}`,
+  );
+}

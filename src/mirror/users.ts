@@ -1,0 +1,38 @@
+// `clerk_users`.
+
+import { boolean, type ClerkObject, json, type Table, text, time } from "./table.ts";
+
+export const users: Table = {
+  name: "users",
+  kind: "user",
+  columns: {
+    email: text((user) => primary(user, "email_address", "email_addresses"), { index: true }),
+    phone: text((user) => primary(user, "phone_number", "phone_numbers"), { index: true }),
+    username: text(({ username }) => username),
+    first_name: text(({ first_name }) => first_name),
+    last_name: text(({ last_name }) => last_name),
+    image_url: text(({ image_url }) => image_url),
+    external_id: text(({ external_id }) => external_id, { index: true }),
+    public_metadata: json(({ public_metadata }) => public_metadata),
+    banned: boolean(({ banned }) => banned),
+    locked: boolean(({ locked }) => locked),
+    last_sign_in_at: time(({ last_sign_in_at }) => last_sign_in_at),
+    created_at: time(({ created_at }) => created_at, { index: true }),
+    updated_at: time(({ updated_at }) => updated_at),
+  },
+  source: {
+    async list(clerk, span) {
+      const { data, totalCount } = await clerk.users.getUserList({ ...span, orderBy: "+created_at" });
+      return { objects: data.map(({ raw }) => raw as unknown as ClerkObject), total: totalCount };
+    },
+  },
+  find: async (clerk, { id }) => (await clerk.users.getUser(id as string)).raw as unknown as ClerkObject,
+};
+
+/** The one that the user chose; the first of the list may be any of them. Null for a user without one. */
+function primary(user: ClerkObject, name: string, list: string): unknown {
+  const id = user[`primary_${name}_id`];
+  const all = user[list];
+  if (typeof id !== "string" || !Array.isArray(all)) return null;
+  return (all as (ClerkObject | null)[]).find((each) => each?.["id"] === id)?.[name];
+}

@@ -1,0 +1,73 @@
+// Writes states and deletions of Clerk's objects. Each write is one statement that decides by itself whether it is the
+// later one, so that any order of any of them ends in the same rows.
+
+import type { SQL } from "bun";
+
+import { deletionOf, isWhole, versionOf, versionOfRest } from "./order.ts";
+import { dialectOf, encode, type NamedTable, statementsFor } from "./sql.ts";
+import { type ClerkObject, type Metadata, readRow, type Row } from "./table.ts";
+
+/** A table, and what of the metadata it holds. */
+export interface MirrorTable extends NamedTable {
+  kept: readonly Metadata[];
+}
+
+// Clerk's clock and ours may differ, and what its API reads may be a little behind what it has announced.
+export const IN_FLIGHT_MS = 60_000;
+
+/** What a webhook says. False when the row is a later state already. */
+export async function applyEvent(
+  db: SQL,
+  to: MirrorTable,
+  { object, deleted, at, delivery }: { object: ClerkObject; deleted: boolean; at: number; delivery: string },
+): Promise<boolean> {
+  const whole = isWhole(object);
+  if (!deleted) return whole && (await applyState(db, to, object, versionOf(object, at, delivery)));
+  const version = whole ? versionOf(object, at, delivery) : versionOfRest(at, delivery);
+  await applyState(db, to, object, version);
+  return remove(db, to, String(object["id"]), at, delivery);
+}
+
+/**
+ * What Clerk's API says at `readAt`. It brings back what was deleted a while before that: Clerk never uses an id again,
+ * so such a deletion was not true.
+ */
+export async function applyRead(db: SQL, to: MirrorTable, object: ClerkObject, readAt: number): Promise<void> {
+  await applyState(db, to, object, versionOf(object, readAt, "read"));
+  await revive(db, to, String(object["id"]), readAt);
+}
+
+export async function revive(db: SQL, to: MirrorTable, id: string, readAt: number): Promise<void> {
+  const { revive: statement } = statementsFor(to, dialectOf(db));
+  await db(statement, id, deletionOf(readAt - IN_FLIGHT_MS, ""));
+}
+
+/** Overwrites whatever the row says, if it is still the one with the version that was `seen`. */
+export async function repair(db: SQL, to: MirrorTable, object: ClerkObject, readAt: number, seen: string) {
+  const { repair: statement } = statementsFor(to, dialectOf(db));
+  const row = readRow(to.table, object, to.kept);
+  const written = await db(statement, ...values(db, to, row), versionOf(object, readAt, "read"), seen);
+  return affected(written);
+}
+
+/** Marks a row as deleted at a moment. False when a later deletion is known. */
+export async function remove(db: SQL, to: MirrorTable, id: string, at: number, by: string): Promise<boolean> {
+  const dialect = dialectOf(db);
+  const key = deletionOf(at, by);
+  return affected(await db(statementsFor(to, dialect).remove, encode("time", new Date(at), dialect), key, id, key));
+}
+
+async function applyState(db: SQL, to: MirrorTable, object: ClerkObject, version: string): Promise<boolean> {
+  const row = readRow(to.table, object, to.kept);
+  return affected(await db(statementsFor(to, dialectOf(db)).upsert, ...values(db, to, row), version));
+}
+
+function values(db: SQL, to: MirrorTable, row: Row): unknown[] {
+  const dialect = dialectOf(db);
+  const { columns } = statementsFor(to, dialect);
+  return columns.map(([name, { kind }]) => encode(kind, row[name] ?? null, dialect));
+}
+
+function affected(result: unknown): boolean {
+  return (result as { count?: number | null }).count !== 0;
+}
