@@ -5,10 +5,10 @@ import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
 import type { Effects } from "../dispatch/effects.ts";
-import { organizations } from "./organizations.ts";
+import { listOrganizations } from "./organizations.ts";
 import { type Cursor, readPages, START } from "./pages.ts";
 import type { Ask } from "./polite.ts";
-import type { ClerkObject, Page, Span, Table } from "./table.ts";
+import type { ClerkObject, Span, Table } from "./table.ts";
 import { applyRead, type MirrorTable } from "./write.ts";
 
 export interface Backfill {
@@ -18,6 +18,8 @@ export interface Backfill {
   into: readonly MirrorTable[];
   /** From the beginning, whatever is done already. */
   restart?: boolean;
+  /** Objects a page. Default: Clerk's most. */
+  pageSize?: number | undefined;
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
 }
@@ -55,7 +57,7 @@ async function backfillTable(options: Backfill, to: MirrorTable, from: Cursor): 
   let count = 0;
   for await (const { objects, readAt, next, total, done } of pagesOf(options, to.table, from)) {
     await effects.write(async (tx) => {
-      await Promise.all(objects.map((object) => applyRead(tx, to, object, readAt)));
+      await applyRead(tx, to, objects, readAt);
       await saveCursor(tx, to.name, JSON.stringify(next));
     });
     count += objects.length;
@@ -78,38 +80,25 @@ interface TablePage {
 
 /** A table's objects by pages; those that Clerk lists by organization, by some organizations at a time. */
 export async function* pagesOf(
-  { clerk, ask }: Pick<Backfill, "clerk" | "ask">,
+  { clerk, ask, pageSize }: Pick<Backfill, "clerk" | "ask" | "pageSize">,
   { source }: Table,
   from: Cursor = START,
 ): AsyncGenerator<TablePage> {
-  // The client counts users by a second request.
-  const listing = (list: (span: Span) => Promise<Page>, requests: number) => (span: Span) =>
-    ask(() => list(span), requests);
   if ("list" in source) {
-    for await (const page of readPages(
-      listing((span) => source.list(clerk, span), 2),
-      from,
-    ))
-      yield { ...page, done: page.next.offset };
+    const list = (span: Span) => ask(() => source.list(clerk, span), source.requests);
+    for await (const page of readPages(list, from, pageSize)) yield { ...page, done: page.next.offset };
     return;
   }
-  const { listOf } = source;
-  if (!("list" in organizations.source)) return;
-  const { list } = organizations.source;
-  const all = listing((span) => list(clerk, span), 1);
-  for await (const { objects, readAt, next, total } of readPages(all, from, ORGANIZATIONS_AT_A_TIME)) {
+  const all = (span: Span) => ask(() => listOrganizations(clerk, span));
+  const some = Math.min(pageSize ?? Infinity, ORGANIZATIONS_AT_A_TIME);
+  for await (const { objects, ...page } of readPages(all, from, some)) {
+    const ids = objects.map(({ id }) => id as string);
     const found: ClerkObject[] = [];
-    for (const { id } of objects)
-      for await (const page of readPages(listing((span) => listOf(clerk, id as string, span), 1)))
-        found.push(...page.objects);
-    yield {
-      objects: found,
-      readAt,
-      next,
-      total,
-      done: next.offset,
-      organizations: objects.map(({ id }) => id as string),
-    };
+    for (const id of ids) {
+      const list = (span: Span) => ask(() => source.listOf(clerk, id, span));
+      for await (const each of readPages(list, START, pageSize)) found.push(...each.objects);
+    }
+    yield { ...page, objects: found, done: page.next.offset, organizations: ids };
   }
 }
 

@@ -7,7 +7,7 @@ import { type Backfill, pagesOf } from "./backfill.ts";
 import { versionedAt } from "./order.ts";
 import { createdAtOf } from "./pages.ts";
 import { statusOf } from "./polite.ts";
-import { decodeRow, dialectOf, encode, quoted, template } from "./sql.ts";
+import { decodeRow, dialectOf, encode, holes, quoted, template } from "./sql.ts";
 import { type ClerkObject, readRow, type Row, type Value } from "./table.ts";
 import { applyRead, IN_FLIGHT_MS, type MirrorTable, remove, repair } from "./write.ts";
 
@@ -104,7 +104,7 @@ async function compare(options: TableDrift, objects: readonly ClerkObject[], rea
     tell({ id, ...judged, fixed: fix });
     repairs.push(async (tx) => {
       if (judged.kind === "different") return repair(tx, to, object, readAt, String(row?.["mirror_version"]));
-      await applyRead(tx, to, object, readAt);
+      await applyRead(tx, to, [object], readAt);
     });
   }
   if (fix && repairs.length > 0)
@@ -195,10 +195,6 @@ async function* rowsWhere(sql: SQL, to: MirrorTable, condition: string, values: 
 async function select(sql: SQL, to: MirrorTable, condition: string, values: readonly unknown[]) {
   const found = await sql(template(`select * from ${quoted(to.name)} where ${condition}`), ...values);
   return [...found] as Record<string, unknown>[];
-}
-
-function holes(values: readonly unknown[]): string {
-  return values.map(() => "?").join(", ");
 }
 
 function isRecent(time: unknown, readAt: number): boolean {

@@ -17,6 +17,7 @@ export const memberships: Table = {
     updated_at: time(({ updated_at }) => updated_at),
   },
   source: {
+    requests: 1,
     async list(clerk, span) {
       const { data, totalCount } = await clerk.organizations.getInstanceOrganizationMembershipList({
         ...span,

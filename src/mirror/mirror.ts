@@ -115,7 +115,7 @@ export async function ensureUser(
   if (known) return known;
   const readAt = Date.now();
   const object = await users.find(clerk, { id });
-  if (object) await applyRead(db, to, object, readAt);
+  if (object) await applyRead(db, to, [object], readAt);
   const written = await select();
   if (!written) throw new Error(`Clerk has no user ${id}`);
   return written;

@@ -1,6 +1,8 @@
 // `clerk_organizations`.
 
-import { type ClerkObject, json, type Table, text, time } from "./table.ts";
+import type { ClerkClient } from "@clerk/backend";
+
+import { type ClerkObject, json, type Page, type Span, type Table, text, time } from "./table.ts";
 
 export const organizations: Table = {
   name: "organizations",
@@ -14,14 +16,14 @@ export const organizations: Table = {
     created_at: time(({ created_at }) => created_at, { index: true }),
     updated_at: time(({ updated_at }) => updated_at),
   },
-  source: {
-    async list(clerk, span) {
-      const { data, totalCount } = await clerk.organizations.getOrganizationList({ ...span, orderBy: "+created_at" });
-      return { objects: data.map(({ raw }) => raw as unknown as ClerkObject), total: totalCount };
-    },
-  },
+  source: { requests: 1, list: listOrganizations },
   async find(clerk, { id }) {
     const organization = await clerk.organizations.getOrganization({ organizationId: id as string });
     return organization.raw as unknown as ClerkObject;
   },
 };
+
+export async function listOrganizations(clerk: ClerkClient, span: Span): Promise<Page> {
+  const { data, totalCount } = await clerk.organizations.getOrganizationList({ ...span, orderBy: "+created_at" });
+  return { objects: data.map(({ raw }) => raw as unknown as ClerkObject), total: totalCount };
+}

@@ -12,6 +12,8 @@ export const POLITE_RATE = 8;
 const WINDOW_MS = 10_000;
 const FIRST_RETRY_MS = 500;
 const MOST_RETRIES = 6;
+// The client waits for ever.
+const LONGEST_ANSWER_MS = 60_000;
 
 interface PoliteOptions {
   /** Requests a second. */
@@ -19,12 +21,15 @@ interface PoliteOptions {
   signal?: AbortSignal;
   sleep?: (milliseconds: number) => Promise<unknown>;
   now?: () => number;
+  /** For one answer. */
+  timeoutMs?: number;
   /** Clerk has asked to wait. */
   onWait?: (milliseconds: number) => void;
 }
 
 export function politely(options: PoliteOptions = {}): Ask {
   const { rate = POLITE_RATE, signal, sleep = Bun.sleep, now = () => performance.now(), onWait } = options;
+  const { timeoutMs = LONGEST_ANSWER_MS } = options;
   let next = 0;
 
   async function turn(requests: number) {
@@ -38,7 +43,7 @@ export function politely(options: PoliteOptions = {}): Ask {
       signal?.throwIfAborted();
       await turn(requests);
       try {
-        return await question();
+        return await within(timeoutMs, question());
       } catch (error) {
         const wait = waitAfter(error, failed);
         if (wait === undefined) throw explain(error);
@@ -61,7 +66,7 @@ function waitAfter(error: unknown, failed: number): number | undefined {
   const status = statusOf(error);
   const { retryAfter, name } = error as { retryAfter?: number; name?: string };
   if (status === 429) return retryAfter === undefined ? WINDOW_MS : retryAfter * 1_000;
-  const unanswered = status === undefined && name === "ClerkAPIResponseError";
+  const unanswered = status === undefined && (name === "ClerkAPIResponseError" || name === "TimeoutError");
   if (failed >= MOST_RETRIES || !(unanswered || (status !== undefined && status >= 500))) return undefined;
   return FIRST_RETRY_MS * 2 ** failed;
 }
@@ -73,11 +78,22 @@ function explain(error: unknown): unknown {
       `Clerk does not accept CLERK_SECRET_KEY (${status}). Copy it anew: Clerk Dashboard, API keys, of the same instance as the webhooks.`,
     );
   const { name, errors } = error as { name?: string; errors?: { message?: string }[] };
-  if (name !== "ClerkAPIResponseError" || status === 404) return error;
-  const says = errors?.[0]?.message ?? "no reason";
+  if ((name !== "ClerkAPIResponseError" && name !== "TimeoutError") || status === 404) return error;
+  const says = errors?.[0]?.message ?? (error as Error).message;
   return new UserError(
     status === undefined
       ? `Clerk's API can't be reached: ${says}. What is done is kept; go on by the same command.`
       : `Clerk's API answered ${status}: ${says}. What is done is kept; go on by the same command.`,
   );
+}
+
+async function within<T>(milliseconds: number, answer: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const late = () => reject(new DOMException(`no answer within ${milliseconds / 1_000} s`, "TimeoutError"));
+  const timer = setTimeout(late, milliseconds);
+  try {
+    return await Promise.race([promise, answer]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

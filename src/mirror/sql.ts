@@ -59,6 +59,11 @@ export function template(text: string): TemplateStringsArray {
   return Object.defineProperty(parts, "raw", { value: parts }) as unknown as TemplateStringsArray;
 }
 
+/** For a list of values: `?, ?, ?`. */
+export function holes(values: readonly unknown[]): string {
+  return values.map(() => "?").join(", ");
+}
+
 const statements = new Map<string, ReturnType<typeof build>>();
 
 /** The statements that write one table. */
@@ -85,7 +90,5 @@ function build({ table, name }: NamedTable, dialect: Dialect) {
     repair: template(`${insert} where ${its} is null or ${its} = ?`),
     remove: template(`update ${quoted(name)} set deleted_at = ?, mirror_deletion = ?
       where id = ? and (mirror_deletion is null or mirror_deletion < ?)`),
-    revive: template(`update ${quoted(name)} set deleted_at = null
-      where id = ? and deleted_at is not null and mirror_deletion < ?`),
   };
 }

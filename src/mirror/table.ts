@@ -40,11 +40,12 @@ export interface Table {
   /** Besides `id`, `deleted_at` and `raw`, which every table has. */
   columns: Record<string, Column>;
   /** How Clerk lists them: all of them by `created_at`, or those of one organization. */
-  source: { list: (clerk: ClerkClient, span: Span) => Promise<Page> } | { listOf: ListOf };
+  source: { list: List; /** What a page costs. */ requests: number } | { listOf: ListOf };
   /** One of them as it is now; rejects with Clerk's 404 when it is not there. */
   find(clerk: ClerkClient, row: Row): Promise<ClerkObject | undefined>;
 }
 
+export type List = (clerk: ClerkClient, span: Span) => Promise<Page>;
 export type ListOf = (clerk: ClerkClient, organizationId: string, span: Span) => Promise<Page>;
 
 export type TableName = "users" | "organizations" | "organization_memberships" | "organization_invitations";

@@ -4,7 +4,7 @@
 import type { SQL } from "bun";
 
 import { deletionOf, isWhole, versionOf, versionOfRest } from "./order.ts";
-import { dialectOf, encode, type NamedTable, statementsFor } from "./sql.ts";
+import { dialectOf, encode, holes, type NamedTable, quoted, statementsFor, template } from "./sql.ts";
 import { type ClerkObject, type Metadata, readRow, type Row } from "./table.ts";
 
 /** A table, and what of the metadata it holds. */
@@ -32,14 +32,18 @@ export async function applyEvent(
  * What Clerk's API says at `readAt`. It brings back what was deleted a while before that: Clerk never uses an id again,
  * so such a deletion was not true.
  */
-export async function applyRead(db: SQL, to: MirrorTable, object: ClerkObject, readAt: number): Promise<void> {
-  await applyState(db, to, object, versionOf(object, readAt, "read"));
-  await revive(db, to, String(object["id"]), readAt);
-}
-
-export async function revive(db: SQL, to: MirrorTable, id: string, readAt: number): Promise<void> {
-  const { revive: statement } = statementsFor(to, dialectOf(db));
-  await db(statement, id, deletionOf(readAt - IN_FLIGHT_MS, ""));
+export async function applyRead(
+  db: SQL,
+  to: MirrorTable,
+  objects: readonly ClerkObject[],
+  readAt: number,
+): Promise<void> {
+  if (objects.length === 0) return;
+  await Promise.all(objects.map((object) => applyState(db, to, object, versionOf(object, readAt, "read"))));
+  const ids = objects.map(({ id }) => id);
+  const revive = template(`update ${quoted(to.name)} set deleted_at = null
+    where deleted_at is not null and mirror_deletion < ? and id in (${holes(ids)})`);
+  await db(revive, deletionOf(readAt - IN_FLIGHT_MS, ""), ...ids);
 }
 
 /** Overwrites whatever the row says, if it is still the one with the version that was `seen`. */

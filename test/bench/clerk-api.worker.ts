@@ -6,6 +6,6 @@ declare const self: Worker;
 
 self.onmessage = async ({ data: count }: MessageEvent<number>) => {
   const { url, secretKey, fill } = await startClerkApi();
-  fill(count);
-  self.postMessage({ url, secretKey });
+  const [user] = fill(count);
+  self.postMessage({ url, secretKey, user });
 };

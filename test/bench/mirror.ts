@@ -11,6 +11,7 @@ import { backfill } from "../../src/mirror/backfill.ts";
 import { drift } from "../../src/mirror/drift.ts";
 import { migrate } from "../../src/mirror/migrate.ts";
 import { politely } from "../../src/mirror/polite.ts";
+import type { ClerkObject } from "../../src/mirror/table.ts";
 import { users } from "../../src/mirror/users.ts";
 import { applyEvent, type MirrorTable } from "../../src/mirror/write.ts";
 import { startClerkApi } from "../clerk-api.ts";
@@ -23,10 +24,10 @@ const AT_A_TIME = 16;
 
 const to: MirrorTable = { table: users, name: "clerk_users", kept: ["public"] };
 const clerkApi = new Worker(new URL("./clerk-api.worker.ts", import.meta.url));
-const { url, secretKey } = await new Promise<{ url: string; secretKey: string }>((resolve) => {
-  clerkApi.onmessage = ({ data }) => resolve(data as { url: string; secretKey: string });
-  clerkApi.postMessage(COUNT);
-});
+const { promise, resolve } = Promise.withResolvers<{ url: string; secretKey: string; user: ClerkObject }>();
+clerkApi.addEventListener("message", ({ data }: MessageEvent) => resolve(data));
+clerkApi.postMessage(COUNT);
+const { url, secretKey, user } = await promise;
 const clerk = createClerkClient({ secretKey, apiUrl: url });
 
 await using folder = await temporaryFolder();
@@ -51,11 +52,11 @@ async function measure(database: string) {
 
   async function someEvents(lane: number) {
     for (let index = lane; index < EVENTS; index += AT_A_TIME) {
-      const object = { ...sample, id: `user_${index}`, created_at: 1_780_000_000_000, updated_at: 1_780_000_000_000 };
+      const object = { ...user, id: `user_${index}`, created_at: 1_780_000_000_000, updated_at: 1_780_000_000_000 };
       const key = { delivery: `msg_${index}`, handler: "*", replay: "" };
       const run = effects.transaction({ key, attempt: 1, timeoutMs: 30_000 });
       await applyEvent(run.db, to, { object, deleted: false, at: 1_780_000_000_000, delivery: key.delivery });
-      await run.commit();
+      await run.commit(new AbortController().signal);
     }
   }
 

@@ -1,0 +1,172 @@
+// `mirror()` as a handler file uses it, from a signed request to the row.
+
+import { expect, test } from "bun:test";
+
+import { createClerkClient } from "@clerk/backend";
+import { on } from "bellhop";
+import { ensureUser, mirror, type MirroredUser } from "bellhop/mirror";
+import { deliver, testBellhop } from "bellhop/test";
+
+import { readRow } from "../../src/mirror/table.ts";
+import { tables } from "../../src/mirror/tables.ts";
+import { startClerkApi } from "../clerk-api.ts";
+import { officialExamples, withoutOfficial } from "../clerk/official.ts";
+
+const address = (id: string, email_address: string) => ({ id, email_address }) as never;
+const phone = (id: string, phone_number: string) => ({ id, phone_number }) as never;
+
+test("a user who signs up, changes and goes is a row that says so", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
+  const { event } = await bellhop.deliver("user.created", { first_name: "Ada" });
+  const { id } = event.data;
+  const one = async () => (await bellhop.db`select * from clerk_users where id = ${id}`)[0];
+  expect(await one()).toMatchObject({ first_name: "Ada", deleted_at: null });
+  await bellhop.deliver("user.updated", { id, first_name: "Countess" });
+  expect(await one()).toMatchObject({ first_name: "Countess", deleted_at: null });
+  await bellhop.deliver("user.deleted", { id });
+  const gone = await one();
+  expect(gone.first_name).toBe("Countess");
+  expect(new Date(gone.deleted_at).getTime()).toBeWithin(Date.now() - 60_000, Date.now() + 1);
+});
+
+test("email and phone are the primary ones, wherever they stand in the list", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
+  await bellhop.deliver("user.created", {
+    email_addresses: [address("idn_1", "old@example.com"), address("idn_2", "ada@example.com")],
+    primary_email_address_id: "idn_2",
+    phone_numbers: [phone("idn_3", "+15550100"), phone("idn_4", "+15550101")],
+    primary_phone_number_id: "idn_4",
+  });
+  expect([...(await bellhop.db`select email, phone from clerk_users`)]).toMatchObject([
+    { email: "ada@example.com", phone: "+15550101" },
+  ]);
+});
+
+test("a user with a phone and no address has no email", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
+  await bellhop.deliver("user.created", {
+    email_addresses: [],
+    primary_email_address_id: null,
+    phone_numbers: [phone("idn_3", "+15550100")],
+    primary_phone_number_id: "idn_3",
+  });
+  expect([...(await bellhop.db`select email, phone from clerk_users`)]).toMatchObject([
+    { email: null, phone: "+15550100" },
+  ]);
+});
+
+test("an example of the Dashboard's is not written, and the run says so", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
+  const { runs } = await bellhop.deliver("user.created", { id: "user_2g7np7Hrk0SN6kj5EDMLDaKNL0S" });
+  expect(runs["*"]).toMatchObject({ state: "done", log: [expect.stringContaining("not written")] });
+  expect(await bellhop.db`select * from clerk_users`).toHaveLength(0);
+});
+
+test("organizations, memberships and invitations are rows as well, and other events leave no trace", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
+  for (const event of [
+    "organization.created",
+    "organizationMembership.created",
+    "organizationInvitation.created",
+  ] as const)
+    await bellhop.deliver(event);
+  await bellhop.deliver("organizationInvitation.accepted");
+  const { runs } = await bellhop.deliver("organizationDomain.created");
+  expect(runs["*"]).toMatchObject({ state: "done", log: [] });
+  const count = async (table: string) => (await bellhop.db.unsafe(`select count(*) as n from ${table}`))[0].n;
+  expect(await count("clerk_organizations")).toBe(1);
+  expect(await count("clerk_organization_memberships")).toBe(1);
+  expect(await count("clerk_organization_invitations")).toBe(2);
+  expect([...(await bellhop.db`select organization_id, user_id from clerk_organization_memberships`)]).toMatchObject([
+    { organization_id: expect.stringMatching(/^org_/), user_id: expect.stringMatching(/^user_/) },
+  ]);
+});
+
+test("private metadata is nowhere, unless it was asked for", async () => {
+  const data = { public_metadata: { plan: "gold" }, private_metadata: { iban: "DE00" } };
+  const rawWith = async (handler: ReturnType<typeof mirror>) => {
+    await using bellhop = await testBellhop({ handlers: { "*": handler } });
+    await bellhop.deliver("user.created", data);
+    await bellhop.deliver("organizationMembership.created", {
+      organization: { private_metadata: { iban: "DE00" } } as never,
+    });
+    const [user] = await bellhop.db`select public_metadata, raw from clerk_users`;
+    const [member] = await bellhop.db`select raw from clerk_organization_memberships`;
+    return { plan: JSON.parse(user.public_metadata)?.plan, raw: String(user.raw) + String(member.raw) };
+  };
+  const plain = await rawWith(mirror());
+  expect(plain.plan).toBe("gold");
+  expect(plain.raw).not.toContain("DE00");
+  expect((await rawWith(mirror({ metadata: ["public", "private"] }))).raw.split("DE00")).toHaveLength(3);
+  expect((await rawWith(mirror({ metadata: [] }))).raw).not.toContain("gold");
+});
+
+test("only the tables that were asked for are made, under the prefix that was asked for", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror({ tables: ["users"], prefix: "auth_" }) } });
+  await bellhop.deliver("user.created");
+  await bellhop.deliver("organization.created");
+  const found = await bellhop.db`select name from sqlite_master where type = 'table' and name like 'auth%'`;
+  expect([...found]).toMatchObject([{ name: "auth_users" }]);
+});
+
+test("options that make no sense are refused with the ones that were meant", () => {
+  expect(() => mirror({ tables: ["user" as "users"] })).toThrow("did you mean users?");
+  expect(() => mirror({ metadta: [] } as never)).toThrow("did you mean metadata?");
+  expect(() => mirror({ metadata: ["secret" as "private"] })).toThrow("there are public, private, unsafe");
+  expect(() => mirror({ prefix: "clerk-" })).toThrow('"clerk_"');
+});
+
+test("a handler that needs a user whose event has not come gets the row, and then has it", async () => {
+  await using api = await startClerkApi();
+  const ada = api.addUser({ first_name: "Ada" });
+  const seen: MirroredUser[] = [];
+  const handler = on("organizationMembership.created", async ({ db, clerk, data }) => {
+    seen.push(await ensureUser(db, clerk, data.public_user_data.user_id));
+  });
+  await using bellhop = await testBellhop({
+    handlers: { "*": mirror(), "organizationMembership.created": handler },
+    clerk: createClerkClient({ secretKey: api.secretKey, apiUrl: api.url }) as never,
+  });
+  const data = { public_user_data: { user_id: ada.id } as never };
+  for (let index = 0; index < 2; index += 1) {
+    const { runs } = await bellhop.deliver("organizationMembership.created", data);
+    expect(runs["organizationMembership.created"]).toMatchObject({ state: "done" });
+  }
+  expect(seen).toHaveLength(2);
+  for (const user of seen) {
+    expect(user).toMatchObject({ id: ada.id, first_name: "Ada", banned: false, deleted_at: null });
+    expect(user.created_at).toEqual(new Date(ada.created_at));
+    expect(user.raw).toMatchObject({ object: "user" });
+  }
+  expect(api.requests).toHaveLength(1);
+  const nobody = await bellhop.deliver("organizationMembership.created", {
+    public_user_data: { user_id: "user_gone" } as never,
+  });
+  expect(nobody.runs["organizationMembership.created"]).toMatchObject({ state: "waiting" });
+});
+
+test("a handler's own file may be called as it likes", async () => {
+  const { runs } = await deliver("user.created", {}, { handlers: { "user.*": mirror() } });
+  expect(runs["user.*"]).toMatchObject({ state: "done" });
+});
+
+test.skipIf(withoutOfficial)("all official examples of these kinds become rows without a lost column", async () => {
+  const kinds = new Map(tables.map((table) => [table.kind, table]));
+  const found = [...(await officialExamples()).values()].filter(({ type }) => kinds.has(type.split(".")[0]!));
+  expect(found).toHaveLength(12);
+  for (const { type, data } of found) {
+    const table = kinds.get(type.split(".")[0]!)!;
+    const row = readRow(table, data, ["public", "private", "unsafe"]);
+    expect(row["raw"]).toEqual(data);
+    for (const [column, value] of Object.entries(data)) {
+      if (!(column in row)) continue;
+      const cell = row[column] instanceof Date ? (row[column] as Date).getTime() : row[column];
+      expect(cell as unknown, `${type} ${column}`).toEqual(value);
+    }
+  }
+  const membership = found.find(({ type }) => type === "organizationMembership.created")!;
+  expect(readRow(kinds.get("organizationMembership")!, membership.data, [])).toMatchObject({
+    organization_id: "org_2g7np7Hrk0SN6kj5EDMLDaKNL0S",
+    user_id: "user_2h8op3Isl1QR7tKu5FGNfaLKEoU",
+  });
+});
