@@ -1,0 +1,146 @@
+// A backfill through the real client, from a stand-in for Clerk's API on a socket, while things happen there.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+
+import { createClerkClient } from "@clerk/backend";
+
+import type { Effects } from "../../src/dispatch/effects.ts";
+import { backfill } from "../../src/mirror/backfill.ts";
+import { type Ask, politely } from "../../src/mirror/polite.ts";
+import type { ClerkObject } from "../../src/mirror/table.ts";
+import { users } from "../../src/mirror/users.ts";
+import type { MirrorTable } from "../../src/mirror/write.ts";
+import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
+import { type Database, mirrorIn, onBoth, rowsOf, tell } from "./databases.ts";
+
+setDefaultTimeout(60_000);
+
+interface Scene extends AsyncDisposable {
+  api: ClerkApi;
+  effects: Effects;
+  into: MirrorTable[];
+  options: Parameters<typeof backfill>[0];
+}
+
+onBoth((database) => {
+  test("everybody who was there before is there, of all four kinds", async () => {
+    await using scene = await open(database);
+    const { api, effects, into, options } = scene;
+    api.fill(1_203);
+    const [first] = [...api.users.keys()];
+    for (let index = 0; index < 3; index += 1) {
+      const { id } = api.addOrganization();
+      api.addMembership(id, first!);
+      for (let invitation = 0; invitation < 2; invitation += 1) api.addInvitation(id);
+    }
+    expect(await backfill(options)).toEqual({
+      clerk_users: expect.any(Number),
+      clerk_organizations: 3,
+      clerk_organization_memberships: 3,
+      clerk_organization_invitations: 6,
+    });
+    const counts = await Promise.all(into.map(async (to) => Object.keys(await rowsOf(effects, to)).length));
+    expect(counts).toEqual([1_203, 3, 3, 6]);
+  });
+
+  test("one that was stopped goes on where it was", async () => {
+    await using scene = await open(database, { pageSize: 10 });
+    const { api, effects, into, options } = scene;
+    api.fill(95);
+    const stop = new AbortController();
+    let pages = 0;
+    const onProgress = () => void ((pages += 1) === 4 && stop.abort(new Error("stopped")));
+    expect(await failure(backfill({ ...options, signal: stop.signal, onProgress }))).toBe("stopped");
+    expect(await count(effects, into[0]!)).toBeWithin(37, 41);
+    api.requests.length = 0;
+    await backfill(options);
+    expect(await count(effects, into[0]!)).toBe(95);
+    const offsets = api.requests.filter(({ path }) => path === "/v1/users").map(({ query }) => query.get("offset"));
+    expect(Number(offsets[0])).toBeGreaterThan(30);
+  });
+
+  test("users who are deleted in Clerk while it pages hide nobody behind them", async () => {
+    await using scene = await open(database, { pageSize: 10 });
+    const { api, effects, into, options } = scene;
+    const all = api.fill(60).map(({ id }) => id);
+    const gone = new Set(all.slice(0, 25));
+    let asked = 0;
+    api.before = ({ path }) => {
+      if (path !== "/v1/users" || (asked += 1) !== 4) return;
+      for (const id of gone) api.users.delete(id);
+    };
+    await backfill({ ...options, into: into.slice(0, 1) });
+    const rows = await rowsOf(effects, into[0]!);
+    for (const id of all) if (!gone.has(id)) expect(rows[id], id).toBeDefined();
+  });
+
+  test("a user who is deleted after the page was read stays deleted", async () => {
+    const between: { call: () => Promise<void> } = { call: async () => {} };
+    const ask: Ask = async (question) => {
+      const answer = await question();
+      await between.call();
+      return answer;
+    };
+    await using scene = await open(database, { ask });
+    const { api, effects, into, options } = scene;
+    const { id } = api.addUser();
+    const gone = { object: { id, object: "user", deleted: true }, deleted: true, delivery: "msg_1" };
+    between.call = async () => void (await tell(effects, into[0]!, { ...gone, at: Date.now() }));
+    await backfill({ ...options, into: into.slice(0, 1) });
+    expect((await rowsOf(effects, into[0]!))[id]).toMatchObject({
+      deleted_at: expect.any(Date),
+      email: expect.any(String),
+    });
+  });
+
+  test("a deletion that was not true is taken back, and late events do not take that back", async () => {
+    await using scene = await open(database);
+    const { api, effects, into, options } = scene;
+    const [to] = into as [MirrorTable];
+    const user = api.addUser() as unknown as ClerkObject;
+    const said = { object: user, deleted: true, at: Date.now() - 3_600_000, delivery: "msg_1" };
+    await tell(effects, to, said);
+    const isDeleted = async () => (await rowsOf(effects, to))[user["id"] as string]?.["deleted_at"] !== null;
+    expect(await isDeleted()).toBe(true);
+    await backfill(options);
+    expect(await isDeleted()).toBe(false);
+    await tell(effects, to, said);
+    expect(await isDeleted()).toBe(false);
+    await tell(effects, to, { ...said, at: Date.now(), delivery: "msg_2" });
+    expect(await isDeleted()).toBe(true);
+  });
+
+  test("an event that is later than the page that was read is not overwritten", async () => {
+    await using scene = await open(database);
+    const { api, effects, into, options } = scene;
+    const user = api.addUser({ first_name: "Old" });
+    const updated_at = user.updated_at + 1;
+    const object = { ...user, first_name: "New", updated_at } as unknown as ClerkObject;
+    await tell(effects, into[0]!, { object, deleted: false, at: updated_at, delivery: "msg_1" });
+    await backfill(options);
+    expect((await rowsOf(effects, into[0]!))[user.id]).toMatchObject({ first_name: "New" });
+  });
+});
+
+async function open(database: () => Promise<Database>, more: { pageSize?: number; ask?: Ask } = {}): Promise<Scene> {
+  await using stack = new AsyncDisposableStack();
+  const opened = stack.use(await database());
+  const api = stack.use(await startClerkApi());
+  const effects = await opened.open();
+  const into = await mirrorIn(effects);
+  const clerk = createClerkClient({ secretKey: api.secretKey, apiUrl: api.url });
+  const options = { clerk, effects, into, ask: politely({ rate: 1_000_000 }), ...more };
+  const held = stack.move();
+  return { api, effects, into, options, [Symbol.asyncDispose]: () => held.disposeAsync() };
+}
+
+async function count(effects: Effects, to: MirrorTable): Promise<number> {
+  return Object.keys(await rowsOf(effects, to)).length;
+}
+
+async function failure(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => "nothing",
+    (error: Error) => error.message,
+  );
+}
