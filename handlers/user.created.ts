@@ -1,6 +1,8 @@
 import { on } from "bellhop";
 
-export default on("user.created", async ({ data, log }) => {
-  const email = data.email_addresses.find(({ id }) => id === data.primary_email_address_id);
-  log.info(`welcome, ${data.first_name ?? "friend"} (${email?.email_address ?? "no address"})`);
+// Everybody who signs up gets a profile: exactly one, whatever crashes.
+export default on("user.created", { attempts: 5 }, async ({ data, db, log }) => {
+  const name = data.first_name ?? "friend";
+  await db`insert into profiles (user_id, name) values (${data.id}, ${name}) on conflict (user_id) do nothing`;
+  log.info(`a profile for ${name}`);
 });

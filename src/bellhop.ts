@@ -58,7 +58,7 @@ interface ContextOf<Event extends { data: unknown }, Data> {
   /**
    * A transaction on `DATABASE_URL`, begun at its first use and committed with the run; a throw takes everything back.
    *
-   *     await db`insert into welcome_emails (user_id) values (${data.id})`;
+   *     await db`insert into profiles (user_id) values (${data.id})`;
    *
    * A query that fails fails the run, also when its error is caught; for a part that may fail: `db.savepoint(async (sp) => …)`.
    */

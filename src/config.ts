@@ -55,7 +55,11 @@ export const settings: readonly Setting[] = [
     default: "made by `bun dev`",
     says: "from the Clerk Dashboard: Webhooks, your endpoint, Signing Secret; several with commas while you rotate",
   },
-  { name: "CLERK_SECRET_KEY", default: "none", says: "gives handlers `clerk`, the Backend API's client" },
+  {
+    name: "CLERK_SECRET_KEY",
+    default: "none",
+    says: "gives handlers `clerk`, the Backend API's client; for `bun backfill` and `bun drift`",
+  },
   { name: "CLERK_API_URL", default: "https://api.clerk.com", says: "Clerk's Backend API, or a proxy before it" },
   { name: "PORT", default: "3000", says: "the public door" },
   { name: "HOST", default: "127.0.0.1 in dev, 0.0.0.0 in start", says: "the address that it listens on" },

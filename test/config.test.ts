@@ -52,6 +52,7 @@ test("with nothing but the secret, everything has its default", () => {
 
 const valid: [name: string, text: string, setting: keyof Config, value: unknown][] = [
   ["CLERK_SECRET_KEY", "sk_test_abc", "clerkSecretKey", "sk_test_abc"],
+  ["CLERK_API_URL", "http://127.0.0.1:4000/", "clerkApiUrl", "http://127.0.0.1:4000"],
   ["PORT", "8080", "port", 8_080],
   ["PORT", "0", "port", 0],
   ["PORT", "65535", "port", 65_535],
@@ -82,6 +83,7 @@ test("a setting that is empty or blank has its default", () => {
 });
 
 const invalid: [name: string, text: string, says: string, example: string][] = [
+  ["CLERK_API_URL", "api.clerk.com", "expected an address", "CLERK_API_URL=https://api.clerk.com"],
   ["CLERK_SECRET_KEY", "pk_test_abc", "does not begin with sk_", "CLERK_SECRET_KEY=sk_"],
   ["CLERK_SECRET_KEY", SECRET, "belongs into CLERK_WEBHOOK_SIGNING_SECRET", "CLERK_SECRET_KEY=sk_"],
   ["PORT", "http", 'is "http", expected a whole number from 0 to 65535', "PORT=3000"],

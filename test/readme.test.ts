@@ -7,6 +7,7 @@ import { messageId } from "../src/clerk/message-id.ts";
 import { sample } from "../src/clerk/samples.ts";
 import { commands } from "../src/cli/cli.ts";
 import { refusals } from "../src/errors.ts";
+import { startClerkApi } from "./clerk-api.ts";
 import { serverWith } from "./harness.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
@@ -15,16 +16,61 @@ const contributing = await Bun.file(join(ROOT, "CONTRIBUTING.md")).text();
 const blocks = (text: string, language: string) =>
   [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
 
-test("the README's first example, with its table, is a handler that works", async () => {
+test("the README's first example is the handler in the repository, and works with its table", async () => {
   const [example = ""] = blocks(readme, "ts");
+  const [, ...code] = example.split("\n");
+  expect(code.join("\n")).toBe(await Bun.file(join(ROOT, "handlers/user.created.ts")).text());
   const [schema = ""] = blocks(readme, "sql");
   await using server = await serverWith({ "user.created.ts": example, "_schema.sql": schema });
   const id = messageId(Date.now());
-  await server.post(sample("user.created", { overrides: { data: { id: "user_1" } } }), { id });
-  const log = [{ level: "info", message: "queued a welcome email" }];
+  await server.post(sample("user.created", { overrides: { data: { id: "user_1", first_name: "Ada" } } }), { id });
+  const log = [{ level: "info", message: "a profile for Ada" }];
   expect((await server.ended(id)).runs).toMatchObject([{ state: "done", attempts: [{ log }] }]);
   using app = new Database(join(server.dataDir, "app.db"), { readonly: true });
-  expect(app.query("select user_id from welcome_emails").values()).toEqual([["user_1"]]);
+  expect(app.query("select user_id, name from profiles").values()).toEqual([["user_1", "Ada"]]);
+});
+
+test("the README's mirror, and its handlers with ensureUser, Drizzle and Kysely, work", async () => {
+  await using api = await startClerkApi();
+  const { id: user } = api.addUser();
+  const files = Object.fromEntries(
+    blocks(readme, "ts").flatMap((code) => {
+      const name = /^\/\/ handlers\/(\S+)/.exec(code)?.[1] ?? "";
+      return /bellhop\/mirror|drizzle|kysely/.test(code) ? [[name, code]] : [];
+    }),
+  );
+  expect(Object.keys(files)).toEqual([
+    "[...event].ts",
+    "organizationMembership.created.ts",
+    "user.created/drizzle.ts",
+    "user.created/kysely.ts",
+  ]);
+  for (const one of ["drizzle", "kysely"]) {
+    const { [`user.created/${one === "drizzle" ? "kysely" : "drizzle"}.ts`]: _, ...rest } = files;
+    // Where packages are found.
+    const folder = await mkdtemp(join(ROOT, "test", "readme-"));
+    await using stack = new AsyncDisposableStack();
+    stack.defer(() => rm(folder, { recursive: true }));
+    await using server = await serverWith(
+      { ...rest, "_schema.sql": "create table if not exists accounts (user_id text primary key, plan text)" },
+      { CLERK_SECRET_KEY: api.secretKey, CLERK_API_URL: api.url },
+      folder,
+    );
+    await server.post(sample("user.created", { overrides: { data: { id: "user_1" } } }), { id: "msg_1" });
+    const joins = sample("organizationMembership.created", {
+      overrides: { data: { public_user_data: { user_id: user } } },
+    });
+    await server.post(joins, { id: "msg_2" });
+    const states = async (id: string) =>
+      (await server.ended(id)).runs.map(({ handler, state }) => `${handler} ${state}`);
+    expect(await states("msg_1")).toEqual(["[...event] done", `user.created/${one} done`]);
+    expect(await states("msg_2")).toEqual(["[...event] done", "organizationMembership.created done"]);
+    using app = new Database(join(server.dataDir, "app.db"), { readonly: true });
+    expect(app.query("select * from accounts").values()).toEqual([["user_1", "free"]]);
+    expect(app.query("select id from clerk_users order by id").values()).toEqual(
+      ["user_1", user].toSorted().map((id) => [id]),
+    );
+  }
 });
 
 test("the README's handler that sends an e-mail works, and hands its key along", async () => {
@@ -91,7 +137,9 @@ test("each outside thing is imported by the one file that owns it", async () => 
     "bun:sqlite": ["inbox/sqlite.ts"],
     pino: ["log.ts"],
     svix: ["cli/send.ts"],
-    citty: ["cli", "deliveries", "handlers", "new", "replay", "send", "serve", "try"].map((name) => `cli/${name}.ts`),
+    citty: ["backfill", "cli", "deliveries", "drift", "handlers", "new", "replay", "send", "serve", "try"].map(
+      (name) => `cli/${name}.ts`,
+    ),
   };
   const sources = (await readdir(join(ROOT, "src"), { recursive: true })).filter((file) => file.endsWith(".ts"));
   const texts = await Promise.all(
@@ -120,7 +168,8 @@ test("arrows between the rooms go one way", async () => {
     receive: ["inbox", "clerk"],
     inbox: [],
     dispatch: ["inbox", "handlers", "clerk"],
-    handlers: ["clerk", "inbox"],
+    handlers: ["clerk", "inbox", "mirror"],
+    mirror: ["clerk", "dispatch"],
     clerk: [],
     inspector: ["inbox", "clerk"],
     testing: ["receive", "inbox", "dispatch", "handlers", "clerk"],

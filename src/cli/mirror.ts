@@ -22,7 +22,7 @@ export interface Opened extends AsyncDisposable {
   signal: AbortSignal;
   onProgress: (progress: { name: string; done: number; total: number }) => void;
   /** Takes the bar away. */
-  quiet(): void;
+  quiet: () => void;
 }
 
 /** Opens them; `rate` is in requests a second. Throws a `UserError` with what is missing. */

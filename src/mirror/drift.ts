@@ -103,8 +103,8 @@ async function compare(options: TableDrift, objects: readonly ClerkObject[], rea
     if (!judged) continue;
     tell({ id, ...judged, fixed: fix });
     repairs.push(async (tx) => {
-      if (judged.kind === "different") return repair(tx, to, object, readAt, String(row?.["mirror_version"]));
-      await applyRead(tx, to, [object], readAt);
+      if (judged.kind === "different") await repair(tx, to, object, readAt, String(row?.["mirror_version"]));
+      else await applyRead(tx, to, [object], readAt);
     });
   }
   if (fix && repairs.length > 0)

@@ -40,12 +40,12 @@ export function decodeRow(table: Table, found: Record<string, unknown>): Row {
   return Object.fromEntries(cells) as Row;
 }
 
-function decode(kind: Column["kind"], value: unknown): Value {
+function decode(kind: Column["kind"], value: any): Value {
   if (value === null || value === undefined) return null;
   if (kind === "boolean") return Boolean(value);
-  if (kind === "time") return value instanceof Date ? value : new Date(String(value));
+  if (kind === "time") return value instanceof Date ? value : new Date(value);
   if (kind === "json" && typeof value === "string") return JSON.parse(value) as object;
-  return value as Value;
+  return value;
 }
 
 export function quoted(name: string): string {

@@ -4,8 +4,10 @@ import { startClerkApi } from "../clerk-api.ts";
 
 declare const self: Worker;
 
-self.onmessage = async ({ data: count }: MessageEvent<number>) => {
-  const { url, secretKey, fill } = await startClerkApi();
-  const [user] = fill(count);
-  self.postMessage({ url, secretKey, user });
-};
+self.addEventListener("message", ({ data }: MessageEvent<number>) => void serve(data));
+
+async function serve(count: number) {
+  const api = await startClerkApi();
+  const [user] = api.fill(count);
+  self.postMessage({ url: api.url, secretKey: api.secretKey, user });
+}

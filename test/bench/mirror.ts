@@ -14,7 +14,6 @@ import { politely } from "../../src/mirror/polite.ts";
 import type { ClerkObject } from "../../src/mirror/table.ts";
 import { users } from "../../src/mirror/users.ts";
 import { applyEvent, type MirrorTable } from "../../src/mirror/write.ts";
-import { startClerkApi } from "../clerk-api.ts";
 import { temporaryFolder } from "../harness.ts";
 import { startPostgres } from "../postgres.ts";
 

@@ -8,7 +8,6 @@ import type { Effects } from "../../src/dispatch/effects.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { type Ask, politely } from "../../src/mirror/polite.ts";
 import type { ClerkObject } from "../../src/mirror/table.ts";
-import { users } from "../../src/mirror/users.ts";
 import type { MirrorTable } from "../../src/mirror/write.ts";
 import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
 import { type Database, mirrorIn, onBoth, rowsOf, tell } from "./databases.ts";

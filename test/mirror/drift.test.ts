@@ -19,7 +19,7 @@ interface Scene extends AsyncDisposable {
   effects: Effects;
   into: MirrorTable[];
   /** What differs, in words. */
-  look(options?: { fix?: boolean }): Promise<string[]>;
+  look: (options?: { fix?: boolean }) => Promise<string[]>;
 }
 
 onBoth((database) => {

@@ -32,24 +32,22 @@ const kinds: Record<
 > = {
   users: {
     table: users,
-    make: (seed) => sample("user.created", { random: seeded(seed), now: BEGIN }).data as unknown as ClerkObject,
+    make: (seed) => sample("user.created", { random: seeded(seed), now: BEGIN }).data,
     at: (api) => api.users as Map<string, never>,
   },
   organizations: {
     table: organizations,
-    make: (seed) => sample("organization.created", { random: seeded(seed), now: BEGIN }).data as unknown as ClerkObject,
+    make: (seed) => sample("organization.created", { random: seeded(seed), now: BEGIN }).data,
     at: (api) => api.organizations as Map<string, never>,
   },
   memberships: {
     table: memberships,
-    make: (seed) =>
-      sample("organizationMembership.created", { random: seeded(seed), now: BEGIN }).data as unknown as ClerkObject,
+    make: (seed) => sample("organizationMembership.created", { random: seeded(seed), now: BEGIN }).data,
     at: (api) => api.memberships as Map<string, never>,
   },
   invitations: {
     table: invitations,
-    make: (seed) =>
-      sample("organizationInvitation.created", { random: seeded(seed), now: BEGIN }).data as unknown as ClerkObject,
+    make: (seed) => sample("organizationInvitation.created", { random: seeded(seed), now: BEGIN }).data,
     at: (api) => api.invitations as Map<string, never>,
   },
 };

@@ -1,0 +1,1 @@
+create table if not exists profiles (user_id text primary key, name text not null);

@@ -1,0 +1,84 @@
+// `bun new mirror`, `bun backfill` and `bun drift`, as they are typed, against a stand-in for Clerk's API on a socket.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+
+import { SQL } from "bun";
+
+import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
+import { post, runCommand, spawnServer, temporaryFolder } from "../harness.ts";
+
+setDefaultTimeout(60_000);
+
+const settings = (api: ClerkApi) => ({ CLERK_SECRET_KEY: api.secretKey, CLERK_API_URL: api.url });
+
+test("a mirror is written, filled, kept, compared and repaired", async () => {
+  await using folder = await temporaryFolder();
+  await using api = await startClerkApi();
+  const first = api.fill(1_050)[0]!;
+  const env = settings(api);
+
+  const none = await runCommand(folder.path, ["backfill"], env);
+  expect(none.stderr).toContain("There is no mirror in");
+  expect(none.stderr).toContain("bun new mirror");
+
+  const written = await runCommand(folder.path, ["new", "mirror"]);
+  expect(written.stdout).toContain("bun backfill");
+  expect(await Bun.file(join(folder.path, "handlers/[...event].ts")).text()).toContain("export default mirror();");
+  expect((await runCommand(folder.path, ["new", "mirror"])).stdout).toContain("[...event]/mirror.ts");
+  await Bun.file(join(folder.path, "handlers/[...event]/mirror.ts")).delete();
+
+  expect((await runCommand(folder.path, ["backfill"])).stderr).toContain("CLERK_SECRET_KEY=sk_test_…");
+  expect((await runCommand(folder.path, ["backfill", "--table", "people"], env)).stderr).toContain("no table people");
+
+  // Beside a server that takes events.
+  await using server = await spawnServer(folder.path);
+  const name = { ...first, first_name: "Ada", updated_at: first.updated_at + 5 };
+  await post(server.url, { type: "user.updated", object: "event", data: name }, { id: "msg_1" });
+  const filled = await runCommand(folder.path, ["backfill", "--rate", "1000"], env);
+  expect(filled).toMatchObject({ exitCode: 0 });
+  expect(filled.stdout).toMatch(/clerk_users +1,05\d from Clerk/);
+  await server.ended("msg_1");
+
+  api.users.set(first.id, name);
+  const same = await runCommand(folder.path, ["drift", "--rate", "1000"], env);
+  expect(same).toMatchObject({ exitCode: 0 });
+  expect(same.stdout).toContain("clerk_users  1,050 in Clerk, the same");
+
+  await using sql = new SQL(`sqlite://${join(folder.path, "data/app.db")}`);
+  await sql`update clerk_users set first_name = 'Eve' where id = ${first.id}`;
+  const different = await runCommand(folder.path, ["drift", "--rate", "1000", "--table", "users"], env);
+  expect(different).toMatchObject({ exitCode: 1 });
+  expect(different.stdout).toContain(`clerk_users  different  ${first.id}  first_name: "Eve" here, "Ada" in Clerk`);
+  expect(different.stdout).toContain("bun drift --fix");
+  expect(await runCommand(folder.path, ["drift", "--rate", "1000", "--fix"], env)).toMatchObject({ exitCode: 0 });
+  const [row] = await sql`select first_name from clerk_users where id = ${first.id}`;
+  expect(row.first_name).toBe("Ada");
+});
+
+test("Ctrl-C stops a backfill at a page, and the same command goes on there", async () => {
+  await using folder = await temporaryFolder();
+  await using api = await startClerkApi();
+  api.fill(2_600);
+  await runCommand(folder.path, ["new", "mirror"]);
+  const main = join(import.meta.dir, "../../src/main.ts");
+  const { promise: thirdPage, resolve } = Promise.withResolvers<void>();
+  let pages = 0;
+  api.before = ({ path }) => void (path === "/v1/users" && (pages += 1) === 3 && resolve());
+  const child = Bun.spawn([process.execPath, main, "backfill", "--rate", "20"], {
+    cwd: folder.path,
+    env: { PATH: process.env["PATH"], HOME: folder.path, ...settings(api) },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  await thirdPage;
+  child.kill("SIGINT");
+  expect(await child.exited).toBe(1);
+  expect(await new Response(child.stderr).text()).toContain("go on by the same command");
+  api.requests.length = 0;
+  expect(await runCommand(folder.path, ["backfill", "--rate", "1000"], settings(api))).toMatchObject({ exitCode: 0 });
+  const [again] = api.requests.filter(({ path }) => path === "/v1/users");
+  expect(Number(again?.query.get("offset"))).toBeGreaterThan(400);
+  await using sql = new SQL(`sqlite://${join(folder.path, "data/app.db")}`);
+  expect((await sql`select count(*) as n from clerk_users`)[0].n).toBe(2_600);
+});
