@@ -66,7 +66,7 @@ export function planOf(world: World): Plan {
   const troubleMs = pick([0, 2_000, 20_000, 120_000]);
   const subjects = Array.from({ length: between(1, 4) }, (_, index) => `user_${index}`);
   const begin = Date.now() - 3_600_000;
-  const deliveries = Array.from({ length: between(3, 24) }, (_, index): PlannedDelivery => {
+  const deliveries = Array.from({ length: between(2, 14) }, (_, index): PlannedDelivery => {
     const first = between(0, Math.max(1_500, troubleMs));
     const again = Array.from(
       { length: chance(0.25) ? between(1, 3) : 0 },
