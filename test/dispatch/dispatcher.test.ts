@@ -498,3 +498,46 @@ test("a failure of our own while an end is recorded is told, and the run ends al
   await bellhop.reaches("msg_1", "done");
   expect(bellhop.troubles).toMatchObject([{ message: "a bug" }]);
 });
+
+test("a stop waits for an attempt that was claimed in the commit that ended the one before", async () => {
+  const both = Promise.withResolvers<void>();
+  const second = Promise.withResolvers<void>();
+  let began = 0;
+  let running = 0;
+  await using opened = await dispatching(
+    {
+      "user.created": async ({ run, delivery }) => {
+        if (delivery.id === "msg_3") return;
+        if (run.attempt > 1) {
+          running += 1;
+          second.resolve();
+          await Bun.sleep(100);
+          running -= 1;
+          return;
+        }
+        if ((began += 1) === 2) both.resolve();
+        await both.promise;
+        throw new RetryAfterError("at once", 0);
+      },
+    },
+    {
+      // Two end at once, and a third that waits for a slot makes the same commit claim: also one of those two.
+      concurrency: 2,
+      // Their ends are told late.
+      between: (inbox) =>
+        new Proxy(inbox, {
+          get(target, name) {
+            if (name !== "settle") return Reflect.get(target, name, target) as unknown;
+            const settle: Inbox["settle"] = (...words) => target.settle(...words).finally(() => Bun.sleep(20));
+            return settle;
+          },
+        }),
+    },
+  );
+  await Promise.all([1, 2, 3].map((number) => opened.send(`msg_${number}`)));
+  await second.promise;
+  await Bun.sleep(40);
+  expect(running).toBeGreaterThan(0);
+  await opened.dispatcher.stop(5_000);
+  expect(running).toBe(0);
+});
