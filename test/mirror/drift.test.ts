@@ -7,7 +7,7 @@ import { createClerkClient } from "@clerk/backend";
 import type { Effects } from "../../src/dispatch/effects.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { type Difference, drift } from "../../src/mirror/drift.ts";
-import { politely } from "../../src/mirror/polite.ts";
+import { type Ask, politely } from "../../src/mirror/polite.ts";
 import type { MirrorTable } from "../../src/mirror/write.ts";
 import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
 import { type Database, mirrorIn, onBoth, rowsOf, tell } from "./databases.ts";
@@ -19,7 +19,7 @@ interface Scene extends AsyncDisposable {
   effects: Effects;
   into: MirrorTable[];
   /** What differs, in words. */
-  look: (options?: { fix?: boolean }) => Promise<string[]>;
+  look: (options?: { fix?: boolean; ask?: Ask }) => Promise<string[]>;
 }
 
 onBoth((database) => {
@@ -102,6 +102,24 @@ onBoth((database) => {
     for (const line of found) expect(gone).toContain(line.split(" ")[2]!);
   });
 
+  test("a user who signs up after the last page was read is not extra", async () => {
+    await using scene = await filled(database);
+    const { api, effects, into, look } = scene;
+    const listed = politely({ rate: 1_000_000 });
+    let signedUp = false;
+    const ask: Ask = async (question, requests) => {
+      const answer = await listed(question, requests);
+      const { path, query } = api.requests.findLast((request) => request.path === "/v1/users") ?? {};
+      if (signedUp || path === undefined || Number(query?.get("offset")) < 40) return answer;
+      signedUp = true;
+      const object = api.addUser() as never;
+      await tell(effects, into[0]!, { object, deleted: false, at: Date.now(), delivery: "msg_1" });
+      return answer;
+    };
+    expect(await look({ ask })).toEqual([]);
+    expect(signedUp).toBe(true);
+  });
+
   test("columns that a team has added are left alone", async () => {
     await using scene = await filled(database);
     const { api, effects, into, look } = scene;
@@ -139,9 +157,9 @@ async function filled(database: () => Promise<Database>): Promise<Scene> {
     api,
     effects,
     into,
-    async look({ fix = false } = {}) {
+    async look({ fix = false, ask = options.ask } = {}) {
       const found: Difference[] = [];
-      const counts = await drift({ ...options, fix, onDifference: (each) => found.push(each) });
+      const counts = await drift({ ...options, fix, ask, onDifference: (each) => found.push(each) });
       expect(counts.reduce((sum, { differences }) => sum + differences, 0)).toBe(found.length);
       const words = ({ name, kind, id, fields }: Difference) =>
         `${name} ${kind} ${id} ${fields
