@@ -3,6 +3,7 @@
 
 import type { Database } from "bun:sqlite";
 
+import { prepare } from "./prepare.ts";
 import type { DeliverySummary, Listed, ListFilter, Page, RunSummary } from "./queries.ts";
 import type { Receipts } from "./receipts.ts";
 import { STATES } from "./statements.ts";
@@ -23,8 +24,10 @@ export interface ListSlice {
 
 export function prepareList(db: Database, clock: () => number, receipts: Receipts) {
   const walk = prepareWalk(db, "down");
-  const arrivalOf = db.prepare<{ seq: number }, [string]>("select seq from delivery where id = ?");
-  const fitting = db.prepare<SummaryRow, [Values]>(`
+  const arrivalOf = prepare<{ seq: number }, [string]>(db, "select seq from delivery where id = ?");
+  const fitting = prepare<SummaryRow, [Values]>(
+    db,
+    `
     select d.seq as arrival, id, type, subject, at, sample, received_at as receivedAt, receipts,
       not exists (select 1 from payload p where p.seq = d.seq) as wiped
     from (select value as arrived from json_each($arrivals)) cross join delivery d on d.seq = arrived
@@ -34,11 +37,15 @@ export function prepareList(db: Database, clock: () => number, receipts: Receipt
     and ($anyRun = 1 or exists (
       select 1 from run r where r.seq = d.seq and ($handler is null or handler = $handler)
       and ($state is null or state = $state) and ($parked = 0 or parked_at is not null)))
-    order by d.seq desc limit $limit`);
-  const runsOf = db.prepare<RunRow, [number]>(`
+    order by d.seq desc limit $limit`,
+  );
+  const runsOf = prepare<RunRow, [number]>(
+    db,
+    `
     select id as run, handler, replay, state, parked_at is not null as parked, due, reason,
       (select count(*) from attempt a where a.run = r.id) as attempts
-    from run r where seq = ? order by id`);
+    from run r where seq = ? order by id`,
+  );
 
   function summary({ sample, wiped, ...row }: SummaryRow): DeliverySummary {
     const runs = runsOf.all(row.arrival).map(({ state, parked, due, ...run }) => {

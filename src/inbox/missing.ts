@@ -4,6 +4,7 @@
 import type { Database } from "bun:sqlite";
 
 import { lineOf, type NewRun } from "./inbox.ts";
+import { prepare } from "./prepare.ts";
 import type { Missing, MissingQuery, MissingStep, RunStates } from "./queries.ts";
 
 // Measured: 0.1 to 0.6 µs for a delivery that is looked at, 15 µs for a run that is added.
@@ -35,14 +36,18 @@ type AddRuns = (
 type Values = Record<string, string | number | null>;
 
 export function prepareMissing(db: Database, clock: () => number, addRuns: AddRuns) {
-  const older = db.prepare<Bounds, [number]>(
+  const older = prepare<Bounds, [number]>(
+    db,
     `select min(seq) as 'from', max(seq) as 'to' from (select seq from delivery where seq < ? order by seq desc limit ${SLICE})`,
   );
-  const newer = db.prepare<Bounds, [number]>(
+  const newer = prepare<Bounds, [number]>(
+    db,
     `select min(seq) as 'from', max(seq) as 'to' from (select seq from delivery where seq > ? order by seq limit ${SLICE})`,
   );
   // The line of a delivery is that of `lineOf`.
-  const slice = db.prepare<MissingRow, [Values]>(`
+  const slice = prepare<MissingRow, [Values]>(
+    db,
+    `
     select d.seq, d.at, subject, sample, coalesce(m.at > d.at, 0) as stale,
       not exists (select 1 from payload p where p.seq = d.seq) as wiped
     from delivery d
@@ -50,16 +55,20 @@ export function prepareMissing(db: Database, clock: () => number, addRuns: AddRu
     where d.seq between $from and $to and received_at >= $since
     and ($type is null or type = $type) and ($prefix is null or substr(type, 1, length($prefix)) = $prefix)
     and not exists (select 1 from run r where r.seq = d.seq and r.handler = $handler and r.replay = '')
-    order by d.seq limit $limit`);
-  const newestRun = db.prepare<{ id: number | null }, []>("select max(id) as id from run");
+    order by d.seq limit $limit`,
+  );
+  const newestRun = prepare<{ id: number | null }, []>(db, "select max(id) as id from run");
   // What goes, or goes as soon as a slot is free: its line's head is running or due, be it this run or another one.
-  const states = db.prepare<RunStates, [Values]>(`
+  const states = prepare<RunStates, [Values]>(
+    db,
+    `
     select coalesce(sum(state = 2), 0) as done, coalesce(sum(state = 3), 0) as dead,
       coalesce(sum(state = 4), 0) as skipped, coalesce(sum(state < 2), 0) as waiting,
       coalesce(sum(state = 1 or (state = 0 and parked_at is null and iif(head = 1, due <= $now, exists (
         select 1 from run h where h.lane = r.lane and h.line = r.line and h.head = 1 and h.state < 2
         and (h.state = 1 or h.due <= $now))))), 0) as going
-    from run r where id between $first and $last and ($handler is null or handler = $handler) and bulk = 1`);
+    from run r where id between $first and $last and ($handler is null or handler = $handler) and bulk = 1`,
+  );
 
   function rowsBetween({ handler, lane, event, since }: MissingQuery, from: number, to: number, limit: number) {
     const prefix = event.endsWith("*") ? event.slice(0, -1) : null;

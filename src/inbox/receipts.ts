@@ -3,6 +3,7 @@
 
 import type { Database } from "bun:sqlite";
 
+import { prepare } from "./prepare.ts";
 import type { Statements } from "./statements.ts";
 
 export type Receipts = ReturnType<typeof prepareReceipts>;
@@ -14,10 +15,11 @@ export interface Arrivals {
 }
 
 export function prepareReceipts(db: Database, sql: Statements) {
-  const atOrAfter = db.prepare<{ seq: number; receivedAt: number }, [number]>(
+  const atOrAfter = prepare<{ seq: number; receivedAt: number }, [number]>(
+    db,
     "select seq, received_at as receivedAt from delivery where seq >= ? order by seq limit 1",
   );
-  const newest = db.prepare<{ seq: number }, []>("select seq from delivery order by seq desc limit 1");
+  const newest = prepare<{ seq: number }, []>(db, "select seq from delivery order by seq desc limit 1");
   const saved = { latest: sql.meta.get("latest")?.value ?? 0, disorder: sql.meta.get("disorder")?.value ?? 0 };
   const now = { ...saved };
 

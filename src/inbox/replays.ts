@@ -5,6 +5,7 @@ import type { Database } from "bun:sqlite";
 
 import { lineOf } from "./inbox.ts";
 import type { Lines } from "./lines.ts";
+import { prepare } from "./prepare.ts";
 import type { Replayable, ReplayHandler, ReplayQuery, ReplayStep } from "./queries.ts";
 import type { Receipts } from "./receipts.ts";
 import type { Statements } from "./statements.ts";
@@ -40,9 +41,11 @@ interface Asked {
 
 export function prepareReplays(db: Database, sql: Statements, lines: Lines, clock: () => number, receipts: Receipts) {
   const walk = prepareWalk(db, "up");
-  const newestRun = db.prepare<{ id: number | null }, []>("select max(id) as id from run");
+  const newestRun = prepare<{ id: number | null }, []>(db, "select max(id) as id from run");
   // The line of a delivery is that of `lineOf`.
-  const candidates = db.prepare<Row, [Values]>(`
+  const candidates = prepare<Row, [Values]>(
+    db,
+    `
     select d.seq, d.at, subject, sample, coalesce(m.at > d.at, 0) as stale,
       not exists (select 1 from payload p where p.seq = d.seq) as wiped
     from (select value as arrived from json_each($arrivals)) cross join delivery d on d.seq = arrived
@@ -53,7 +56,8 @@ export function prepareReplays(db: Database, sql: Statements, lines: Lines, cloc
     and not exists (select 1 from run r where r.seq = d.seq and r.handler = $handler and r.replay = $replay)
     and ($dead = 0 or 3 = (
       select state from run r where r.seq = d.seq and r.handler = $handler order by id desc limit 1))
-    order by d.seq`);
+    order by d.seq`,
+  );
 
   function ofHandler({ query, replay }: Asked, arrivals: string, name: string, handler: ReplayHandler | null) {
     const prefix = query.type === null ? null : prefixOf(query.type);

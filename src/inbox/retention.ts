@@ -4,6 +4,7 @@
 import type { Database } from "bun:sqlite";
 
 import { lineOf } from "./inbox.ts";
+import { prepare } from "./prepare.ts";
 import type { Prunable, Pruned, RunKey } from "./queries.ts";
 import type { Statements } from "./statements.ts";
 
@@ -31,7 +32,7 @@ const latestIsDead = (delivery: string) => `exists (
   and not exists (select 1 from run x where x.seq = r.seq and x.handler = r.handler and x.id > r.id))`;
 
 export function prepareRetention(db: Database, sql: Statements) {
-  const one = <Row>(text: string) => db.prepare<Row, (string | number | null)[]>(text);
+  const one = <Row>(text: string) => prepare<Row, (string | number | null)[]>(db, text);
   const row = "seq, received_at as receivedAt";
   const newest = one<Row>(`select ${row} from delivery order by seq desc limit 1`);
   const next = one<Row>(`select ${row} from delivery where seq > ? order by seq limit ?`);

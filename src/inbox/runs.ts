@@ -100,17 +100,17 @@ export function prepareRuns(db: Database, clock: () => number) {
       const line = lineOf(subject, sample);
       const wipeAt = sensitive ? clock() + DAY_MS : null;
       const unhandled = Number(runs.length === 0);
-      const row = sql.delivery.get(id, type, subject, at, Number(sample), receivedAt, wipeAt, unhandled);
-      if (!row) throw new Error("the delivery was not stored");
-      if (row.receipts > 1) {
-        const standing = sql.standing.all(row.seq);
+      const made = sql.delivery.run(id, type, subject, at, Number(sample), receivedAt, wipeAt, unhandled);
+      if (made.changes === 0) {
+        const standing = sql.standing.all(sql.receipt.get(id)?.seq ?? 0);
         return {
           status: "duplicate",
           runs: standing.map(({ handler, state }) => ({ handler, state: STATES[state]! })),
         };
       }
-      sql.payload.run(row.seq, JSON.stringify(headers), body);
-      lines.addRuns(row.seq, at, line, "", runs);
+      const seq = Number(made.lastInsertRowid);
+      sql.payload.run(seq, JSON.stringify(headers), body);
+      lines.addRuns(seq, at, line, "", runs);
       receipts.received(receivedAt);
       return { status: "accepted" };
     },
@@ -131,8 +131,7 @@ export function prepareRuns(db: Database, clock: () => number) {
       const due = alone ? (suspect ? [suspect] : []) : [...dueRuns(handlers, rooms, now)];
       const tickets: Ticket[] = [];
       for (const { id } of due) {
-        const begun = sql.begin.get(owner, id);
-        if (begun) tickets.push(views.ticket(id));
+        if (sql.begin.run(owner, id).changes > 0) tickets.push(views.ticket(id));
       }
       return { tickets, next: nextDue(handlers, now), alone: suspect !== null && !alone };
     },
@@ -141,10 +140,10 @@ export function prepareRuns(db: Database, clock: () => number) {
       const { kind } = outcome;
       const ends = kind === "done" || kind === "dead" || kind === "skipped";
       const reason = "reason" in outcome ? outcome.reason : null;
-      const of = ends
-        ? sql.end.get(STATES.indexOf(kind), reason, run, attempt)
-        : sql.again.get(...again(outcome), run, attempt);
+      const of = sql.running.get(run, attempt);
       if (!of) return "lost";
+      if (ends) sql.end.run(STATES.indexOf(kind), reason, run);
+      else sql.again.run(...again(outcome), run);
       if (kind !== "released") record(run, attempt, outcome);
       if (kind === "dead") sql.unlook.run(of.seq);
       if (ends) lines.goOn(of, kind === "done");

@@ -4,6 +4,7 @@
 import type { Database } from "bun:sqlite";
 
 import type { RunState } from "./inbox.ts";
+import { prepare } from "./prepare.ts";
 
 export const STATES = ["waiting", "running", "done", "dead", "skipped"] as const satisfies RunState[];
 
@@ -18,13 +19,15 @@ export interface RunOf {
 export type Statements = ReturnType<typeof prepareStatements>;
 
 export function prepareStatements(db: Database) {
-  const one = <Row>(sql: string) => db.prepare<Row, (string | number | null | Uint8Array)[]>(sql);
+  const one = <Row>(sql: string) => prepare<Row, (string | number | null | Uint8Array)[]>(db, sql);
   return {
     meta: one<{ value: number }>("select value from meta where key = ?"),
     setMeta: one("insert into meta values(?, ?) on conflict(key) do update set value = excluded.value"),
-    delivery: one<{ seq: number; receipts: number }>(`
+    // What is written for each delivery returns no rows: SQLite would put them into a table of their own first.
+    delivery: one(`
       insert into delivery(id, type, subject, at, sample, received_at, wipe_at, unhandled) values(?, ?, ?, ?, ?, ?, ?, ?)
-      on conflict(id) do update set receipts = receipts + 1 returning seq, receipts`),
+      on conflict(id) do nothing`),
+    receipt: one<{ seq: number }>("update delivery set receipts = receipts + 1 where id = ? returning seq"),
     payload: one("insert into payload values(?, ?, ?)"),
     stored: one<{ seq: number; at: number; subject: string | null; sample: number; hasBody: number }>(`
       select d.seq, at, subject, sample, p.seq is not null as hasBody
@@ -48,15 +51,12 @@ export function prepareStatements(db: Database) {
     headed: one<{ handler: string }>(distinctHandlers("run indexed by run_due", "head = 1 and state = 0")),
     nextDue: one<{ due: number }>(`
       select due from run where handler = ? and bulk = ? and head = 1 and state = 0 and due > ? order by due limit 1`),
-    begin: one<{ attempts: number }>(
-      "update run set state = 1, attempts = attempts + 1, owner = ? where id = ? and state = 0 returning attempts",
-    ),
-    again: one<RunOf>(`
+    begin: one("update run set state = 1, attempts = attempts + 1, owner = ? where id = ? and state = 0"),
+    running: one<RunOf>("select seq, lane, line, at from run where id = ? and state = 1 and attempts = ?"),
+    again: one(`
       update run set state = 0, due = ?, spent = spent + ?, interrupted = interrupted + ?,
-        alone = coalesce(?, alone), owner = null where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
-    end: one<RunOf>(`
-      update run set state = ?, reason = ?, head = 0, owner = null
-      where id = ? and state = 1 and attempts = ? returning seq, lane, line, at`),
+        alone = coalesce(?, alone), owner = null where id = ?`),
+    end: one("update run set state = ?, reason = ?, head = 0, owner = null where id = ?"),
     handled: one("update delivery set unhandled = 0 where seq = ? and unhandled = 1"),
     giveUp: one<RunOf>(`
       update run set state = iif(parked_at is null, 3, 4), reason = ?, head = 0, parked_at = null

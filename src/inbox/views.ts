@@ -3,6 +3,7 @@
 import type { Database } from "bun:sqlite";
 
 import type { AttemptRecord, DeliveryView, RunView, Ticket } from "./inbox.ts";
+import { prepare } from "./prepare.ts";
 import { STATES } from "./statements.ts";
 
 interface TicketRow {
@@ -50,18 +51,28 @@ interface AttemptRow {
 }
 
 export function prepareViews(db: Database, clock: () => number) {
-  const ticketRow = db.prepare<TicketRow, [number]>(`
+  const ticketRow = prepare<TicketRow, [number]>(
+    db,
+    `
     select r.id as run, r.attempts as attempt, handler, spent, interrupted, alone, replay, m.at as markedAt,
       d.id, type, subject, received_at as receivedAt, receipts, sample, d.at, body
     from run r join delivery d on d.seq = r.seq left join payload p on p.seq = r.seq
-    left join mark m on m.lane = r.lane and m.line = r.line where r.id = ?`);
-  const deliveryRow = db.prepare<DeliveryRow, [string]>(`
+    left join mark m on m.lane = r.lane and m.line = r.line where r.id = ?`,
+  );
+  const deliveryRow = prepare<DeliveryRow, [string]>(
+    db,
+    `
     select d.seq, id, type, subject, at, sample, received_at as receivedAt, receipts, headers, body
-    from delivery d left join payload p on p.seq = d.seq where id = ?`);
-  const runRows = db.prepare<RunRow, [number]>(`
+    from delivery d left join payload p on p.seq = d.seq where id = ?`,
+  );
+  const runRows = prepare<RunRow, [number]>(
+    db,
+    `
     select id as run, handler, replay, state, parked_at is not null as parked, due, reason
-    from run where seq = ? order by id`);
-  const attemptRows = db.prepare<AttemptRow, [number]>(
+    from run where seq = ? order by id`,
+  );
+  const attemptRows = prepare<AttemptRow, [number]>(
+    db,
     "select n, started_at as startedAt, took, outcome, error, log from attempt where run = ? order by n",
   );
 

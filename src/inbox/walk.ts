@@ -3,6 +3,7 @@
 
 import type { Database } from "bun:sqlite";
 
+import { prepare } from "./prepare.ts";
 import { distinctHandlers } from "./statements.ts";
 
 /** What a walk can be narrowed by. */
@@ -37,7 +38,8 @@ export type Walk = ReturnType<typeof prepareWalk>;
 export function prepareWalk(db: Database, direction: Direction) {
   const [beyond, order] = direction === "up" ? [">", "asc"] : ["<", "desc"];
   const stream = (from: string, where: string) => {
-    const statement = db.prepare<{ seq: number }, (string | number)[]>(
+    const statement = prepare<{ seq: number }, (string | number)[]>(
+      db,
       `select seq from ${from} where ${where} and seq ${beyond} ? order by seq ${order} limit ?`,
     );
     return (...fixed: (string | number)[]): Stream =>
@@ -54,16 +56,21 @@ export function prepareWalk(db: Database, direction: Direction) {
   );
   const parked = stream("run indexed by run_missing_file", "parked_at is not null and handler = ?");
 
-  const types = db.prepare<{ type: string }, [string]>(`
+  const types = prepare<{ type: string }, [string]>(
+    db,
+    `
     with recursive each(type) as (
       select (select type from delivery where type >= ? order by type limit 1)
       union all select (select type from delivery where delivery.type > each.type order by type limit 1)
       from each where type is not null
-    ) select type from each where type is not null`);
-  const handlersIn = db.prepare<{ handler: string }, [number, number]>(
+    ) select type from each where type is not null`,
+  );
+  const handlersIn = prepare<{ handler: string }, [number, number]>(
+    db,
     distinctHandlers("run indexed by run_standing", "state = ? and state <> 2 and parked_at is null"),
   );
-  const parkedHandlers = db.prepare<{ handler: string }, []>(
+  const parkedHandlers = prepare<{ handler: string }, []>(
+    db,
     distinctHandlers("run indexed by run_missing_file", "parked_at is not null"),
   );
 
