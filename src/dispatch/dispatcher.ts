@@ -5,7 +5,7 @@ import type { ClerkClient } from "@clerk/backend";
 
 import { InboxUnavailable } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
-import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
+import type { Accepted, Inbox, LogLine, NewDelivery, NewRun, Outcome, Ticket } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
 import { tellDead } from "./dead.ts";
 import type { Effects } from "./effects.ts";
@@ -40,6 +40,10 @@ interface DispatcherOptions {
 }
 
 export interface Dispatcher {
+  /** Stores a delivery, and begins in that very commit what has a free slot. */
+  accept: Inbox["accept"];
+  /** The inbox's. */
+  readonly writable: boolean;
   /** Looks for work; a hint, as often as you like. */
   wake(): void;
   /** The table of handlers is another one: runs whose handler is gone wait, those whose handler came back go on. */
@@ -76,6 +80,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   const slots = createSlots(concurrency);
   /** Runs that we hold an attempt of, or whose end is not yet flushed. */
   const held = new Map<number, Promise<void>>();
+  /** Deliveries that are being stored, and may begin runs. */
+  const arriving = new Set<Promise<unknown>>();
   const timeouts = createTimeouts();
   const { watchdog = createWatchdog(options.logFormat ?? "json") } = options;
   const shutdown = new AbortController();
@@ -127,8 +133,11 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   }
 
   async function claimOnce() {
-    // A claim that failed may be durable all the same: what is ours and not in our hands goes back.
-    if (claimFailed) await inbox.reconcile(owner, new Set(held.keys()));
+    if (claimFailed) {
+      // What began may be durable all the same: what is ours and not in our hands goes back.
+      while (arriving.size > 0) await Promise.all(arriving);
+      await inbox.reconcile(owner, new Set(held.keys()));
+    }
     claimFailed = false;
     const found = await inbox.claim(owner, slots.free(table().loaded));
     begin(found.tickets);
@@ -138,12 +147,52 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   /** One that was interrupted too often goes with nothing beside it, so that a crash now is its own. */
   async function runAlone() {
-    await Promise.all(held.values());
+    await allHeld();
     if (stopped) return;
     const found = await inbox.claim(owner, new Map(), true);
     begin(found.tickets);
-    await Promise.race([stopping.promise, Promise.all(held.values())]);
+    await Promise.race([stopping.promise, allHeld()]);
     wokenMeanwhile = true;
+  }
+
+  async function allHeld() {
+    while (arriving.size > 0 || held.size > 0) await Promise.allSettled([...arriving, ...held.values()]);
+  }
+
+  async function accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted> {
+    const handlers = reserve(runs);
+    if (handlers.length === 0) return inbox.accept(delivery, runs);
+    const accepting = inbox.accept(delivery, runs, { owner, handlers });
+    const { promise: arrived, resolve } = Promise.withResolvers<void>();
+    arriving.add(arrived);
+    // After it was answered, what it began begins.
+    const over = (begun: readonly Ticket[]) =>
+      setImmediate(() => {
+        for (const handler of handlers) slots.giveBack(handler);
+        begin(begun);
+        arriving.delete(arrived);
+        resolve();
+      });
+    try {
+      const accepted = await accepting;
+      over(accepted.status === "accepted" ? (accepted.begun ?? []) : []);
+      return accepted;
+    } catch (error) {
+      // What it began may be durable all the same: it goes back.
+      claimFailed = true;
+      over([]);
+      wake();
+      throw error;
+    }
+  }
+
+  /** Takes a slot of each handler that has one. While a claim is under way, the slots are for what waits. */
+  function reserve(runs: readonly NewRun[]): string[] {
+    if (stopped || claiming || claimFailed) return [];
+    const wanted = runs.filter(({ parked, handler }) => !parked && table().loaded.has(handler));
+    const free = [...slots.free(wanted.map(({ handler }) => handler)).keys()];
+    for (const handler of free) slots.take(handler);
+    return free;
   }
 
   function begin(tickets: readonly Ticket[]) {
@@ -159,6 +208,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   }
 
   async function attempt(ticket: Ticket) {
+    const leave = await slots.turn(ticket.handler);
     const handler = table().get(ticket.handler);
     const outcome: Outcome | undefined =
       stopped || !handler?.code
@@ -176,6 +226,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             print: (line) => onLog?.(ticket, line),
             onLate: (error) => onLate?.(ticket, error),
           });
+    leave();
     if (outcome) await end(ticket, outcome);
     // Its file went away meanwhile: a run that waits for it must not hold its lane.
     if (!table().loaded.has(ticket.handler)) await park();
@@ -232,6 +283,10 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   let stop: Promise<void> | undefined;
   return {
+    accept,
+    get writable() {
+      return inbox.writable;
+    },
     wake,
     tableChanged: park,
     get running() {
@@ -247,6 +302,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   async function stopOnce(graceMs: number) {
     stopped = true;
     stopping.resolve();
+    slots.open();
     clearTimeout(timer);
     clearInterval(sweeper);
     await restWithin(graceMs);
@@ -267,7 +323,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   async function rest() {
     do {
       await claimed;
-      await Promise.all(held.values());
+      await allHeld();
     } while (claiming || held.size > 0);
   }
 }

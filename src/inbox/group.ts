@@ -15,6 +15,8 @@ interface Operation {
 export interface Group {
   /** Runs `apply` inside the next commit; resolves with its value once that is flushed. */
   write<T>(apply: () => T): Promise<T>;
+  /** As `write`, for what nobody waits for at the other end: while deliveries come, it shares the commit of the next. */
+  writeSoon<T>(apply: () => T): Promise<T>;
   readonly writable: boolean;
   /** Waits for what was asked for; what is asked for after that is refused. */
   drain(): Promise<void>;
@@ -23,6 +25,8 @@ export interface Group {
 // So that a flood does not hold the event loop for longer than some tens of milliseconds at a time.
 const MOST_PER_COMMIT = 512;
 const PROBE_MS = 500;
+// A commit takes the disk about as long.
+const SOON_MS = 2;
 
 interface GroupOptions {
   /** The connection; after a failure it is asked for anew, since a failed commit may leave the old one in any state. */
@@ -36,11 +40,16 @@ interface GroupOptions {
 export function createGroup({ connection, everyCommit, onTrouble }: GroupOptions): Group {
   let queue: Operation[] = [];
   let scheduled = false;
+  let soon: Timer | undefined;
+  /** When somebody last wrote who waits. */
+  let urgentAt = -Infinity;
   let writable = true;
   let drained = false;
   let probe: Timer | undefined;
 
   function schedule() {
+    clearTimeout(soon);
+    soon = undefined;
     if (scheduled) return;
     scheduled = true;
     // After the sockets were read: all requests of this turn are in the batch.
@@ -98,24 +107,36 @@ export function createGroup({ connection, everyCommit, onTrouble }: GroupOptions
     if (probe) return;
     onTrouble(reason);
     // Nobody may write for hours: /health has to turn green by itself.
-    probe = setInterval(() => void write(() => undefined).catch(() => undefined), PROBE_MS).unref();
+    probe = setInterval(() => {
+      add(() => undefined).catch(() => undefined);
+      schedule();
+    }, PROBE_MS).unref();
   }
 
-  function write<T>(apply: () => T): Promise<T> {
+  function add<T>(apply: () => T): Promise<T> {
     // A commit would open the file anew, which may be another server's by now.
     if (drained) return Promise.reject(new InboxUnavailable(new Error("the inbox is closed")));
-    return new Promise<T>((resolve, reject) => {
-      queue.push({ apply, value: undefined, resolve, reject });
-      schedule();
-    });
+    return new Promise<T>((resolve, reject) => queue.push({ apply, value: undefined, resolve, reject }));
   }
 
   return {
-    write,
+    write(apply) {
+      urgentAt = performance.now();
+      const written = add(apply);
+      schedule();
+      return written;
+    },
+    writeSoon(apply) {
+      const written = add(apply);
+      if (performance.now() - urgentAt > SOON_MS) schedule();
+      else if (!scheduled) soon ??= setTimeout(schedule, SOON_MS);
+      return written;
+    },
     get writable() {
       return writable;
     },
     async drain() {
+      schedule();
       while (queue.length > 0) await new Promise((resolve) => setImmediate(resolve));
       drained = true;
       clearInterval(probe);

@@ -116,14 +116,21 @@ export interface Claim {
   alone: boolean;
 }
 
+/** Handlers that have a free slot now, and who holds what begins. */
+export interface Begin {
+  owner: string;
+  handlers: readonly string[];
+}
+
 export type Accepted =
-  | { status: "accepted" }
+  /** `begun`: what was asked to begin with it and could, as `claim` begins it. */
+  | { status: "accepted"; begun?: Ticket[] }
   /** Stored before; `runs` says how each handler stands. */
   | { status: "duplicate"; runs: { handler: string; state: RunState }[] };
 
 export interface Inbox extends AsyncDisposable {
-  /** Stores a delivery and its runs, or counts one more receipt of it. */
-  accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
+  /** Stores a delivery and its runs, or counts one more receipt of it. With `begin`, those that may go begin at once. */
+  accept(delivery: NewDelivery, runs: readonly NewRun[], begin?: Begin): Promise<Accepted>;
   /**
    * Begins runs that may go now: heads of their lanes, due, within `rooms` (free slots by handler).
    * With `alone` it begins one run that has to go alone, and nothing else.

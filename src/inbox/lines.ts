@@ -44,6 +44,9 @@ export function createLines(sql: Statements, clock: () => number) {
       if (next) sql.setHead.run(1, next.id);
     },
 
+    /** Whether a new run of this line could go at once. */
+    isFree: (lane: string, line: string | null) => line === null || !sql.head.get(lane, line),
+
     /** Returns how many were made: one that is there already is left as it is. */
     addRuns(
       seq: number,

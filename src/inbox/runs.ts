@@ -6,6 +6,7 @@ import type { Database } from "bun:sqlite";
 import {
   type Accepted,
   type AttemptRecord,
+  type Begin,
   type Claim,
   lineOf,
   type LogLine,
@@ -78,6 +79,26 @@ export function prepareRuns(db: Database, clock: () => number) {
     return next;
   }
 
+  /** A run that begins with its delivery, which is still in memory. */
+  function beginNew(seq: number, line: string | null, delivery: NewDelivery, { handler, lane }: NewRun, owner: string) {
+    const { id, type, subject, receivedAt, sample, at, body } = delivery;
+    const { lastInsertRowid } = sql.begunRun.run(seq, handler, lane, line, at, clock(), owner);
+    const mark = line === null ? null : sql.markOf.get(lane, line);
+    const ticket: Ticket = {
+      run: Number(lastInsertRowid),
+      attempt: 1,
+      handler,
+      spent: 0,
+      interrupted: 0,
+      alone: false,
+      replay: "",
+      stale: mark !== null && mark.at > at,
+      delivery: { id, type, subject, receivedAt, receipts: 1, sample, at },
+      body,
+    };
+    return ticket;
+  }
+
   return {
     ...views,
     ...createParking(sql, lines, clock),
@@ -95,7 +116,7 @@ export function prepareRuns(db: Database, clock: () => number) {
       receipts.save();
     },
 
-    accept(delivery: NewDelivery, runs: readonly NewRun[]): Accepted {
+    accept(delivery: NewDelivery, runs: readonly NewRun[], begin?: Begin): Accepted {
       const { id, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
       const line = lineOf(subject, sample);
       const wipeAt = sensitive ? clock() + DAY_MS : null;
@@ -110,9 +131,18 @@ export function prepareRuns(db: Database, clock: () => number) {
       }
       const seq = Number(made.lastInsertRowid);
       sql.payload.run(seq, JSON.stringify(headers), body);
-      lines.addRuns(seq, at, line, "", runs);
       receipts.received(receivedAt);
-      return { status: "accepted" };
+      if (!begin) {
+        lines.addRuns(seq, at, line, "", runs);
+        return { status: "accepted" };
+      }
+      const goes = ({ handler, lane, parked }: NewRun) =>
+        !parked && begin.handlers.includes(handler) && lines.isFree(lane, line);
+      const begun: Ticket[] = [];
+      for (const run of runs)
+        if (goes(run)) begun.push(beginNew(seq, line, delivery, run, begin.owner));
+        else lines.addRuns(seq, at, line, "", [run]);
+      return { status: "accepted", begun };
     },
 
     /** What `claim` would find, without writing. */

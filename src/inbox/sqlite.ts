@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { explain, explained, isBusy } from "./explain.ts";
 import { createGroup } from "./group.ts";
-import type { Inbox, Ticket } from "./inbox.ts";
+import type { Accepted, Inbox, Ticket } from "./inbox.ts";
 import { listSlices } from "./list.ts";
 import { countSlices } from "./missing.ts";
 import { countReplaySlices } from "./replays.ts";
@@ -84,9 +84,15 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   const closeOnce = () => (closed ??= group.drain().then(() => close(db)));
 
   return {
-    async accept(delivery, newRuns) {
-      const accepted = await write((runs) => runs.accept(delivery, newRuns));
-      if (accepted.status === "accepted" && newRuns.length > 0) wake();
+    async accept(delivery, newRuns, begin) {
+      let before: Accepted | undefined;
+      const accepted = await write((runs) => {
+        const now = runs.accept(delivery, newRuns, begin);
+        // Called again when the commit failed. That commit was durable all the same: what it began is in our hands.
+        if (now.status === "duplicate" && before) return before;
+        return (before = now);
+      });
+      if (accepted.status === "accepted" && newRuns.length > (accepted.begun?.length ?? 0)) wake();
       return accepted;
     },
     async claim(owner, rooms, alone = false) {
@@ -94,7 +100,7 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       const found = runs.look(rooms, alone);
       if (!found.any) return found.claim;
       let begun: readonly Ticket[] = [];
-      return write((runs) => {
+      return group.writeSoon(() => {
         // Called again when the commit failed. That commit may be durable all the same: what it began goes back first.
         for (const ticket of begun) runs.settle(ticket, { kind: "released" });
         const claim = runs.claim(owner, rooms, alone);
@@ -102,7 +108,7 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
         return claim;
       });
     },
-    settle: (ticket, outcome) => write((runs) => runs.settle(ticket, outcome)),
+    settle: (ticket, outcome) => group.writeSoon(() => runs.settle(ticket, outcome)),
     note: (ticket, line) => write((runs) => runs.note(ticket, line)),
     orphans: async (owner) => runs.orphans(owner),
     reconcile: (owner, held) => write((runs) => runs.reconcile(owner, held)),

@@ -42,6 +42,10 @@ export function prepareStatements(db: Database) {
     setHead: one("update run set head = ? where id = ?"),
     run: one(`insert or ignore into run(seq, handler, replay, lane, line, at, head, bulk, due, parked_at)
       values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+    /** One that begins with its delivery. */
+    begunRun: one(`insert into run(seq, handler, lane, line, at, head, due, state, attempts, owner)
+      values(?, ?, ?, ?, ?, 1, ?, 1, 1, ?)`),
+    markOf: one<{ at: number }>("select at from mark where lane = ? and line = ?"),
     due: one<{ id: number }>(`
       select id from run where handler = ? and bulk = ? and head = 1 and state = 0 and alone = 0 and due <= ?
       order by due limit ?`),

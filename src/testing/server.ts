@@ -104,7 +104,7 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
     webhookPath: PATH,
     maxBodyBytes: 1_048_576,
     secrets: () => [key],
-    inbox,
+    inbox: dispatcher,
     match: (type) =>
       table.match(type).map(({ name, lane, code }) => ({ handler: name, lane, parked: code === undefined })),
     eventTime,

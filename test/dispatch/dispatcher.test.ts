@@ -450,14 +450,16 @@ test("a stop lets running handlers finish, and begins no more", async () => {
 
 test("what has not ended when a stop is over is given back without a loss", async () => {
   let aborted = false;
+  const began = Promise.withResolvers<void>();
   await using bellhop = await dispatching({
     "user.created": ({ signal }) => {
       signal.addEventListener("abort", () => (aborted = true));
+      began.resolve();
       return never();
     },
   });
   await bellhop.send("msg_1");
-  await bellhop.reaches("msg_1", "running");
+  await began.promise;
   await bellhop.dispatcher.stop(20);
   expect(aborted).toBe(true);
   expect(await bellhop.run("msg_1")).toMatchObject({ state: "waiting", due: 0, attempts: [] });

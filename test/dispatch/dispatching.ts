@@ -103,7 +103,7 @@ export async function dispatching(functions: Functions, options: Options = {}): 
     troubles,
     async send(id, more = {}) {
       const event = message(id, more);
-      await inbox.accept(event, runsFor(table(), event.type));
+      await dispatcher.accept(event, runsFor(table(), event.type));
     },
     run,
     reaches: (id, state, index) =>

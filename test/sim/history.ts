@@ -144,7 +144,7 @@ async function playIn(world: World, seed: number, folder: string): Promise<Histo
     const { id, type, subject, at, sample } = delivery;
     const stored = { id, type, subject, at, sample, sensitive: false, receivedAt: Date.now(), headers: {}, body };
     try {
-      const accepting = inLife(receiver.life, () => receiver.inbox.accept(stored, runs));
+      const accepting = inLife(receiver.life, () => receiver.dispatcher.accept(stored, runs));
       const { status } = await Promise.race([accepting, receiver.life.dead]);
       world.tell(`${id} ${type} of ${subject} is ${status}`);
       witness.answered(
