@@ -117,8 +117,7 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
         `db has been open for ${formatDuration(time)}, and other handlers may wait for it: slow things first, db last`,
       ),
   });
-  const { db } = transaction;
-  const context = createContext({ ticket, event, log: made.log, signal: controller.signal, db, clerk });
+  const context = createContext({ ticket, event, log: made.log, signal: controller.signal, transaction, clerk });
   const letGo = code.version.hold();
   const left = watchdog.running(handler.name);
   try {

@@ -6,7 +6,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import type { TransactionSQL } from "bun";
 
-import { createScope, type RanQuery } from "./db.ts";
+import { createScope, type RanQuery, type Scope } from "./db.ts";
 import type { AppDatabase } from "./effects.ts";
 
 /** The database as one attempt uses it; `resolve` asks until there is an answer, or rejects with `UnknownEnd`. */
@@ -79,7 +79,8 @@ export function createTransaction(app: Database, options: TransactionOptions): R
   const fate = Promise.withResolvers<void>();
   fate.promise.catch(() => undefined);
   const givenUp = new AbortController();
-  const scope = createScope({ root: app.sql, client, onQuery });
+  /** Most handlers never look at it. */
+  let scope: Scope | undefined;
 
   async function client(): Promise<TransactionSQL> {
     if (phase === "committing" || phase === "ended")
@@ -122,12 +123,16 @@ export function createTransaction(app: Database, options: TransactionOptions): R
   }
 
   return {
-    db: scope.db,
+    get db() {
+      return (scope ??= createScope({ root: app.sql, client, onQuery })).db;
+    },
     get hindrance() {
       return hindrance;
     },
 
-    finish: () => scope.finish(),
+    async finish() {
+      await scope?.finish();
+    },
 
     async commit(signal) {
       throwIfEnded();
@@ -153,7 +158,7 @@ export function createTransaction(app: Database, options: TransactionOptions): R
 
     async rollback() {
       if (phase === "ended") return;
-      const stuck = scope.active > 0 || phase === "beginning";
+      const stuck = (scope?.active ?? 0) > 0 || phase === "beginning";
       phase = "ended";
       fate.reject(new Error("the run has ended"));
       givenUp.abort(new Error("the run has ended"));

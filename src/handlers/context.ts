@@ -33,11 +33,12 @@ interface ContextOptions {
   event: ClerkEvent;
   log: HandlerLog;
   signal: AbortSignal;
-  db: TransactionSQL;
+  /** Made when it is looked at. */
+  transaction: { readonly db: TransactionSQL };
   clerk: ClerkClient | undefined;
 }
 
-export function createContext({ ticket, event, log, signal, db, clerk }: ContextOptions): HandlerContext {
+export function createContext({ ticket, event, log, signal, transaction, clerk }: ContextOptions): HandlerContext {
   const { id, receivedAt, receipts, sample } = ticket.delivery;
   return {
     event,
@@ -49,7 +50,9 @@ export function createContext({ ticket, event, log, signal, db, clerk }: Context
       stale: ticket.stale,
       idempotencyKey: [id, ticket.handler, ticket.replay].filter(Boolean).join("/"),
     },
-    db,
+    get db() {
+      return transaction.db;
+    },
     log,
     signal,
     get clerk() {

@@ -6,7 +6,13 @@ import type { RunOf, Statements } from "./statements.ts";
 
 export type Lines = ReturnType<typeof createLines>;
 
-export function createLines(sql: Statements, clock: () => number) {
+/** `onHead` hears of each run that may now go. */
+export function createLines(sql: Statements, clock: () => number, onHead: () => void) {
+  function setHead(id: number) {
+    sql.setHead.run(1, id);
+    onHead();
+  }
+
   /** Keeps the invariant after a change of a line. */
   function elect(lane: string, line: string | null) {
     if (line === null) return;
@@ -15,7 +21,7 @@ export function createLines(sql: Statements, clock: () => number) {
     const least = sql.least.get(lane, line);
     if (least?.id === head?.id) return;
     if (head) sql.setHead.run(0, head.id);
-    if (least) sql.setHead.run(1, least.id);
+    if (least) setHead(least.id);
   }
 
   function wipe(seq: number) {
@@ -41,7 +47,7 @@ export function createLines(sql: Statements, clock: () => number) {
       if (done && line !== null) sql.mark.run(lane, line, at);
       over(seq);
       const next = line === null ? null : sql.least.get(lane, line);
-      if (next) sql.setHead.run(1, next.id);
+      if (next) setHead(next.id);
     },
 
     /** Whether a new run of this line could go at once. */
@@ -63,6 +69,7 @@ export function createLines(sql: Statements, clock: () => number) {
         const [head, parkedAt] = [first ? 1 : 0, parked ? now : null];
         const { changes } = sql.run.run(seq, handler, replay, lane, line, at, head, Number(bulk), now, parkedAt);
         added += changes;
+        if (first) onHead();
         if (!first && changes > 0) elect(lane, line);
       }
       return added;

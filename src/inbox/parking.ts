@@ -8,11 +8,12 @@ const DAY_MS = 86_400_000;
 // 10 µs each: a million of them are parked in steps that nobody notices.
 const MOST = 500;
 
-export function createParking(sql: Statements, { elect, wipe, over }: Lines, clock: () => number) {
+export function createParking(sql: Statements, { elect, wipe, over }: Lines, clock: () => number, onHead: () => void) {
   function change(id: number, lane: string, line: string | null, parks: boolean) {
     const now = clock();
     sql.setParked.run(parks ? now : null, line === null && !parks ? 1 : 0, now, id);
-    elect(lane, line);
+    if (line === null) onHead();
+    else elect(lane, line);
   }
 
   return {

@@ -33,7 +33,10 @@ export type Runs = ReturnType<typeof prepareRuns>;
 export function prepareRuns(db: Database, clock: () => number) {
   const sql = prepareStatements(db);
   const views = prepareViews(db, clock);
-  const lines = createLines(sql, clock);
+  /** Handlers that have runs which may go, now or later; more than those may stand in it. Unknown at first. */
+  let headed: string[] | undefined;
+  const onHead = () => (headed = undefined);
+  const lines = createLines(sql, clock, onHead);
   const receipts = prepareReceipts(db, sql);
 
   /** What a run that goes again changes: due, spent, interrupted, alone (null: as it was). */
@@ -53,7 +56,8 @@ export function prepareRuns(db: Database, clock: () => number) {
 
   /** Of these handlers, those that have something to claim, now or later: most often, few of many. */
   function waiting(rooms: ReadonlyMap<string, number>): string[] {
-    return sql.headed.all().flatMap(({ handler }) => (rooms.has(handler) ? [handler] : []));
+    headed ??= sql.headed.all().map(({ handler }) => handler);
+    return headed.filter((handler) => rooms.has(handler));
   }
 
   function* dueRuns(handlers: readonly string[], rooms: ReadonlyMap<string, number>, now: number) {
@@ -101,7 +105,7 @@ export function prepareRuns(db: Database, clock: () => number) {
 
   return {
     ...views,
-    ...createParking(sql, lines, clock),
+    ...createParking(sql, lines, clock, onHead),
     ...prepareMissing(db, clock, (...run) => {
       sql.handled.run(run[0]);
       return lines.addRuns(...run);
@@ -148,10 +152,15 @@ export function prepareRuns(db: Database, clock: () => number) {
     /** What `claim` would find, without writing. */
     look(rooms: ReadonlyMap<string, number>, alone: boolean): { any: boolean; claim: Claim } {
       const now = clock();
-      const suspect = sql.alone.get(now) !== null;
       const handlers = waiting(rooms);
+      // Most often nothing waits at all, and nothing has to be looked for.
+      if (headed?.length === 0) return { any: false, claim: { tickets: [], next: null, alone: false } };
+      const suspect = sql.alone.get(now) !== null;
       const any = alone ? suspect : dueRuns(handlers, rooms, now).next().done === false;
-      return { any, claim: { tickets: [], next: any ? null : nextDue(handlers, now), alone: suspect } };
+      const next = any ? null : nextDue(handlers, now);
+      // Those that were known may all have gone since.
+      if (!any && next === null) headed = undefined;
+      return { any, claim: { tickets: [], next, alone: suspect } };
     },
 
     claim(owner: string, rooms: ReadonlyMap<string, number>, alone: boolean): Claim {
@@ -173,7 +182,10 @@ export function prepareRuns(db: Database, clock: () => number) {
       const of = sql.running.get(run, attempt);
       if (!of) return "lost";
       if (ends) sql.end.run(STATES.indexOf(kind), reason, run);
-      else sql.again.run(...again(outcome), run);
+      else {
+        sql.again.run(...again(outcome), run);
+        onHead();
+      }
       if (kind !== "released") record(run, attempt, outcome);
       if (kind === "dead") sql.unlook.run(of.seq);
       if (ends) lines.goOn(of, kind === "done");
