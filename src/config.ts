@@ -30,6 +30,12 @@ export interface Config {
   maxBodyBytes: number;
   retentionDays: number;
   shutdownSeconds: number;
+  inspector: {
+    port: number;
+    host: string;
+    /** Who shows it may look; undefined: this machine alone. */
+    token: string | undefined;
+  };
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
 }
@@ -71,6 +77,21 @@ export const settings: readonly Setting[] = [
   { name: "MAX_BODY_BYTES", default: "1048576", says: "larger requests are refused" },
   { name: "RETENTION_DAYS", default: "90", says: "how long payloads are kept once their runs have ended" },
   { name: "SHUTDOWN_SECONDS", default: "25", says: "how long running handlers may finish" },
+  {
+    name: "INSPECTOR_PORT",
+    default: "3001",
+    says: "the inspector, a page that shows what happens; never the public door",
+  },
+  {
+    name: "INSPECTOR_HOST",
+    default: "127.0.0.1",
+    says: "the address that the inspector listens on; another needs a token",
+  },
+  {
+    name: "INSPECTOR_TOKEN",
+    default: "none",
+    says: "24 characters or more; opens the inspector to whoever has it, in start too",
+  },
   { name: "LOG_LEVEL", default: "info", says: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", says: "pretty or json" },
 ];
@@ -79,6 +100,10 @@ export const settings: readonly Setting[] = [
 const OURS = "BellhopDevOnly00";
 // Svix makes secrets of 24 bytes (docs.svix.com); fewer is a cut-off copy or a guessable word.
 const MIN_SECRET_BYTES = 24;
+// Twelve random bytes in hex: nobody guesses that at ten a minute.
+const MIN_TOKEN_LENGTH = 24;
+// What only this machine reaches.
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i;
 
 /** A secret for development, marked so that `bun start` refuses it. */
 export function makeDevSecret(): string {
@@ -105,6 +130,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 1_073_741_824),
     retentionDays: reader.integer("RETENTION_DAYS", 90, 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 25, 0, 3_600),
+    inspector: readInspector(env, reader, problems),
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS, "info"),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
   };
@@ -176,10 +202,32 @@ function readDatabase(env: Environment, dataDir: string, problems: Problem[]): D
   }
 }
 
+function readInspector(env: Environment, reader: SettingReader, problems: Problem[]): Config["inspector"] {
+  const port = reader.integer("INSPECTOR_PORT", 3001, 0, 65_535);
+  const host = reader.text("INSPECTOR_HOST", "127.0.0.1");
+  const token = env.INSPECTOR_TOKEN?.trim() || undefined;
+  const example = "INSPECTOR_TOKEN=…   (make one: openssl rand -hex 24)";
+  if (token === undefined && !LOOPBACK.test(host))
+    problems.push({
+      name: "INSPECTOR_HOST",
+      says: `is ${quote(host)}, where others can reach the inspector: it needs INSPECTOR_TOKEN, or 127.0.0.1`,
+      example,
+    });
+  if (token !== undefined && token.length < MIN_TOKEN_LENGTH)
+    problems.push({
+      name: "INSPECTOR_TOKEN",
+      says: `has only ${token.length} characters, expected ${MIN_TOKEN_LENGTH} or more`,
+      example,
+    });
+  return { port, host, token };
+}
+
 /** What was found, without the secret that may have been pasted into the wrong place. */
 function quote(found: string): string {
   return JSON.stringify(found.replaceAll(/(whsec_|[sp]k_(?:test|live)_)\S*/g, "$1…").slice(0, 80));
 }
+
+type SettingReader = ReturnType<typeof settingReader>;
 
 function settingReader(env: Environment, problems: Problem[]) {
   const text = (name: string, fallback: string) => env[name]?.trim() || fallback;

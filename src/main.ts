@@ -3,6 +3,8 @@
 
 import { resolve } from "node:path";
 
+import { eventNames } from "./clerk/events.ts";
+import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
 import type { Config } from "./config.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
@@ -15,6 +17,10 @@ import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import type { Inbox } from "./inbox/inbox.ts";
 import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
 import { serveSocket, socketPath } from "./inspector/app.ts";
+import { createFrames } from "./inspector/frames.ts";
+import { createLive } from "./inspector/live.ts";
+import { openInspector } from "./inspector/open.ts";
+import { createSend } from "./inspector/send.ts";
 import {
   logChange,
   logDatabaseTrouble,
@@ -36,8 +42,12 @@ export interface Server {
   /** The handlers as they are now. */
   table(): HandlerTable;
   receiver: Receiver;
+  /** Where the inspector is, when it is on. */
+  inspectorUrl: string | undefined;
   /** From now on, requests may be signed with these. */
-  useSecrets(secrets: readonly Key[]): void;
+  useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "secretIsOurs">): void;
+  /** The address that a tunnel gives us, for people to see. */
+  usePublicUrl(url: string | undefined): void;
   /** Stops accepting, answers what is in flight, lets runs finish, closes the files. Twice is once. */
   stop(): Promise<void>;
 }
@@ -78,6 +88,19 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
       .match(type)
       .map(({ name, lane, code }) => ({ handler: name, lane, parked: code === undefined }));
 
+  let { secrets } = config;
+  const shown = { ...shownOf(config), publicUrl: null as string | null };
+  const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
+  let receiver: Receiver | undefined;
+  const live = createLive({
+    inbox,
+    server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
+    handlers: () => table().handlers,
+    refused: () => receiver?.refused() ?? [],
+    send: createSend({ webhookUrl, key: () => secrets[0] }),
+    onError: inspectorFailed,
+  });
+  opened.defer(() => live.feed.stop());
   const dispatcher = await startDispatcher({
     inbox,
     effects,
@@ -85,7 +108,10 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     concurrency: config.concurrency,
     logFormat: config.logFormat,
     clerk: config.clerkSecretKey ? await createClerk(config.clerkSecretKey, config.clerkApiUrl) : undefined,
-    onOutcome: (ticket, outcome) => logOutcome(log, ticket, outcome),
+    onOutcome(ticket, outcome) {
+      logOutcome(log, ticket, outcome);
+      live.ended(ticket, outcome);
+    },
     onLate: (ticket, error) => {
       const message = `not caught, after the run had ended: ${Bun.inspect(error)}`;
       inbox.note(ticket, { level: "error", message }).catch(() => undefined);
@@ -109,32 +135,44 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     folder.watch((changes) => {
       for (const change of changes) logChange(log, config.handlersDir, change);
       if (changes.some(changesSchema)) void applySchema();
-      void dispatcher.tableChanged();
+      live.tableChanged();
+      // Runs have been parked, or go again.
+      void dispatcher.tableChanged().then(() => live.feed.manyChanged(1));
       void tellMissing(log, inbox, changes);
     });
 
   const path = socketPath(config.dataDir);
+  const frame = createFrames({ projectDir: process.cwd(), handlersDir: config.handlersDir });
+  const api = { inbox, match, handlers: () => table().handlers, frame, live, onError: inspectorFailed };
   if (path) {
-    const socket = serveSocket(path, { inbox, match, handlers: () => table().handlers });
+    const socket = serveSocket(path, api);
     opened.defer(() => socket.stop());
   } else log.warn(`the path of ${config.dataDir} is too long for a socket: commands can't reach this server`);
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
-  let secrets = config.secrets;
-  const receiver = startReceiver({
+  const door = startReceiver({
     ...config,
     secrets: () => secrets,
-    inbox,
+    inbox: dispatcher,
     match,
     eventTime,
     onDelivery(delivery) {
       logDelivery(log, delivery);
+      live.delivered(delivery.delivery.id, delivery.status);
       checkShape?.(delivery.event.type, delivery.event.data);
     },
     onRefused: (refused, count) => logRefused(log, refused, count),
     onError: (error) => log.error({ err: error }, "a request could not be answered as it should"),
   });
-  opened.defer(() => receiver.stop());
+  receiver = door;
+  opened.defer(() => door.stop());
+  // After the public door, which comes first where both want one port.
+  const inspector = openInspector(config, api, (note) => log.warn(note));
+  if (inspector) opened.defer(() => inspector.stop());
+
+  function inspectorFailed(error: unknown) {
+    log.error({ err: error }, "the inspector could not answer as it should");
+  }
 
   async function applySchema() {
     const wanted = schemaOf(table());
@@ -145,11 +183,27 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   const everything = opened.move();
   let stopped: Promise<void> | undefined;
   return {
-    port: receiver.port,
+    port: door.port,
     table,
-    receiver,
-    useSecrets: (fresh) => void (secrets = fresh),
+    receiver: door,
+    inspectorUrl: inspector?.url,
+    useSecrets(fresh, { secretHint, secretIsOurs } = shown) {
+      secrets = fresh;
+      Object.assign(shown, { secretHint, secretIsOurs });
+    },
+    usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
     stop: () => (stopped ??= everything.disposeAsync()),
+  };
+}
+
+function shownOf({ mode, secretHint, secretIsOurs, handlersDir, inspector }: Config) {
+  return {
+    mode,
+    secretHint,
+    secretIsOurs,
+    handlersDir,
+    samples: [...eventNames],
+    signedIn: inspector.token !== undefined,
   };
 }
 

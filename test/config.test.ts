@@ -17,6 +17,7 @@ import { SECRET } from "./harness.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";
+const TOKEN = "an-inspector-token-of-32-letters";
 const KEY = Buffer.from(SECRET.slice("whsec_".length), "base64");
 
 function configOf(env: Environment = {}, mode: Mode = "start"): Config {
@@ -44,6 +45,7 @@ test("with nothing but the secret, everything has its default", () => {
     maxBodyBytes: 1_048_576,
     retentionDays: 90,
     shutdownSeconds: 25,
+    inspector: { port: 3_001, host: "127.0.0.1", token: undefined },
     logLevel: "info",
   };
   expect(configOf({}, "dev")).toMatchObject({ ...common, mode: "dev", host: "127.0.0.1", logFormat: "pretty" });
@@ -66,6 +68,10 @@ const valid: [name: string, text: string, setting: keyof Config, value: unknown]
   ["CONCURRENCY", "1", "concurrency", 1],
   ["MAX_BODY_BYTES", "2097152", "maxBodyBytes", 2_097_152],
   ["RETENTION_DAYS", "7", "retentionDays", 7],
+  ["INSPECTOR_PORT", "0", "inspector", { port: 0, host: "127.0.0.1", token: undefined }],
+  ["INSPECTOR_HOST", "::1", "inspector", { port: 3_001, host: "::1", token: undefined }],
+  ["INSPECTOR_HOST", "127.0.0.2", "inspector", { port: 3_001, host: "127.0.0.2", token: undefined }],
+  ["INSPECTOR_TOKEN", TOKEN, "inspector", { port: 3_001, host: "127.0.0.1", token: TOKEN }],
   ["SHUTDOWN_SECONDS", "0", "shutdownSeconds", 0],
   ["LOG_LEVEL", "silent", "logLevel", "silent"],
   ["LOG_FORMAT", "pretty", "logFormat", "pretty"],
@@ -102,6 +108,11 @@ const invalid: [name: string, text: string, says: string, example: string][] = [
   ["MAX_BODY_BYTES", "1MB", "expected a whole number", "MAX_BODY_BYTES=1048576"],
   ["MAX_BODY_BYTES", "100", "expected a whole number from 1024", "MAX_BODY_BYTES=1048576"],
   ["RETENTION_DAYS", "0", "expected a whole number from 1", "RETENTION_DAYS=90"],
+  ["INSPECTOR_PORT", "65536", "expected a whole number from 0 to 65535", "INSPECTOR_PORT=3001"],
+  ["INSPECTOR_HOST", "0.0.0.0", 'is "0.0.0.0", where others can reach the inspector', "INSPECTOR_TOKEN=…"],
+  ["INSPECTOR_HOST", "::", "it needs INSPECTOR_TOKEN, or 127.0.0.1", "INSPECTOR_TOKEN=…"],
+  ["INSPECTOR_HOST", "127.0.0.1.example.com", "it needs INSPECTOR_TOKEN", "INSPECTOR_TOKEN=…"],
+  ["INSPECTOR_TOKEN", "twenty-three-characters", "has only 23 characters, expected 24", "openssl rand -hex 24"],
   ["SHUTDOWN_SECONDS", "25s", "expected a whole number", "SHUTDOWN_SECONDS=25"],
   ["LOG_LEVEL", "verbose", "expected one of debug, info, warn, error, silent", "LOG_LEVEL=info"],
   ["LOG_FORMAT", "xml", "expected one of pretty, json", "LOG_FORMAT=json"],
@@ -111,6 +122,15 @@ test.each(invalid)("%s=%s is refused, with what was expected and an example", (n
   expect(problemsOf({ [name]: text })).toEqual([
     { name, says: expect.stringContaining(says), example: expect.stringContaining(example) },
   ]);
+});
+
+test("with a token the inspector may listen where others can reach it, and a token is never told", () => {
+  const inspector = { port: 3_001, host: "0.0.0.0", token: TOKEN };
+  for (const mode of ["dev", "start"] as const) {
+    expect(configOf({ INSPECTOR_HOST: "0.0.0.0", INSPECTOR_TOKEN: TOKEN }, mode).inspector).toEqual(inspector);
+    expect(problemsOf({ INSPECTOR_HOST: "0.0.0.0" }, mode)).toMatchObject([{ name: "INSPECTOR_HOST" }]);
+    expect(describeProblems(problemsOf({ INSPECTOR_TOKEN: "hunter2" }, mode))).not.toContain("hunter2");
+  }
 });
 
 test("every setting but the folders and the address can be wrong, and is tested here", () => {
@@ -251,7 +271,9 @@ test("the defaults that the README and .env.example show are those that are used
     [...example.matchAll(/^# ([A-Z_]+)=(\S+)$/gm)].map(([, name, text]) => [name, text]),
   );
   expect(Object.keys(shown)).toHaveLength(settings.length - 1);
-  expect(configOf({ ...shown, CLERK_SECRET_KEY: undefined }, "dev")).toEqual(configOf({}, "dev"));
+  expect(configOf({ ...shown, CLERK_SECRET_KEY: undefined, INSPECTOR_TOKEN: undefined }, "dev")).toEqual(
+    configOf({}, "dev"),
+  );
 });
 
 test("reading is pure: it takes nothing but what it is given", () => {

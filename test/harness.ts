@@ -39,6 +39,7 @@ export function environment(folder: string, more: Environment = {}): Environment
     CLERK_WEBHOOK_SIGNING_SECRET: SECRET,
     PORT: "0",
     HOST: "127.0.0.1",
+    INSPECTOR_PORT: "0",
     HANDLERS_DIR: join(folder, "handlers"),
     DATA_DIR: join(folder, "data"),
     LOG_FORMAT: "json",
@@ -66,7 +67,12 @@ export interface TestServer extends Server, AsyncDisposable {
 }
 
 /** A whole server in this process, with a folder of its own unless one is given. */
-export async function serverWith(files: Files, more: Environment = {}, folder?: string): Promise<TestServer> {
+export async function serverWith(
+  files: Files,
+  more: Environment = {},
+  folder?: string,
+  mode: Config["mode"] = "start",
+): Promise<TestServer> {
   await using opened = new AsyncDisposableStack();
   const path = folder ?? opened.use(await temporaryFolder()).path;
   await writeHandlers(path, files);
@@ -75,7 +81,7 @@ export async function serverWith(files: Files, more: Environment = {}, folder?: 
     { level: "debug", base: null },
     { write: (line: string) => void lines.push(JSON.parse(line)) },
   );
-  const config = configFor(path, more);
+  const config = configFor(path, more, mode);
   const server = await openServer(config, log);
   opened.defer(() => server.stop());
   const url = `http://127.0.0.1:${server.port}${config.webhookPath}`;

@@ -3,7 +3,7 @@
 import type { Config } from "../config.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 
-export function banner(config: Config, port: number, table: HandlerTable): string {
+export function banner(config: Config, port: number, table: HandlerTable, inspectorUrl?: string): string {
   const secret = config.secretIsOurs
     ? `${config.secretHint} made by bun dev; paste Clerk's own into .env, and it is used at once`
     : config.secretHint;
@@ -13,6 +13,7 @@ export function banner(config: Config, port: number, table: HandlerTable): strin
     "",
     `  Secret    ${secret}`,
     ...handlerRows(table, config.handlersDir),
+    ...(inspectorUrl ? [`  Inspector  ${inspectorUrl}`] : []),
     `  Try it    bun send ${exampleEvent(table)}`,
     "",
   ].join("\n");

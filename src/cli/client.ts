@@ -80,7 +80,7 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
   const of = (id: string) => `/deliveries/${encodeURIComponent(id)}`;
   return {
     async get(id, payload) {
-      const answer = await askFor<DeliveryJson | { error: string }>(of(id), { payload });
+      const answer = await askFor<DeliveryJson | { error: string }>(of(id), { payload, reveal: payload });
       return "error" in answer ? undefined : answer;
     },
     list: (filter, before, limit) => askFor("/deliveries", { ...filter, before: before ?? undefined, limit }),

@@ -27,11 +27,14 @@ export function dev(openServer: OpenServer) {
       const made = ensureDevSecret(processEnvironment());
       const env = { ...processEnvironment(), ...made };
       const { config, log, server } = await serve("dev", env, openServer);
-      console.log(banner(config, server.port, server.table()));
-      watchTunnel(server.port, (url) => console.log(describeAddress(config, server.port, url)));
+      console.log(banner(config, server.port, server.table(), server.inspectorUrl));
+      watchTunnel(server.port, (url) => {
+        server.usePublicUrl(url && `${url}${config.webhookPath}`);
+        console.log(describeAddress(config, server.port, url));
+      });
       watchEnvFile(env, {
         onConfig: (fresh) => {
-          server.useSecrets(fresh.secrets);
+          server.useSecrets(fresh.secrets, fresh);
           log.info(`.env has changed: the signing secret is now ${fresh.secretHint}`);
         },
         onNote: (note) => log.warn(note),
@@ -52,6 +55,7 @@ export function start(openServer: OpenServer) {
         { port: server.port, host: config.host, path: config.webhookPath, handlers: handlers.length, broken },
         `listening on http://${config.host}:${server.port}${config.webhookPath}`,
       );
+      if (server.inspectorUrl) log.info(`the inspector is on ${server.inspectorUrl}`);
     },
   });
 }

@@ -530,7 +530,11 @@ test("a stop waits for an attempt that was claimed in the commit that ended the 
         new Proxy(inbox, {
           get(target, name) {
             if (name !== "settle") return Reflect.get(target, name, target) as unknown;
-            const settle: Inbox["settle"] = (...words) => target.settle(...words).finally(() => Bun.sleep(20));
+            const settle: Inbox["settle"] = async (...words) => {
+              const settled = await target.settle(...words);
+              await Bun.sleep(20);
+              return settled;
+            };
             return settle;
           },
         }),
