@@ -25,6 +25,7 @@ import {
   skipped,
   UPDATED,
 } from "./box.ts";
+import { beginContract } from "./contract.begin.ts";
 import { listContract } from "./contract.lists.ts";
 import { personContract } from "./contract.people.ts";
 import { replayContract } from "./contract.replays.ts";
@@ -34,6 +35,7 @@ export * from "./box.ts";
 
 /** Runs the whole suite against one backend. */
 export function inboxContract(name: string, open: OpenInbox): void {
+  beginContract(name, open);
   listContract(name, open);
   personContract(name, open);
   replayContract(name, open);

@@ -1,0 +1,78 @@
+import { expect, test } from "bun:test";
+
+import { createSlots } from "../../src/dispatch/slots.ts";
+import { dispatching } from "./dispatching.ts";
+
+const roomOf = (slots: ReturnType<typeof createSlots>) => slots.free(["a"]).get("a") ?? 0;
+
+test("of a handler that nobody has seen yet as many begin as run", () => {
+  const slots = createSlots(2);
+  expect(roomOf(slots)).toBe(2);
+  slots.take("a");
+  expect(roomOf(slots)).toBe(1);
+  slots.take("a");
+  expect(slots.free(["a", "b"])).toEqual(new Map([["b", 2]]));
+  slots.giveBack("a");
+  expect(roomOf(slots)).toBe(1);
+});
+
+test("of a quick one more begin than run, until it is slow", async () => {
+  let clock = 0;
+  const slots = createSlots(2, () => clock);
+  (await slots.turn("a"))();
+  expect(roomOf(slots)).toBe(8);
+  const leave = await slots.turn("a");
+  clock += 1_000;
+  leave();
+  expect(roomOf(slots)).toBe(2);
+});
+
+test("turns are taken in the order in which they were asked for", async () => {
+  const slots = createSlots(1);
+  const order: number[] = [];
+  const leave = await slots.turn("a");
+  const others = [1, 2, 3].map(async (number) => {
+    const left = await slots.turn("a");
+    order.push(number);
+    left();
+  });
+  const elsewhere = await slots.turn("b");
+  expect(order).toEqual([]);
+  leave();
+  elsewhere();
+  await Promise.all(others);
+  expect(order).toEqual([1, 2, 3]);
+});
+
+test("at the end nobody waits for a turn any longer", async () => {
+  const slots = createSlots(1);
+  await slots.turn("a");
+  const waiting = slots.turn("a");
+  slots.open();
+  await waiting;
+  await slots.turn("a");
+});
+
+test("of a quick handler that becomes slow no more run at a time than CONCURRENCY says", async () => {
+  let running = 0;
+  let most = 0;
+  let slow = false;
+  await using bellhop = await dispatching(
+    {
+      "user.created": async () => {
+        most = Math.max(most, (running += 1));
+        if (slow) await Bun.sleep(20);
+        running -= 1;
+      },
+    },
+    { concurrency: 3 },
+  );
+  const send = (from: number) => Promise.all(Array.from({ length: 30 }, (_, n) => bellhop.send(`msg_${from + n}`)));
+  await send(0);
+  await bellhop.dispatcher.idle();
+  slow = true;
+  await send(100);
+  await bellhop.dispatcher.idle();
+  expect(most).toBe(3);
+  expect(await bellhop.run("msg_129")).toMatchObject({ state: "done", attempts: [{ attempt: 1 }] });
+});
