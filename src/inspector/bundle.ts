@@ -1,0 +1,57 @@
+// The page as the browser gets it: built from src/inspector/page when somebody first asks, and kept in memory.
+
+import { join } from "node:path";
+
+export interface Page {
+  html: Asset;
+  script: Asset;
+  style: Asset;
+}
+
+export interface Asset {
+  text: string;
+  type: string;
+  tag: string;
+}
+
+const DIR = join(import.meta.dir, "page");
+
+/** Built once; when that fails, again for the next one who asks. */
+export function createPage(): () => Promise<Page> {
+  let built: Promise<Page> | undefined;
+  return () => {
+    built ??= build().catch((error: unknown) => {
+      built = undefined;
+      throw error;
+    });
+    return built;
+  };
+}
+
+async function build(): Promise<Page> {
+  const [html, script, style] = await Promise.all([
+    Bun.file(join(DIR, "index.html")).text(),
+    bundle("main.tsx"),
+    bundle("style.css"),
+  ]);
+  return {
+    html: asset(html, "text/html; charset=utf-8"),
+    script: asset(script, "text/javascript; charset=utf-8"),
+    style: asset(style, "text/css; charset=utf-8"),
+  };
+}
+
+async function bundle(file: string): Promise<string> {
+  const { outputs } = await Bun.build({
+    entrypoints: [join(DIR, file)],
+    target: "browser",
+    minify: true,
+  });
+  const entry = outputs.find(({ kind }) => kind === "entry-point") ?? outputs[0];
+  if (!entry) throw new Error(`${file} came to nothing`);
+  return await entry.text();
+}
+
+function asset(text: string, type: string): Asset {
+  return { text, type, tag: `"${Bun.hash(text).toString(36)}"` };
+}

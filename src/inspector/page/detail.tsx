@@ -1,0 +1,126 @@
+// One delivery, opened: what it is, how its runs went, what it carries, and what else happened to the same subject.
+
+import { useEffect, useRef } from "preact/hooks";
+
+import type { DeliveryJson } from "../types.ts";
+import { Headers } from "./headers.tsx";
+import { missing, opened } from "./opened.ts";
+import { Copy, Empty, Marks, Time } from "./parts.tsx";
+import { Payload } from "./payload.tsx";
+import { dialog, go, narrow, openId, replaying } from "./state.ts";
+import { Subject } from "./subject.tsx";
+import { count } from "./time.ts";
+import { Timeline } from "./timeline.tsx";
+import { marksOf } from "./words.ts";
+
+export function Detail() {
+  const delivery = opened.value;
+  const id = openId.value;
+  const heading = useRef<HTMLHeadingElement>(null);
+  // Who opened it by keyboard or reads with a screen reader goes on here, except when walking through the list.
+  useEffect(() => {
+    if (!document.activeElement?.hasAttribute("data-row")) heading.current?.focus({ preventScroll: true });
+  }, [id]);
+  return (
+    <section class="detail" aria-labelledby="detail-heading">
+      <header>
+        <button type="button" class="close" title="Close (esc)" onClick={() => go({ id: null })}>
+          <span aria-hidden="true">✕</span>
+          <span class="unseen">Close</span>
+        </button>
+        <h1 id="detail-heading" ref={heading} tabIndex={-1}>
+          {delivery?.type ?? id}
+        </h1>
+        {delivery && <Actions delivery={delivery} />}
+      </header>
+      {missing.value && <Missing />}
+      {delivery && <Whole delivery={delivery} />}
+    </section>
+  );
+}
+
+function Whole({ delivery }: { delivery: DeliveryJson }) {
+  return (
+    <div class="whole" key={delivery.id}>
+      <Facts delivery={delivery} />
+      <Timeline delivery={delivery} />
+      <Payload delivery={delivery} />
+      <Subject delivery={delivery} />
+      <Headers delivery={delivery} />
+    </div>
+  );
+}
+
+function Actions({ delivery }: { delivery: DeliveryJson }) {
+  const gone = delivery.payload === null;
+  const replay = () => {
+    replaying.value = delivery.id;
+    dialog.value = "replay";
+  };
+  return (
+    <button
+      type="button"
+      class="primary"
+      disabled={gone}
+      title={gone ? "Its payload is gone: it can't be replayed" : "Run it again (r)"}
+      onClick={replay}
+    >
+      Replay…
+    </button>
+  );
+}
+
+function Facts({ delivery }: { delivery: DeliveryJson }) {
+  const { id, subject, at, receivedAt, receipts, payload } = delivery;
+  const marks = marksOf({ ...delivery, arrival: 0, wiped: payload === null, runs: delivery.runs.map(summaryOf) });
+  return (
+    <dl class="facts">
+      <dt>Delivery</dt>
+      <dd>
+        <code>{id}</code> <Copy text={id} what="the id" />
+      </dd>
+      <dt>Subject</dt>
+      <dd>
+        {subject === null ? (
+          <span class="nothing">none</span>
+        ) : (
+          <>
+            <button type="button" class="link" title="Show all of this subject" onClick={() => narrow({ subject })}>
+              <code>{subject}</code>
+            </button>{" "}
+            <Copy text={subject} what="the subject" />
+          </>
+        )}
+      </dd>
+      <dt>Happened</dt>
+      <dd>
+        <Time at={at} />
+      </dd>
+      <dt>Received</dt>
+      <dd>
+        <Time at={receivedAt} />
+        {receipts > 1 && <span class="faint">, and {count(receipts, "time")} in all</span>}
+      </dd>
+      {marks.length > 0 && (
+        <>
+          <dt>Marks</dt>
+          <dd class="marks">
+            <Marks marks={marks} receipts={receipts} />
+          </dd>
+        </>
+      )}
+    </dl>
+  );
+}
+
+function summaryOf({ attempts, ...run }: DeliveryJson["runs"][number]) {
+  return { ...run, attempts: attempts.length };
+}
+
+function Missing() {
+  return (
+    <Empty title="It is not stored here">
+      <p>The address may be of another server, or it was so long ago that RETENTION_DAYS are over.</p>
+    </Empty>
+  );
+}

@@ -1,0 +1,56 @@
+// The headers that a delivery came with, and what is known of its signature.
+
+import type { DeliveryJson } from "../types.ts";
+import { Copy, Time } from "./parts.tsx";
+import { duration } from "./time.ts";
+
+export function Headers({ delivery: { headers, receivedAt } }: { delivery: DeliveryJson }) {
+  const signedAt = Number(headers?.["svix-timestamp"] ?? headers?.["webhook-timestamp"]) * 1_000;
+  return (
+    <section class="headers" aria-labelledby="headers-heading">
+      <h2 id="headers-heading">Headers</h2>
+      <p class="verdict">
+        <span class="chip done">
+          <span class="sign" aria-hidden="true">
+            ✓
+          </span>
+          signature matches
+        </span>{" "}
+        <span class="faint">
+          It was checked over the bytes that came, before anything was parsed.
+          {signedAt > 0 && (
+            <>
+              {" "}
+              Signed <Time at={signedAt} />, {describeAge(receivedAt - signedAt)}.
+            </>
+          )}
+        </span>
+      </p>
+      {headers === null ? (
+        <p class="faint">They are gone with the payload.</p>
+      ) : (
+        <dl class="facts">
+          {Object.entries(headers).map(([name, value]) => (
+            <Header key={name} name={name} value={value} />
+          ))}
+        </dl>
+      )}
+    </section>
+  );
+}
+
+function Header({ name, value }: { name: string; value: string }) {
+  return (
+    <>
+      <dt>{name}</dt>
+      <dd>
+        <code>{value}</code> <Copy text={value} what={name} />
+      </dd>
+    </>
+  );
+}
+
+/** The time is in whole seconds: what is less, nobody knows. */
+function describeAge(age: number): string {
+  return age < 1_000 ? "within the second" : `${duration(age)} before it came`;
+}

@@ -1,0 +1,105 @@
+// The last hour at a glance: deliveries, failures, how long deliveries take, and whether runs wait too long.
+
+import { useSignal } from "@preact/signals";
+
+import type { HealthJson } from "../types.ts";
+import { Chart, type Values } from "./chart.tsx";
+import { health } from "./state.ts";
+import { clock, duration } from "./time.ts";
+
+export function Health() {
+  const hour = health.value;
+  if (!hour) return <div class="health" aria-hidden="true" />;
+  const { since } = hour;
+  const [p50, p99] = [lastOf(hour.p50), lastOf(hour.p99)];
+  const waits = hour.queueAge.at(-1) ?? 0;
+  return (
+    <section class="health" aria-label="The last hour">
+      {!hour.writable && (
+        <p class="alert" role="alert">
+          The inbox can't be written: is the disk full? Clerk's requests are answered 503, and Svix tries again.
+        </p>
+      )}
+      <Figure
+        name="Deliveries"
+        value={total(hour.deliveries)}
+        lines={[["--accent", hour.deliveries]]}
+        since={since}
+        kind="bars"
+      />
+      <Figure
+        name="Failures"
+        value={total(hour.failures)}
+        bad={sumOf(hour.failures) > 0}
+        lines={[["--bad", hour.failures]]}
+        since={since}
+        kind="bars"
+      />
+      <Figure
+        name="p50 · p99"
+        value={p50 === null || p99 === null ? "–" : `${duration(p50)} · ${duration(p99)}`}
+        lines={[
+          ["--accent", hour.p50],
+          ["--faint", hour.p99],
+        ]}
+        since={since}
+        kind="line"
+        unit={duration}
+      />
+      <Figure
+        name="Queue age"
+        value={waits === 0 ? "none waits" : duration(waits)}
+        lines={[["--warn", hour.queueAge]]}
+        since={since}
+        kind="line"
+        unit={duration}
+      />
+    </section>
+  );
+}
+
+interface FigureProps {
+  name: string;
+  value: string;
+  bad?: boolean;
+  lines: readonly (readonly [colour: string, values: Values])[];
+  since: HealthJson["since"];
+  kind: "bars" | "line";
+  unit?: (value: number) => string;
+}
+
+function Figure({ name, value, bad, lines, since, kind, unit = String }: FigureProps) {
+  const pointed = useSignal<number | null>(null);
+  const index = pointed.value;
+  const there = index === null ? [] : lines.map(([, values]) => values[index] ?? null);
+  return (
+    <figure class={bad ? "bad" : ""}>
+      <figcaption>
+        <span class="name">{name}</span>
+        <span class="figure">
+          {index === null
+            ? value
+            : `${clock(since + index * 60_000, Date.now()).slice(0, -3)}  ${there.map((each) => (each === null ? "–" : unit(each))).join(" · ")}`}
+        </span>
+      </figcaption>
+      <Chart
+        since={since}
+        kind={kind}
+        lines={lines.map(([colour, values]) => ({ colour, values }))}
+        onPoint={(at) => (pointed.value = at)}
+      />
+    </figure>
+  );
+}
+
+function total(values: readonly number[]): string {
+  return sumOf(values).toLocaleString("en");
+}
+
+function sumOf(values: readonly number[]): number {
+  return values.reduce((sum, each) => sum + each, 0);
+}
+
+function lastOf(values: Values): number | null {
+  return values.findLast((each) => each !== null) ?? null;
+}

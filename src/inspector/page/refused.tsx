@@ -1,0 +1,117 @@
+// Requests that were refused, with the reason and what to do: a wrong secret is seen at once.
+
+import type { RefusalCode } from "../../errors.ts";
+import type { RefusedJson } from "../types.ts";
+import { Empty, Time } from "./parts.tsx";
+import { go, refused, server } from "./state.ts";
+import { count } from "./time.ts";
+
+/** Nobody has to do anything about a browser that looks at the webhook's address. */
+const HARMLESS = new Set<string>(["method_not_allowed", "not_found", "shutting_down"]);
+const LATELY_MS = 600_000;
+
+export function Refused() {
+  const known = refused.value;
+  const codes = Object.entries(known?.counts ?? {}).toSorted(([, a], [, b]) => b - a) as [RefusalCode, number][];
+  return (
+    <section class="page" aria-labelledby="refused-heading">
+      <h1 id="refused-heading" tabIndex={-1}>
+        Refused requests <span class="faint">the last 1,000, since the server started</span>
+      </h1>
+      {known && codes.length === 0 && (
+        <Empty title="None was refused">
+          <p>Whatever came was signed with the right secret.</p>
+        </Empty>
+      )}
+      <ul class="codes">
+        {codes.map(([code, number]) => (
+          <Code key={code} code={code} number={number} says={known?.says[code]} />
+        ))}
+      </ul>
+      {known && known.latest.length > 0 && <Latest latest={known.latest} />}
+    </section>
+  );
+}
+
+function Code(props: { code: RefusalCode; number: number; says: { says: string; remedy: string } | undefined }) {
+  const { code, number, says } = props;
+  return (
+    <li class={HARMLESS.has(code) ? "" : "bad-edge"}>
+      <h2>
+        {code === "no_match" ? <NoMatch number={number} /> : `${count(number, "request")}: ${says?.says ?? code}`}
+      </h2>
+      <p>{says?.remedy}</p>
+      <p class="faint">
+        <code>{code}</code>
+      </p>
+    </li>
+  );
+}
+
+function NoMatch({ number }: { number: number }) {
+  return (
+    <>
+      {count(number, "request")} with a signature that does not match: is <code>{server.value?.secretHint}</code> the
+      secret of <em>this</em> endpoint?
+    </>
+  );
+}
+
+function Latest({ latest }: { latest: RefusedJson["latest"] }) {
+  return (
+    <div class="scroll-x" tabIndex={0} role="region" aria-label="The latest">
+      <table class="plain">
+        <caption class="unseen">The latest, newest first</caption>
+        <thead>
+          <tr>
+            <th scope="col">Time</th>
+            <th scope="col">Reason</th>
+            <th scope="col">Claimed id</th>
+            <th scope="col" class="number">
+              Size
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {latest.map(({ code, at, size, claimedId }, index) => (
+            <tr key={index}>
+              <td>
+                <Time at={at} />
+              </td>
+              <td>
+                <code>{code}</code>
+              </td>
+              <td>{claimedId === null ? <span class="nothing">none</span> : <code>{claimedId}</code>}</td>
+              <td class="number">{size.toLocaleString("en")} B</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** On top of the list, while it happens. */
+export function RefusedAlert() {
+  const known = refused.value;
+  const lately = (known?.latest ?? []).filter(({ code, at }) => code === "no_match" && at > Date.now() - LATELY_MS);
+  if (lately.length === 0) return null;
+  return (
+    <p class="alert" role="status">
+      <span>
+        <NoMatch number={lately.length} />
+      </span>
+      <button type="button" onClick={() => go({ page: "refused", id: null })}>
+        See them
+      </button>
+    </p>
+  );
+}
+
+/** How many somebody should look at. */
+export function refusedToSee(known: RefusedJson | null): number {
+  return Object.entries(known?.counts ?? {}).reduce(
+    (sum, [code, number]) => sum + (HARMLESS.has(code) ? 0 : number),
+    0,
+  );
+}

@@ -1,0 +1,57 @@
+// Asks for the token when the server has one. It is sent once and kept nowhere here: the server gives a cookie.
+
+import { useSignal } from "@preact/signals";
+
+import { api, signedOut } from "./api.ts";
+
+export function SignIn({ onDone }: { onDone: () => void }) {
+  const trouble = useSignal("");
+  const waiting = useSignal(false);
+  const signIn = async (form: HTMLFormElement) => {
+    const token = new FormData(form).get("token");
+    waiting.value = true;
+    try {
+      await api.signIn(typeof token === "string" ? token : "");
+      signedOut.value = false;
+      onDone();
+    } catch (error) {
+      trouble.value = error instanceof Error ? error.message : String(error);
+      form.querySelector("input")?.select();
+    }
+    waiting.value = false;
+  };
+  return (
+    <main class="sign-in">
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          void signIn(event.currentTarget);
+        }}
+      >
+        <h1>Bellhop</h1>
+        <label>
+          <span>Token</span>
+          <input
+            name="token"
+            type="password"
+            autocomplete="current-password"
+            required
+            autofocus
+            maxLength={1_000}
+            aria-describedby="sign-in-trouble"
+            aria-invalid={trouble.value !== ""}
+          />
+        </label>
+        <p id="sign-in-trouble" class="bad" role="alert">
+          {trouble.value}
+        </p>
+        <button type="submit" class="primary" disabled={waiting.value}>
+          {waiting.value ? "Signing in…" : "Sign in"}
+        </button>
+        <p class="faint">
+          It is the server's <code>INSPECTOR_TOKEN</code>.
+        </p>
+      </form>
+    </main>
+  );
+}

@@ -1,0 +1,60 @@
+// Times and numbers in words. Pure: the clock is an argument.
+
+const pad = (number: number, width = 2) => String(number).padStart(width, "0");
+
+/** The reader's own clock: `14:03:07`, with the day before it when it is not today: `May 1 14:03:07`. */
+export function clock(at: number, now: number, locale?: string): string {
+  const date = new Date(at);
+  const time = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+  const today = new Date(now);
+  if (date.toDateString() === today.toDateString()) return time;
+  const options = { month: "short", day: "numeric" } as const;
+  const year = date.getFullYear() === today.getFullYear() ? {} : ({ year: "numeric" } as const);
+  return `${date.toLocaleDateString(locale, { ...options, ...year })} ${time}`;
+}
+
+/** To the millisecond, for comparing with logs: `2026-05-01 14:03:07.123`. */
+export function exact(at: number): string {
+  const date = new Date(at);
+  const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+  const time = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+  return `${day} ${time}.${pad(date.getMilliseconds(), 3)}`;
+}
+
+/** `850 ms`, `5.2 s`, `3 min`, `12 h`, `4 d`. */
+export function duration(milliseconds: number): string {
+  if (milliseconds < 1_000)
+    return `${milliseconds < 10 ? Number(milliseconds.toFixed(1)) : Math.round(milliseconds)} ms`;
+  if (milliseconds < 60_000) return `${Number((milliseconds / 1_000).toFixed(1))} s`;
+  if (milliseconds < 3_600_000) return `${Math.round(milliseconds / 60_000)} min`;
+  if (milliseconds < 172_800_000) return `${Number((milliseconds / 3_600_000).toFixed(1))} h`;
+  return `${Math.round(milliseconds / 86_400_000)} d`;
+}
+
+/** What is left of a wait, to the second: `now`, `7 s`, `2:05`, `1:02:03`. */
+export function countdown(until: number, now: number): string {
+  const seconds = Math.ceil((until - now) / 1_000);
+  if (seconds <= 0) return "now";
+  if (seconds < 60) return `${seconds} s`;
+  const [hours, minutes] = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60];
+  return hours > 0 ? `${hours}:${pad(minutes)}:${pad(seconds % 60)}` : `${minutes}:${pad(seconds % 60)}`;
+}
+
+/** `just now`, `12 s ago`, `3 min ago`. */
+export function ago(at: number, now: number): string {
+  const passed = now - at;
+  return passed < 2_000 ? "just now" : `${duration(passed < 60_000 ? Math.floor(passed / 1_000) * 1_000 : passed)} ago`;
+}
+
+/** `1,234 deliveries`, `1 delivery`. */
+export function count(number: number, one: string, many = `${one}s`): string {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+}
+
+/** `0.4 %`; below a tenth of a percent it is not rounded to nothing. */
+export function percent(part: number, whole: number): string {
+  if (whole === 0) return "–";
+  const share = (part / whole) * 100;
+  if (part > 0 && share < 0.1) return "< 0.1 %";
+  return `${Number(share.toFixed(share < 10 ? 1 : 0))} %`;
+}

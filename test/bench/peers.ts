@@ -1,0 +1,111 @@
+// What people write without Bellhop: `peers/*.mjs`, each installed from exact versions into a folder of its own under the
+// system's temporary one, once for each set of versions. Never into this project's dependencies.
+
+import { existsSync } from "node:fs";
+import { mkdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export interface Peer {
+  name: string;
+  does: string;
+  runtime: "bun" | "node";
+  versions: Record<string, string>;
+  /** The template in `peers/`, and where it goes. */
+  template: string;
+  to: string;
+  build?: string[];
+  start: (port: number) => string[];
+}
+
+const NEXT = "node_modules/next/dist/bin/next";
+
+export const peers: readonly Peer[] = [
+  {
+    name: "Next.js, the guide's route",
+    does: "verify, log, 200",
+    runtime: "node",
+    versions: { next: "16.4.6", react: "19.3.1", "react-dom": "19.3.1", "@clerk/nextjs": "7.9.17" },
+    template: "next.mjs",
+    to: "app/api/webhooks/route.js",
+    build: [NEXT, "build"],
+    start: (port) => [NEXT, "start", "--port", String(port), "--hostname", "127.0.0.1"],
+  },
+  {
+    name: "Express + svix",
+    does: "verify, 200",
+    runtime: "node",
+    versions: { express: "5.3.0", svix: "2.5.0" },
+    template: "express.mjs",
+    to: "server.mjs",
+    start: () => ["server.mjs"],
+  },
+  {
+    name: "Fastify + @clerk/fastify",
+    does: "verify, 200",
+    runtime: "node",
+    versions: { fastify: "5.12.8", "@clerk/fastify": "3.1.79" },
+    template: "fastify.mjs",
+    to: "server.mjs",
+    start: () => ["server.mjs"],
+  },
+  {
+    name: "Hono + @clerk/backend",
+    does: "verify, 200",
+    runtime: "bun",
+    versions: { hono: "4.13.19", "@clerk/backend": "3.25.0" },
+    template: "hono.mjs",
+    to: "server.mjs",
+    start: () => ["server.mjs"],
+  },
+  {
+    name: "Elysia + @clerk/backend",
+    does: "verify, 200",
+    runtime: "bun",
+    versions: { elysia: "1.4.30", "@clerk/backend": "3.25.0" },
+    template: "elysia.mjs",
+    to: "server.mjs",
+    start: () => ["server.mjs"],
+  },
+];
+
+/** The program that a peer runs under. */
+export function runtimeOf({ runtime }: Peer): string {
+  return runtime === "bun" ? process.execPath : (Bun.which("node") ?? "node");
+}
+
+/** Installs and builds a peer, unless it is there; returns its folder. */
+export async function installPeer(peer: Peer): Promise<string> {
+  const text = await Bun.file(join(import.meta.dir, "peers", peer.template)).text();
+  const manifest = JSON.stringify({ private: true, dependencies: peer.versions }, null, 2);
+  const key = Bun.hash(manifest + text).toString(36);
+  const folder = join(tmpdir(), "bellhop-bench", `${peer.template.replace(".mjs", "")}-${key}`);
+  const ready = join(folder, "ready");
+  if (existsSync(ready)) return folder;
+
+  console.error(`installing ${peer.name} into ${folder}`);
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  await Bun.write(join(folder, "package.json"), manifest);
+  await Bun.write(join(folder, peer.to), text);
+  await run([process.execPath, "install"], folder);
+  if (peer.build) await run([runtimeOf(peer), ...peer.build], folder);
+  await Bun.write(ready, "");
+  return folder;
+}
+
+async function run(command: string[], cwd: string) {
+  const child = Bun.spawn(command, {
+    cwd,
+    env: { ...process.env, NEXT_TELEMETRY_DISABLED: "1" },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  if (code !== 0) throw new Error(`${command.join(" ")} in ${cwd} ended with ${code}:\n${out}${err}`);
+}

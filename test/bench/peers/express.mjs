@@ -1,0 +1,18 @@
+// As docs.svix.com/receiving/verifying-payloads/how shows it for Express: the raw body, `svix`, an answer.
+
+import express from "express";
+import { Webhook } from "svix";
+
+const webhook = new Webhook(process.env.CLERK_WEBHOOK_SIGNING_SECRET);
+const app = express();
+
+app.post("/api/webhooks", express.raw({ type: "application/json" }), (req, res) => {
+  try {
+    webhook.verify(req.body, req.headers);
+  } catch {
+    return res.status(400).json({});
+  }
+  return res.json({});
+});
+
+app.listen(Number(process.env.PORT), "127.0.0.1");

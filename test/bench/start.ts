@@ -1,0 +1,74 @@
+// `bun test/bench/start.ts [times]`: from the start of the process until it answers on its port, with 1, 50 and 500
+// handlers, in `bun start` and in `bun dev`; and in dev, from saving a file until its new code runs in the server.
+
+import { join } from "node:path";
+
+import { type Files, until } from "../harness.ts";
+import { median } from "./histogram.ts";
+import { machine } from "./machine.ts";
+import { usageOf } from "./process.ts";
+import { startBellhop } from "./servers.ts";
+import { number, table } from "./table.ts";
+
+const times = Number(process.argv[2] ?? 5);
+const SAVES = 5;
+
+/** One says what it is when it is loaded. */
+const first = (version: number) => `
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { on } from "bellhop";
+writeFileSync(join(import.meta.dir, "../../loaded"), "${version}");
+export default on("user.created", () => {});
+`;
+
+function handlers(count: number): Files {
+  const other = `import { on } from "bellhop";\nexport default on("user.created", () => {});\n`;
+  const others = Array.from({ length: count - 1 }, (_, n) => [`user.created/number-${n}.ts`, other]);
+  return { "user.created/first.ts": first(0), ...(Object.fromEntries(others) as Files) };
+}
+
+interface Started {
+  ms: number;
+  megabytes: number;
+}
+
+async function startMs(files: Files, mode: "start" | "dev"): Promise<Started> {
+  await using server = await startBellhop(files, { mode });
+  return { ms: server.startMs, megabytes: usageOf(server.pid).residentMegabytes };
+}
+
+/** The middle of a few saves, each of which waits for the one before. */
+async function saveMs(files: Files) {
+  await using server = await startBellhop(files, { mode: "dev" });
+  const loaded = Bun.file(join(server.folder, "loaded"));
+  const took: number[] = [];
+  for (let version = 1; version <= SAVES; version += 1) {
+    await Bun.sleep(200);
+    const began = performance.now();
+    await Bun.write(join(server.folder, "handlers/user.created/first.ts"), first(version));
+    await until(`version ${version}`, async () => (await loaded.text()) === String(version) || undefined);
+    took.push(performance.now() - began);
+  }
+  return median(took);
+}
+
+const rows = [];
+for (const count of [1, 50, 500]) {
+  const files = handlers(count);
+  const start: Started[] = [];
+  const dev: Started[] = [];
+  for (let time = 0; time < times; time += 1) {
+    start.push(await startMs(files, "start"));
+    dev.push(await startMs(files, "dev"));
+  }
+  rows.push({
+    handlers: count,
+    "start, listens after ms": number(median(start.map(({ ms }) => ms))),
+    "memory MB": number(median(start.map(({ megabytes }) => megabytes))),
+    "dev, listens after ms": number(median(dev.map(({ ms }) => ms))),
+    "dev, saved to live ms": number(await saveMs(files)),
+  });
+}
+console.log(table(rows));
+console.log(`\nThe middle of ${times} starts and of ${SAVES} saves. ${machine()}.`);

@@ -1,0 +1,77 @@
+// `bun test/bench/sustained.ts [minutes] [share]`: load at half (or another share) of the peak rate for ten minutes, a
+// line a minute: what was answered and how fast, memory, and how old the oldest delivery was that waited for its run.
+
+import { Database } from "bun:sqlite";
+import { join } from "node:path";
+
+import { checkInbox } from "./check.ts";
+import { load } from "./load.ts";
+import { machine } from "./machine.ts";
+import { usageOf } from "./process.ts";
+import { createRequests } from "./requests.ts";
+import { HANDLER, startBellhop } from "./servers.ts";
+import { number, table } from "./table.ts";
+
+const minutes = Number(process.argv[2] ?? 10);
+const share = Number(process.argv[3] ?? 0.5);
+const PEAK_SECONDS = 5;
+const PEAK_CONNECTIONS = 32;
+const CONNECTIONS = 64;
+
+await using server = await startBellhop(HANDLER);
+const requests = createRequests();
+const answered: string[] = [];
+const options = { port: server.port, requests, answered };
+const inbox = new Database(join(server.folder, "data/inbox.db"), { readonly: true });
+const oldest = inbox.prepare<{ at: number }, []>(`
+  select min(received_at) as at from delivery
+  where seq = (select min(seq) from run where state in (0, 1) and state <> 2 and parked_at is null)`);
+
+await load({ ...options, connections: PEAK_CONNECTIONS, seconds: 1 });
+requests.prepare(10_000 * PEAK_SECONDS);
+const peak = await load({ ...options, connections: PEAK_CONNECTIONS, seconds: PEAK_SECONDS });
+await server.settle();
+// What is left of them would be too old one day; from now on each is signed when it is due.
+requests.prepare(1_000);
+const rate = peak.rate * share;
+console.log(`${number(peak.rate)} a second at its peak; ${number(rate)} a second for ${minutes} minutes`);
+
+const rows = [];
+for (let minute = 1; minute <= Math.ceil(minutes); minute += 1) {
+  const seconds = Math.min(1, minutes - minute + 1) * 60;
+  const before = usageOf(server.pid);
+  let age = 0;
+  const look = setInterval(() => {
+    const at = oldest.get()?.at;
+    if (at) age = Math.max(age, Date.now() - at);
+  }, 1_000);
+  const { answers, wrong, latency } = await load({ ...options, connections: CONNECTIONS, seconds, rate });
+  clearInterval(look);
+  const after = usageOf(server.pid);
+  rows.push({
+    minute,
+    "requests/s": number(answers / seconds),
+    "not 200": wrong,
+    "p50 ms": number(latency.at(0.5)),
+    "p99 ms": number(latency.at(0.99)),
+    "max ms": number(latency.max),
+    "memory MB": number(after.residentMegabytes),
+    "queue age s": number(age / 1_000),
+    "CPU %": number(((after.cpuSeconds - before.cpuSeconds) / seconds) * 100),
+  });
+  console.log(
+    table(rows.slice(-1))
+      .split("\n")
+      .slice(minute === 1 ? 0 : 2)
+      .join("\n"),
+  );
+}
+const began = performance.now();
+await server.settle();
+console.log(`\nall was handled ${number(performance.now() - began)} ms after the last answer. ${machine()}.`);
+inbox.close();
+await server.stop();
+const wrong = checkInbox(server.folder, answered);
+for (const each of wrong) console.error(each);
+if (wrong.length > 0) process.exitCode = 1;
+else console.log(`all ${answered.length} that were answered 200 were handled exactly once`);
