@@ -60,6 +60,8 @@ export interface RunSummary {
   parked: boolean;
   /** Attempts that are on record: `released` ones are not. */
   attempts: number;
+  /** Milliseconds that the last of them took. */
+  took: number | null;
   /** Milliseconds until it goes again, when it waits. */
   due: number | null;
   reason: string | null;

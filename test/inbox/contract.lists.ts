@@ -69,6 +69,7 @@ export function listContract(name: string, open: OpenInbox): void {
               state: "dead",
               parked: false,
               attempts: 1,
+              took: 3,
               due: null,
               reason: "failed 8 of 8 attempts",
             },
@@ -79,7 +80,7 @@ export function listContract(name: string, open: OpenInbox): void {
         next === null ? true : [],
       );
       const [retried] = (await box.inbox.list({ id: "retried" }, { before: null, limit: 9 })).deliveries;
-      expect(retried?.runs).toMatchObject([{ state: "waiting", due: HOUR, attempts: 1, reason: null }]);
+      expect(retried?.runs).toMatchObject([{ state: "waiting", due: HOUR, attempts: 1, took: 3, reason: null }]);
     });
 
     test.each<[string, ListFilter, string[]]>([
