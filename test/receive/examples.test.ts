@@ -145,8 +145,8 @@ describe("an event that is odd, as the Dashboard's and old ones are", () => {
   });
 });
 
-/** The example that this repository comes with. */
+/** The example that this repository comes with, and its table. */
 async function ownHandler() {
-  const file = join(import.meta.dir, "../../handlers/user.created.ts");
-  return { "user.created.ts": await Bun.file(file).text() };
+  const read = (file: string) => Bun.file(join(import.meta.dir, "../../handlers", file)).text();
+  return { "user.created.ts": await read("user.created.ts"), "_schema.sql": await read("_schema.sql") };
 }
