@@ -11,10 +11,10 @@ export function banner(config: Config, port: number, table: HandlerTable, inspec
     "",
     `  Bellhop listens on ${localUrl(config, port)}`,
     "",
-    `  Secret    ${secret}`,
+    `  Secret     ${secret}`,
     ...handlerRows(table, config.handlersDir),
     ...(inspectorUrl ? [`  Inspector  ${inspectorUrl}`] : []),
-    `  Try it    bun send ${exampleEvent(table)}`,
+    `  Try it     bun send ${exampleEvent(table)}`,
     "",
   ].join("\n");
 }
@@ -36,9 +36,9 @@ export function localUrl({ host, webhookPath }: Pick<Config, "host" | "webhookPa
 }
 
 function handlerRows({ handlers }: HandlerTable, dir: string): string[] {
-  if (handlers.length === 0) return [`  Handlers  none in ${dir}/ yet; write one with: bun new user.created`];
+  if (handlers.length === 0) return [`  Handlers   none in ${dir}/ yet; write one with: bun new user.created`];
   return handlers.map(({ file, error }, index) => {
-    const title = index === 0 ? "Handlers" : "        ";
+    const title = index === 0 ? "Handlers " : "         ";
     return `  ${title}  ${error ? "✗" : "✓"} ${dir}/${file}${error ? `   not loaded: ${error.message.split("\n")[0]}` : ""}`;
   });
 }
