@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { join } from "node:path";
 
 import { messageId } from "../../src/clerk/message-id.ts";
 import { sample } from "../../src/clerk/samples.ts";

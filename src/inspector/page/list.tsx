@@ -36,6 +36,7 @@ export function List() {
   };
   return (
     <section class="list" aria-label="Deliveries" aria-busy={loading.value !== null}>
+      <h1 class="unseen">Deliveries</h1>
       <Held newest={newest} onTop={toTop} />
       <div class="scroller" ref={scroller} onScroll={scrolled}>
         {quiet && !narrowed(filter.value) && server.value ? (

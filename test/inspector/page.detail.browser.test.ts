@@ -1,0 +1,108 @@
+// One delivery, opened: what it carries, how its runs went, and what somebody can do about it.
+
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+
+import { sample } from "../../src/clerk/samples.ts";
+import { until } from "../harness.ts";
+import { closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
+
+setDefaultTimeout(30_000);
+afterAll(closeBrowser);
+
+const FAILING = `import { on } from "bellhop";
+
+export default on("user.created", ({ data, log }) => {
+  log.info("about to welcome", data.first_name);
+  throw new Error("the mailer is away");
+});
+`;
+const user = (data: object) => sample("user.created", { overrides: { data: { id: "user_1", ...data } } });
+
+describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("at a width of %d", (width) => {
+  test("an error shows its line of code, the log stands below, and the next attempt counts down", async () => {
+    await using scene = await open({ "user.created.ts": FAILING }, { width, at: "/#/deliveries/msg_1" });
+    const { page, server } = scene;
+    await server.post(user({ first_name: "Ada" }), { id: "msg_1" });
+    await until("the first attempt", async () => ((await server.get("msg_1"))?.runs[0]?.attempts.length ?? 0) > 0);
+    await page.reload();
+    await page.locator(".thrown .message").getByText("the mailer is away").waitFor();
+    expect(await page.locator("figure.frame mark").first().innerText()).toContain("the mailer is away");
+    expect(await page.locator("figure.frame figcaption code").innerText()).toMatch(/user\.created\.ts:5:\d+$/);
+    await page.getByRole("list", { name: "Log" }).getByText("about to welcome Ada").waitFor();
+    await page.getByText(/Attempt 2 in/).waitFor();
+
+    await page.getByRole("button", { name: "Retry now" }).click();
+    await until("the second attempt", async () => (await server.get("msg_1"))?.runs[0]?.attempts.length === 2);
+    await page.getByText("Attempt 2: failed").waitFor();
+    await page.getByRole("button", { name: "Give up…" }).click();
+    await page.getByRole("button", { name: "Yes, give up on this run" }).click();
+    await until("the end", async () => (await server.get("msg_1"))?.runs[0]?.state === "dead");
+    await page.locator(".step.dead").waitFor();
+  });
+
+  test("the payload folds, is searched, and what is hidden is shown when somebody asks", async () => {
+    const files = { "user.created.ts": `export default () => {};` };
+    await using scene = await open(files, { width });
+    const { page, server, url } = scene;
+    await server.post(user({ private_metadata: { iban: "DE12345" }, first_name: "Ada" }), { id: "msg_1" });
+    await server.ended("msg_1");
+    await page.goto(`${url}/#/deliveries/msg_1`);
+    const tree = page.getByRole("list", { name: "Payload" });
+    await tree.waitFor();
+    expect(await page.locator(".payload").innerText()).not.toContain("DE12345");
+    await page.getByRole("button", { name: "Show", exact: true }).first().click();
+    await page.getByText("Everything is shown").waitFor();
+    await page.getByRole("searchbox", { name: "Search the payload" }).fill("DE12345");
+    await page.getByText("1 of 1").waitFor();
+    await tree.getByText("DE12345").waitFor();
+    await page.getByRole("searchbox", { name: "Search the payload" }).fill("");
+    await page.getByRole("button", { name: "Fold", exact: true }).click();
+    expect(await tree.getByText("first_name").count()).toBe(0);
+    await page.getByRole("button", { name: "Unfold", exact: true }).click();
+    await tree.getByText("first_name").first().waitFor();
+    await page.getByText("svix-signature").first().waitFor();
+  });
+
+  test("all events of the subject are one click away, in their order, and one handler runs again alone", async () => {
+    const files = { "user.created.ts": `export default () => {};`, "user.created/crm.ts": `export default () => {};` };
+    await using scene = await open(files, { width });
+    const { page, server, url } = scene;
+    await server.post(user({}), { id: "msg_1" });
+    const updated = sample("user.updated", { overrides: { data: { id: "user_1" } } });
+    await server.post(updated, { id: "msg_2" });
+    await server.ended("msg_1");
+    await page.goto(`${url}/#/deliveries/msg_1`);
+    const siblings = page.locator(".siblings");
+    await siblings.getByRole("link", { name: "user.updated" }).waitFor();
+    expect(await siblings.getByRole("link").allInnerTexts()).toEqual(["user.created", "user.updated"]);
+    await siblings.getByRole("link", { name: "user.updated" }).click();
+    await page.getByRole("heading", { name: "user.updated", exact: true }).waitFor();
+    await page.goBack();
+
+    await page.getByRole("button", { name: "Replay…", exact: true }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByRole("button", { name: "Only user.created/crm" }).click();
+    const runs = await until("the replay", async () => {
+      const found = (await server.get("msg_1"))?.runs;
+      return found && found.length > 2 ? found : undefined;
+    });
+    expect(runs.filter(({ replay }) => replay !== "").map(({ handler }) => handler)).toEqual(["user.created/crm"]);
+  });
+});
+
+describe.skipIf(noBrowser !== undefined)("whatever Clerk sends", () => {
+  test("a payload full of markup is text, in the list and when it is opened, and runs nothing", async () => {
+    const bad = `<script>alert(1)</script><img src=x onerror="alert(2)">`;
+    const files = { "user.created.ts": `export default ({ data }) => { throw new Error(data.first_name); };` };
+    await using scene = await open(files);
+    const { page, server, url } = scene;
+    await server.post(user({ id: bad, first_name: bad, public_metadata: { [bad]: bad } }), { id: "msg_1" });
+    await page.locator('[data-row="msg_1"]').waitFor();
+    await page.goto(`${url}/#/deliveries/msg_1`);
+    await page.locator(".thrown").waitFor();
+    await page.getByRole("button", { name: "Unfold", exact: true }).click();
+    expect(await page.locator("main img, main script").count()).toBe(0);
+    expect(await page.locator("main").innerText()).toContain("<script>alert(1)</script>");
+    await page.waitForTimeout(200);
+  });
+});
