@@ -1,8 +1,6 @@
 // A real Chromium for the page's tests: Debian's `chromium`, or whatever Chrome the developer has.
 
-import { existsSync, mkdirSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
 
 import { type Browser, chromium, type Page } from "playwright-core";
 
@@ -87,13 +85,4 @@ export async function open(files: Files, options: SceneOptions = {}): Promise<Sc
       if (wrong.length > 0) throw new Error(`the page did what it must not:\n${wrong.join("\n")}`);
     },
   };
-}
-
-/** A picture for whoever looks into a failure; never in the repository. */
-export async function picture(page: Page, name: string): Promise<string> {
-  const folder = join(tmpdir(), "bellhop-pictures");
-  mkdirSync(folder, { recursive: true });
-  const file = join(folder, `${name}.png`);
-  await page.screenshot({ path: file });
-  return file;
 }
