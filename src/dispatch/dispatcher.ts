@@ -5,7 +5,8 @@ import type { ClerkClient } from "@clerk/backend";
 
 import { InboxUnavailable } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
-import type { Accepted, Inbox, LogLine, NewDelivery, NewRun, Outcome, Ticket } from "../inbox/inbox.ts";
+import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
+import { createArrivals } from "./arrivals.ts";
 import { runAttempt } from "./attempt.ts";
 import { tellDead } from "./dead.ts";
 import type { Effects } from "./effects.ts";
@@ -58,6 +59,7 @@ export interface Dispatcher {
 
 const HOUR_MS = 3_600_000;
 const AFTER_TROUBLE_MS = 250;
+const NONE: ReadonlySet<string> = new Set();
 // Giving an attempt back takes a rollback and a commit.
 const GIVING_BACK_MS = 2_000;
 
@@ -80,8 +82,6 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   const slots = createSlots(concurrency);
   /** Runs that we hold an attempt of, or whose end is not yet flushed. */
   const held = new Map<number, Promise<void>>();
-  /** Deliveries that are being stored, and may begin runs. */
-  const arriving = new Set<Promise<unknown>>();
   const timeouts = createTimeouts();
   const { watchdog = createWatchdog(options.logFormat ?? "json") } = options;
   const shutdown = new AbortController();
@@ -92,6 +92,16 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let claimFailed = false;
   let claimed: Promise<void> = Promise.resolve();
   let timer: Timer | undefined;
+  const arrivals = createArrivals({
+    inbox,
+    owner,
+    slots,
+    // While a claim is under way, the slots are for what waits.
+    ready: () => (stopped || claiming || claimFailed ? NONE : table().loaded),
+    begin,
+    onFailed: () => (claimFailed = true),
+    wake,
+  });
 
   const orphans = await takeUpOrphans({
     inbox,
@@ -135,7 +145,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   async function claimOnce() {
     if (claimFailed) {
       // What began may be durable all the same: what is ours and not in our hands goes back.
-      while (arriving.size > 0) await Promise.all(arriving);
+      while (arrivals.pending.size > 0) await Promise.all(arrivals.pending);
       await inbox.reconcile(owner, new Set(held.keys()));
     }
     claimFailed = false;
@@ -156,43 +166,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   }
 
   async function allHeld() {
-    while (arriving.size > 0 || held.size > 0) await Promise.allSettled([...arriving, ...held.values()]);
-  }
-
-  async function accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted> {
-    const handlers = reserve(runs);
-    if (handlers.length === 0) return inbox.accept(delivery, runs);
-    const accepting = inbox.accept(delivery, runs, { owner, handlers });
-    const { promise: arrived, resolve } = Promise.withResolvers<void>();
-    arriving.add(arrived);
-    // After it was answered, what it began begins.
-    const over = (begun: readonly Ticket[]) =>
-      setImmediate(() => {
-        for (const handler of handlers) slots.giveBack(handler);
-        begin(begun);
-        arriving.delete(arrived);
-        resolve();
-      });
-    try {
-      const accepted = await accepting;
-      over(accepted.status === "accepted" ? (accepted.begun ?? []) : []);
-      return accepted;
-    } catch (error) {
-      // What it began may be durable all the same: it goes back.
-      claimFailed = true;
-      over([]);
-      wake();
-      throw error;
-    }
-  }
-
-  /** Takes a slot of each handler that has one. While a claim is under way, the slots are for what waits. */
-  function reserve(runs: readonly NewRun[]): string[] {
-    if (stopped || claiming || claimFailed) return [];
-    const wanted = runs.filter(({ parked, handler }) => !parked && table().loaded.has(handler));
-    const free = [...slots.free(wanted.map(({ handler }) => handler)).keys()];
-    for (const handler of free) slots.take(handler);
-    return free;
+    while (arrivals.pending.size > 0 || held.size > 0)
+      await Promise.allSettled([...arrivals.pending, ...held.values()]);
   }
 
   function begin(tickets: readonly Ticket[]) {
@@ -283,7 +258,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   let stop: Promise<void> | undefined;
   return {
-    accept,
+    accept: arrivals.accept,
     get writable() {
       return inbox.writable;
     },

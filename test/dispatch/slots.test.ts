@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 
+import { RetryAfterError } from "../../src/bellhop.ts";
 import { createSlots } from "../../src/dispatch/slots.ts";
 import { dispatching } from "./dispatching.ts";
 
@@ -75,4 +76,26 @@ test("of a quick handler that becomes slow no more run at a time than CONCURRENC
   await bellhop.dispatcher.idle();
   expect(most).toBe(3);
   expect(await bellhop.run("msg_129")).toMatchObject({ state: "done", attempts: [{ attempt: 1 }] });
+});
+
+test("a slot that a delivery reserved in vain goes to a run that waits for it", async () => {
+  let first = true;
+  await using bellhop = await dispatching(
+    {
+      "user.created": async () => {
+        if (!first) return;
+        first = false;
+        await Bun.sleep(50);
+        throw new RetryAfterError("soon", 30);
+      },
+    },
+    { concurrency: 1 },
+  );
+  // The later ones of a subject are no heads while it waits for its retry: each takes the slot for a moment.
+  await bellhop.send("msg_1", { subject: "user_1" });
+  for (let number = 2; number < 40; number += 1) {
+    await bellhop.send(`msg_${number}`, { subject: "user_1" });
+    await Bun.sleep(4);
+  }
+  await bellhop.reaches("msg_39", "done");
 });

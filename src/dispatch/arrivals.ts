@@ -1,0 +1,64 @@
+// Deliveries that come while handlers have free slots: what they bring begins in the very commit that stores them.
+
+import type { Accepted, Inbox, NewDelivery, NewRun, Ticket } from "../inbox/inbox.ts";
+import type { Slots } from "./slots.ts";
+
+interface ArrivalsOptions {
+  inbox: Pick<Inbox, "accept">;
+  owner: string;
+  slots: Slots;
+  /** The handlers that can run now; none while slots are for what waits already. */
+  ready: () => ReadonlySet<string>;
+  begin: (tickets: readonly Ticket[]) => void;
+  /** It could not be stored; what it began may be durable all the same, and is in nobody's hands. */
+  onFailed: () => void;
+  /** A slot was reserved in vain: somebody else may want it. */
+  wake: () => void;
+}
+
+export interface Arrivals {
+  accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
+  /** Of those that are under way: resolves when what each began has begun. */
+  readonly pending: ReadonlySet<Promise<void>>;
+}
+
+export function createArrivals({ inbox, owner, slots, ready, begin, onFailed, wake }: ArrivalsOptions): Arrivals {
+  const pending = new Set<Promise<void>>();
+
+  /** Takes a slot of each handler that has one. */
+  function reserve(runs: readonly NewRun[]): string[] {
+    const can = ready();
+    const wanted = runs.filter(({ parked, handler }) => !parked && can.has(handler));
+    const free = [...slots.free(wanted.map(({ handler }) => handler)).keys()];
+    for (const handler of free) slots.take(handler);
+    return free;
+  }
+
+  return {
+    pending,
+    async accept(delivery, runs) {
+      const handlers = reserve(runs);
+      if (handlers.length === 0) return inbox.accept(delivery, runs);
+      const { promise: arrived, resolve } = Promise.withResolvers<void>();
+      pending.add(arrived);
+      // After it was answered.
+      const over = (begun: readonly Ticket[]) =>
+        setImmediate(() => {
+          for (const handler of handlers) slots.giveBack(handler);
+          begin(begun);
+          pending.delete(arrived);
+          resolve();
+          if (begun.length < handlers.length) wake();
+        });
+      try {
+        const accepted = await inbox.accept(delivery, runs, { owner, handlers });
+        over(accepted.status === "accepted" ? (accepted.begun ?? []) : []);
+        return accepted;
+      } catch (error) {
+        onFailed();
+        over([]);
+        throw error;
+      }
+    },
+  };
+}
