@@ -64,7 +64,9 @@ export function afterCrash(ticket: Ticket, handler: Handler | undefined, now: nu
     return { kind: "dead", reason, record: { startedAt: now, took: 0, error } };
   }
   const delay = ticket.interrupted === 0 ? 0 : retryDelay(Math.min(ticket.interrupted, 2));
-  return { kind: "interrupted", delay, alone: spent + 1 >= attempts };
+  // Of a file that does not load nobody knows how many attempts it has: who had to go alone still has to.
+  const unknown = handler?.code === undefined && ticket.alone;
+  return { kind: "interrupted", delay, alone: unknown || spent + 1 >= attempts };
 }
 
 function chosenDelay(error: unknown, spent: number, now: number): number {

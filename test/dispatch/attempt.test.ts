@@ -425,3 +425,10 @@ test("a run that crashes interrupt again and again never waits for longer than 2
     expect(outcome.delay).toBeLessThanOrEqual(24_000);
   }
 });
+
+test("one that had to go alone still has to when its file does not load after the crash", () => {
+  expect(afterCrash(ticketOf({ spent: 1, interrupted: 1, alone: true }), undefined, NOW)).toMatchObject({
+    alone: true,
+  });
+  expect(afterCrash(ticketOf({ spent: 1, interrupted: 1 }), undefined, NOW)).toMatchObject({ alone: false });
+});
