@@ -258,7 +258,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   let stop: Promise<void> | undefined;
   return {
-    accept: arrivals.accept,
+    accept: (delivery, runs) => arrivals.accept(delivery, runs),
     get writable() {
       return inbox.writable;
     },
