@@ -7,13 +7,13 @@ interface ArrivalsOptions {
   inbox: Pick<Inbox, "accept">;
   owner: string;
   slots: Slots;
-  /** The handlers that can run now; none while slots are for what waits already. */
+  /** The handlers that can run now. */
   ready: () => ReadonlySet<string>;
   begin: (tickets: readonly Ticket[]) => void;
   /** It could not be stored; what it began may be durable all the same, and is in nobody's hands. */
   onFailed: () => void;
   /** A slot was reserved in vain: somebody else may want it. */
-  wake: () => void;
+  onFreed: () => void;
 }
 
 export interface Arrivals {
@@ -22,7 +22,7 @@ export interface Arrivals {
   readonly pending: ReadonlySet<Promise<void>>;
 }
 
-export function createArrivals({ inbox, owner, slots, ready, begin, onFailed, wake }: ArrivalsOptions): Arrivals {
+export function createArrivals({ inbox, owner, slots, ready, begin, onFailed, onFreed }: ArrivalsOptions): Arrivals {
   const pending = new Set<Promise<void>>();
 
   /** Takes a slot of each handler that has one. */
@@ -48,7 +48,7 @@ export function createArrivals({ inbox, owner, slots, ready, begin, onFailed, wa
           begin(begun);
           pending.delete(arrived);
           resolve();
-          if (begun.length < handlers.length) wake();
+          if (begun.length < handlers.length) onFreed();
         });
       try {
         const accepted = await inbox.accept(delivery, runs, { owner, handlers });

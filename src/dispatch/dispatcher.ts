@@ -88,7 +88,9 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   const stopping = Promise.withResolvers<void>();
   let stopped = false;
   let claiming = false;
-  let wokenMeanwhile = false;
+  /** Something may wait that no claim has looked for yet, or had no slot for. */
+  let mayWait = true;
+  let slotFreed = false;
   let claimFailed = false;
   let claimed: Promise<void> = Promise.resolve();
   let timer: Timer | undefined;
@@ -96,11 +98,10 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     inbox,
     owner,
     slots,
-    // While a claim is under way, the slots are for what waits.
-    ready: () => (stopped || claiming || claimFailed ? NONE : table().loaded),
+    ready: () => (stopped || claimFailed ? NONE : table().loaded),
     begin,
     onFailed: () => (claimFailed = true),
-    wake,
+    onFreed,
   });
 
   const orphans = await takeUpOrphans({
@@ -122,47 +123,63 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   wake();
 
   function wake() {
-    if (claiming) wokenMeanwhile = true;
-    else if (!stopped) claimed = claim();
+    mayWait = true;
+    if (!claiming && !stopped) claimed = claim();
+  }
+
+  /** A slot is free again: most often nothing waits for it, and nobody has to ask. */
+  function onFreed() {
+    slotFreed = true;
+    if (mayWait) wake();
   }
 
   async function claim() {
     claiming = true;
-    do {
-      wokenMeanwhile = false;
+    let more = true;
+    while (more && !stopped) {
+      mayWait = slotFreed = false;
       try {
-        await claimOnce();
+        const left = await claimOnce();
+        more = mayWait || left === "claimable" || (left === "without a slot" && slotFreed);
+        mayWait ||= left !== "nothing";
       } catch (error) {
         claimFailed = true;
+        mayWait = true;
         trouble(error);
         wakeIn(AFTER_TROUBLE_MS);
         break;
       }
-    } while (wokenMeanwhile && !stopped);
+    }
     claiming = false;
   }
 
-  async function claimOnce() {
+  /** Says what may be left to claim. */
+  async function claimOnce(): Promise<"nothing" | "claimable" | "without a slot"> {
     if (claimFailed) {
       // What began may be durable all the same: what is ours and not in our hands goes back.
       while (arrivals.pending.size > 0) await Promise.all(arrivals.pending);
       await inbox.reconcile(owner, new Set(held.keys()));
     }
     claimFailed = false;
-    const found = await inbox.claim(owner, slots.free(table().loaded));
+    const { loaded } = table();
+    const rooms = slots.reserve(loaded);
+    const found = await inbox.claim(owner, rooms).finally(() => slots.release(rooms));
     begin(found.tickets);
     if (found.next !== null) wakeIn(found.next);
-    if (found.alone) await runAlone();
+    if (found.alone) return await runAlone();
+    for (const { handler } of found.tickets) rooms.set(handler, rooms.get(handler)! - 1);
+    if ([...rooms.values()].includes(0)) return "claimable";
+    return rooms.size < loaded.size ? "without a slot" : "nothing";
   }
 
   /** One that was interrupted too often goes with nothing beside it, so that a crash now is its own. */
   async function runAlone() {
     await allHeld();
-    if (stopped) return;
+    if (stopped) return "nothing";
     const found = await inbox.claim(owner, new Map(), true);
     begin(found.tickets);
     await Promise.race([stopping.promise, allHeld()]);
-    wokenMeanwhile = true;
+    return "claimable";
   }
 
   async function allHeld() {
@@ -176,7 +193,6 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       const going = attempt(ticket).finally(() => {
         // Its next attempt may have been claimed in the commit that ended this one.
         if (held.get(ticket.run) === going) held.delete(ticket.run);
-        wake();
       });
       held.set(ticket.run, going);
     }
@@ -220,7 +236,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       // The write is asked for first, so that a claim which counts on its slot shares its commit, or comes after it.
       const settled = inbox.settle(ticket, outcome);
       slots.giveBack(ticket.handler);
-      wake();
+      onFreed();
       try {
         return (await settled) === "settled";
       } catch (error) {

@@ -7,10 +7,19 @@ export interface Slots {
   giveBack(handler: string): void;
   /** The handlers of these that have free slots, and how many. */
   free(handlers: Iterable<string>): Map<string, number>;
+  /** Takes half of what is free for what waits, and leaves the other half to what comes meanwhile. */
+  reserve(handlers: Iterable<string>): Map<string, number>;
+  /** What was reserved is free again: who has got a slot of it takes that. */
+  release(reserved: ReadonlyMap<string, number>): void;
   /** Resolves when it is this handler's turn; what it gives is called when the handler has ended. */
   turn(handler: string): Promise<() => void>;
   /** Nobody waits for a turn any longer: what has not run will not. */
   open(): void;
+}
+
+/** How many times as many may have begun as run. */
+function ahead(took: number): number {
+  return took < SLOW_MS ? Math.min(MOST_AHEAD, Math.floor(TURN_MS / took)) : 1;
 }
 
 interface Handler {
@@ -21,10 +30,12 @@ interface Handler {
   took: number;
 }
 
-// Begun ahead: four times as many as run. In a crash, those are innocent ones that have to go again.
-const AHEAD = 4;
-// A run that waits for its turn has begun: it should not wait for long.
-const QUICK_MS = 20;
+// A run that waits for its turn has begun: it should not wait for longer.
+const TURN_MS = 80;
+// Those that have begun and wait are innocent, and have to go again after a crash.
+const MOST_AHEAD = 32;
+// What nobody has seen yet may be slow.
+const SLOW_MS = 20;
 const LATELY = 0.2;
 
 /** `each` is the number of runs at a time of every handler. */
@@ -35,8 +46,7 @@ export function createSlots(each: number, now: () => number = () => performance.
   function of(name: string): Handler {
     const known = handlers.get(name);
     if (known) return known;
-    // What nobody has seen yet may be slow.
-    const made = { taken: 0, running: 0, queue: [], took: QUICK_MS };
+    const made = { taken: 0, running: 0, queue: [], took: SLOW_MS };
     handlers.set(name, made);
     return made;
   }
@@ -51,15 +61,25 @@ export function createSlots(each: number, now: () => number = () => performance.
     };
   }
 
+  function free(names: Iterable<string>) {
+    const all = [...names].map((name) => {
+      const { taken, took } = of(name);
+      return [name, each * ahead(took) - taken] as const;
+    });
+    return new Map(all.filter(([, slots]) => slots > 0));
+  }
+
   return {
     take: (name) => void (of(name).taken += 1),
     giveBack: (name) => void (of(name).taken -= 1),
-    free(names) {
-      const free = [...names].map((name) => {
-        const { taken, took } = of(name);
-        return [name, (took < QUICK_MS ? each * AHEAD : each) - taken] as const;
-      });
-      return new Map(free.filter(([, slots]) => slots > 0));
+    free,
+    reserve(names) {
+      const reserved = new Map([...free(names)].map(([name, slots]) => [name, Math.ceil(slots / 2)]));
+      for (const [name, slots] of reserved) of(name).taken += slots;
+      return reserved;
+    },
+    release(reserved) {
+      for (const [name, slots] of reserved) of(name).taken -= slots;
     },
     async turn(name) {
       const handler = of(name);

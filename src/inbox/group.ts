@@ -33,11 +33,13 @@ interface GroupOptions {
   connection: (anew: boolean) => Database;
   /** Runs in every commit, last: the inbox's clock. */
   everyCommit: () => void;
+  /** After each commit, when what it wrote was answered. */
+  onCommitted: () => void;
   /** Called when commits begin to fail, with the reason, and with nothing when they go through again. */
   onTrouble: (reason?: unknown) => void;
 }
 
-export function createGroup({ connection, everyCommit, onTrouble }: GroupOptions): Group {
+export function createGroup({ connection, everyCommit, onCommitted, onTrouble }: GroupOptions): Group {
   let queue: Operation[] = [];
   let scheduled = false;
   let soon: Timer | undefined;
@@ -69,6 +71,7 @@ export function createGroup({ connection, everyCommit, onTrouble }: GroupOptions
     if (failure === undefined) {
       if (!writable) becomeWritable();
       for (const { value, resolve } of batch) resolve(value as never);
+      onCommitted();
     } else if (batch.length > 1) {
       // One of them may be the cause, like a body that is larger than what the disk has left.
       for (const operation of batch) commitOrSplit([operation]);

@@ -50,6 +50,12 @@ export function createLines(sql: Statements, clock: () => number, onHead: () => 
       if (next) setHead(next.id);
     },
 
+    /** A waiting run of this delivery is due now. */
+    hurry(seq: number, handler: string) {
+      const now = clock();
+      if (sql.hurry.run(now, seq, handler, now).changes > 0) onHead();
+    },
+
     /** Whether a new run of this line could go at once. */
     isFree: (lane: string, line: string | null) => line === null || !sql.head.get(lane, line),
 

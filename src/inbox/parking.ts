@@ -55,6 +55,10 @@ export function createParking(sql: Statements, { elect, wipe, over }: Lines, clo
       return true;
     },
 
-    retryNow: (run: number): boolean => sql.retryNow.get(clock(), run) !== null,
+    retryNow(run: number): boolean {
+      const isDue = sql.retryNow.get(clock(), run) !== null;
+      if (isDue) onHead();
+      return isDue;
+    },
   };
 }

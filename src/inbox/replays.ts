@@ -39,7 +39,7 @@ interface Asked {
   limit: number;
 }
 
-export function prepareReplays(db: Database, sql: Statements, lines: Lines, clock: () => number, receipts: Receipts) {
+export function prepareReplays(db: Database, sql: Statements, lines: Lines, receipts: Receipts) {
   const walk = prepareWalk(db, "up");
   const newestRun = prepare<{ id: number | null }, []>(db, "select max(id) as id from run");
   // The line of a delivery is that of `lineOf`.
@@ -121,8 +121,7 @@ export function prepareReplays(db: Database, sql: Statements, lines: Lines, cloc
 
   function add({ seq, at, subject, sample, handler }: Candidate, replay: string) {
     if (!handler) return;
-    const now = clock();
-    sql.hurry.run(now, seq, handler.handler, now);
+    lines.hurry(seq, handler.handler);
     sql.handled.run(seq);
     lines.addRuns(seq, at, lineOf(subject, sample === 1), replay, [handler], true);
   }

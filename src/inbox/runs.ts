@@ -29,13 +29,16 @@ const DAY_MS = 86_400_000;
 
 export type Runs = ReturnType<typeof prepareRuns>;
 
-/** The state machine on one connection. `clock` is the inbox's own, in milliseconds. */
-export function prepareRuns(db: Database, clock: () => number) {
+/** The state machine on one connection. `clock` is the inbox's own, in milliseconds; `onWork` hears of what may go. */
+export function prepareRuns(db: Database, clock: () => number, onWork: () => void) {
   const sql = prepareStatements(db);
   const views = prepareViews(db, clock);
   /** Handlers that have runs which may go, now or later; more than those may stand in it. Unknown at first. */
   let headed: string[] | undefined;
-  const onHead = () => (headed = undefined);
+  const onHead = () => {
+    headed = undefined;
+    onWork();
+  };
   const lines = createLines(sql, clock, onHead);
   const receipts = prepareReceipts(db, sql);
 
@@ -111,7 +114,7 @@ export function prepareRuns(db: Database, clock: () => number) {
       return lines.addRuns(...run);
     }),
     ...prepareList(db, clock, receipts),
-    ...prepareReplays(db, sql, lines, clock, receipts),
+    ...prepareReplays(db, sql, lines, receipts),
     ...prepareRetention(db, sql),
 
     /** Part of every commit. */
@@ -214,8 +217,7 @@ export function prepareRuns(db: Database, clock: () => number) {
       const stored = sql.stored.get(id);
       if (!stored || !stored.hasBody) return null;
       const { seq, at, subject, sample } = stored;
-      const now = clock();
-      for (const { handler } of runs) sql.hurry.run(now, seq, handler, now);
+      for (const { handler } of runs) lines.hurry(seq, handler);
       if (runs.length > 0) sql.handled.run(seq);
       return lines.addRuns(seq, at, lineOf(subject, Boolean(sample)), replay, runs);
     },

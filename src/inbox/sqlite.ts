@@ -42,8 +42,9 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   const [base, began] = [Math.max(saved, wallClock()), monotonic()];
   const clock = () => Math.round(base + monotonic() - began);
 
+  let hasWork = false;
   const prepare = () => {
-    runs = prepareRuns(db, clock);
+    runs = prepareRuns(db, clock, () => (hasWork = true));
   };
   prepare();
 
@@ -56,6 +57,10 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       return db;
     },
     everyCommit: () => runs.saveClock(),
+    onCommitted() {
+      if (hasWork) wake();
+      hasWork = false;
+    },
     onTrouble(reason) {
       options.onTrouble?.(reason);
       if (reason === undefined) wake();
@@ -71,13 +76,6 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     while (await write(step));
   }
 
-  /** What a person changes about a run; it may go now, or others may. */
-  async function change(operation: (runs: Runs) => boolean): Promise<boolean> {
-    const changed = await write(operation);
-    if (changed) wake();
-    return changed;
-  }
-
   let wanted: ReadonlySet<string> = new Set();
   let parking: Promise<void> | undefined;
   let closed: Promise<void> | undefined;
@@ -86,14 +84,12 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   return {
     async accept(delivery, newRuns, begin) {
       let before: Accepted | undefined;
-      const accepted = await write((runs) => {
+      return write((runs) => {
         const now = runs.accept(delivery, newRuns, begin);
         // Called again when the commit failed. That commit was durable all the same: what it began is in our hands.
         if (now.status === "duplicate" && before) return before;
         return (before = now);
       });
-      if (accepted.status === "accepted" && newRuns.length > (accepted.begun?.length ?? 0)) wake();
-      return accepted;
     },
     async claim(owner, rooms, alone = false) {
       // Most wake-ups find nothing: looking costs no commit.
@@ -117,19 +113,12 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       // Two at a time would undo each other's steps for ever: whoever asks meanwhile is done when the last word is.
       return (parking ??= inSteps((runs) => runs.park(wanted)).finally(() => (parking = undefined)));
     },
-    async replay(id, replay, newRuns) {
-      const made = await write((runs) => runs.replay(id, replay, newRuns));
-      wake();
-      return made;
-    },
+    replay: (id, replay, newRuns) => write((runs) => runs.replay(id, replay, newRuns)),
     missing: (query, limit = Infinity) => countSlices((before) => runs.countMissing(query, before), limit),
     async addMissing(query, after, limit) {
       // A stretch without any costs no commit.
       const looked = runs.lookForMissing(query, after, limit);
-      if (looked.added === 0) return looked;
-      const step = await write((runs) => runs.addMissing(query, after, limit));
-      wake();
-      return step;
+      return looked.added === 0 ? looked : write((runs) => runs.addMissing(query, after, limit));
     },
     states: async (handler, added) => runs.states(handler, added),
     replayable: (query, handlers, limit = Infinity) =>
@@ -138,13 +127,10 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       const asked = { query, handlers, replay, after, limit };
       // A stretch without any costs no commit.
       const looked = runs.lookForReplays(asked);
-      if (looked.added === 0) return looked;
-      const step = await write((runs) => runs.addReplays(asked));
-      wake();
-      return step;
+      return looked.added === 0 ? looked : write((runs) => runs.addReplays(asked));
     },
-    retryNow: (run) => change((runs) => runs.retryNow(run)),
-    giveUp: (run, reason) => change((runs) => runs.giveUp(run, reason)),
+    retryNow: (run) => write((runs) => runs.retryNow(run)),
+    giveUp: (run, reason) => write((runs) => runs.giveUp(run, reason)),
     sweep: () => inSteps((runs) => runs.sweep()),
     get: async (id) => runs.get(id),
     list: (filter, page) => listSlices((before, limit) => runs.listSlice(filter, before, limit), page),

@@ -268,7 +268,9 @@ test("a claim that failed but was stored all the same costs no run an attempt, a
     },
     { between: disk.between },
   );
-  for (const id of ["a", "long", "b", "c"]) await bellhop.send(id);
+  // Past the dispatcher, so that each of them waits, and is claimed.
+  const runs = [{ handler: "user.created", lane: "user", parked: false }];
+  for (const id of ["a", "long", "b", "c"]) await bellhop.inbox.accept(message(id), runs);
   for (const id of ["a", "long", "b", "c"]) await bellhop.reaches(id, "done");
   expect(disk.refused).toBe(2);
   expect(calls.toSorted()).toEqual(["a 1", "b 1", "c 1", "long 1"]);

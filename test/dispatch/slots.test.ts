@@ -21,11 +21,33 @@ test("of a quick one more begin than run, until it is slow", async () => {
   let clock = 0;
   const slots = createSlots(2, () => clock);
   (await slots.turn("a"))();
-  expect(roomOf(slots)).toBe(8);
+  expect(roomOf(slots)).toBe(10);
   const leave = await slots.turn("a");
   clock += 1_000;
   leave();
   expect(roomOf(slots)).toBe(2);
+});
+
+test("what is reserved for those that wait is half of what is free, and one slot whole", () => {
+  const slots = createSlots(5);
+  slots.take("a");
+  const reserved = slots.reserve(["a", "b"]);
+  expect(reserved).toEqual(
+    new Map([
+      ["a", 2],
+      ["b", 3],
+    ]),
+  );
+  expect(slots.free(["a", "b"])).toEqual(
+    new Map([
+      ["a", 2],
+      ["b", 2],
+    ]),
+  );
+  slots.release(reserved);
+  expect(roomOf(slots)).toBe(4);
+  const single = createSlots(1);
+  expect(single.reserve(["a"])).toEqual(new Map([["a", 1]]));
 });
 
 test("turns are taken in the order in which they were asked for", async () => {

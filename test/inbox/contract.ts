@@ -126,7 +126,22 @@ export function inboxContract(name: string, open: OpenInbox): void {
       box.inbox.onWork(() => (woken += 1));
       await box.accept("msg_1");
       expect(woken).toBe(1);
+      await box.settle(await box.claimOne());
+      // Nothing came of it that could go.
+      expect(woken).toBe(1);
       await box.inbox.replay("msg_1", "again", [run(CREATED)]);
+      expect(woken).toBe(2);
+    });
+
+    test("whoever waits for work hears of the next one of a line, and of a retry", async () => {
+      await using box = await emptyBox();
+      await box.accept("msg_1", { at: at(1) });
+      await box.accept("msg_2", { at: at(2) });
+      let woken = 0;
+      box.inbox.onWork(() => (woken += 1));
+      await box.settle(await box.claimOne());
+      expect(woken).toBe(1);
+      await box.settle(await box.claimOne(), retry(HOUR));
       expect(woken).toBe(2);
     });
   });
