@@ -1,6 +1,8 @@
 // The server's log: pretty for people in dev, JSON lines in start. The only file that imports pino.
 // Says what happened to which delivery; never a body, a header or a secret.
 
+import { AsyncLocalStorage } from "node:async_hooks";
+
 import pino, { type Logger } from "pino";
 
 import type { Config } from "./config.ts";
@@ -14,6 +16,12 @@ import type { RefusedRequest } from "./receive/refusals.ts";
 
 export type { Logger } from "pino";
 
+// What is larger than this does not wait for the end of its turn.
+const LOG_BYTES = 8_192;
+
+// A handler may be what logs: what is scheduled in its context would end with its version.
+const asHost = AsyncLocalStorage.snapshot();
+
 export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFormat" | "logLevel">): Promise<Logger> {
   const options = {
     level: logLevel,
@@ -21,9 +29,28 @@ export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFor
     timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: errorOf },
   };
-  if (logFormat === "json") return pino(options, pino.destination({ sync: true }));
+  if (logFormat === "json") return pino(options, linesOfATurn());
   const { default: pretty } = await import("pino-pretty");
   return pino(options, pretty({ sync: true, translateTime: "SYS:HH:MM:ss", singleLine: true, ignore: "stack,code" }));
+}
+
+/** Standard output, written once for all lines of a turn: a write for each would cost more than a signature does. */
+function linesOfATurn() {
+  const output = pino.destination({ sync: true, minLength: LOG_BYTES });
+  let scheduled = false;
+  const flush = () => {
+    scheduled = false;
+    output.flushSync();
+  };
+  process.on("exit", flush);
+  return {
+    write(line: string) {
+      output.write(line);
+      if (scheduled) return;
+      scheduled = true;
+      asHost(() => setImmediate(flush));
+    },
+  };
 }
 
 export function logDelivery(log: Logger, { delivery, status, runs, took }: ReceivedDelivery) {
@@ -47,36 +74,36 @@ export function logRefused(log: Logger, refused: RefusedRequest, count: number) 
   log.warn(fields, `refused: ${says}${skew}${right}. ${remedy}`);
 }
 
-export function logOutcome(log: Logger, { handler, delivery, spent }: Ticket, outcome: Outcome) {
-  const run = log.child({ handler, id: delivery.id });
+export function logOutcome(log: Logger, { handler, delivery: { id }, spent }: Ticket, outcome: Outcome) {
+  const of = { handler, id };
   switch (outcome.kind) {
     case "done":
-      return run.info({ ms: outcome.record.took }, `${handler} done`);
+      return log.info({ ...of, ms: outcome.record.took }, `${handler} done`);
     case "skipped":
-      return run.info(`${handler} skipped: ${outcome.reason}`);
+      return log.info(of, `${handler} skipped: ${outcome.reason}`);
     case "retry": {
       const { error, took } = outcome.record;
-      const fields = { ms: took, attempt: spent + 1, stack: error?.stack };
-      return run.warn(
+      const fields = { ...of, ms: took, attempt: spent + 1, stack: error?.stack };
+      return log.warn(
         fields,
         `${handler} failed: ${error?.message}; goes again in ${formatDuration(outcome.delay)}${frame(error)}`,
       );
     }
     case "dead": {
       const { error } = outcome.record;
-      const fields = { attempt: spent + 1, stack: error?.stack };
-      const how = `when it is mended: bun replay ${delivery.id}`;
-      return run.error(fields, `${handler} is dead: ${outcome.reason}: ${error?.message}; ${how}${frame(error)}`);
+      const fields = { ...of, attempt: spent + 1, stack: error?.stack };
+      const how = `when it is mended: bun replay ${id}`;
+      return log.error(fields, `${handler} is dead: ${outcome.reason}: ${error?.message}; ${how}${frame(error)}`);
     }
     case "postponed": {
       const says = `the database can't be had: ${outcome.record.error?.message}`;
       // That it is away is told once; each run of many would say so every few seconds.
-      return run.debug(`${handler} waits: ${says}; goes again in ${formatDuration(outcome.delay)}`);
+      return log.debug(of, `${handler} waits: ${says}; goes again in ${formatDuration(outcome.delay)}`);
     }
     case "interrupted":
-      return run.warn(`${handler} was interrupted by a crash; goes again in ${formatDuration(outcome.delay)}`);
+      return log.warn(of, `${handler} was interrupted by a crash; goes again in ${formatDuration(outcome.delay)}`);
     case "released":
-      return run.info(`${handler} was interrupted by the shutdown; goes again after the start`);
+      return log.info(of, `${handler} was interrupted by the shutdown; goes again after the start`);
   }
 }
 

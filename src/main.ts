@@ -15,7 +15,8 @@ import { currentRun } from "./handlers/context.ts";
 import { type Change, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import type { Inbox } from "./inbox/inbox.ts";
-import { lockDataDir, openSqliteInbox } from "./inbox/sqlite.ts";
+import { lockDataDir } from "./inbox/sqlite.ts";
+import { openInboxThread } from "./inbox/thread.ts";
 import { serveSocket, socketPath } from "./inspector/app.ts";
 import { createFrames } from "./inspector/frames.ts";
 import { createLive } from "./inspector/live.ts";
@@ -65,7 +66,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   );
   opened.defer(unlock);
   const inbox = opened.use(
-    await openSqliteInbox(config.dataDir, { onTrouble: (reason) => logInboxTrouble(log, reason) }),
+    await openInboxThread(config.dataDir, { onTrouble: (reason) => logInboxTrouble(log, reason) }),
   );
   const effects = opened.use(
     await openEffects(config.database, {
@@ -226,7 +227,8 @@ async function watchShapes(log: Logger) {
 async function tellMissing(log: Logger, inbox: Inbox, changes: readonly Change[]) {
   for (const change of changes) {
     if (change.kind !== "live" || !change.isNew) continue;
-    const query = { ...change.handler, handler: change.handler.name, since: null, stale: false };
+    const { name: handler, lane, event } = change.handler;
+    const query = { handler, lane, event, since: null, stale: false };
     // It fails when the server stops meanwhile: then nobody needs to know.
     const missing = await inbox.missing(query, 10_000).catch(() => undefined);
     if (missing) logMissing(log, change.handler, missing);

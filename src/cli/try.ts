@@ -62,6 +62,7 @@ function choose(
 
 async function tryOne(handler: Handler & { code: Code }, delivery: DeliveryJson, effects: Effects): Promise<boolean> {
   const queries: RanQuery[] = [];
+  const shutdown = new AbortController().signal;
   const outcome = await runAttempt({
     ticket: ticketOf(delivery, handler.name),
     // Whatever it has left in the inbox: here, a failure is a failure.
@@ -69,9 +70,9 @@ async function tryOne(handler: Handler & { code: Code }, delivery: DeliveryJson,
     code: handler.code,
     clerk: await createClerk(),
     effects: rolledBack(effects, (query) => queries.push(query)),
-    timeouts: createTimeouts(),
+    timeouts: createTimeouts(shutdown),
     watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
-    shutdown: new AbortController().signal,
+    shutdown,
     now: Date.now,
     print: () => undefined,
     onLate: (error) => console.error("not caught:", error),

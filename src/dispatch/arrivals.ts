@@ -28,10 +28,22 @@ export function createArrivals({ inbox, owner, slots, ready, begin, onFailed, on
   /** Takes a slot of each handler that has one. */
   function reserve(runs: readonly NewRun[]): string[] {
     const can = ready();
-    const wanted = runs.filter(({ parked, handler }) => !parked && can.has(handler));
-    const free = [...slots.free(wanted.map(({ handler }) => handler)).keys()];
-    for (const handler of free) slots.take(handler);
-    return free;
+    const taken: string[] = [];
+    for (const { parked, handler } of runs)
+      if (!parked && can.has(handler) && slots.takeFree(handler)) taken.push(handler);
+    return taken;
+  }
+
+  /** What has been stored and answered begins, all of a turn together. */
+  let arrived: (() => void)[] = [];
+  function afterAnswers(begins: () => void) {
+    if (arrived.length === 0)
+      setImmediate(() => {
+        const all = arrived;
+        arrived = [];
+        for (const each of all) each();
+      });
+    arrived.push(begins);
   }
 
   return {
@@ -39,14 +51,13 @@ export function createArrivals({ inbox, owner, slots, ready, begin, onFailed, on
     async accept(delivery, runs) {
       const handlers = reserve(runs);
       if (handlers.length === 0) return inbox.accept(delivery, runs);
-      const { promise: arrived, resolve } = Promise.withResolvers<void>();
-      pending.add(arrived);
-      // After it was answered.
+      const { promise, resolve } = Promise.withResolvers<void>();
+      pending.add(promise);
       const over = (begun: readonly Ticket[]) =>
-        setImmediate(() => {
+        afterAnswers(() => {
           for (const handler of handlers) slots.giveBack(handler);
           begin(begun);
-          pending.delete(arrived);
+          pending.delete(promise);
           resolve();
           if (begun.length < handlers.length) onFreed();
         });

@@ -5,15 +5,16 @@ import type { ClerkClient } from "@clerk/backend";
 
 import type { ClerkEvent } from "../clerk/events.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
+import type { HandlerLog } from "../bellhop.ts";
 import { createContext, createLog, type CurrentRun, currentRun } from "../handlers/context.ts";
 import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { type Effects, type Hindrance, ledgerKey } from "./effects.ts";
 import { nextAttempt, postponeDelay } from "./retry.ts";
-import type { Timeouts } from "./timeout.ts";
+import type { Timeout, Timeouts } from "./timeout.ts";
 import type { Watchdog } from "./watchdog.ts";
 
-const DEFAULT_TIMEOUT = "30s";
+const DEFAULT_TIMEOUT_MS = 30_000;
 
 interface AttemptOptions {
   ticket: Ticket;
@@ -81,7 +82,8 @@ interface Failure {
 }
 
 async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: LogLine[]): Promise<Failure | undefined> {
-  const { ticket, handler, code, clerk, effects, timeouts, shutdown, watchdog, print, onLate } = options;
+  const { ticket, handler, code, clerk, timeouts, shutdown, watchdog, print, onLate } = options;
+  if (shutdown.aborted) return { thrown: SHUTDOWN, hindrance: undefined };
   const made = createLog(print);
   let ended = false;
   const run: CurrentRun = {
@@ -91,49 +93,44 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
     fail: (error) => (ended ? onLate(error) : made.log.error("not caught:", error)),
   };
   const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(run, call));
-  // Made there, since what a listener throws goes to where its signal was made: in the host it would end the process.
-  const controller = inRun(() => new AbortController());
-  const { promise: cut, reject } = Promise.withResolvers<never>();
+  const signal = createSignal(inRun);
+  const { promise: over, resolve, reject } = Promise.withResolvers<void>();
   const stop = (reason: Error) => {
-    inRun(() => controller.abort(reason));
+    signal.abort(reason);
     reject(reason);
   };
-  const onShutdown = () => stop(SHUTDOWN);
-  if (shutdown.aborted) return { thrown: SHUTDOWN, hindrance: undefined };
-  shutdown.addEventListener("abort", onShutdown, { once: true });
-  const limit = parseDuration(handler.options.timeout ?? DEFAULT_TIMEOUT);
-  const timeout = timeouts.start(limit, () => stop(new TimeoutError(limit)));
-  const uncut = () => {
-    timeout.cancel();
-    shutdown.removeEventListener("abort", onShutdown);
-  };
-  const transaction = effects.transaction({
-    key: ledgerKey(ticket),
-    attempt: ticket.attempt,
-    timeoutMs: limit,
-    onWait: () => timeout.pause(),
-    onLong: (time) =>
-      made.log.warn(
-        `db has been open for ${formatDuration(time)}, and other handlers may wait for it: slow things first, db last`,
-      ),
+  const limit = timeoutOf(handler);
+  const timeout = timeouts.start(limit, (why) => stop(why === "late" ? new TimeoutError(limit) : SHUTDOWN));
+  const transaction = lazily(() => beginning(options, limit, timeout, made.log));
+  const context = createContext({
+    ticket,
+    event,
+    log: made.log,
+    signal,
+    get db() {
+      const its = transaction.get();
+      // It was not there to be ended.
+      if (ended) void its.rollback();
+      return its.db;
+    },
+    clerk,
   });
-  const context = createContext({ ticket, event, log: made.log, signal: controller.signal, transaction, clerk });
   const letGo = code.version.hold();
   const left = watchdog.running(handler.name);
   try {
-    const running = watchdog
+    // What a handler does after it was cut off is nobody's failure any more: then nobody listens.
+    watchdog
       .enter(handler.name, () => inRun(async () => code.run(context)))
-      .then(() => transaction.finish());
-    // What a handler does after it was cut off is nobody's failure any more.
-    running.catch(() => undefined);
-    await Promise.race([running, cut]);
+      .then(() => transaction.made?.finish())
+      .then(resolve, reject);
+    await over;
     // A commit that is under way can't be taken back.
-    uncut();
-    await transaction.commit(shutdown);
+    timeout.cancel();
+    await transaction.made?.commit(shutdown);
     return undefined;
   } catch (thrown) {
-    await transaction.rollback();
-    const { hindrance } = transaction;
+    await transaction.made?.rollback();
+    const hindrance = transaction.made?.hindrance;
     // An earlier attempt was committed after all: the run is done.
     return hindrance === "committed" ? undefined : { thrown, hindrance };
   } finally {
@@ -141,8 +138,52 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
     lines.push(...made.lines);
     letGo();
     left();
-    uncut();
+    timeout.cancel();
   }
+}
+
+function beginning({ ticket, effects }: AttemptOptions, timeoutMs: number, timeout: Timeout, log: HandlerLog) {
+  return effects.transaction({
+    key: ledgerKey(ticket),
+    attempt: ticket.attempt,
+    timeoutMs,
+    onWait: () => timeout.pause(),
+    onLong: (time) =>
+      log.warn(
+        `db has been open for ${formatDuration(time)}, and other handlers may wait for it: slow things first, db last`,
+      ),
+  });
+}
+
+/** Made when it is looked at: most handlers want neither a signal nor a transaction. */
+function lazily<T>(make: () => T) {
+  return {
+    made: undefined as T | undefined,
+    get(): T {
+      return (this.made ??= make());
+    },
+  };
+}
+
+/** Made in the run, since what a listener throws goes to where its signal was made: in the host it would end the process. */
+function createSignal(inRun: <T>(call: () => T) => T) {
+  const controller = lazily(() => inRun(() => new AbortController()));
+  let aborted: Error | undefined;
+  return {
+    get signal() {
+      const its = controller.get();
+      if (aborted) its.abort(aborted);
+      return its.signal;
+    },
+    abort(reason: Error) {
+      aborted ??= reason;
+      inRun(() => controller.made?.abort(reason));
+    },
+  };
+}
+
+function timeoutOf({ options: { timeout } }: Handler): number {
+  return timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDuration(timeout);
 }
 
 function readEvent(ticket: Ticket): ClerkEvent {

@@ -82,9 +82,9 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   const slots = createSlots(concurrency);
   /** Runs that we hold an attempt of, or whose end is not yet flushed. */
   const held = new Map<number, Promise<void>>();
-  const timeouts = createTimeouts();
   const { watchdog = createWatchdog(options.logFormat ?? "json") } = options;
   const shutdown = new AbortController();
+  const timeouts = createTimeouts(shutdown.signal);
   const stopping = Promise.withResolvers<void>();
   let stopped = false;
   let claiming = false;

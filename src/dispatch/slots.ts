@@ -4,6 +4,8 @@
 
 export interface Slots {
   take(handler: string): void;
+  /** Takes one if there is one. */
+  takeFree(handler: string): boolean;
   giveBack(handler: string): void;
   /** The handlers of these that have free slots, and how many. */
   free(handlers: Iterable<string>): Map<string, number>;
@@ -61,16 +63,21 @@ export function createSlots(each: number, now: () => number = () => performance.
     };
   }
 
+  const left = ({ taken, took }: Handler) => each * ahead(took) - taken;
+
   function free(names: Iterable<string>) {
-    const all = [...names].map((name) => {
-      const { taken, took } = of(name);
-      return [name, each * ahead(took) - taken] as const;
-    });
+    const all = [...names].map((name) => [name, left(of(name))] as const);
     return new Map(all.filter(([, slots]) => slots > 0));
   }
 
   return {
     take: (name) => void (of(name).taken += 1),
+    takeFree(name) {
+      const handler = of(name);
+      if (left(handler) <= 0) return false;
+      handler.taken += 1;
+      return true;
+    },
     giveBack: (name) => void (of(name).taken -= 1),
     free,
     reserve(names) {

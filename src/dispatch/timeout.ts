@@ -1,14 +1,14 @@
 // Time-outs that count only time in which the handler could have run.
 // A stall of the whole process (a handler that blocks, a suspended laptop) is nobody's fault and counts for nobody.
 
+// One tick for all that run: a timer for each would cost more than most handlers do. A time-out is this much late at most.
 const TICK_MS = 50;
 // A tick may come this late before it is a stall: timers are never exact.
 const SLACK_MS = 50;
-const HOUR_MS = 3_600_000;
 
 export interface Timeouts {
-  /** Calls `expired` once `limit` milliseconds have passed that were neither stalled nor paused. */
-  start(limit: number, expired: () => void): Timeout;
+  /** Calls `expired` once `limit` milliseconds have passed that were neither stalled nor paused, or at the shutdown. */
+  start(limit: number, expired: (why: "late" | "shutdown") => void): Timeout;
 }
 
 export interface Timeout {
@@ -18,10 +18,18 @@ export interface Timeout {
   cancel(): void;
 }
 
-export function createTimeouts(monotonic: () => number = () => performance.now()): Timeouts {
+interface Running {
+  /** On the clock that only counts fair time. */
+  end: number;
+  pausedAt: number | undefined;
+  expired: (why: "late" | "shutdown") => void;
+}
+
+/** `shutdown` ends them all at once. */
+export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = () => performance.now()): Timeouts {
+  const running = new Set<Running>();
   let fair = 0;
   let last = 0;
-  let running = 0;
   let ticker: Timer | undefined;
 
   function advance(): number {
@@ -31,45 +39,45 @@ export function createTimeouts(monotonic: () => number = () => performance.now()
     return fair;
   }
 
+  function tick() {
+    const now = advance();
+    // Nothing ticks while nothing runs.
+    if (running.size === 0) {
+      clearInterval(ticker);
+      ticker = undefined;
+    }
+    const over = [...running].filter(({ end, pausedAt }) => pausedAt === undefined && end <= now);
+    for (const each of over.toSorted((a, b) => a.end - b.end)) {
+      running.delete(each);
+      each.expired("late");
+    }
+  }
+
+  // One listener for all, for the same reason.
+  shutdown.addEventListener("abort", () => {
+    const all = [...running];
+    running.clear();
+    for (const each of all) each.expired("shutdown");
+  });
+
   return {
     start(limit, expired) {
-      // Nothing ticks while nothing runs.
-      if (running === 0) {
+      if (!ticker) {
         last = monotonic();
-        ticker = setInterval(advance, TICK_MS).unref();
+        ticker = setInterval(tick, TICK_MS).unref();
       }
-      running += 1;
-      let end = advance() + limit;
-      let timer = setTimeout(check, Math.min(limit, HOUR_MS));
-      let pausedAt: number | undefined;
-      let over = false;
-
-      function check() {
-        const left = end - advance();
-        if (pausedAt !== undefined) return;
-        if (left <= 0) expired();
-        // An hour at a time: setTimeout overflows at 24.8 days.
-        else timer = setTimeout(check, Math.min(left, HOUR_MS));
-      }
-
+      const mine: Running = { end: advance() + limit, pausedAt: undefined, expired };
+      running.add(mine);
       return {
         pause() {
-          pausedAt ??= advance();
+          mine.pausedAt ??= advance();
           return () => {
-            if (pausedAt === undefined || over) return;
-            end += advance() - pausedAt;
-            pausedAt = undefined;
-            clearTimeout(timer);
-            check();
+            if (mine.pausedAt === undefined) return;
+            mine.end += advance() - mine.pausedAt;
+            mine.pausedAt = undefined;
           };
         },
-        cancel() {
-          if (over) return;
-          over = true;
-          clearTimeout(timer);
-          running -= 1;
-          if (running === 0) clearInterval(ticker);
-        },
+        cancel: () => void running.delete(mine),
       };
     },
   };

@@ -33,7 +33,13 @@ export function createWatchdog(format: "pretty" | "json"): Watchdog {
     return place;
   }
 
-  const beat = () => void Atomics.add(shared, BEAT, 1);
+  function beat() {
+    Atomics.add(shared, BEAT, 1);
+    // Not at each end: the next run may begin within the same turn.
+    if (runs > 0) return;
+    clearInterval(ticker);
+    ticker = undefined;
+  }
 
   return {
     enter(handler, call) {
@@ -48,14 +54,11 @@ export function createWatchdog(format: "pretty" | "json"): Watchdog {
       const place = placeOf(handler);
       Atomics.add(shared, place, 1);
       runs += 1;
-      beat();
+      Atomics.add(shared, BEAT, 1);
       ticker ??= setInterval(beat, BEAT_MS).unref();
       return () => {
         Atomics.sub(shared, place, 1);
         runs -= 1;
-        if (runs > 0) return;
-        clearInterval(ticker);
-        ticker = undefined;
       };
     },
     stop() {

@@ -32,13 +32,14 @@ interface ContextOptions {
   ticket: Ticket;
   event: ClerkEvent;
   log: HandlerLog;
-  signal: AbortSignal;
-  /** Made when it is looked at. */
-  transaction: { readonly db: TransactionSQL };
+  /** Both are made when they are looked at. */
+  readonly signal: { readonly signal: AbortSignal };
+  readonly db: TransactionSQL;
   clerk: ClerkClient | undefined;
 }
 
-export function createContext({ ticket, event, log, signal, transaction, clerk }: ContextOptions): HandlerContext {
+export function createContext(options: ContextOptions): HandlerContext {
+  const { ticket, event, log, clerk } = options;
   const { id, receivedAt, receipts, sample } = ticket.delivery;
   return {
     event,
@@ -51,10 +52,12 @@ export function createContext({ ticket, event, log, signal, transaction, clerk }
       idempotencyKey: [id, ticket.handler, ticket.replay].filter(Boolean).join("/"),
     },
     get db() {
-      return transaction.db;
+      return options.db;
     },
     log,
-    signal,
+    get signal() {
+      return options.signal.signal;
+    },
     get clerk() {
       if (!clerk)
         throw new Error("clerk needs CLERK_SECRET_KEY: copy it from the Clerk Dashboard, API keys, into .env");

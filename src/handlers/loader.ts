@@ -37,7 +37,7 @@ export interface HandlerTable {
   handlers: readonly Handler[];
   notHandlers: readonly NotAHandler[];
   /** The handlers for events of this type, those included that do not load: their runs wait. */
-  match(type: string): Handler[];
+  match(type: string): readonly Handler[];
   get(name: string): Handler | undefined;
   /** The names of those that can run. */
   loaded: ReadonlySet<string>;
@@ -63,6 +63,9 @@ export const SCHEMA = "_schema.sql";
 
 // A top-level await that never ends would keep all the others from loading.
 const LOAD_TIMEOUT_MS = 10_000;
+
+// Clerk has some fifty.
+const MOST_TYPES = 1_000;
 
 /** Loads every handler of a folder, afresh. `onError` hears what their code throws when nobody is there to catch it. */
 export async function loadHandlers(
@@ -92,9 +95,16 @@ function createTable(
 ): HandlerTable {
   const { handlers } = facts;
   const byName = new Map(handlers.map((handler) => [handler.name, handler]));
+  const byType = new Map<string, readonly Handler[]>();
   return {
     ...facts,
-    match: (type) => handlers.filter(({ event }) => matches(event, type)),
+    match(type) {
+      const known = byType.get(type);
+      if (known) return known;
+      const found = handlers.filter(({ event }) => matches(event, type));
+      if (byType.size < MOST_TYPES) byType.set(type, found);
+      return found;
+    },
     get: (name) => byName.get(name),
     loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
     release: () => holds.forEach((letGo) => letGo?.()),

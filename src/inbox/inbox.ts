@@ -195,6 +195,25 @@ export interface Inbox extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** The ticket of a run that begins with its delivery. */
+export function ticketOf(
+  { id, type, subject, receivedAt, sample, at, body }: NewDelivery,
+  { run, handler, stale }: Pick<Ticket, "run" | "handler" | "stale">,
+): Ticket {
+  return {
+    run,
+    attempt: 1,
+    handler,
+    spent: 0,
+    interrupted: 0,
+    alone: false,
+    replay: "",
+    stale,
+    delivery: { id, type, subject, receivedAt, receipts: 1, sample, at },
+    body,
+  };
+}
+
 /** What orders a run in its lane: its subject, apart for samples; null when there is none, and so no order. */
 export function lineOf(subject: string | null, sample: boolean): string | null {
   return subject !== null && sample ? `sample ${subject}` : subject;

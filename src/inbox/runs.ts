@@ -14,6 +14,7 @@ import {
   type NewRun,
   type Outcome,
   type Ticket,
+  ticketOf,
 } from "./inbox.ts";
 import { createLines } from "./lines.ts";
 import { prepareList } from "./list.ts";
@@ -88,22 +89,10 @@ export function prepareRuns(db: Database, clock: () => number, onWork: () => voi
 
   /** A run that begins with its delivery, which is still in memory. */
   function beginNew(seq: number, line: string | null, delivery: NewDelivery, { handler, lane }: NewRun, owner: string) {
-    const { id, type, subject, receivedAt, sample, at, body } = delivery;
+    const { at } = delivery;
     const { lastInsertRowid } = sql.begunRun.run(seq, handler, lane, line, at, clock(), owner);
     const mark = line === null ? null : sql.markOf.get(lane, line);
-    const ticket: Ticket = {
-      run: Number(lastInsertRowid),
-      attempt: 1,
-      handler,
-      spent: 0,
-      interrupted: 0,
-      alone: false,
-      replay: "",
-      stale: mark !== null && mark.at > at,
-      delivery: { id, type, subject, receivedAt, receipts: 1, sample, at },
-      body,
-    };
-    return ticket;
+    return ticketOf(delivery, { run: Number(lastInsertRowid), handler, stale: mark !== null && mark.at > at });
   }
 
   return {

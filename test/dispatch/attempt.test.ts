@@ -58,7 +58,7 @@ async function attempt(run: HandlerFunction, made: Made = {}): Promise<Outcome> 
   const { options = {}, ticket, shutdown = new AbortController().signal, misfit } = made;
   const { print = () => undefined, onLate = () => undefined } = made;
   const handler = tableOf({ "user.created": [options, run] }).get("user.created")!;
-  const timeouts = createTimeouts();
+  const timeouts = createTimeouts(shutdown);
   await using effects = await openEffects({ kind: "sqlite", filename: join(folder.path, "app.db") });
   const outcome = await runAttempt({
     ticket: ticketOf(ticket),

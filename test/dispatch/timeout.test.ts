@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 
-import { createTimeouts } from "../../src/dispatch/timeout.ts";
+import { createTimeouts as createTimeoutsOf } from "../../src/dispatch/timeout.ts";
+
+const createTimeouts = (shutdown = new AbortController().signal) => createTimeoutsOf(shutdown);
 
 /** Holds the thread, as a handler does that computes or calls something synchronous. */
 function block(milliseconds: number) {
@@ -83,4 +85,16 @@ test("what was called off while it was paused does not expire", async () => {
   goOn();
   await Bun.sleep(60);
   expect(expired).toBe(false);
+});
+
+test("a shutdown ends all that run, also what is paused, and nothing twice", async () => {
+  const shutdown = new AbortController();
+  const timeouts = createTimeouts(shutdown.signal);
+  const ends: string[] = [];
+  timeouts.start(20, (why) => ends.push(why));
+  timeouts.start(10_000, (why) => ends.push(`paused, ${why}`)).pause();
+  timeouts.start(10_000, (why) => ends.push(`called off, ${why}`)).cancel();
+  shutdown.abort();
+  await Bun.sleep(120);
+  expect(ends).toEqual(["shutdown", "paused, shutdown"]);
 });
