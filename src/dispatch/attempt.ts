@@ -3,9 +3,9 @@
 
 import type { ClerkClient } from "@clerk/backend";
 
+import type { HandlerLog } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
-import type { HandlerLog } from "../bellhop.ts";
 import { createContext, createLog, type CurrentRun, currentRun } from "../handlers/context.ts";
 import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";

@@ -6,8 +6,8 @@ import type { RunOf, Statements } from "./statements.ts";
 
 export type Lines = ReturnType<typeof createLines>;
 
-/** `onHead` hears of each run that may now go. */
-export function createLines(sql: Statements, clock: () => number, onHead: () => void) {
+/** `onHead` hears of each run that may now go; `nextRun` gives the id of a new one. */
+export function createLines(sql: Statements, clock: () => number, nextRun: () => number, onHead: () => void) {
   function setHead(id: number) {
     sql.setHead.run(1, id);
     onHead();
@@ -22,6 +22,26 @@ export function createLines(sql: Statements, clock: () => number, onHead: () => 
     if (least?.id === head?.id) return;
     if (head) sql.setHead.run(0, head.id);
     if (least) setHead(least.id);
+  }
+
+  /** Whether it was made: one that is there already is left as it is. */
+  function addRun(
+    id: number,
+    seq: number,
+    at: number,
+    line: string | null,
+    replay: string,
+    { handler, lane, parked }: NewRun,
+    bulk = false,
+  ): boolean {
+    const now = clock();
+    const first = !parked && (line === null || !sql.head.get(lane, line));
+    const [head, parkedAt] = [first ? 1 : 0, parked ? now : null];
+    const words = [id, seq, handler, replay, lane, line, at, head, Number(bulk), now, parkedAt];
+    if (sql.run.run(...words).changes === 0) return false;
+    if (first) onHead();
+    else elect(lane, line);
+    return true;
   }
 
   function wipe(seq: number) {
@@ -42,9 +62,12 @@ export function createLines(sql: Statements, clock: () => number, onHead: () => 
     wipe,
     over,
 
+    mark({ lane, line, at }: RunOf) {
+      if (line !== null) sql.mark.run(lane, line, at);
+    },
+
     /** After a running one's end, whose line then has no head. */
-    goOn({ seq, lane, line, at }: RunOf, done: boolean) {
-      if (done && line !== null) sql.mark.run(lane, line, at);
+    goOn({ seq, lane, line }: RunOf) {
       over(seq);
       const next = line === null ? null : sql.least.get(lane, line);
       if (next) setHead(next.id);
@@ -59,25 +82,12 @@ export function createLines(sql: Statements, clock: () => number, onHead: () => 
     /** Whether a new run of this line could go at once. */
     isFree: (lane: string, line: string | null) => line === null || !sql.head.get(lane, line),
 
+    addRun,
+
     /** Returns how many were made: one that is there already is left as it is. */
-    addRuns(
-      seq: number,
-      at: number,
-      line: string | null,
-      replay: string,
-      runs: readonly NewRun[],
-      bulk = false,
-    ): number {
-      const now = clock();
+    addRuns(seq: number, at: number, line: string | null, replay: string, runs: readonly NewRun[], bulk = false) {
       let added = 0;
-      for (const { handler, lane, parked } of runs) {
-        const first = !parked && (line === null || !sql.head.get(lane, line));
-        const [head, parkedAt] = [first ? 1 : 0, parked ? now : null];
-        const { changes } = sql.run.run(seq, handler, replay, lane, line, at, head, Number(bulk), now, parkedAt);
-        added += changes;
-        if (first) onHead();
-        if (!first && changes > 0) elect(lane, line);
-      }
+      for (const run of runs) added += Number(addRun(nextRun(), seq, at, line, replay, run, bulk));
       return added;
     },
   };

@@ -43,8 +43,8 @@ export function prepareList(db: Database, clock: () => number, receipts: Receipt
     db,
     `
     select id as run, handler, replay, state, parked_at is not null as parked, due, reason,
-      (select count(*) from attempt a where a.run = r.id) as attempts,
-      (select took from attempt a where a.run = r.id order by n desc limit 1) as took
+      (select count(*) from attempt a where a.run = r.id) + (first_at is not null) as attempts,
+      coalesce(first_took, (select took from attempt a where a.run = r.id order by n desc limit 1)) as took
     from run r where seq = ? order by id`,
   );
 

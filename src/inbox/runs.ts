@@ -3,6 +3,7 @@
 
 import type { Database } from "bun:sqlite";
 
+import { type BegunRun, createBegun } from "./begun.ts";
 import {
   type Accepted,
   type AttemptRecord,
@@ -30,8 +31,15 @@ const DAY_MS = 86_400_000;
 
 export type Runs = ReturnType<typeof prepareRuns>;
 
-/** The state machine on one connection. `clock` is the inbox's own, in milliseconds; `onWork` hears of what may go. */
-export function prepareRuns(db: Database, clock: () => number, onWork: () => void) {
+interface RunsOptions {
+  /** The inbox's own, in milliseconds. */
+  clock: () => number;
+  /** Hears of what may go. */
+  onWork: () => void;
+}
+
+/** The state machine on one connection; within a transaction, since it writes what a crash has left. */
+export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
   const sql = prepareStatements(db);
   const views = prepareViews(db, clock);
   /** Handlers that have runs which may go, now or later; more than those may stand in it. Unknown at first. */
@@ -40,7 +48,10 @@ export function prepareRuns(db: Database, clock: () => number, onWork: () => voi
     headed = undefined;
     onWork();
   };
-  const lines = createLines(sql, clock, onHead);
+  const begun = createBegun(sql, clock);
+  let newestRun = sql.newestRun.get()?.id ?? 0;
+  const nextRun = () => (newestRun += 1);
+  const lines = createLines(sql, clock, nextRun, onHead);
   const receipts = prepareReceipts(db, sql);
 
   /** What a run that goes again changes: due, spent, interrupted, alone (null: as it was). */
@@ -51,11 +62,14 @@ export function prepareRuns(db: Database, clock: () => number, onWork: () => voi
     return [clock(), 0, 0, null];
   }
 
-  function record(run: number, attempt: number, outcome: Outcome) {
+  /** Keeps what an attempt came to; what there is to say of most first ones is kept with their run, and returned. */
+  function record(run: number, attempt: number, outcome: Outcome): [startedAt: number, took: number] | [null, null] {
     const { startedAt, took, error, log }: AttemptRecord =
       "record" in outcome ? outcome.record : { startedAt: clock(), took: 0 };
+    if (outcome.kind === "done" && attempt === 1 && !log?.length) return [startedAt, took];
     const [errorText, logText] = [error, log?.length ? log : undefined].map((each) => each && JSON.stringify(each));
     sql.attempt.run(run, attempt, startedAt, took, outcome.kind, errorText ?? null, logText ?? null);
+    return [null, null];
   }
 
   /** Of these handlers, those that have something to claim, now or later: most often, few of many. */
@@ -87,12 +101,15 @@ export function prepareRuns(db: Database, clock: () => number, onWork: () => voi
     return next;
   }
 
-  /** A run that begins with its delivery, which is still in memory. */
-  function beginNew(seq: number, line: string | null, delivery: NewDelivery, { handler, lane }: NewRun, owner: string) {
-    const { at } = delivery;
-    const { lastInsertRowid } = sql.begunRun.run(seq, handler, lane, line, at, clock(), owner);
-    const mark = line === null ? null : sql.markOf.get(lane, line);
-    return ticketOf(delivery, { run: Number(lastInsertRowid), handler, stale: mark !== null && mark.at > at });
+  /** Whether a new run of this line could go at once. */
+  function isFree(lane: string, line: string | null, only: boolean): boolean {
+    return line === null || only || (!begun.isBusy(lane, line) && lines.isFree(lane, line));
+  }
+
+  /** A second delivery of a subject has come: from now on its marks are kept, and those of the first are made up for. */
+  function keepMarks(first: number) {
+    begun.writeOf(first);
+    sql.marksOf.run(first);
   }
 
   return {
@@ -108,17 +125,41 @@ export function prepareRuns(db: Database, clock: () => number, onWork: () => voi
 
     /** Part of every commit. */
     saveClock() {
+      begun.writeOld();
       sql.setMeta.run("clock", clock());
+      sql.setMeta.run("begun", begun.passed);
       receipts.save();
     },
+
+    /** Runs go on that are nowhere written yet. */
+    get hasBegun() {
+      return begun.any;
+    },
+
+    /** Before anything that looks at runs, but for accepting, claiming and settling. */
+    writeBegun: () => begun.writeAll(),
 
     accept(delivery: NewDelivery, runs: readonly NewRun[], begin?: Begin): Accepted {
       const { id, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
       const line = lineOf(subject, sample);
-      const wipeAt = sensitive ? clock() + DAY_MS : null;
+      const now = clock();
+      if (begin) begun.own(begin.owner);
+      const earlier = subject === null ? [] : sql.earlier.all(subject);
+      const only = earlier.length === 0;
+      const [begins, waits]: [Omit<BegunRun, "seq">[], { id: number; run: NewRun }[]] = [[], []];
+      for (const run of runs) {
+        const { handler, lane, parked } = run;
+        const id = nextRun();
+        const goes = !parked && begin?.handlers.includes(handler) && !begins.some((each) => each.lane === lane);
+        if (goes && isFree(lane, line, only)) begins.push({ run: id, handler, lane, line, at, only, since: now });
+        else waits.push({ id, run });
+      }
+      const wipeAt = sensitive ? now + DAY_MS : null;
       const unhandled = Number(runs.length === 0);
-      const made = sql.delivery.run(id, type, subject, at, Number(sample), receivedAt, wipeAt, unhandled);
+      const began = begun.textOf(begins);
+      const made = sql.delivery.run(id, type, subject, at, Number(sample), receivedAt, wipeAt, unhandled, began);
       if (made.changes === 0) {
+        begun.writeAll();
         const standing = sql.standing.all(sql.receipt.get(id)?.seq ?? 0);
         return {
           status: "duplicate",
@@ -128,17 +169,23 @@ export function prepareRuns(db: Database, clock: () => number, onWork: () => voi
       const seq = Number(made.lastInsertRowid);
       sql.payload.run(seq, JSON.stringify(headers), body);
       receipts.received(receivedAt);
-      if (!begin) {
-        lines.addRuns(seq, at, line, "", runs);
-        return { status: "accepted" };
+      if (earlier.length === 1) keepMarks(earlier[0]!.seq);
+      begun.stored(
+        seq,
+        begins.map((each) => ({ ...each, seq })),
+      );
+      for (const { id, run } of waits) {
+        begun.writeLine(run.lane, line);
+        lines.addRun(id, seq, at, line, "", run);
       }
-      const goes = ({ handler, lane, parked }: NewRun) =>
-        !parked && begin.handlers.includes(handler) && lines.isFree(lane, line);
-      const begun: Ticket[] = [];
-      for (const run of runs)
-        if (goes(run)) begun.push(beginNew(seq, line, delivery, run, begin.owner));
-        else lines.addRuns(seq, at, line, "", [run]);
-      return { status: "accepted", begun };
+      // Its payload goes when the last run has ended: what looks for that looks at runs.
+      if (sensitive) begun.writeAll();
+      if (!begin) return { status: "accepted" };
+      const isStale = (lane: string) => line !== null && !only && (sql.markOf.get(lane, line)?.at ?? at) > at;
+      const tickets = begins.map(({ run, handler, lane }) =>
+        ticketOf(delivery, { run, handler, stale: isStale(lane) }),
+      );
+      return { status: "accepted", begun: tickets };
     },
 
     /** What `claim` would find, without writing. */
@@ -169,24 +216,36 @@ export function prepareRuns(db: Database, clock: () => number, onWork: () => voi
 
     settle({ run, attempt }: Pick<Ticket, "run" | "attempt">, outcome: Outcome): "settled" | "lost" {
       const { kind } = outcome;
-      const ends = kind === "done" || kind === "dead" || kind === "skipped";
+      const state = ends(kind) ? STATES.indexOf(kind) : null;
       const reason = "reason" in outcome ? outcome.reason : null;
-      const of = sql.running.get(run, attempt);
+      const its = state !== null && attempt === 1 ? begun.take(run) : undefined;
+      if (!its) begun.write(run);
+      const of = its ?? sql.running.get(run, attempt);
       if (!of) return "lost";
-      if (ends) sql.end.run(STATES.indexOf(kind), reason, run);
-      else {
+      const { seq, lane, line, at } = of;
+      const first = kind === "released" ? ([null, null] as const) : record(run, attempt, outcome);
+      if (kind === "dead") sql.unlook.run(seq);
+      if (its) {
+        const { handler, only } = its;
+        sql.endedRun.run(run, seq, handler, lane, line, at, clock(), state, reason, ...first);
+        // Nothing waits in its line, or it would have been written.
+        if (kind === "done" && !only) lines.mark(of);
+      } else if (state !== null) {
+        sql.end.run(state, reason, ...first, run);
+        if (kind === "done") lines.mark(of);
+        lines.goOn(of);
+      } else {
         sql.again.run(...again(outcome), run);
         onHead();
+        lines.elect(lane, line);
       }
-      if (kind !== "released") record(run, attempt, outcome);
-      if (kind === "dead") sql.unlook.run(of.seq);
-      if (ends) lines.goOn(of, kind === "done");
-      else lines.elect(of.lane, of.line);
       return "settled";
     },
 
     note({ run, attempt }: Pick<Ticket, "run" | "attempt">, line: LogLine): void {
-      sql.note.run(JSON.stringify(line), run, attempt);
+      const text = JSON.stringify(line);
+      if (sql.note.run(text, run, attempt).changes > 0 || attempt !== 1) return;
+      if (sql.noteFirst.run(text, run).changes > 0) sql.firstIsNoted.run(run);
     },
 
     orphans(owner: string): Ticket[] {
@@ -211,4 +270,8 @@ export function prepareRuns(db: Database, clock: () => number, onWork: () => voi
       return lines.addRuns(seq, at, lineOf(subject, Boolean(sample)), replay, runs);
     },
   };
+}
+
+function ends(kind: Outcome["kind"]): kind is "done" | "dead" | "skipped" {
+  return kind === "done" || kind === "dead" || kind === "skipped";
 }

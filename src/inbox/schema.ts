@@ -70,4 +70,11 @@ export const migrations: readonly string[] = [
     (select received_at, max(received_at) over (order by seq) as latest from delivery);
   insert into meta select 'latest', coalesce(max(received_at), 0) from delivery;
   `,
+  // A run that begins with its delivery is written once, when it has ended: until then the delivery says so.
+  `
+  alter table delivery add column began text;   -- runs that began with it: [[id, handler, lane], …]
+  alter table run add column first_at integer;  -- its first attempt, when that was its last and left no words
+  alter table run add column first_took integer;
+  insert into meta select 'begun', coalesce(max(seq), 0) from delivery;
+  `,
 ];

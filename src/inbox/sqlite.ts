@@ -44,9 +44,10 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
 
   let hasWork = false;
   const prepare = () => {
-    runs = prepareRuns(db, clock, () => (hasWork = true));
+    const options = { clock, onWork: () => (hasWork = true) };
+    runs = db.transaction(() => prepareRuns(db, options)).immediate();
   };
-  prepare();
+  explained(path, prepare);
 
   const group = createGroup({
     connection(anew) {
@@ -68,7 +69,17 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   });
 
   async function write<T>(operation: (runs: Runs) => T): Promise<T> {
-    return group.write(() => operation(runs));
+    return group.write(() => {
+      runs.writeBegun();
+      return operation(runs);
+    });
+  }
+
+  /** What begins with its delivery is written late: whoever looks sees it. */
+  async function read<T>(operation: (runs: Runs) => T): Promise<T> {
+    // While the disk refuses, what is there can be read all the same.
+    if (runs.hasBegun) await write(() => undefined).catch(() => undefined);
+    return operation(runs);
   }
 
   /** A commit at a time, each of a bounded size, until `step` says that there is no more. */
@@ -84,7 +95,7 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   return {
     async accept(delivery, newRuns, begin) {
       let before: Accepted | undefined;
-      return write((runs) => {
+      return group.write(() => {
         const now = runs.accept(delivery, newRuns, begin);
         // Called again when the commit failed. That commit was durable all the same: what it began is in our hands.
         if (now.status === "duplicate" && before) return before;
@@ -114,28 +125,30 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
       return (parking ??= inSteps((runs) => runs.park(wanted)).finally(() => (parking = undefined)));
     },
     replay: (id, replay, newRuns) => write((runs) => runs.replay(id, replay, newRuns)),
-    missing: (query, limit = Infinity) => countSlices((before) => runs.countMissing(query, before), limit),
+    missing: async (query, limit = Infinity) =>
+      await read(() => countSlices((before) => runs.countMissing(query, before), limit)),
     async addMissing(query, after, limit) {
       // A stretch without any costs no commit.
-      const looked = runs.lookForMissing(query, after, limit);
+      const looked = await read((runs) => runs.lookForMissing(query, after, limit));
       return looked.added === 0 ? looked : write((runs) => runs.addMissing(query, after, limit));
     },
-    states: async (handler, added) => runs.states(handler, added),
-    replayable: (query, handlers, limit = Infinity) =>
-      countReplaySlices((after) => runs.countReplays(query, handlers, after), limit),
+    states: (handler, added) => read((runs) => runs.states(handler, added)),
+    replayable: async (query, handlers, limit = Infinity) =>
+      await read(() => countReplaySlices((after) => runs.countReplays(query, handlers, after), limit)),
     async addReplays(query, handlers, replay, after, limit) {
       const asked = { query, handlers, replay, after, limit };
       // A stretch without any costs no commit.
-      const looked = runs.lookForReplays(asked);
+      const looked = await read((runs) => runs.lookForReplays(asked));
       return looked.added === 0 ? looked : write((runs) => runs.addReplays(asked));
     },
     retryNow: (run) => write((runs) => runs.retryNow(run)),
     giveUp: (run, reason) => write((runs) => runs.giveUp(run, reason)),
     sweep: () => inSteps((runs) => runs.sweep()),
-    get: async (id) => runs.get(id),
-    list: (filter, page) => listSlices((before, limit) => runs.listSlice(filter, before, limit), page),
+    get: (id) => read((runs) => runs.get(id)),
+    list: async (filter, page) =>
+      await read(() => listSlices((before, limit) => runs.listSlice(filter, before, limit), page)),
     async looked(id) {
-      const seq = runs.lookable(id);
+      const seq = await read((runs) => runs.lookable(id));
       if (seq !== null) await write((runs) => runs.looked(seq));
     },
     prunable: async (retentionDays, limit) => runs.prunable(retentionDays, limit),

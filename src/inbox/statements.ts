@@ -22,11 +22,22 @@ export function prepareStatements(db: Database) {
   const one = <Row>(sql: string) => prepare<Row, (string | number | null | Uint8Array)[]>(db, sql);
   return {
     meta: one<{ value: number }>("select value from meta where key = ?"),
+    metaText: one<{ value: string }>("select value from meta where key = ?"),
     setMeta: one("insert into meta values(?, ?) on conflict(key) do update set value = excluded.value"),
     // What is written for each delivery returns no rows: SQLite would put them into a table of their own first.
     delivery: one(`
-      insert into delivery(id, type, subject, at, sample, received_at, wipe_at, unhandled) values(?, ?, ?, ?, ?, ?, ?, ?)
-      on conflict(id) do nothing`),
+      insert into delivery(id, type, subject, at, sample, received_at, wipe_at, unhandled, began)
+      values(?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict(id) do nothing`),
+    newestDelivery: one<{ seq: number | null }>("select max(seq) as seq from delivery"),
+    newestRun: one<{ id: number | null }>("select max(id) as id from run"),
+    /** The last two of a subject. */
+    earlier: one<{ seq: number }>(
+      "select seq from delivery indexed by delivery_subject where subject = ? order by seq desc limit 2",
+    ),
+    begun: one<{ seq: number; subject: string | null; sample: number; at: number; began: string }>(
+      "select seq, subject, sample, at, began from delivery where seq > ? and began is not null order by seq",
+    ),
+    runIsThere: one("select 1 from run where id = ?"),
     receipt: one<{ seq: number }>("update delivery set receipts = receipts + 1 where id = ? returning seq"),
     payload: one("insert into payload values(?, ?, ?)"),
     stored: one<{ seq: number; at: number; subject: string | null; sample: number; hasBody: number }>(`
@@ -40,11 +51,15 @@ export function prepareStatements(db: Database) {
       select id from run where lane = ? and line = ? and state < 2 and parked_at is null
       order by bulk, at, seq, id limit 1`),
     setHead: one("update run set head = ? where id = ?"),
-    run: one(`insert or ignore into run(seq, handler, replay, lane, line, at, head, bulk, due, parked_at)
-      values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-    /** One that begins with its delivery. */
-    begunRun: one(`insert into run(seq, handler, lane, line, at, head, due, state, attempts, owner)
-      values(?, ?, ?, ?, ?, 1, ?, 1, 1, ?)`),
+    run: one(`insert into run(id, seq, handler, replay, lane, line, at, head, bulk, due, parked_at)
+      values(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict(seq, handler, replay) do nothing`),
+    /** One that has begun with its delivery, and goes on. */
+    begunRun: one(`insert into run(id, seq, handler, lane, line, at, head, due, state, attempts, owner)
+      values(?, ?, ?, ?, ?, ?, 1, ?, 1, 1, ?)`),
+    /** One that began with its delivery, and has ended. */
+    endedRun:
+      one(`insert into run(id, seq, handler, lane, line, at, head, due, state, attempts, reason, first_at, first_took)
+      values(?, ?, ?, ?, ?, ?, 0, ?, ?, 1, ?, ?, ?)`),
     markOf: one<{ at: number }>("select at from mark where lane = ? and line = ?"),
     due: one<{ id: number }>(`
       select id from run where handler = ? and bulk = ? and head = 1 and state = 0 and alone = 0 and due <= ?
@@ -60,7 +75,8 @@ export function prepareStatements(db: Database) {
     again: one(`
       update run set state = 0, due = ?, spent = spent + ?, interrupted = interrupted + ?,
         alone = coalesce(?, alone), owner = null where id = ?`),
-    end: one("update run set state = ?, reason = ?, head = 0, owner = null where id = ?"),
+    end: one(`
+      update run set state = ?, reason = ?, first_at = ?, first_took = ?, head = 0, owner = null where id = ?`),
     handled: one("update delivery set unhandled = 0 where seq = ? and unhandled = 1"),
     giveUp: one<RunOf>(`
       update run set state = iif(parked_at is null, 3, 4), reason = ?, head = 0, parked_at = null
@@ -70,6 +86,14 @@ export function prepareStatements(db: Database) {
     ),
     attempt: one("insert or replace into attempt values(?, ?, ?, ?, ?, ?, ?)"),
     note: one("update attempt set log = json_insert(coalesce(log, '[]'), '$[#]', json(?)) where run = ? and n = ?"),
+    /** The record of a first attempt that was kept with its run. */
+    noteFirst: one(`
+      insert into attempt(run, n, started_at, took, outcome, log)
+      select id, 1, first_at, first_took, 'done', json_array(json(?)) from run where id = ? and first_at is not null`),
+    firstIsNoted: one("update run set first_at = null, first_took = null where id = ?"),
+    marksOf: one(`
+      insert into mark select lane, line, at from run where seq = ? and state = 2 and line is not null
+      on conflict(lane, line) do update set at = excluded.at where excluded.at > mark.at`),
     mark: one(`insert into mark values(?, ?, ?)
       on conflict(lane, line) do update set at = excluded.at where excluded.at > at`),
     /** What is to be done when the last run of a delivery has ended. */

@@ -5,7 +5,16 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import { InboxUnavailable, UserError } from "../errors.ts";
 import type { Accepted, Inbox } from "./inbox.ts";
-import { type Answer, type Call, type Calls, type Failure, type Method, pack, type Told, unpackAccepted } from "./wire.ts";
+import {
+  type Answer,
+  type Call,
+  type Calls,
+  type Failure,
+  type Method,
+  pack,
+  type Told,
+  unpackAccepted,
+} from "./wire.ts";
 
 /** What the thread is told: first to open the inbox, and then what is asked of it. */
 export type Asked = { open: OpenOptions } | Calls;
@@ -105,8 +114,7 @@ export async function openInboxThread(dataDir: string, { onTrouble, maxPages }: 
   const closeOnce = () => (closed ??= close());
 
   return {
-    accept: async (delivery, ...words) =>
-      unpackAccepted(await ask<Accepted>("accept", delivery, ...words), delivery),
+    accept: async (delivery, ...words) => unpackAccepted(await ask<Accepted>("accept", delivery, ...words), delivery),
     claim: (...words) => ask("claim", ...words),
     settle: ({ run, attempt }, outcome) => ask("settle", { run, attempt }, outcome),
     note: ({ run, attempt }, line) => ask("note", { run, attempt }, line),

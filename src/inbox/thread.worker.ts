@@ -54,7 +54,8 @@ function send() {
 }
 
 function failureOf(error: unknown): Failure {
-  const is = error instanceof InboxUnavailable ? "InboxUnavailable" : error instanceof UserError ? "UserError" : "Error";
+  const is =
+    error instanceof InboxUnavailable ? "InboxUnavailable" : error instanceof UserError ? "UserError" : "Error";
   return { is, message: messageOf(error) };
 }
 

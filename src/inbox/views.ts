@@ -71,9 +71,12 @@ export function prepareViews(db: Database, clock: () => number) {
     select id as run, handler, replay, state, parked_at is not null as parked, due, reason
     from run where seq = ? order by id`,
   );
-  const attemptRows = prepare<AttemptRow, [number]>(
+  const attemptRows = prepare<AttemptRow, [number, number]>(
     db,
-    "select n, started_at as startedAt, took, outcome, error, log from attempt where run = ? order by n",
+    `
+    select 1 as n, first_at as startedAt, first_took as took, 'done' as outcome, null as error, null as log
+    from run where id = ? and first_at is not null
+    union all select n, started_at, took, outcome, error, log from attempt where run = ? order by n`,
   );
 
   return {
@@ -99,7 +102,7 @@ export function prepareViews(db: Database, clock: () => number) {
   };
 
   function runView({ state, parked, due, ...run }: RunRow): RunView {
-    const attempts = attemptRows.all(run.run).map(attemptView);
+    const attempts = attemptRows.all(run.run, run.run).map(attemptView);
     const name = STATES[state] ?? "waiting";
     const waits = name === "waiting" ? Math.max(0, due - clock()) : null;
     return { ...run, state: name, parked: Boolean(parked), due: waits, attempts };

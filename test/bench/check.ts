@@ -20,7 +20,7 @@ export function checkInbox(folder: string, answered: readonly string[]): string[
   using db = new Database(join(folder, "data/inbox.db"), { readonly: true });
   using all = db.prepare<Stored, []>(`
     select d.id, count(r.id) as runs, max(r.state) as state, max(r.attempts) as attempts,
-      (select count(*) from attempt a where a.run = r.id) as recorded
+      (select count(*) from attempt a where a.run = r.id) + (r.first_at is not null) as recorded
     from delivery d left join run r on r.seq = d.seq group by d.seq`);
   const stored = new Map<string, Stored>();
   for (const row of all.iterate()) stored.set(row.id, row);

@@ -48,6 +48,7 @@ export async function fill(folder: string, { count, from = 30, to = 0, onProgres
   }
   // The inbox knows how far arrivals are out of order: these come before the one that was copied.
   db.run("update meta set value = ? where key = 'disorder'", [from * DAY_MS]);
+  db.run("update meta set value = (select max(seq) from delivery) where key = 'begun'");
   db.run("pragma wal_checkpoint(truncate)");
 }
 
@@ -77,6 +78,9 @@ function copiesOf(db: Database) {
       received_at: (_value, _further, at) => at,
       started_at: (_value, _further, at) => at,
       due: (_value, _further, at) => at,
+      first_at: (_value, _further, at) => at,
+      // It has ended.
+      began: () => null,
       subject: (value, _further, _at, id) => value && `user_${id.slice(4)}`,
       // Of the subject, whatever else it says.
       line: (value, _further, _at, id) => value && String(value).replace(/user_\w{27}/, `user_${id.slice(4)}`),

@@ -8,6 +8,7 @@ import { join, resolve } from "node:path";
 
 import type { Environment } from "../../src/config.ts";
 import { environment, type Files, freePort, SECRET, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { OPEN_RUNS } from "../inbox/every-run.ts";
 import { installPeer, type Peer, runtimeOf } from "./peers.ts";
 
 export const ROOT = resolve(import.meta.dir, "../..");
@@ -168,13 +169,10 @@ async function accepts(port: number): Promise<true | undefined> {
   );
 }
 
-// By an index that only holds what is not done: asking costs the server nothing.
-const OPEN = "select 1 from run where state in (0, 1) and state <> 2 and parked_at is null limit 1";
-
 /** When no run of an inbox is open. Looks at the file, without a word to the server. */
 async function settled(path: string, timeoutMs: number): Promise<void> {
   if (!existsSync(path)) return;
   using db = new Database(path, { readonly: true });
-  using open = db.prepare(OPEN);
+  using open = db.prepare(`${OPEN_RUNS} limit 1`);
   await until("every run to end", () => open.get() === null || undefined, timeoutMs);
 }

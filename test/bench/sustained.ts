@@ -4,6 +4,7 @@
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 
+import { OPEN_RUNS } from "../inbox/every-run.ts";
 import { checkInbox } from "./check.ts";
 import { load } from "./load.ts";
 import { machine } from "./machine.ts";
@@ -24,8 +25,7 @@ const answered: string[] = [];
 const options = { port: server.port, requests, answered };
 const inbox = new Database(join(server.folder, "data/inbox.db"), { readonly: true });
 const oldest = inbox.prepare<{ at: number }, []>(`
-  select min(received_at) as at from delivery
-  where seq = (select min(seq) from run where state in (0, 1) and state <> 2 and parked_at is null)`);
+  select received_at as at from delivery where seq = (select min(seq) from (${OPEN_RUNS}))`);
 
 await load({ ...options, connections: PEAK_CONNECTIONS, seconds: 1 });
 requests.prepare(10_000 * PEAK_SECONDS);

@@ -5,6 +5,8 @@ import { Database } from "bun:sqlite";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { EVERY_RUN } from "../inbox/every-run.ts";
+
 /** The handlers under load, by file. `_calls.ts` writes a line before and after each; such lines survive a kill. */
 export const handlerFiles = {
   "_calls.ts": `
@@ -81,7 +83,7 @@ function open(dataDir: string): Database {
 /** How many runs are waiting or running. */
 export function openRuns(dataDir: string): number {
   using db = open(dataDir);
-  return (db.query("select count(*) as open from run where state < 2").get() as { open: number }).open;
+  return (db.query(`select count(*) as open from ${EVERY_RUN} where state < 2`).get() as { open: number }).open;
 }
 
 export interface EffectRow {
@@ -101,7 +103,9 @@ export function audit(folder: string, accepted: ReadonlyMap<string, string>, eff
   using db = open(join(folder, "data"));
   const { integrity_check: integrity } = db.query("pragma integrity_check").get() as { integrity_check: string };
   const rows = db
-    .query("select d.id, handler, state, attempts, interrupted, reason from run r join delivery d on d.seq = r.seq")
+    .query(
+      `select d.id, handler, state, attempts, interrupted, reason from ${EVERY_RUN} r join delivery d on d.seq = r.seq`,
+    )
     .all() as RunRow[];
   const runs = new Map(rows.map((row) => [`${row.id} ${row.handler}`, row]));
   const file = join(folder, "calls.log");

@@ -18,6 +18,7 @@ import {
   until,
   writeHandlers,
 } from "../harness.ts";
+import { EVERY_RUN } from "./every-run.ts";
 
 // Each starts processes of its own, which takes its time where others work as well.
 setDefaultTimeout(20_000);
@@ -361,7 +362,7 @@ async function spoil(data: string) {
 
 function openRuns(folder: string): number {
   using db = new Database(join(folder, "data", "inbox.db"), { readonly: true });
-  return (db.query("select count(*) as open from run where state < 2").get() as { open: number }).open;
+  return (db.query(`select count(*) as open from ${EVERY_RUN} where state < 2`).get() as { open: number }).open;
 }
 
 async function health(port: number): Promise<Response> {

@@ -5,6 +5,7 @@ import { Database } from "bun:sqlite";
 
 import type { HandlerContext } from "../../src/bellhop.ts";
 import type { Outcome, Ticket } from "../../src/inbox/inbox.ts";
+import { EVERY_RUN } from "../inbox/every-run.ts";
 import { PARTS, type Plan } from "./plan.ts";
 import type { EffectRow } from "./postgres.ts";
 import type { World } from "./world.ts";
@@ -49,7 +50,7 @@ interface RunRow {
 
 const [DONE, DEAD, SKIPPED] = [2, 3, 4];
 const RUNS = `select r.id, d.id as delivery, handler, replay, lane, line, r.at, r.seq, state, attempts, spent, interrupted, reason,
-  parked_at is not null as parked, bulk from run r join delivery d on d.seq = r.seq`;
+  parked_at is not null as parked, bulk from ${EVERY_RUN} r join delivery d on d.seq = r.seq`;
 
 export function createWitness(world: World, plan: Plan, inboxFile: string): Witness {
   const broken: string[] = [];
@@ -138,7 +139,7 @@ export function createWitness(world: World, plan: Plan, inboxFile: string): Witn
     },
     atRest() {
       if (answered.size < plan.deliveries.length) return false;
-      return inbox().query<{ n: number }, []>("select count(*) as n from run where state < 2").get()?.n === 0;
+      return inbox().query<{ n: number }, []>(`select count(*) as n from ${EVERY_RUN} where state < 2`).get()?.n === 0;
     },
     settle(effects, appFile) {
       const runs = new Map(
