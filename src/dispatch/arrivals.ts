@@ -1,5 +1,6 @@
 // Deliveries that come while handlers have free slots: what they bring begins in the very commit that stores them.
 
+import type { ReceivedEvent } from "../clerk/events.ts";
 import type { Accepted, Inbox, NewDelivery, NewRun, Ticket } from "../inbox/inbox.ts";
 import type { Slots } from "./slots.ts";
 
@@ -17,7 +18,7 @@ interface ArrivalsOptions {
 }
 
 export interface Arrivals {
-  accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
+  accept(delivery: NewDelivery, runs: readonly NewRun[], event?: ReceivedEvent): Promise<Accepted>;
   /** Of those that are under way: resolves when what each began has begun. */
   readonly pending: ReadonlySet<Promise<void>>;
 }
@@ -48,7 +49,7 @@ export function createArrivals({ inbox, owner, slots, ready, begin, onFailed, on
 
   return {
     pending,
-    async accept(delivery, runs) {
+    async accept(delivery, runs, event) {
       const handlers = reserve(runs);
       if (handlers.length === 0) return inbox.accept(delivery, runs);
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -56,7 +57,9 @@ export function createArrivals({ inbox, owner, slots, ready, begin, onFailed, on
       const over = (begun: readonly Ticket[]) =>
         afterAnswers(() => {
           for (const handler of handlers) slots.giveBack(handler);
-          begin(begun);
+          const [first, ...others] = begun;
+          // What one handler does to the event is nothing to the others: they read it anew.
+          if (first) begin([event ? { ...first, event } : first, ...others]);
           pending.delete(promise);
           resolve();
           if (begun.length < handlers.length) onFreed();

@@ -118,15 +118,16 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
   const letGo = code.version.hold();
   const left = watchdog.running(handler.name);
   try {
+    const result = watchdog.enter(handler.name, () => inRun(() => code.run(context)));
     // What a handler does after it was cut off is nobody's failure any more: then nobody listens.
-    watchdog
-      .enter(handler.name, () => inRun(async () => code.run(context)))
-      .then(() => transaction.made?.finish())
-      .then(resolve, reject);
+    Promise.resolve(result).then(
+      () => (transaction.made ? transaction.made.finish().then(resolve, reject) : resolve()),
+      reject,
+    );
     await over;
     // A commit that is under way can't be taken back.
     timeout.cancel();
-    await transaction.made?.commit(shutdown);
+    if (transaction.made) await transaction.made.commit(shutdown);
     return undefined;
   } catch (thrown) {
     await transaction.made?.rollback();
@@ -187,8 +188,8 @@ function timeoutOf({ options: { timeout } }: Handler): number {
 }
 
 function readEvent(ticket: Ticket): ClerkEvent {
-  const event = JSON.parse(new TextDecoder().decode(ticket.body as Uint8Array)) as ClerkEvent;
-  return { ...event, timestamp: ticket.delivery.at };
+  const event = ticket.event ?? JSON.parse(new TextDecoder().decode(ticket.body as Uint8Array));
+  return { ...event, timestamp: ticket.delivery.at } as ClerkEvent;
 }
 
 /** The attempt took longer than its handler's `timeout`. */

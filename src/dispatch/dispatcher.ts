@@ -6,7 +6,7 @@ import type { ClerkClient } from "@clerk/backend";
 import { InboxUnavailable } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
-import { createArrivals } from "./arrivals.ts";
+import { type Arrivals, createArrivals } from "./arrivals.ts";
 import { runAttempt } from "./attempt.ts";
 import { tellDead } from "./dead.ts";
 import type { Effects } from "./effects.ts";
@@ -41,8 +41,8 @@ interface DispatcherOptions {
 }
 
 export interface Dispatcher {
-  /** Stores a delivery, and begins in that very commit what has a free slot. */
-  accept: Inbox["accept"];
+  /** Stores a delivery, and begins in that very commit what has a free slot. Its `event`, when it is given, is theirs. */
+  accept: Arrivals["accept"];
   /** The inbox's. */
   readonly writable: boolean;
   /** Looks for work; a hint, as often as you like. */
@@ -190,7 +190,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   function begin(tickets: readonly Ticket[]) {
     for (const ticket of tickets) {
       slots.take(ticket.handler);
-      const going = attempt(ticket).finally(() => {
+      const going = attempt(ticket, () => {
         // Its next attempt may have been claimed in the commit that ended this one.
         if (held.get(ticket.run) === going) held.delete(ticket.run);
       });
@@ -198,8 +198,9 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     }
   }
 
-  async function attempt(ticket: Ticket) {
-    const leave = await slots.turn(ticket.handler);
+  async function attempt(ticket: Ticket, over: () => void) {
+    const turn = slots.turn(ticket.handler);
+    const leave = typeof turn === "function" ? turn : await turn;
     const handler = table().get(ticket.handler);
     const outcome: Outcome | undefined =
       stopped || !handler?.code
@@ -221,6 +222,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     if (outcome) await end(ticket, outcome);
     // Its file went away meanwhile: a run that waits for it must not hold its lane.
     if (!table().loaded.has(ticket.handler)) await park();
+    over();
   }
 
   async function end(ticket: Ticket, outcome: Outcome) {
@@ -274,7 +276,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   let stop: Promise<void> | undefined;
   return {
-    accept: (delivery, runs) => arrivals.accept(delivery, runs),
+    accept: arrivals.accept,
     get writable() {
       return inbox.writable;
     },

@@ -13,8 +13,8 @@ export interface Slots {
   reserve(handlers: Iterable<string>): Map<string, number>;
   /** What was reserved is free again: who has got a slot of it takes that. */
   release(reserved: ReadonlyMap<string, number>): void;
-  /** Resolves when it is this handler's turn; what it gives is called when the handler has ended. */
-  turn(handler: string): Promise<() => void>;
+  /** Most often at once, it is this handler's turn; what it gives is called when the handler has ended. */
+  turn(handler: string): (() => void) | Promise<() => void>;
   /** Nobody waits for a turn any longer: what has not run will not. */
   open(): void;
 }
@@ -88,10 +88,10 @@ export function createSlots(each: number, now: () => number = () => performance.
     release(reserved) {
       for (const [name, slots] of reserved) of(name).taken -= slots;
     },
-    async turn(name) {
+    turn(name) {
       const handler = of(name);
-      if (handler.running >= each && !isOpen) await new Promise<void>((resolve) => handler.queue.push(resolve));
-      return entered(handler);
+      if (handler.running < each || isOpen) return entered(handler);
+      return new Promise<void>((resolve) => handler.queue.push(resolve)).then(() => entered(handler));
     },
     open() {
       isOpen = true;

@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 
 import { UserError } from "../errors.ts";
+import type { Checkpointer } from "./checkpoint.ts";
 import { explain, explained, isBusy } from "./explain.ts";
 import { createGroup } from "./group.ts";
 import type { Accepted, Inbox, Ticket } from "./inbox.ts";
@@ -21,19 +22,21 @@ interface SqliteOptions {
   monotonic?: () => number;
   /** Called when the file can't be written, with the reason, and with nothing when it can again. */
   onTrouble?: (reason?: unknown) => void;
+  /** Moves the log; by default SQLite does so itself, in the middle of commits. */
+  checkpointer?: Checkpointer;
   /** For tests of a full disk: the most pages that the file may have. */
   maxPages?: number;
 }
 
-const FILE = "inbox.db";
+export const FILE = "inbox.db";
 // Whoever reads the file after a crash holds it for a moment, since the log is recovered first. Later nothing waits.
 const OPENING_WAITS_MS = 2_000;
 
 /** Opens (and makes, and migrates) the inbox of a data folder. Throws a `UserError` that says what to do when it can't. */
 export async function openSqliteInbox(dataDir: string, options: SqliteOptions = {}): Promise<Inbox> {
-  const { wallClock = Date.now, monotonic = () => performance.now() } = options;
+  const { wallClock = Date.now, monotonic = () => performance.now(), checkpointer } = options;
   const path = join(dataDir, FILE);
-  let db = explained(path, () => openAtStart(path, options.maxPages));
+  let db = explained(path, () => openAtStart(path, options));
   let runs: Runs;
   let wake = () => {};
 
@@ -53,7 +56,7 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     connection(anew) {
       if (!anew) return db;
       close(db);
-      db = open(path, options.maxPages);
+      db = open(path, options);
       prepare();
       return db;
     },
@@ -61,6 +64,7 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     onCommitted() {
       if (hasWork) wake();
       hasWork = false;
+      checkpointer?.committed(db);
     },
     onTrouble(reason) {
       options.onTrouble?.(reason);
@@ -90,7 +94,13 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   let wanted: ReadonlySet<string> = new Set();
   let parking: Promise<void> | undefined;
   let closed: Promise<void> | undefined;
-  const closeOnce = () => (closed ??= group.drain().then(() => close(db)));
+  const closeOnce = () => (closed ??= closeAll());
+
+  async function closeAll() {
+    await group.drain();
+    await checkpointer?.stop();
+    close(db);
+  }
 
   return {
     async accept(delivery, newRuns, begin) {
@@ -196,8 +206,8 @@ export async function lockDataDir(dataDir: string, waitMs: number, onWait = () =
 }
 
 /** With a first write: that the disk is full or the file locked is told now, and not by the first delivery. */
-function openAtStart(path: string, maxPages?: number): Database {
-  const db = open(path, maxPages, OPENING_WAITS_MS);
+function openAtStart(path: string, options: SqliteOptions): Database {
+  const db = open(path, options, OPENING_WAITS_MS);
   try {
     db.run("begin immediate");
     db.run("insert into meta values('starts', 1) on conflict(key) do update set value = value + 1");
@@ -211,7 +221,7 @@ function openAtStart(path: string, maxPages?: number): Database {
   }
 }
 
-function open(path: string, maxPages?: number, waitMs = 0): Database {
+function open(path: string, { maxPages, checkpointer }: SqliteOptions, waitMs = 0): Database {
   const db = new Database(path, { create: true, strict: true });
   try {
     db.run(`pragma busy_timeout = ${waitMs}`);
@@ -221,6 +231,7 @@ function open(path: string, maxPages?: number, waitMs = 0): Database {
     if (process.platform === "darwin") db.run("pragma fullfsync = on");
     // A wiped code is overwritten, not just unlinked.
     db.run("pragma secure_delete = on");
+    if (checkpointer) db.run("pragma wal_autocheckpoint = 0");
     if (maxPages) db.run(`pragma max_page_count = ${maxPages}`);
     migrate(db);
     return db;

@@ -1,8 +1,11 @@
 // The inbox's thread: it opens the SQLite inbox, does what it is asked for, and tells how it went.
 
+import { join } from "node:path";
+
 import { InboxUnavailable, UserError } from "../errors.ts";
+import { createCheckpointer } from "./checkpoint.ts";
 import type { Inbox } from "./inbox.ts";
-import { openSqliteInbox } from "./sqlite.ts";
+import { FILE, openSqliteInbox } from "./sqlite.ts";
 import type { Asked, OpenOptions } from "./thread.ts";
 import { type Answer, type Call, type Failure, isMany, packAnswer, type Told, unpack } from "./wire.ts";
 
@@ -22,6 +25,7 @@ async function open({ dataDir, maxPages }: OpenOptions) {
   try {
     inbox = await openSqliteInbox(dataDir, {
       ...(maxPages !== undefined && { maxPages }),
+      checkpointer: createCheckpointer(join(dataDir, FILE)),
       onTrouble: (reason) => (tell().trouble = reason === undefined ? null : messageOf(reason)),
     });
     inbox.onWork(() => (tell().work = true));

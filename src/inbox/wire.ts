@@ -49,7 +49,7 @@ export function unpack({ text, bytes, others }: Calls): Call[] {
   let at = 0;
   const many = (JSON.parse(text) as Packed[]).map((packed): Call => {
     const [id, ...rest] = packed;
-    if (typeof rest[0] !== "number") return [id, "settle", rest[0]!];
+    if (typeof rest[0] !== "number") return [id, "settle", rest[0]];
     const [length, delivery, ...words] = rest as [number, Omit<NewDelivery, "body">, ...unknown[]];
     const body = bytes.subarray(at, (at += length));
     return [id, "accept", [{ ...delivery, body }, ...words]];

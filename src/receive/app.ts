@@ -20,7 +20,10 @@ export interface ReceiverOptions {
   maxBodyBytes: number;
   /** Asked for each request: `bun dev` re-reads them. */
   secrets: () => readonly Key[];
-  inbox: Pick<Inbox, "accept" | "writable">;
+  inbox: Pick<Inbox, "writable"> & {
+    /** `event` is what the body says: whoever takes it may change it. */
+    accept(delivery: NewDelivery, runs: readonly NewRun[], event: ReceivedEvent): Promise<Accepted>;
+  };
   /** The runs that an event of this type gets now. */
   match: (type: string) => NewRun[];
   /** An event's time in milliseconds; `receivedAt` is when it came. */
@@ -85,7 +88,7 @@ export function startReceiver(options: ReceiverOptions): Receiver {
     const delivery = deliveryOf(event, { id, at: eventTime(event, at), receivedAt: at, headers, body });
     const runs = match(event.type);
     try {
-      const accepted = await inbox.accept(delivery, runs);
+      const accepted = await inbox.accept(delivery, runs, event);
       const took = performance.now() - began;
       options.onDelivery?.({ delivery, event, status: accepted.status, runs, took });
       return answerStored(id, accepted);

@@ -1,0 +1,76 @@
+// Moves what was committed from SQLite's log into the file itself, on a thread and a connection of its own: while the
+// disk takes it, deliveries go on being committed. The log is bounded: what comes meanwhile is moved at the end by the
+// writer, few pages by then, and after that the log begins anew (sqlite.org/wal.html#ckpt).
+
+import type { Database } from "bun:sqlite";
+
+export interface Checkpointer {
+  /** After each commit of this connection, outside of a transaction. */
+  committed(db: Database): void;
+  /** Resolves when its connection is closed. */
+  stop(): Promise<void>;
+}
+
+/** What `pragma wal_checkpoint` answers, in pages of the log. */
+export interface Pages {
+  log: number;
+  checkpointed: number;
+}
+
+// 64 MB: the more there are, the more often a page that changes all the time is moved once instead of many times.
+const MANY_PAGES = 16_000;
+// When nothing comes, the log is moved all the same: a start after a crash has less to read.
+const QUIET_MS = 2_000;
+
+/** For the inbox at `path`, which has turned SQLite's own checkpoints off. */
+export function createCheckpointer(path: string): Checkpointer {
+  const worker = new Worker(new URL("./checkpoint.worker.ts", import.meta.url).href);
+  worker.unref();
+  let writer: Database | undefined;
+  let going: PromiseWithResolvers<void> | undefined;
+  /** How long the log was when it was last moved: somebody who reads may keep it from beginning anew. */
+  let movedAt = 0;
+  let quiet: Timer | undefined;
+
+  function go() {
+    going = Promise.withResolvers();
+    worker.postMessage(path);
+  }
+
+  worker.addEventListener("message", () => {
+    try {
+      if (writer) movedAt = pages(writer, "passive").log;
+    } catch {
+      // It is closed, or the disk refuses: later again.
+    }
+    going?.resolve();
+    going = undefined;
+  });
+
+  return {
+    committed(db) {
+      writer = db;
+      quiet ??= setTimeout(whenQuiet, QUIET_MS).unref();
+      if (going) return;
+      const { log, checkpointed } = pages(db, "noop");
+      // It has begun anew.
+      if (log < movedAt) movedAt = 0;
+      if (log - movedAt >= MANY_PAGES && log > checkpointed) go();
+    },
+    async stop() {
+      clearTimeout(quiet);
+      writer = undefined;
+      await going?.promise;
+      worker.terminate();
+    },
+  };
+
+  function whenQuiet() {
+    quiet = undefined;
+    if (writer && !going) go();
+  }
+}
+
+export function pages(db: Database, mode: "noop" | "passive"): Pages {
+  return db.query<Pages, []>(`pragma wal_checkpoint(${mode})`).get() ?? { log: 0, checkpointed: 0 };
+}
