@@ -27,19 +27,16 @@ export function createBegun(sql: Statements, clock: () => number) {
   const open = new Map<number, BegunRun>();
   /** Of each lane and line at most one. */
   const busy = new Map<string, BegunRun>();
-  recover();
   let newest = sql.newestDelivery.get()?.seq ?? 0;
+  // Those of a process that died, or of a connection that failed.
+  for (const { seq, subject, sample, at, began } of sql.begun.all(sql.meta.get("begun")?.value ?? 0))
+    for (const [run, handler, lane] of JSON.parse(began) as Began)
+      if (!sql.runIsThere.get(run))
+        add({ run, handler, seq, lane, line: lineOf(subject, sample === 1), at, only: false, since: 0 });
 
-  /** Those of a process that died, or of a connection that failed. */
-  function recover() {
-    const after = sql.meta.get("begun")?.value ?? 0;
-    for (const { seq, subject, sample, at, began } of sql.begun.all(after))
-      for (const [run, handler, lane] of JSON.parse(began) as Began)
-        if (!sql.runIsThere.get(run)) insert({ run, handler, seq, lane, line: lineOf(subject, sample === 1), at });
-  }
-
-  function insert({ run, seq, handler, lane, line, at }: Pick<BegunRun, "run" | "handler"> & RunOf) {
-    sql.begunRun.run(run, seq, handler, lane, line, at, clock(), owner);
+  function add(begun: BegunRun) {
+    open.set(begun.run, begun);
+    if (begun.line !== null) busy.set(placeOf(begun.lane, begun.line), begun);
   }
 
   function remove(begun: BegunRun) {
@@ -49,7 +46,8 @@ export function createBegun(sql: Statements, clock: () => number) {
 
   function write(begun: BegunRun) {
     remove(begun);
-    insert(begun);
+    const { run, seq, handler, lane, line, at } = begun;
+    sql.begunRun.run(run, seq, handler, lane, line, at, clock(), owner);
   }
 
   return {
@@ -69,10 +67,7 @@ export function createBegun(sql: Statements, clock: () => number) {
     /** Part of the commit that stores a delivery, also of one with which nothing begins. */
     stored(seq: number, all: readonly BegunRun[]) {
       newest = seq;
-      for (const begun of all) {
-        open.set(begun.run, begun);
-        if (begun.line !== null) busy.set(placeOf(begun.lane, begun.line), begun);
-      }
+      for (const begun of all) add(begun);
     },
 
     isBusy: (lane: string, line: string | null): boolean => line !== null && busy.has(placeOf(lane, line)),
@@ -109,6 +104,11 @@ export function createBegun(sql: Statements, clock: () => number) {
         if (begun.since > before) return;
         write(begun);
       }
+    },
+
+    /** The last of their ids; 0 when there are none. */
+    get newestRun() {
+      return Math.max(0, ...open.keys());
     },
 
     get any() {

@@ -7,6 +7,7 @@ import { lineOf } from "./inbox.ts";
 import { prepare } from "./prepare.ts";
 import type { Prunable, Pruned, RunKey } from "./queries.ts";
 import type { Statements } from "./statements.ts";
+import type { Subjects } from "./subjects.ts";
 
 const DAY_MS = 86_400_000;
 // Svix lets people replay for 90 days, and its clock is not ours: a duplicate must be known that long.
@@ -31,7 +32,7 @@ const latestIsDead = (delivery: string) => `exists (
   select 1 from run r where r.seq = ${delivery}.seq and r.state = 3
   and not exists (select 1 from run x where x.seq = r.seq and x.handler = r.handler and x.id > r.id))`;
 
-export function prepareRetention(db: Database, sql: Statements) {
+export function prepareRetention(db: Database, sql: Statements, subjects: Subjects) {
   const one = <Row>(text: string) => prepare<Row, (string | number | null)[]>(db, text);
   const row = "seq, received_at as receivedAt";
   const newest = one<Row>(`select ${row} from delivery order by seq desc limit 1`);
@@ -55,7 +56,8 @@ export function prepareRetention(db: Database, sql: Statements) {
   const dropAttempts = one("delete from attempt where run in (select id from run where seq = ?)");
   const dropRuns = one("delete from run where seq = ?");
   const dropDelivery = one("delete from delivery where seq = ?");
-  const another = one("select 1 from delivery where subject = ? and sample = ? limit 1");
+  const another = one(`
+    select 1 from subject s join delivery d on d.seq = s.seq where s.subject = ? and d.sample = ? limit 1`);
   // From lane to lane by the key: as many looks as there are lanes.
   const dropMarks = one(`
     with recursive each(lane) as (
@@ -103,8 +105,10 @@ export function prepareRetention(db: Database, sql: Statements) {
     dropRuns.run(seq);
     sql.wipePayload.run(seq);
     dropDelivery.run(seq);
+    if (subject === null) return;
+    subjects.drop(subject, seq);
     // A mark says what is stale, for as long as there is something that it could be said of.
-    if (subject !== null && !another.get(subject, sample)) dropMarks.run(lineOf(subject, sample === 1));
+    if (!subjects.isFresh(subject) && !another.get(subject, sample)) dropMarks.run(lineOf(subject, sample === 1));
   }
 
   return {

@@ -25,6 +25,7 @@ import { prepareReceipts } from "./receipts.ts";
 import { prepareReplays } from "./replays.ts";
 import { prepareRetention } from "./retention.ts";
 import { prepareStatements, STATES } from "./statements.ts";
+import { createSubjects } from "./subjects.ts";
 import { prepareViews } from "./views.ts";
 
 const DAY_MS = 86_400_000;
@@ -38,7 +39,7 @@ interface RunsOptions {
   onWork: () => void;
 }
 
-/** The state machine on one connection; within a transaction, since it writes what a crash has left. */
+/** The state machine on one connection. */
 export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
   const sql = prepareStatements(db);
   const views = prepareViews(db, clock);
@@ -49,10 +50,11 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
     onWork();
   };
   const begun = createBegun(sql, clock);
-  let newestRun = sql.newestRun.get()?.id ?? 0;
+  let newestRun = Math.max(sql.newestRun.get()?.id ?? 0, begun.newestRun);
   const nextRun = () => (newestRun += 1);
   const lines = createLines(sql, clock, nextRun, onHead);
   const receipts = prepareReceipts(db, sql);
+  const subjects = createSubjects(sql);
 
   /** What a run that goes again changes: due, spent, interrupted, alone (null: as it was). */
   function again(outcome: Outcome): [number, number, number, number | null] {
@@ -121,11 +123,12 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
     }),
     ...prepareList(db, clock, receipts),
     ...prepareReplays(db, sql, lines, receipts),
-    ...prepareRetention(db, sql),
+    ...prepareRetention(db, sql, subjects),
 
     /** Part of every commit. */
     saveClock() {
       begun.writeOld();
+      subjects.writeSome();
       sql.setMeta.run("clock", clock());
       sql.setMeta.run("begun", begun.passed);
       receipts.save();
@@ -139,12 +142,19 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
     /** Before anything that looks at runs, but for accepting, claiming and settling. */
     writeBegun: () => begun.writeAll(),
 
+    /** Subjects of which not all deliveries can be found yet. */
+    get hasSubjects() {
+      return subjects.any;
+    },
+
+    writeSubjects: () => subjects.writeAll(),
+
     accept(delivery: NewDelivery, runs: readonly NewRun[], begin?: Begin): Accepted {
       const { id, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
       const line = lineOf(subject, sample);
       const now = clock();
       if (begin) begun.own(begin.owner);
-      const earlier = subject === null ? [] : sql.earlier.all(subject);
+      const earlier = subject === null ? [] : subjects.latest(subject);
       const only = earlier.length === 0;
       const [begins, waits]: [Omit<BegunRun, "seq">[], { id: number; run: NewRun }[]] = [[], []];
       for (const run of runs) {
@@ -169,7 +179,8 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
       const seq = Number(made.lastInsertRowid);
       sql.payload.run(seq, JSON.stringify(headers), body);
       receipts.received(receivedAt);
-      if (earlier.length === 1) keepMarks(earlier[0]!.seq);
+      subjects.stored(seq, subject);
+      if (earlier.length === 1) keepMarks(earlier[0]!);
       begun.stored(
         seq,
         begins.map((each) => ({ ...each, seq })),

@@ -76,5 +76,10 @@ export const migrations: readonly string[] = [
   alter table run add column first_at integer;  -- its first attempt, when that was its last and left no words
   alter table run add column first_took integer;
   insert into meta select 'begun', coalesce(max(seq), 0) from delivery;
+  -- Written late, and sorted: an index that is kept with each delivery would change a page for each.
+  create table subject(subject text not null, seq integer not null, primary key(subject, seq)) without rowid;
+  insert into subject select subject, seq from delivery where subject is not null;
+  insert into meta select 'subjects', coalesce(max(seq), 0) from delivery;
+  drop index delivery_subject;
   `,
 ];

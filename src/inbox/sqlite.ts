@@ -48,9 +48,9 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   let hasWork = false;
   const prepare = () => {
     const options = { clock, onWork: () => (hasWork = true) };
-    runs = db.transaction(() => prepareRuns(db, options)).immediate();
+    runs = prepareRuns(db, options);
   };
-  explained(path, prepare);
+  prepare();
 
   const group = createGroup({
     connection(anew) {
@@ -79,10 +79,11 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     });
   }
 
-  /** What begins with its delivery is written late: whoever looks sees it. */
-  async function read<T>(operation: (runs: Runs) => T): Promise<T> {
+  /** What begins with its delivery is written late, and so is of whom it is: whoever looks sees it. */
+  async function read<T>(operation: (runs: Runs) => T, bySubject = false): Promise<T> {
+    const late = bySubject && runs.hasSubjects;
     // While the disk refuses, what is there can be read all the same.
-    if (runs.hasBegun) await write(() => undefined).catch(() => undefined);
+    if (late || runs.hasBegun) await write(() => late && runs.writeSubjects()).catch(() => undefined);
     return operation(runs);
   }
 
@@ -97,13 +98,14 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   const closeOnce = () => (closed ??= closeAll());
 
   async function closeAll() {
+    if (runs.hasSubjects) await write(() => runs.writeSubjects()).catch(() => undefined);
     await group.drain();
     await checkpointer?.stop();
     close(db);
   }
 
   return {
-    async accept(delivery, newRuns, begin) {
+    accept(delivery, newRuns, begin) {
       let before: Accepted | undefined;
       return group.write(() => {
         const now = runs.accept(delivery, newRuns, begin);
@@ -127,7 +129,7 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     },
     settle: (ticket, outcome) => group.writeSoon(() => runs.settle(ticket, outcome)),
     note: (ticket, line) => write((runs) => runs.note(ticket, line)),
-    orphans: async (owner) => runs.orphans(owner),
+    orphans: (owner) => write((runs) => runs.orphans(owner)),
     reconcile: (owner, held) => write((runs) => runs.reconcile(owner, held)),
     park(loaded) {
       wanted = loaded;
@@ -144,11 +146,14 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     },
     states: (handler, added) => read((runs) => runs.states(handler, added)),
     replayable: async (query, handlers, limit = Infinity) =>
-      await read(() => countReplaySlices((after) => runs.countReplays(query, handlers, after), limit)),
+      await read(
+        () => countReplaySlices((after) => runs.countReplays(query, handlers, after), limit),
+        query.subject !== null,
+      ),
     async addReplays(query, handlers, replay, after, limit) {
       const asked = { query, handlers, replay, after, limit };
       // A stretch without any costs no commit.
-      const looked = await read((runs) => runs.lookForReplays(asked));
+      const looked = await read((runs) => runs.lookForReplays(asked), query.subject !== null);
       return looked.added === 0 ? looked : write((runs) => runs.addReplays(asked));
     },
     retryNow: (run) => write((runs) => runs.retryNow(run)),
@@ -156,7 +161,10 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
     sweep: () => inSteps((runs) => runs.sweep()),
     get: (id) => read((runs) => runs.get(id)),
     list: async (filter, page) =>
-      await read(() => listSlices((before, limit) => runs.listSlice(filter, before, limit), page)),
+      await read(
+        () => listSlices((before, limit) => runs.listSlice(filter, before, limit), page),
+        filter.subject != null,
+      ),
     async looked(id) {
       const seq = await read((runs) => runs.lookable(id));
       if (seq !== null) await write((runs) => runs.looked(seq));
@@ -229,6 +237,8 @@ function open(path: string, { maxPages, checkpointer }: SqliteOptions, waitMs = 
     db.run("pragma synchronous = full");
     // On macOS an ordinary fsync leaves the data in the drive's cache (sqlite.org/pragma.html#pragma_fullfsync).
     if (process.platform === "darwin") db.run("pragma fullfsync = on");
+    // In KB. Ids and subjects come in no order: what has room for their last pages need not read them again and again.
+    db.run("pragma cache_size = -12000");
     // A wiped code is overwritten, not just unlinked.
     db.run("pragma secure_delete = on");
     if (checkpointer) db.run("pragma wal_autocheckpoint = 0");

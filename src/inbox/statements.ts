@@ -30,9 +30,14 @@ export function prepareStatements(db: Database) {
       values(?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict(id) do nothing`),
     newestDelivery: one<{ seq: number | null }>("select max(seq) as seq from delivery"),
     newestRun: one<{ id: number | null }>("select max(id) as id from run"),
-    /** The last two of a subject. */
-    earlier: one<{ seq: number }>(
-      "select seq from delivery indexed by delivery_subject where subject = ? order by seq desc limit 2",
+    /** The last two of a subject, the older one first. */
+    latest: one<{ seq: number }>(
+      "select seq from (select seq from subject where subject = ? order by seq desc limit 2) order by seq",
+    ),
+    ofSubject: one("insert or ignore into subject values(?, ?)"),
+    notOfSubject: one("delete from subject where subject = ? and seq = ?"),
+    unsorted: one<{ seq: number; subject: string }>(
+      "select seq, subject from delivery where seq > ? and subject is not null",
     ),
     begun: one<{ seq: number; subject: string | null; sample: number; at: number; began: string }>(
       "select seq, subject, sample, at, began from delivery where seq > ? and began is not null order by seq",

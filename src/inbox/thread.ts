@@ -4,7 +4,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
 import { InboxUnavailable, UserError } from "../errors.ts";
-import type { Accepted, Inbox } from "./inbox.ts";
+import type { Inbox } from "./inbox.ts";
 import {
   type Answer,
   type Call,
@@ -114,7 +114,7 @@ export async function openInboxThread(dataDir: string, { onTrouble, maxPages }: 
   const closeOnce = () => (closed ??= close());
 
   return {
-    accept: async (delivery, ...words) => unpackAccepted(await ask<Accepted>("accept", delivery, ...words), delivery),
+    accept: async (delivery, ...words) => unpackAccepted(await ask("accept", delivery, ...words), delivery),
     claim: (...words) => ask("claim", ...words),
     settle: ({ run, attempt }, outcome) => ask("settle", { run, attempt }, outcome),
     note: ({ run, attempt }, line) => ask("note", { run, attempt }, line),

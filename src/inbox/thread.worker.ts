@@ -18,7 +18,7 @@ let news: News | undefined;
 
 self.addEventListener("message", ({ data }: MessageEvent<Asked>) => {
   if ("open" in data) void open(data.open);
-  else for (const call of unpack(data)) void answer(call);
+  else for (const call of unpack(data)) answer(call);
 });
 
 async function open({ dataDir, maxPages }: OpenOptions) {
@@ -35,14 +35,14 @@ async function open({ dataDir, maxPages }: OpenOptions) {
   }
 }
 
-async function answer([id, method, words]: Call) {
-  try {
-    const value = await (inbox![method] as (...words: unknown[]) => Promise<unknown>)(...words);
-    if (isMany(method)) tell().many.push([id, packAnswer(value)]);
-    else tell().others.push([id, value]);
-  } catch (error) {
-    tell().failures.push([id, failureOf(error)]);
-  }
+function answer([id, method, words]: Call) {
+  (inbox![method] as (...words: unknown[]) => Promise<unknown>)(...words).then(
+    (value) => {
+      if (isMany(method)) tell().many.push([id, packAnswer(value)]);
+      else tell().others.push([id, value]);
+    },
+    (error: unknown) => void tell().failures.push([id, failureOf(error)]),
+  );
 }
 
 /** What will be told when all that the last commit has ended is in it. */

@@ -47,7 +47,7 @@ export function prepareWalk(db: Database, direction: Direction) {
         statement.all(...fixed, start, limit).map(({ seq }) => seq);
   };
   const all = stream("delivery", "true");
-  const ofSubject = stream("delivery indexed by delivery_subject", "subject = ?");
+  const ofSubject = stream("subject", "subject = ?");
   const ofType = stream("delivery indexed by delivery_type", "type = ?");
   const unhandled = stream("delivery indexed by delivery_unhandled", "unhandled = 1");
   const standing = stream(

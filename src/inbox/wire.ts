@@ -8,7 +8,7 @@ export type Method = Exclude<keyof Inbox, "writable" | "onWork" | symbol>;
 
 export type Call = [id: number, method: Method, words: unknown[]];
 
-/** Calls in the order of their ids, those that are many apart. */
+/** Calls, those that are many apart. Ids tell their order. */
 export interface Calls {
   text: string;
   bytes: Uint8Array<ArrayBuffer>;
@@ -17,24 +17,46 @@ export interface Calls {
 
 type AcceptWords = Parameters<Inbox["accept"]>;
 type SettleWords = [ticket: Pick<Ticket, "run" | "attempt">, outcome: Outcome];
-type Packed =
-  | [id: number, words: SettleWords]
-  | [id: number, length: number, delivery: Omit<NewDelivery, "body">, ...rest: unknown[]];
+
+type PackedSettle = [callId: number, end: typeof END, run: number, attempt: number, outcome: Outcome];
+
+type PackedAccept = [
+  callId: number,
+  length: number,
+  id: string,
+  type: string,
+  subject: string | null,
+  at: number,
+  sample: boolean,
+  sensitive: boolean,
+  receivedAt: number,
+  headers: Record<string, string>,
+  runs: AcceptWords[1],
+  begin: AcceptWords[2] | null,
+];
+
+/** In the place of a body's length: it is the end of a run. */
+const END = -1;
 
 export function pack(calls: readonly Call[]): Calls {
-  const many: Packed[] = [];
+  const many: (PackedAccept | PackedSettle)[] = [];
   const bodies: Uint8Array[] = [];
   const others: Call[] = [];
   let length = 0;
   for (const call of calls) {
     const [id, method, words] = call;
     if (method === "accept") {
-      const [{ body, ...delivery }, ...rest] = words as AcceptWords;
+      const [delivery, runs, begin] = words as AcceptWords;
+      const { id: svixId, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
       bodies.push(body);
       length += body.length;
-      many.push([id, body.length, delivery, ...rest]);
-    } else if (method === "settle") many.push([id, words as SettleWords]);
-    else others.push(call);
+      many.push([
+        id, body.length, svixId, type, subject, at, sample, sensitive, receivedAt, headers, runs, begin ?? null,
+      ]); // prettier-ignore
+    } else if (method === "settle") {
+      const [{ run, attempt }, outcome] = words as SettleWords;
+      many.push([id, END, run, attempt, outcome]);
+    } else others.push(call);
   }
   const bytes = new Uint8Array(length);
   let at = 0;
@@ -46,13 +68,17 @@ export function pack(calls: readonly Call[]): Calls {
 }
 
 export function unpack({ text, bytes, others }: Calls): Call[] {
-  let at = 0;
-  const many = (JSON.parse(text) as Packed[]).map((packed): Call => {
-    const [id, ...rest] = packed;
-    if (typeof rest[0] !== "number") return [id, "settle", rest[0]];
-    const [length, delivery, ...words] = rest as [number, Omit<NewDelivery, "body">, ...unknown[]];
-    const body = bytes.subarray(at, (at += length));
-    return [id, "accept", [{ ...delivery, body }, ...words]];
+  let next = 0;
+  const many = (JSON.parse(text) as (PackedAccept | PackedSettle)[]).map((packed): Call => {
+    if (packed[1] === END) {
+      const [id, , run, attempt, outcome] = packed as PackedSettle;
+      return [id, "settle", [{ run, attempt }, outcome] satisfies SettleWords];
+    }
+    const [callId, length, id, type, subject, at, sample, sensitive, receivedAt, headers, runs, begin] =
+      packed as PackedAccept;
+    const body = bytes.subarray(next, (next += length));
+    const delivery: NewDelivery = { id, type, subject, at, sample, sensitive, receivedAt, headers, body };
+    return [callId, "accept", [delivery, runs, begin ?? undefined] satisfies AcceptWords];
   });
   // What was asked for first is done first.
   return others.length === 0 ? many : [...many, ...others].toSorted(([a], [b]) => a - b);
@@ -83,15 +109,17 @@ export function isMany(method: Method): boolean {
   return method === "accept" || method === "settle";
 }
 
+type PackedAccepted = [run: number, handler: string, stale: boolean][];
+
 /** What crosses of an answer to one of those that are many: whoever asked has the delivery. */
 export function packAnswer(value: unknown): unknown {
-  const { status, begun } = value as { status?: unknown; begun?: Ticket[] };
-  if (!begun) return value;
-  return { status, begun: begun.map(({ run, handler, stale }) => ({ run, handler, stale })) };
+  const { begun } = value as { begun?: Ticket[] };
+  return begun ? begun.map(({ run, handler, stale }): PackedAccepted[number] => [run, handler, stale]) : value;
 }
 
 /** The answer for whoever has the delivery. */
-export function unpackAccepted(accepted: Accepted, delivery: NewDelivery): Accepted {
-  if (accepted.status === "duplicate" || !accepted.begun) return accepted;
-  return { ...accepted, begun: accepted.begun.map((begun) => ticketOf(delivery, begun)) };
+export function unpackAccepted(packed: Accepted | PackedAccepted, delivery: NewDelivery): Accepted {
+  if (!Array.isArray(packed)) return packed;
+  const begun = packed.map(([run, handler, stale]) => ticketOf(delivery, { run, handler, stale }));
+  return { status: "accepted", begun };
 }

@@ -48,7 +48,7 @@ export async function fill(folder: string, { count, from = 30, to = 0, onProgres
   }
   // The inbox knows how far arrivals are out of order: these come before the one that was copied.
   db.run("update meta set value = ? where key = 'disorder'", [from * DAY_MS]);
-  db.run("update meta set value = (select max(seq) from delivery) where key = 'begun'");
+  db.run("update meta set value = (select max(seq) from delivery) where key in ('begun', 'subjects')");
   db.run("pragma wal_checkpoint(truncate)");
 }
 
@@ -63,7 +63,7 @@ async function handleOne(folder: string) {
 
 /** One function for each table that holds something of the delivery: it inserts the copy that many places further. */
 function copiesOf(db: Database) {
-  return ["delivery", "payload", "run", "attempt", "mark"].flatMap((name) => {
+  return ["delivery", "subject", "payload", "run", "attempt", "mark"].flatMap((name) => {
     const row = db.query<Row, []>(`select * from ${name}`).get();
     if (!row) return [];
     const columns = Object.keys(row);
