@@ -17,10 +17,8 @@ import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import type { Inbox } from "./inbox/inbox.ts";
 import { lockDataDir } from "./inbox/sqlite.ts";
 import { openInboxThread } from "./inbox/thread.ts";
-import { serveSocket, socketPath } from "./inspector/app.ts";
 import { createFrames } from "./inspector/frames.ts";
 import { createLive } from "./inspector/live.ts";
-import { openInspector } from "./inspector/open.ts";
 import { createSend } from "./inspector/send.ts";
 import {
   logChange,
@@ -35,7 +33,7 @@ import {
   logRefused,
   logSchema,
 } from "./log.ts";
-import { type Receiver, startReceiver } from "./receive/app.ts";
+import type { Receiver } from "./receive/app.ts";
 import type { Key } from "./receive/verify.ts";
 
 export interface Server {
@@ -59,6 +57,9 @@ const START_WAITS_MS = 30_000;
 /** Opens a whole server. Throws a `UserError` when something stands in the way, and has then closed all it had opened. */
 export async function openServer(config: Config, log: Logger): Promise<Server> {
   await using opened = new AsyncDisposableStack();
+  // Elysia takes longer to load than all else takes to open: meanwhile the inbox's thread starts.
+  const doors = loadDoors();
+  doors.catch(() => undefined);
 
   const waits = config.mode === "start" ? START_WAITS_MS : 0;
   const unlock = await lockDataDir(config.dataDir, waits, () =>
@@ -142,6 +143,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
       void tellMissing(log, inbox, changes);
     });
 
+  const { openInspector, serveSocket, socketPath, startReceiver } = await doors;
   const path = socketPath(config.dataDir);
   const frame = createFrames({ projectDir: process.cwd(), handlersDir: config.handlersDir });
   const api = { inbox, match, handlers: () => table().handlers, frame, live, onError: inspectorFailed };
@@ -195,6 +197,15 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
     stop: () => (stopped ??= everything.disposeAsync()),
   };
+}
+
+async function loadDoors() {
+  const [receiver, socket, inspector] = await Promise.all([
+    import("./receive/app.ts"),
+    import("./inspector/app.ts"),
+    import("./inspector/open.ts"),
+  ]);
+  return { ...receiver, ...socket, ...inspector };
 }
 
 function shownOf({ mode, secretHint, secretIsOurs, handlersDir, inspector }: Config) {

@@ -37,8 +37,12 @@ async function importsOf(path: string, loader: "ts" | "tsx" | "js" | "jsx"): Pro
   }
 }
 
+// Ours, and in no folder: where there is no node_modules either, Bun would ask the registry for it, which takes its time.
+const OWN = /^bellhop(\/|$)/;
+
 /** Only what belongs to the project: a package changes by an install, and then the server is started again. */
 function resolved(imported: string, from: string): string | undefined {
+  if (OWN.test(imported)) return undefined;
   try {
     const file = Bun.resolveSync(imported, from);
     return file.startsWith("/") && !file.includes("/node_modules/") ? file : undefined;
