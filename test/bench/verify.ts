@@ -65,7 +65,7 @@ for (let round = -1; round < ROUNDS; round += 1)
       rates.set(name, of);
     }
 
-const base = rates.get("Bellhop, verify and parse")!.map(median);
+const base = rates.get("svix")!.map(median);
 console.log(
   table(
     [...rates].map(([name, sizes]) => ({
@@ -77,4 +77,4 @@ console.log(
     })),
   ),
 );
-console.log(`\nRatios to Bellhop's verify and parse. ${machine()}.`);
+console.log(`\nRatios to svix. ${machine()}.`);
