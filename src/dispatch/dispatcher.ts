@@ -276,7 +276,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
 
   let stop: Promise<void> | undefined;
   return {
-    accept: arrivals.accept,
+    accept: (...words) => arrivals.accept(...words),
     get writable() {
       return inbox.writable;
     },

@@ -143,6 +143,14 @@ class Model {
   }
 
   /** What may be begun now. */
+  /** Nothing else of its line is to come. */
+  isFirst({ lane, line, delivery }: ModelRun): boolean {
+    const open = this.runs.filter(({ state, parked }) => (state === "waiting" || state === "running") && !parked);
+    return (
+      line === null || open.every((each) => each.lane !== lane || each.line !== line || each.delivery === delivery)
+    );
+  }
+
   eligible(alone: boolean): ModelRun[] {
     return this.runs.filter((each) => this.#isHead(each) && each.due <= this.now && each.alone === alone);
   }
@@ -231,11 +239,24 @@ async function openPair(folder: string) {
       return held;
     },
 
-    async accept({ id, type, subject, time, sample }: Accept) {
+    async accept({ id, type, subject, time, sample, begins }: Accept) {
       const stored = delivery(id, { type, subject, at: at(time), sample });
       const runs = handlersOf(type).filter(({ handler }) => handler !== LATE);
-      const { status } = await inbox.accept(stored, runs);
-      expect(status).toBe(model.accept(id, lineOf(subject, sample), at(time), runs));
+      const begin = begins ? { owner: owner(), handlers: [...loaded] } : undefined;
+      const accepted = await inbox.accept(stored, runs, begin);
+      expect(accepted.status).toBe(model.accept(id, lineOf(subject, sample), at(time), runs));
+      if (accepted.status === "duplicate") return;
+      const tickets = accepted.begun ?? [];
+      const may = model.eligible(false).filter((each) => each.delivery === id);
+      for (const ticket of tickets) expect(may).toContain(modelOf(ticket));
+      // Only where an older event comes late, and takes the place of one that waits, is it left to be claimed.
+      if (begins) for (const each of may) if (model.isFirst(each)) expect(tickets.map(modelOf)).toContain(each);
+      for (const ticket of tickets) {
+        const expected = modelOf(ticket);
+        expect(ticket).toMatchObject({ attempt: 1, spent: 0, stale: model.stale(expected) });
+        Object.assign(expected, { state: "running", attempts: ticket.attempt });
+        held.push(ticket);
+      }
     },
 
     async claim(room: number, alone: boolean) {
@@ -377,6 +398,8 @@ interface Accept {
   subject: string | null;
   time: number;
   sample: boolean;
+  /** There are free slots: what may go begins in the same commit. */
+  begins: boolean;
 }
 
 type Pair = Awaited<ReturnType<typeof openPair>>;
@@ -393,8 +416,15 @@ const outcomes: fc.Arbitrary<Outcome> = fc.oneof(
 );
 const ids = fc.tuple(some("created", "updated"), fc.nat(12)).map(([type, number]) => `${type}_${number}`);
 const accepts: fc.Arbitrary<Accept> = fc
-  .tuple(ids, some("user_1", "user_1", "user_2", null), fc.nat(5), some(false, false, true))
-  .map(([id, subject, time, sample]) => ({ id, type: `user.${id.split("_")[0]}`, subject, time, sample }));
+  .tuple(ids, some("user_1", "user_1", "user_2", null), fc.nat(5), some(false, false, true), fc.boolean())
+  .map(([id, subject, time, sample, begins]) => ({
+    id,
+    type: `user.${id.split("_")[0]}`,
+    subject,
+    time,
+    sample,
+    begins,
+  }));
 
 const step = <T>(says: string, values: fc.Arbitrary<T>, take: (pair: Pair, value: T) => Promise<unknown>) =>
   values.map((value): Step => ({
