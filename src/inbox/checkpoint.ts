@@ -19,18 +19,18 @@ export interface Pages {
 
 // 64 MB: the more there are, the more often a page that changes all the time is moved once instead of many times.
 const MANY_PAGES = 16_000;
-// When nothing comes, the log is moved all the same: a start after a crash has less to read.
-const QUIET_MS = 2_000;
+// At the latest, so that a start after a crash has little to read.
+const AFTER_MS = 2_000;
 
-/** For the inbox at `path`, which has turned SQLite's own checkpoints off. */
-export function createCheckpointer(path: string): Checkpointer {
+/** For the inbox at `path`, which has turned SQLite's own checkpoints off. `many` is what the log may have, in pages. */
+export function createCheckpointer(path: string, many = MANY_PAGES): Checkpointer {
   const worker = new Worker(new URL("./checkpoint.worker.ts", import.meta.url).href);
   worker.unref();
   let writer: Database | undefined;
   let going: PromiseWithResolvers<void> | undefined;
   /** How long the log was when it was last moved: somebody who reads may keep it from beginning anew. */
   let movedAt = 0;
-  let quiet: Timer | undefined;
+  let timer: Timer | undefined;
 
   function go() {
     going = Promise.withResolvers();
@@ -50,23 +50,23 @@ export function createCheckpointer(path: string): Checkpointer {
   return {
     committed(db) {
       writer = db;
-      quiet ??= setTimeout(whenQuiet, QUIET_MS).unref();
+      timer ??= setTimeout(whenDue, AFTER_MS).unref();
       if (going) return;
       const { log, checkpointed } = pages(db, "noop");
       // It has begun anew.
       if (log < movedAt) movedAt = 0;
-      if (log - movedAt >= MANY_PAGES && log > checkpointed) go();
+      if (log - movedAt >= many && log > checkpointed) go();
     },
     async stop() {
-      clearTimeout(quiet);
+      clearTimeout(timer);
       writer = undefined;
       await going?.promise;
       worker.terminate();
     },
   };
 
-  function whenQuiet() {
-    quiet = undefined;
+  function whenDue() {
+    timer = undefined;
     if (writer && !going) go();
   }
 }

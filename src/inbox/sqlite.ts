@@ -238,7 +238,7 @@ function open(path: string, { maxPages, checkpointer }: SqliteOptions, waitMs = 
     // On macOS an ordinary fsync leaves the data in the drive's cache (sqlite.org/pragma.html#pragma_fullfsync).
     if (process.platform === "darwin") db.run("pragma fullfsync = on");
     // In KB. Ids and subjects come in no order: what has room for their last pages need not read them again and again.
-    db.run("pragma cache_size = -12000");
+    db.run("pragma cache_size = -8000");
     // A wiped code is overwritten, not just unlinked.
     db.run("pragma secure_delete = on");
     if (checkpointer) db.run("pragma wal_autocheckpoint = 0");
