@@ -8,6 +8,7 @@ import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { type Arrivals, createArrivals } from "./arrivals.ts";
 import { runAttempt } from "./attempt.ts";
+import { createClaims } from "./claims.ts";
 import { tellDead } from "./dead.ts";
 import type { Effects } from "./effects.ts";
 import { takeUpOrphans } from "./orphans.ts";
@@ -87,21 +88,26 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   const timeouts = createTimeouts(shutdown.signal);
   const stopping = Promise.withResolvers<void>();
   let stopped = false;
-  let claiming = false;
-  /** Something may wait that no claim has looked for yet, or had no slot for. */
-  let mayWait = true;
-  let slotFreed = false;
-  let claimFailed = false;
-  let claimed: Promise<void> = Promise.resolve();
-  let timer: Timer | undefined;
   const arrivals = createArrivals({
     inbox,
     owner,
     slots,
-    ready: () => (stopped || claimFailed ? NONE : table().loaded),
+    ready: () => (stopped || claims.failed ? NONE : table().loaded),
     begin,
-    onFailed: () => (claimFailed = true),
-    onFreed,
+    onFailed: () => claims.fail(),
+    onFreed: () => claims.freed(),
+  });
+  const claims = createClaims({
+    inbox,
+    owner,
+    slots,
+    loaded: () => table().loaded,
+    begin,
+    held: () => new Set(held.keys()),
+    rest: allHeld,
+    pending: arrivals.pending,
+    stopping: stopping.promise,
+    trouble,
   });
 
   const orphans = await takeUpOrphans({
@@ -118,69 +124,9 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   });
   await inbox.park(table().loaded);
   await inbox.sweep();
-  inbox.onWork(wake);
+  inbox.onWork(() => claims.wake());
   const sweeper = setInterval(() => void inbox.sweep().catch(trouble), HOUR_MS).unref();
-  wake();
-
-  function wake() {
-    mayWait = true;
-    if (!claiming && !stopped) claimed = claim();
-  }
-
-  /** A slot is free again: most often nothing waits for it, and nobody has to ask. */
-  function onFreed() {
-    slotFreed = true;
-    if (mayWait) wake();
-  }
-
-  async function claim() {
-    claiming = true;
-    let more = true;
-    while (more && !stopped) {
-      mayWait = slotFreed = false;
-      try {
-        const left = await claimOnce();
-        more = mayWait || left === "claimable" || (left === "without a slot" && slotFreed);
-        mayWait ||= left !== "nothing";
-      } catch (error) {
-        claimFailed = true;
-        mayWait = true;
-        trouble(error);
-        wakeIn(AFTER_TROUBLE_MS);
-        break;
-      }
-    }
-    claiming = false;
-  }
-
-  /** Says what may be left to claim. */
-  async function claimOnce(): Promise<"nothing" | "claimable" | "without a slot"> {
-    if (claimFailed) {
-      // What began may be durable all the same: what is ours and not in our hands goes back.
-      while (arrivals.pending.size > 0) await Promise.all(arrivals.pending);
-      await inbox.reconcile(owner, new Set(held.keys()));
-    }
-    claimFailed = false;
-    const { loaded } = table();
-    const rooms = slots.reserve(loaded);
-    const found = await inbox.claim(owner, rooms).finally(() => slots.release(rooms));
-    begin(found.tickets);
-    if (found.next !== null) wakeIn(found.next);
-    if (found.alone) return await runAlone();
-    for (const { handler } of found.tickets) rooms.set(handler, rooms.get(handler)! - 1);
-    if ([...rooms.values()].includes(0)) return "claimable";
-    return rooms.size < loaded.size ? "without a slot" : "nothing";
-  }
-
-  /** One that was interrupted too often goes with nothing beside it, so that a crash now is its own. */
-  async function runAlone() {
-    await allHeld();
-    if (stopped) return "nothing";
-    const found = await inbox.claim(owner, new Map(), true);
-    begin(found.tickets);
-    await Promise.race([stopping.promise, allHeld()]);
-    return "claimable";
-  }
+  claims.wake();
 
   async function allHeld() {
     while (arrivals.pending.size > 0 || held.size > 0)
@@ -238,7 +184,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       // The write is asked for first, so that a claim which counts on its slot shares its commit, or comes after it.
       const settled = inbox.settle(ticket, outcome);
       slots.giveBack(ticket.handler);
-      onFreed();
+      claims.freed();
       try {
         return (await settled) === "settled";
       } catch (error) {
@@ -255,19 +201,13 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   async function park(): Promise<void> {
     try {
       await inbox.park(table().loaded);
-      wake();
+      claims.wake();
     } catch (error) {
       trouble(error);
       if (stopped) return;
       await Bun.sleep(AFTER_TROUBLE_MS);
       return park();
     }
-  }
-
-  function wakeIn(delay: number) {
-    clearTimeout(timer);
-    // An hour at a time: setTimeout overflows at 24.8 days.
-    timer = setTimeout(wake, Math.min(delay, HOUR_MS));
   }
 
   function trouble(error: unknown) {
@@ -280,7 +220,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     get writable() {
       return inbox.writable;
     },
-    wake,
+    wake: () => claims.wake(),
     tableChanged: park,
     get running() {
       return held.size;
@@ -296,7 +236,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     stopped = true;
     stopping.resolve();
     slots.open();
-    clearTimeout(timer);
+    claims.stop();
     clearInterval(sweeper);
     await restWithin(graceMs);
     shutdown.abort();
@@ -315,8 +255,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   /** A claim that is under way may still begin runs; they are given back. */
   async function rest() {
     do {
-      await claimed;
+      await claims.over;
       await allHeld();
-    } while (claiming || held.size > 0);
+    } while (claims.going || held.size > 0);
   }
 }

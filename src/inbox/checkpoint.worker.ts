@@ -1,8 +1,7 @@
 // The checkpointing thread: moves the log of an inbox until little is left of it, however much comes meanwhile.
 
-import { Database } from "bun:sqlite";
-
 import { pages } from "./checkpoint.ts";
+import { openBeside } from "./sqlite.ts";
 
 declare const self: Worker;
 
@@ -12,11 +11,7 @@ const FEW_PAGES = 100;
 
 self.addEventListener("message", ({ data: path }: MessageEvent<string>) => {
   try {
-    using db = new Database(path, { readwrite: true, create: false });
-    // As in the writer: what was moved is on the disk before the log begins anew.
-    db.run("pragma synchronous = full");
-    if (process.platform === "darwin") db.run("pragma fullfsync = on");
-    db.run("pragma wal_autocheckpoint = 0");
+    using db = openBeside(path);
     for (let round = 0; round < MOST_ROUNDS; round += 1) {
       const { checkpointed } = pages(db, "passive");
       if (pages(db, "noop").log - checkpointed < FEW_PAGES) break;

@@ -2,7 +2,6 @@
 // A promise from here resolves only when what it says survives a crash; it rejects with `InboxUnavailable`
 // when nothing of it was stored. Delays, never clock times, cross it: each backend keeps a clock of its own.
 
-import type { ReceivedEvent } from "../clerk/events.ts";
 import type {
   DeliveryView,
   Listed,
@@ -79,7 +78,7 @@ export interface Ticket {
   /** Null when it was wiped. */
   body: Uint8Array | null;
   /** What the body says, when it has just come: for this run alone, to change as it likes. */
-  event?: ReceivedEvent;
+  event?: object;
 }
 
 /** What one attempt came to, kept with the run. */

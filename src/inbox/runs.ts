@@ -3,19 +3,16 @@
 
 import type { Database } from "bun:sqlite";
 
-import { type BegunRun, createBegun } from "./begun.ts";
+import { createAccept } from "./accept.ts";
+import { createBegun } from "./begun.ts";
 import {
-  type Accepted,
   type AttemptRecord,
-  type Begin,
   type Claim,
   lineOf,
   type LogLine,
-  type NewDelivery,
   type NewRun,
   type Outcome,
   type Ticket,
-  ticketOf,
 } from "./inbox.ts";
 import { createLines } from "./lines.ts";
 import { prepareList } from "./list.ts";
@@ -27,8 +24,6 @@ import { prepareRetention } from "./retention.ts";
 import { prepareStatements, STATES } from "./statements.ts";
 import { createSubjects } from "./subjects.ts";
 import { prepareViews } from "./views.ts";
-
-const DAY_MS = 86_400_000;
 
 export type Runs = ReturnType<typeof prepareRuns>;
 
@@ -103,19 +98,9 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
     return next;
   }
 
-  /** Whether a new run of this line could go at once. */
-  function isFree(lane: string, line: string | null, only: boolean): boolean {
-    return line === null || only || (!begun.isBusy(lane, line) && lines.isFree(lane, line));
-  }
-
-  /** A second delivery of a subject has come: from now on its marks are kept, and those of the first are made up for. */
-  function keepMarks(first: number) {
-    begun.writeOf(first);
-    sql.marksOf.run(first);
-  }
-
   return {
     ...views,
+    ...createAccept({ sql, clock, lines, begun, subjects, receipts, nextRun }),
     ...createParking(sql, lines, clock, onHead),
     ...prepareMissing(db, clock, (...run) => {
       sql.handled.run(run[0]);
@@ -148,56 +133,6 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
     },
 
     writeSubjects: () => subjects.writeAll(),
-
-    accept(delivery: NewDelivery, runs: readonly NewRun[], begin?: Begin): Accepted {
-      const { id, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
-      const line = lineOf(subject, sample);
-      const now = clock();
-      if (begin) begun.own(begin.owner);
-      const earlier = subject === null ? [] : subjects.latest(subject);
-      const only = earlier.length === 0;
-      const [begins, waits]: [Omit<BegunRun, "seq">[], { id: number; run: NewRun }[]] = [[], []];
-      for (const run of runs) {
-        const { handler, lane, parked } = run;
-        const id = nextRun();
-        const goes = !parked && begin?.handlers.includes(handler) && !begins.some((each) => each.lane === lane);
-        if (goes && isFree(lane, line, only)) begins.push({ run: id, handler, lane, line, at, only, since: now });
-        else waits.push({ id, run });
-      }
-      const wipeAt = sensitive ? now + DAY_MS : null;
-      const unhandled = Number(runs.length === 0);
-      const began = begun.textOf(begins);
-      const made = sql.delivery.run(id, type, subject, at, Number(sample), receivedAt, wipeAt, unhandled, began);
-      if (made.changes === 0) {
-        begun.writeAll();
-        const standing = sql.standing.all(sql.receipt.get(id)?.seq ?? 0);
-        return {
-          status: "duplicate",
-          runs: standing.map(({ handler, state }) => ({ handler, state: STATES[state]! })),
-        };
-      }
-      const seq = Number(made.lastInsertRowid);
-      sql.payload.run(seq, JSON.stringify(headers), body);
-      receipts.received(receivedAt);
-      subjects.stored(seq, subject);
-      if (earlier.length === 1) keepMarks(earlier[0]!);
-      begun.stored(
-        seq,
-        begins.map((each) => ({ ...each, seq })),
-      );
-      for (const { id, run } of waits) {
-        begun.writeLine(run.lane, line);
-        lines.addRun(id, seq, at, line, "", run);
-      }
-      // Its payload goes when the last run has ended: what looks for that looks at runs.
-      if (sensitive) begun.writeAll();
-      if (!begin) return { status: "accepted" };
-      const isStale = (lane: string) => line !== null && !only && (sql.markOf.get(lane, line)?.at ?? at) > at;
-      const tickets = begins.map(({ run, handler, lane }) =>
-        ticketOf(delivery, { run, handler, stale: isStale(lane) }),
-      );
-      return { status: "accepted", begun: tickets };
-    },
 
     /** What `claim` would find, without writing. */
     look(rooms: ReadonlyMap<string, number>, alone: boolean): { any: boolean; claim: Claim } {

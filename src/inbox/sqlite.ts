@@ -234,9 +234,7 @@ function open(path: string, { maxPages, checkpointer }: SqliteOptions, waitMs = 
   try {
     db.run(`pragma busy_timeout = ${waitMs}`);
     db.run("pragma journal_mode = wal");
-    db.run("pragma synchronous = full");
-    // On macOS an ordinary fsync leaves the data in the drive's cache (sqlite.org/pragma.html#pragma_fullfsync).
-    if (process.platform === "darwin") db.run("pragma fullfsync = on");
+    keepPromises(db);
     // In KB. Ids and subjects come in no order: what has room for their last pages need not read them again and again.
     db.run("pragma cache_size = -8000");
     // A wiped code is overwritten, not just unlinked.
@@ -249,6 +247,21 @@ function open(path: string, { maxPages, checkpointer }: SqliteOptions, waitMs = 
     close(db);
     throw error;
   }
+}
+
+/** A second connection, which moves the log. Here, too, what was moved is on the disk before the log begins anew. */
+export function openBeside(path: string): Database {
+  const db = new Database(path, { readwrite: true, create: false });
+  keepPromises(db);
+  db.run("pragma wal_autocheckpoint = 0");
+  return db;
+}
+
+/** A commit that returned is on the disk. */
+function keepPromises(db: Database) {
+  db.run("pragma synchronous = full");
+  // On macOS an ordinary fsync leaves the data in the drive's cache (sqlite.org/pragma.html#pragma_fullfsync).
+  if (process.platform === "darwin") db.run("pragma fullfsync = on");
 }
 
 /** With its statements, which would hold the file open: a failed disk may make even this fail, and then it is gone anyway. */

@@ -51,6 +51,8 @@ function walk(value: unknown, path: readonly string[], message: boolean, paths: 
 
 function isSecret(name: string, value: unknown, path: readonly string[], message: boolean): boolean {
   if (typeof value === "boolean") return false;
+  // Why a payment failed is no secret: `failed_reason: { code: "card_declined" }`.
+  if (name === "code" && /(?:reason|error)s?$/i.test(path.at(-2) ?? "")) return false;
   if (SECRET_NAMES.test(name)) return true;
   if (typeof value !== "string") return false;
   return SECRET_LOOKS.test(value) || (message && path.length === 2 && MESSAGE_TEXTS.test(name));

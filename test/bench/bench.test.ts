@@ -1,0 +1,91 @@
+// What measures is tested, too: a figure is worth as much as the check behind it.
+
+import { expect, test } from "bun:test";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
+import { parseEvent } from "../../src/receive/delivery.ts";
+import { parseSecrets, verify } from "../../src/receive/verify.ts";
+import { SECRET, temporaryFolder } from "../harness.ts";
+import { CREATED, dead, delivery, done, ME, run } from "../inbox/box.ts";
+import { seeded } from "../random.ts";
+import { checkInbox } from "./check.ts";
+import { createHistogram } from "./histogram.ts";
+import { load } from "./load.ts";
+import { writeBetween } from "./report.ts";
+import { createRequests } from "./requests.ts";
+
+test("each request is signed, of 1 KB, and has an id and a user of its own", () => {
+  const requests = createRequests();
+  requests.prepare(2_000);
+  const keys = parseSecrets(SECRET);
+  const seen = new Set<unknown>();
+  for (let n = 0; n < 2_000; n += 1) {
+    const from = requests.take() * requests.size;
+    const text = requests.bytes.toString("utf8", from, from + requests.size);
+    const [head = "", body = ""] = text.split("\r\n\r\n");
+    const lines = head.split("\r\n").slice(1);
+    const headers = new Headers(lines.map((line) => line.split(": ") as [string, string]));
+    expect(Buffer.byteLength(body)).toBe(1_024);
+    expect(verify({ headers, body: Buffer.from(body), keys, now: Date.now() / 1_000 }).ok).toBe(true);
+    seen.add(headers.get("svix-id")).add((parseEvent(Buffer.from(body))?.data as { id?: string }).id);
+  }
+  expect(seen.size).toBe(4_000);
+});
+
+test("the generator counts every answer once, and those with another status as wrong", async () => {
+  let count = 0;
+  await using server = Bun.serve({
+    port: 0,
+    fetch: () => new Response("ok", { status: (count += 1) % 10 === 0 ? 503 : 200 }),
+  });
+  const answered: string[] = [];
+  const options = { port: server.port!, requests: createRequests(), connections: 8, answered };
+  const { answers, wrong, latency } = await load({ ...options, seconds: 0.3 });
+  expect(answers).toBe(count);
+  expect(wrong).toBe(Math.floor(count / 10));
+  expect(answered).toHaveLength(answers - wrong);
+  expect(latency.count).toBe(answers);
+});
+
+test("quantiles are right to one part in 64", () => {
+  const random = seeded(7);
+  const values = Array.from({ length: 10_000 }, () => 10 ** (random() * 5 - 2));
+  const histogram = createHistogram();
+  for (const value of values) histogram.add(value);
+  const sorted = values.toSorted((a, b) => a - b);
+  for (const share of [0.01, 0.5, 0.9, 0.99, 0.999]) {
+    const exact = sorted[Math.floor(share * sorted.length)]!;
+    expect(Math.abs(histogram.at(share) / exact - 1)).toBeLessThan(1 / 32);
+  }
+  expect(histogram.max).toBe(sorted.at(-1)!);
+});
+
+test("the check at the end finds what is lost, not done, run twice, or answered twice", async () => {
+  await using folder = await temporaryFolder();
+  await mkdir(join(folder.path, "data"));
+  {
+    await using inbox = await openSqliteInbox(join(folder.path, "data"));
+    for (const id of ["good", "dead", "waits", "again"])
+      await inbox.accept(delivery(id, { subject: id }), [run(CREATED)]);
+    const { tickets } = await inbox.claim(ME, new Map([[CREATED, 10]]));
+    for (const ticket of tickets)
+      if (ticket.delivery.id !== "waits") await inbox.settle(ticket, ticket.delivery.id === "dead" ? dead : done);
+    await inbox.replay("again", "once more", [run(CREATED)]);
+  }
+  expect(checkInbox(folder.path, ["good"])).toEqual([]);
+  expect(checkInbox(folder.path, ["good", "lost", "good"])).toEqual([
+    "1 answered 200, but not in inbox.db: lost",
+    "1 answered 200 twice: good",
+  ]);
+  expect(checkInbox(folder.path, ["dead", "waits", "again"]).join("; ")).toMatch(
+    /without exactly one run: again; 2 with a run that is not done: dead, waits/,
+  );
+});
+
+test("figures are written between their marks, and nowhere else", () => {
+  const text = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter";
+  expect(writeBetween(text, "new")).toBe("before\n<!-- bench -->\n\nnew\n\n<!-- /bench -->\nafter");
+  expect(() => writeBetween("nothing here", "new")).toThrow("there is no <!-- bench -->");
+});
