@@ -31,13 +31,29 @@ export function createCheckpointer(path: string, many = MANY_PAGES): Checkpointe
   /** How long the log was when it was last moved: somebody who reads may keep it from beginning anew. */
   let movedAt = 0;
   let timer: Timer | undefined;
+  /** The thread has died: the writer moves the log itself. */
+  let alone = false;
 
   function go() {
     going = Promise.withResolvers();
-    worker.postMessage(path);
+    if (alone) moveRest();
+    else worker.postMessage(path);
   }
 
-  worker.addEventListener("message", () => {
+  function isLong(db: Database): boolean {
+    try {
+      const { log, checkpointed } = pages(db, "noop");
+      // It has begun anew.
+      if (log < movedAt) movedAt = 0;
+      return log - movedAt >= many && log > checkpointed;
+    } catch {
+      // The disk refuses: the next commit says so.
+      return false;
+    }
+  }
+
+  /** What the thread has left, so that the log begins anew. */
+  function moveRest() {
     try {
       if (writer) movedAt = pages(writer, "passive").log;
     } catch {
@@ -45,17 +61,19 @@ export function createCheckpointer(path: string, many = MANY_PAGES): Checkpointe
     }
     going?.resolve();
     going = undefined;
+  }
+
+  worker.addEventListener("message", moveRest);
+  worker.addEventListener("error", () => {
+    alone = true;
+    moveRest();
   });
 
   return {
     committed(db) {
       writer = db;
       timer ??= setTimeout(whenDue, AFTER_MS).unref();
-      if (going) return;
-      const { log, checkpointed } = pages(db, "noop");
-      // It has begun anew.
-      if (log < movedAt) movedAt = 0;
-      if (log - movedAt >= many && log > checkpointed) go();
+      if (!going && isLong(db)) go();
     },
     async stop() {
       clearTimeout(timer);
