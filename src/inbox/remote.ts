@@ -46,7 +46,7 @@ interface Waiting {
 
 // While so many are on their way the next ones come in: the other side begins with these. With all of a turn at once, the
 // two would wait for each other.
-const MOST_IN_MESSAGE = 32;
+const MOST_IN_MESSAGE = 12;
 
 // A handler may be what asks: what is scheduled in its context would end with its version.
 const asHost = AsyncLocalStorage.snapshot();
