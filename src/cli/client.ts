@@ -43,7 +43,15 @@ export async function connect(dataDir: string): Promise<Client | undefined> {
   } catch {
     return undefined;
   }
-  return clientOver(ask, async () => {});
+  const lost = () => {
+    throw new UserError(
+      "The server has gone away meanwhile. What it accepted is stored, and runs after its next start.",
+    );
+  };
+  return clientOver(
+    (path, method) => ask(path, method).catch(lost),
+    async () => {},
+  );
 }
 
 /** As `connect`, and when no server runs, of the files themselves: they are locked until the client is disposed of. */

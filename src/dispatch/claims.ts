@@ -114,7 +114,11 @@ export function createClaims(options: ClaimsOptions): Claims {
       slotFreed = true;
       if (mayWait) wake();
     },
-    fail: () => void (failed = true),
+    fail() {
+      failed = true;
+      // Nobody else would hear of it.
+      mayWait = true;
+    },
     get failed() {
       return failed;
     },

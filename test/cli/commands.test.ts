@@ -219,3 +219,18 @@ test.concurrent(
   },
   15_000,
 );
+
+test.concurrent("bun send says that the server went away before the run had ended, and shows no stack", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, { "user.created.ts": "export default () => Bun.sleep(10_000);" });
+  const port = await freePort();
+  await using server = await spawnServer(folder.path, { port });
+  const sending = runCommand(folder.path, ["send", "user.created"], { PORT: String(port) });
+  await until("the delivery", () => server.output().includes("stored") || undefined);
+  server.process.kill("SIGKILL");
+  const { stderr, stdout, exitCode } = await sending;
+  expect(stdout).toContain("accepted");
+  expect(stderr).toContain("The server has gone away meanwhile. What it accepted is stored");
+  expect(stderr).not.toMatch(/\n +at /);
+  expect(exitCode).toBe(1);
+});

@@ -276,6 +276,18 @@ test("a claim that failed but was stored all the same costs no run an attempt, a
   expect(calls.toSorted()).toEqual(["a 1", "b 1", "c 1", "long 1"]);
 });
 
+test("a delivery that was stored although its commit failed runs, also when nothing comes after it", async () => {
+  const disk = refusing("accept", 1, { durable: true });
+  const calls: string[] = [];
+  await using bellhop = await dispatching(
+    { "user.created": ({ data, run }) => calls.push(`${data.id} ${run.attempt}`) },
+    { between: disk.between },
+  );
+  expect(await bellhop.send("a").catch((error: unknown) => error)).toBeInstanceOf(InboxUnavailable);
+  await bellhop.reaches("a", "done");
+  expect(calls).toEqual(["a 1"]);
+});
+
 test("a run that goes again at once is one that runs, and not one that nobody holds", async () => {
   const running: number[] = [];
   await using bellhop = await dispatching({

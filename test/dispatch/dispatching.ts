@@ -144,7 +144,7 @@ export function runsFor(table: HandlerTable, type: string) {
 }
 
 /** An inbox of which one operation refuses `times` times; `durable` when what was asked for happened all the same. */
-export function refusing(operation: "settle" | "claim", times: number, { durable = false } = {}) {
+export function refusing(operation: "settle" | "claim" | "accept", times: number, { durable = false } = {}) {
   let refused = 0;
   return {
     get refused() {
@@ -160,8 +160,9 @@ export function refusing(operation: "settle" | "claim", times: number, { durable
             const claims = operation === "claim" ? await (durable ? call() : undefined) : undefined;
             const began = (claims as { tickets?: unknown[] } | undefined)?.tickets?.length ?? 0;
             // A claim that finds nothing writes nothing, and so cannot fail.
-            if (refused >= times || (durable && began === 0)) return claims ?? call();
+            if (refused >= times || (claims && began === 0)) return claims ?? call();
             refused += 1;
+            if (operation === "accept" && durable) await call();
             throw new InboxUnavailable(new Error("disk I/O error"));
           };
         },
