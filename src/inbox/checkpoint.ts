@@ -3,6 +3,8 @@
 // writer, few pages by then, and after that the log begins anew (sqlite.org/wal.html#ckpt).
 
 import type { Database } from "bun:sqlite";
+import { statfsSync } from "node:fs";
+import { dirname } from "node:path";
 
 export interface Checkpointer {
   /** After each commit of this connection, outside of a transaction. */
@@ -19,11 +21,14 @@ export interface Pages {
 
 // 64 MB: the more there are, the more often a page that changes all the time is moved once instead of many times.
 const MANY_PAGES = 16_000;
+// Or so much of what is free at the start.
+const SHARE_OF_DISK = 8;
+const PAGE_BYTES = 4_096;
 // At the latest, so that a start after a crash has little to read.
 const AFTER_MS = 2_000;
 
 /** For the inbox at `path`, which has turned SQLite's own checkpoints off. `many` is what the log may have, in pages. */
-export function createCheckpointer(path: string, many = MANY_PAGES): Checkpointer {
+export function createCheckpointer(path: string, many = roomFor(path)): Checkpointer {
   const worker = new Worker(new URL("./checkpoint.worker.ts", import.meta.url).href);
   worker.unref();
   let writer: Database | undefined;
@@ -87,6 +92,12 @@ export function createCheckpointer(path: string, many = MANY_PAGES): Checkpointe
     timer = undefined;
     if (writer && !going) go();
   }
+}
+
+/** On a small disk, a long log would leave no room for what is to be moved out of it, and nothing could be written any more. */
+function roomFor(path: string): number {
+  const { bavail, bsize } = statfsSync(dirname(path));
+  return Math.min(MANY_PAGES, Math.floor((bavail * bsize) / SHARE_OF_DISK / PAGE_BYTES));
 }
 
 export function pages(db: Database, mode: "noop" | "passive"): Pages {

@@ -29,7 +29,8 @@ export function prepareStatements(db: Database) {
       insert into delivery(id, type, subject, at, sample, received_at, wipe_at, unhandled, began)
       values(?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict(id) do nothing`),
     newestDelivery: one<{ seq: number | null }>("select max(seq) as seq from delivery"),
-    newestRun: one<{ id: number | null }>("select max(id) as id from run"),
+    /** The last number that a run was given, also when that run is gone. */
+    newestRun: one<{ id: number }>("select seq as id from sqlite_sequence where name = 'run'"),
     /** The last two of a subject, the older one first. */
     latest: one<{ seq: number }>(
       "select seq from (select seq from subject where subject = ? order by seq desc limit 2) order by seq",

@@ -13,6 +13,7 @@ import { createClocks, CREATED, DAY, dead, delivery, done, ME, run } from "./box
 /** Scans that are meant, by a part of their text, each with its reason. */
 const SCANS: Record<string, string> = {
   "from delivery order by seq desc limit 1": "ends at the first row",
+  "from sqlite_sequence": "a row for each of two tables",
   "from mark order by lane limit 1": "ends at the first row, and goes on from there by the key",
   "from run indexed by run_missing_file where parked_at is not null  order by handler limit 1":
     "the same, by the index",

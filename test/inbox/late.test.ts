@@ -93,6 +93,22 @@ test("after a crash all that had begun and not ended is found, under its number,
   expect(new Set(numbers).size).toBe(7);
 });
 
+test("a number that a run once had is no other run's, also when retention has taken all runs", async () => {
+  await using folder = await temporaryFolder();
+  const numbers: number[] = [];
+  for (const id of ["msg_1", "msg_2"]) {
+    await using inbox = await openSqliteInbox(folder.path);
+    await inbox.accept(delivery(id, { subject: id }), [run(CREATED)]);
+    const { tickets } = await inbox.claim(ME, new Map([[CREATED, 1]]));
+    numbers.push(...tickets.map((ticket) => ticket.run));
+    await inbox.settle(tickets[0]!, done);
+    await inbox.close();
+    using db = new Database(join(folder.path, "inbox.db"));
+    db.run("delete from run");
+  }
+  expect(numbers).toEqual([1, 2]);
+});
+
 test("of thousands of subjects each delivery is found, also after a crash", async () => {
   await using box = await openBox();
   const many = 5_000;

@@ -60,7 +60,7 @@ test.skipIf(!mounts)(
 );
 
 test.skipIf(!mounts)("a server that dies while its disk is full loses nothing that it answered 200", async () => {
-  await using disk = await smallDisk("10m");
+  await using disk = await smallDisk("6m");
   await writeHandlers(disk.path, { "user.created.ts": `export default () => Bun.sleep(20);` });
   await using server = await spawnServer(disk.path);
   const filling = Bun.sleep(100).then(() => fill(disk.path));
