@@ -43,15 +43,7 @@ export async function connect(dataDir: string): Promise<Client | undefined> {
   } catch {
     return undefined;
   }
-  const lost = () => {
-    throw new UserError(
-      "The server has gone away meanwhile. What it accepted is stored, and runs after its next start.",
-    );
-  };
-  return clientOver(
-    (path, method) => ask(path, method).catch(lost),
-    async () => {},
-  );
+  return clientOver(ask, async () => {});
 }
 
 /** As `connect`, and when no server runs, of the files themselves: they are locked until the client is disposed of. */

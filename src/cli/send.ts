@@ -61,7 +61,7 @@ async function sendOne(post: () => Promise<Sent>, client: Client | undefined): P
   const { id, status, answer } = await post();
   console.log(`${status} ${answer}`);
   if (status !== 200 || !client) return status === 200;
-  const runs = await waitForRuns(client, id);
+  const runs = await waitForRuns(client, id).catch(gone);
   if (runs.length === 0) console.log("  no handler for it yet: it is stored, and nothing runs");
   for (const run of runs) console.log(describeRun(run));
   return runs.every(isFine);
@@ -161,4 +161,9 @@ function parseObject(text: string, where: string): Record<string, unknown> {
     throw new UserError(`${where} is no JSON: ${(error as Error).message}`);
   }
   throw new UserError(`${where} is JSON, but no object like '{"first_name":"Ada"}'`);
+}
+
+/** The server may stop while the command waits. */
+function gone(): never {
+  throw new UserError("The server has gone away meanwhile. What it accepted is stored, and runs after its next start.");
 }
