@@ -1,13 +1,13 @@
 // A dialog: the browser's own, so that focus, esc and the rest of the page behave as people expect.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { dialog } from "./state.ts";
 
 export function Dialog({ title, children, wide }: { title: string; children: ComponentChildren; wide?: boolean }) {
   const box = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const { current } = box;
     const before = document.activeElement;
     current?.showModal();
@@ -22,6 +22,8 @@ export function Dialog({ title, children, wide }: { title: string; children: Com
       ref={box}
       class={wide ? "wide" : ""}
       aria-labelledby="dialog-heading"
+      // Esc: the browser tells of the close a moment later, and until then the next key would be nobody's.
+      onCancel={() => (dialog.value = null)}
       onClose={() => {
         // Not when another dialog has taken its place.
         if (box.current) dialog.value = null;
