@@ -36,7 +36,7 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
   let prints = await fingerprints(dir, []);
   let table = await loadHandlers(dir, onError);
   let parts = await partsOf(table);
-  addOutside();
+  addUnseen();
   let onChanges: (changes: Change[]) => void = () => undefined;
   let stopWatching = () => {};
   let looking: Promise<void> | undefined;
@@ -59,13 +59,19 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
     parts = await partsOf(table);
     const touched = (name: string) =>
       [...(parts.get(name) ?? []), ...(beforeParts.get(name) ?? [])].some((file) => changed.has(file));
-    addOutside();
+    addUnseen();
     onChanges(describe(before, table, touched));
   }
 
-  /** A file that is imported since now has to be known, or its first change would be missed. */
-  function addOutside() {
-    for (const [file, print] of printsOf(outside(dir, parts))) if (!prints.has(file)) prints.set(file, print);
+  /** A file that was not there before the load has to be known, or its next change would be missed. */
+  function addUnseen() {
+    const imported = printsOf(outside(dir, parts));
+    // One that came in between may be gone already: whatever is there at the next look, it has changed.
+    const came = [...table.handlers, ...table.notHandlers]
+      // A folder that is not there stands among what is no handler.
+      .filter(({ file }) => file !== dir)
+      .map(({ file }) => [resolve(dir, file), "came"] as const);
+    for (const [file, print] of [...imported, ...came]) if (!prints.has(file)) prints.set(file, print);
   }
 
   async function lookUntilCalm() {
@@ -151,7 +157,8 @@ function printsOf(files: Iterable<string>): Fingerprints {
   const prints: Fingerprints = new Map();
   for (const file of files) {
     const stat = statSync(file, { throwIfNoEntry: false });
-    if (stat) prints.set(file, `${stat.ino} ${stat.mtimeMs} ${stat.size}`);
+    // `ctime` tells that it was moved away and back, or that it may be read now.
+    if (stat) prints.set(file, `${stat.ino} ${stat.mtimeMs} ${stat.ctimeMs} ${stat.size}`);
   }
   return prints;
 }

@@ -5,10 +5,10 @@ setDefaultTimeout(20_000);
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 
 import { sample } from "../../src/clerk/samples.ts";
-import { describe } from "../../src/handlers/folder.ts";
+import { describe, openHandlers } from "../../src/handlers/folder.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
 import { readName } from "../../src/handlers/names.ts";
 import { post, rawConnection, rawRequest, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
@@ -208,6 +208,48 @@ test("what is written all the time beside the folder, or in it, delays nothing",
   }
 });
 
+test("a file that comes while the folder is read and goes again is gone, whenever that was", async () => {
+  await using handlers = await living({ "user.created.ts": answers(0) }, { follow: false });
+  for (let round = 1; round <= 300; round += 1) {
+    await handlers.write("user.created.ts", answers(round));
+    const looking = handlers.folder.look();
+    // Before the look, in the middle of it, after it.
+    for (let turns = round % 5; turns > 0; turns -= 1) await new Promise((resolve) => setImmediate(resolve));
+    await handlers.write("user.deleted.ts", answers(round));
+    await looking;
+    await handlers.remove("user.deleted.ts");
+    await handlers.folder.look();
+    expect(handlers.answer("user.deleted"), `round ${round}`).toBeUndefined();
+  }
+});
+
+test("a file that was away while the folder was read, and is back as it was, is live", async () => {
+  const slow = `await Bun.sleep(150); ${answers("slow")}`;
+  await using handlers = await living(
+    { "user.created.ts": slow, "user.updated.ts": answers("fast") },
+    { follow: false },
+  );
+  await handlers.write("user.created.ts", `${slow} // edited`);
+  const looking = handlers.folder.look();
+  await Bun.sleep(50);
+  await handlers.move("user.updated.ts", "../away.ts");
+  await looking;
+  await handlers.move("../away.ts", "user.updated.ts");
+  await handlers.folder.look();
+  expect(handlers.folder.table.get("user.updated")?.error).toBeUndefined();
+});
+
+test("a folder that is not there is not read again and again", async () => {
+  await using folder = await temporaryFolder();
+  for (const dir of [join(folder.path, "nowhere"), relative(process.cwd(), join(folder.path, "nowhere"))]) {
+    const handlers = await openHandlers(dir, () => undefined);
+    const { table } = handlers;
+    await handlers.look();
+    expect(handlers.table).toBe(table);
+    handlers.close();
+  }
+});
+
 test("what was told last is true when the folder is closed while it is looked at", async () => {
   const handlers = await living({ "user.created.ts": answers("old") });
   await handlers.write("user.created.ts", answers("new"));
@@ -395,7 +437,6 @@ for (const seed of [1, 2, 3])
     await using folder = await temporaryFolder();
     const dir = join(folder.path, "handlers");
     await mkdir(dir);
-    const { openHandlers } = await import("../../src/handlers/folder.ts");
     const { crawl } = await import("../../src/handlers/crawl.ts");
     const handlers = await openHandlers(dir, () => undefined);
     await using _closing = { [Symbol.asyncDispose]: async () => handlers.close() };
