@@ -11,6 +11,7 @@ import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { type Effects, type Hindrance, ledgerKey } from "./effects.ts";
 import { nextAttempt, postponeDelay } from "./retry.ts";
+import { type ErrorRecord, readError } from "./thrown.ts";
 import type { Timeout, Timeouts } from "./timeout.ts";
 import type { Watchdog } from "./watchdog.ts";
 
@@ -199,26 +200,4 @@ class TimeoutError extends Error {
   constructor(limit: number) {
     super(`took longer than ${formatDuration(limit)}; raise it with on(event, { timeout: "2m" }, …)`);
   }
-}
-
-type ErrorRecord = NonNullable<AttemptRecord["error"]>;
-
-/** A handler can throw anything, also what throws when it is looked at: that must not leave its run without an end. */
-function readError(thrown: unknown): { thrown: unknown; error: ErrorRecord } {
-  try {
-    return { thrown, error: describeError(thrown) };
-  } catch {
-    return { thrown: undefined, error: { name: "Thrown", message: "something that throws when it is looked at" } };
-  }
-}
-
-function describeError(thrown: unknown): ErrorRecord {
-  if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, 10_000) };
-  // They need not be text.
-  const { name, message, stack } = thrown as Record<keyof ErrorRecord, unknown>;
-  return {
-    name: String(name).slice(0, 200),
-    message: String(message).slice(0, 10_000),
-    ...(typeof stack === "string" && { stack: stack.slice(0, 20_000) }),
-  };
 }

@@ -9,8 +9,8 @@ import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { type Arrivals, createArrivals } from "./arrivals.ts";
 import { runAttempt } from "./attempt.ts";
 import { createClaims } from "./claims.ts";
-import { tellDead } from "./dead.ts";
 import type { Effects } from "./effects.ts";
+import { createEnds } from "./ends.ts";
 import { takeUpOrphans } from "./orphans.ts";
 import { createSlots } from "./slots.ts";
 import { createTimeouts } from "./timeout.ts";
@@ -110,6 +110,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     trouble,
   });
 
+  const end = createEnds({ inbox, slots, claims, table, shutdown: shutdown.signal, onOutcome, onDeadError, trouble });
   const orphans = await takeUpOrphans({
     inbox,
     effects,
@@ -169,32 +170,6 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     // Its file went away meanwhile: a run that waits for it must not hold its lane.
     if (!table().loaded.has(ticket.handler)) await park();
     over();
-  }
-
-  async function end(ticket: Ticket, outcome: Outcome) {
-    if (!(await settle(ticket, outcome))) return;
-    onOutcome?.(ticket, outcome);
-    const code = table().dead?.code;
-    if (outcome.kind === "dead" && code) await tellDead(code, ticket, outcome).catch((error) => onDeadError?.(error));
-  }
-
-  /** Records an end, again and again while the disk refuses: until then the lane stands still. */
-  async function settle(ticket: Ticket, outcome: Outcome): Promise<boolean> {
-    for (let failures = 0; ; failures += 1) {
-      // The write is asked for first, so that a claim which counts on its slot shares its commit, or comes after it.
-      const settled = inbox.settle(ticket, outcome);
-      slots.giveBack(ticket.handler);
-      claims.freed();
-      try {
-        return (await settled) === "settled";
-      } catch (error) {
-        slots.take(ticket.handler);
-        if (failures === 0) trouble(error);
-        // At a shutdown nobody can wait for a disk: the next start finds the run interrupted, and runs it again.
-        if (shutdown.signal.aborted) return false;
-        await Bun.sleep(AFTER_TROUBLE_MS);
-      }
-    }
   }
 
   /** Lets runs wait whose handler can't run, and those go on whose handler can; again and again while the disk refuses. */

@@ -5,15 +5,8 @@ import type { Database } from "bun:sqlite";
 
 import { createAccept } from "./accept.ts";
 import { createBegun } from "./begun.ts";
-import {
-  type AttemptRecord,
-  type Claim,
-  lineOf,
-  type LogLine,
-  type NewRun,
-  type Outcome,
-  type Ticket,
-} from "./inbox.ts";
+import { createClaims } from "./claims.ts";
+import { type AttemptRecord, lineOf, type LogLine, type NewRun, type Outcome, type Ticket } from "./inbox.ts";
 import { createLines } from "./lines.ts";
 import { prepareList } from "./list.ts";
 import { prepareMissing } from "./missing.ts";
@@ -38,10 +31,9 @@ interface RunsOptions {
 export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
   const sql = prepareStatements(db);
   const views = prepareViews(db, clock);
-  /** Handlers that have runs which may go, now or later; more than those may stand in it. Unknown at first. */
-  let headed: string[] | undefined;
+  const { headsChanged, ...claims } = createClaims(sql, clock, (run) => views.ticket(run));
   const onHead = () => {
-    headed = undefined;
+    headsChanged();
     onWork();
   };
   const begun = createBegun(sql, clock);
@@ -69,37 +61,9 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
     return [null, null];
   }
 
-  /** Of these handlers, those that have something to claim, now or later: most often, few of many. */
-  function waiting(rooms: ReadonlyMap<string, number>): string[] {
-    headed ??= sql.headed.all().map(({ handler }) => handler);
-    return headed.filter((handler) => rooms.has(handler));
-  }
-
-  function* dueRuns(handlers: readonly string[], rooms: ReadonlyMap<string, number>, now: number) {
-    for (const handler of handlers) {
-      let left = rooms.get(handler) ?? 0;
-      // Live ones first; then what was asked for in bulk.
-      for (const bulk of [0, 1]) {
-        if (left <= 0) break;
-        const due = sql.due.all(handler, bulk, now, left);
-        left -= due.length;
-        yield* due;
-      }
-    }
-  }
-
-  function nextDue(handlers: readonly string[], now: number): number | null {
-    let next: number | null = null;
-    for (const handler of handlers)
-      for (const bulk of [0, 1]) {
-        const due = sql.nextDue.get(handler, bulk, now)?.due;
-        if (due !== undefined && (next === null || due - now < next)) next = due - now;
-      }
-    return next;
-  }
-
   return {
     ...views,
+    ...claims,
     ...createAccept({ sql, clock, lines, begun, subjects, receipts, nextRun }),
     ...createParking(sql, lines, clock, onHead),
     ...prepareMissing(db, clock, (...run) => {
@@ -133,32 +97,6 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
     },
 
     writeSubjects: () => subjects.writeAll(),
-
-    /** What `claim` would find, without writing. */
-    look(rooms: ReadonlyMap<string, number>, alone: boolean): { any: boolean; claim: Claim } {
-      const now = clock();
-      const handlers = waiting(rooms);
-      // Most often nothing waits at all, and nothing has to be looked for.
-      if (headed?.length === 0) return { any: false, claim: { tickets: [], next: null, alone: false } };
-      const suspect = sql.alone.get(now) !== null;
-      const any = alone ? suspect : dueRuns(handlers, rooms, now).next().done === false;
-      const next = any ? null : nextDue(handlers, now);
-      // Those that were known may all have gone since.
-      if (!any && next === null) headed = undefined;
-      return { any, claim: { tickets: [], next, alone: suspect } };
-    },
-
-    claim(owner: string, rooms: ReadonlyMap<string, number>, alone: boolean): Claim {
-      const now = clock();
-      const suspect = sql.alone.get(now);
-      const handlers = waiting(rooms);
-      const due = alone ? (suspect ? [suspect] : []) : [...dueRuns(handlers, rooms, now)];
-      const tickets: Ticket[] = [];
-      for (const { id } of due) {
-        if (sql.begin.run(owner, id).changes > 0) tickets.push(views.ticket(id));
-      }
-      return { tickets, next: nextDue(handlers, now), alone: suspect !== null && !alone };
-    },
 
     settle({ run, attempt }: Pick<Ticket, "run" | "attempt">, outcome: Outcome): "settled" | "lost" {
       const { kind } = outcome;

@@ -53,5 +53,7 @@ for (const each of wrong) console.error(each);
 const best = Math.max(...ratios);
 const enough = best >= LEAST;
 const verdict = enough ? "enough" : `less than ${LEAST}: something on the way of a delivery has become slow`;
-console.log(`Bellhop accepts ${ratio(best)} of what the limit accepts, in the best of ${ratios.length} turns: ${verdict}`);
+console.log(
+  `Bellhop accepts ${ratio(best)} of what the limit accepts, in the best of ${ratios.length} turns: ${verdict}`,
+);
 process.exitCode = enough && wrong.length === 0 ? 0 : 1;
