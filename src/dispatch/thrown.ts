@@ -20,6 +20,17 @@ function describeError(thrown: unknown): ErrorRecord {
   return {
     name: String(name).slice(0, 200),
     message: String(message).slice(0, 10_000),
-    ...(typeof stack === "string" && { stack: stack.slice(0, 20_000) }),
+    ...(typeof stack === "string" && { stack: withoutCaller(stack.slice(0, 20_000)) }),
   };
+}
+
+// The way from `callHandler` to the handler is the same for each, and nobody's mistake.
+const OURS = [import.meta.dir, "node:async_hooks", "(unknown)"];
+
+function withoutCaller(stack: string): string {
+  const lines = stack.split("\n");
+  const called = lines.findIndex((line) => line.includes(`at callHandler (${import.meta.dir}`));
+  if (called < 0) return stack;
+  const last = lines.findLastIndex((line, at) => at < called && !OURS.some((part) => line.includes(part)));
+  return lines.slice(0, last + 1).join("\n");
 }

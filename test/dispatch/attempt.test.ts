@@ -150,6 +150,19 @@ test("an error is kept with its name, its message, its stack and its time", asyn
   expect((outcome as { record: { took: number } }).record.took).toBeWithin(19, 1_000);
 });
 
+test("a stack ends with the handler: how it came to be called is left out", async () => {
+  const failing = () => {
+    throw new Error("no");
+  };
+  for (const handler of [failing, async () => failing(), () => Bun.sleep(1).then(failing)]) {
+    const outcome = (await attempt(handler)) as { record: { error: { stack: string } } };
+    const lines = outcome.record.error.stack.split("\n");
+    expect(lines[0]).toBe("Error: no");
+    expect(lines.length).toBeGreaterThan(1);
+    expect(lines.filter((line) => /src\/dispatch|async_hooks/.test(line))).toEqual([]);
+  }
+});
+
 const hostile: [string, () => unknown, { name: string; message?: string }][] = [
   ["a string", () => "no", { name: "Thrown", message: '"no"' }],
   ["undefined", () => undefined, { name: "Thrown", message: "undefined" }],
