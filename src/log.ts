@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import pino, { type Logger } from "pino";
 
 import type { Config } from "./config.ts";
+import { readError } from "./dispatch/thrown.ts";
 import { formatDuration } from "./duration.ts";
 import { refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
@@ -192,9 +193,8 @@ function frame(error: { stack?: string } | undefined): string {
   return line ? ` (${line.trim()})` : "";
 }
 
-/** Of an error, only what an error is made of: a handler may have hung a payload on it. */
-function errorOf(error: unknown) {
-  if (!(error instanceof Error)) return { message: String(error) };
-  const { name, message, stack } = error;
-  return { type: name, message, stack };
+/** Of an error, only what an error is made of: a handler may have hung a payload on it, and looking at it may throw. */
+function errorOf(thrown: unknown) {
+  const { name: type, ...error } = readError(thrown).error;
+  return { type, ...error };
 }

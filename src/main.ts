@@ -11,6 +11,7 @@ import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { openEffects } from "./dispatch/effects.ts";
 import { eventTime } from "./dispatch/order.ts";
 import { startRetention } from "./dispatch/retention.ts";
+import { readError, sayError } from "./dispatch/thrown.ts";
 import { currentRun } from "./handlers/context.ts";
 import { type Change, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
@@ -103,6 +104,15 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     onError: inspectorFailed,
   });
   opened.defer(() => live.feed.stop());
+  // Stopped after the dispatcher: it may wait for a handler's transaction.
+  const retention = startRetention({
+    inbox,
+    effects,
+    retentionDays: config.retentionDays,
+    onTrouble: (error) =>
+      log.warn({ err: error }, "what is older than RETENTION_DAYS could not be deleted; later again"),
+  });
+  opened.defer(() => retention.stop());
   const dispatcher = await startDispatcher({
     inbox,
     effects,
@@ -114,8 +124,8 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
       logOutcome(log, ticket, outcome);
       live.ended(ticket, outcome);
     },
-    onLate: (ticket, error) => {
-      const message = `not caught, after the run had ended: ${Bun.inspect(error)}`;
+    onLate: (ticket, says) => {
+      const message = `not caught, after the run had ended: ${says}`;
       inbox.note(ticket, { level: "error", message }).catch(() => undefined);
     },
     onLog: (ticket, line) => logHandlerLine(log, ticket, line),
@@ -123,14 +133,6 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     onTrouble: (error) => log.error({ err: error }, "a run's end could not be recorded; it is tried again"),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
-  const retention = startRetention({
-    inbox,
-    effects,
-    retentionDays: config.retentionDays,
-    onTrouble: (error) =>
-      log.warn({ err: error }, "what is older than RETENTION_DAYS could not be deleted; later again"),
-  });
-  opened.defer(() => retention.stop());
 
   // `bun start` loads once; in dev the folder is followed.
   if (config.mode === "dev")
@@ -246,17 +248,16 @@ async function tellMissing(log: Logger, inbox: Inbox, changes: readonly Change[]
   }
 }
 
-function lateError(log: Logger, dir: string, error: unknown) {
+function lateError(log: Logger, dir: string, thrown: unknown) {
   const run = currentRun.getStore();
-  run?.fail(error);
-  const of = run ? `${run.handler} (${run.delivery})` : (fileOf(dir, error) ?? "a handler");
-  const fields = { handler: run?.handler, id: run?.delivery, err: error };
+  run?.fail(sayError(thrown));
+  const of = run ? `${run.handler} (${run.delivery})` : (fileOf(dir, readError(thrown).error.stack) ?? "a handler");
+  const fields = { handler: run?.handler, id: run?.delivery, err: thrown };
   log.error(fields, `${of} threw when nobody was there to catch it: await it, or catch it`);
 }
 
 /** A rejection that nobody awaited comes without its run; its stack still knows the file. */
-function fileOf(dir: string, error: unknown): string | undefined {
-  const { stack = "" } = error instanceof Error ? error : {};
+function fileOf(dir: string, stack = ""): string | undefined {
   const at = stack.indexOf(`${resolve(dir)}/`);
   return at < 0 ? undefined : /^[^\s():]+/.exec(stack.slice(at))?.[0].replace(resolve(dir), dir);
 }

@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -216,3 +217,38 @@ async function connect(url: string, first: string) {
     [Symbol.dispose]: () => void socket.end(),
   };
 }
+
+test.concurrent(
+  "SHUTDOWN_SECONDS holds, also while old deliveries wait for a handler's transaction to be let go of",
+  async () => {
+    await using folder = await temporaryFolder();
+    await writeHandlers(folder.path, {
+      "user.created.ts": "export default async ({ db }) => { await db`select 1`; };",
+      "session.created.ts": `import { on } from "bellhop";
+export default on("session.created", { timeout: "10m" }, async ({ db }) => {
+  await db\`select 1\`;
+  await new Promise(() => {});
+});`,
+    });
+    const env = { SHUTDOWN_SECONDS: "1" };
+    {
+      await using first = await spawnServer(folder.path, { env });
+      for (let number = 0; number < 60; number += 1) await post(first.url, event, { id: `old_${number}` });
+      await first.ended("old_59");
+      await post(first.url, { ...event, type: "session.created" }, { id: "holds" });
+      await until("it to run", async () => (await first.get("holds"))?.runs[0]?.state === "running");
+      first.process.kill("SIGTERM");
+      await first.process.exited;
+    }
+    using db = new Database(join(folder.path, "data/inbox.db"));
+    db.run("update delivery set received_at = received_at - 100 * 86400000 where id like 'old%'");
+    await using server = await spawnServer(folder.path, { env });
+    await until("it to run again", async () => (await server.get("holds"))?.runs[0]?.state === "running");
+    // By then retention waits for it.
+    await Bun.sleep(2_000);
+    const began = performance.now();
+    server.process.kill("SIGTERM");
+    expect(await server.process.exited).toBe(0);
+    expect(performance.now() - began).toBeLessThan(8_000);
+  },
+);

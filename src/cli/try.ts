@@ -75,7 +75,7 @@ async function tryOne(handler: Handler & { code: Code }, delivery: DeliveryJson,
     shutdown,
     now: Date.now,
     print: () => undefined,
-    onLate: (error) => console.error("not caught:", error),
+    onLate: (says) => console.error("not caught:", says),
   });
   console.log(describeTry(handler.name, delivery, outcome, queries));
   return outcome?.kind === "done";

@@ -31,7 +31,7 @@ interface AttemptOptions {
   now: () => number;
   print: (line: LogLine) => void;
   /** An error that the handler's code threw after the attempt had ended. */
-  onLate: (error: unknown) => void;
+  onLate: (says: string) => void;
 }
 
 /**
@@ -91,7 +91,7 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
     handler: handler.name,
     delivery: ticket.delivery.id,
     log: made.log,
-    fail: (error) => (ended ? onLate(error) : made.log.error("not caught:", error)),
+    fail: (says) => (ended ? onLate(says) : made.log.error("not caught:", says)),
   };
   const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(run, call));
   const signal = createSignal(inRun);
@@ -119,12 +119,10 @@ async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: Lo
   const letGo = code.version.hold();
   const left = watchdog.running(handler.name);
   try {
-    const result = watchdog.enter(handler.name, () => inRun(() => code.run(context)));
+    // In its own context also when it returns what only begins to work when it is awaited, as a query.
+    const result = watchdog.enter(handler.name, () => inRun(async () => code.run(context)));
     // What a handler does after it was cut off is nobody's failure any more: then nobody listens.
-    Promise.resolve(result).then(
-      () => (transaction.made ? transaction.made.finish().then(resolve, reject) : resolve()),
-      reject,
-    );
+    result.then(() => (transaction.made ? transaction.made.finish().then(resolve, reject) : resolve()), reject);
     await over;
     // A commit that is under way can't be taken back.
     timeout.cancel();

@@ -30,6 +30,8 @@ export interface Claims {
   fail(): void;
   readonly failed: boolean;
   readonly going: boolean;
+  /** One goes alone, or waits until it can: nothing may begin beside it. */
+  readonly alone: boolean;
   /** Resolves when the claim that is under way is over. */
   readonly over: Promise<void>;
   stop(): void;
@@ -42,6 +44,7 @@ export function createClaims(options: ClaimsOptions): Claims {
   const { inbox, owner, slots, loaded, begin, held, rest, pending, stopping, trouble } = options;
   let stopped = false;
   let going = false;
+  let alone = false;
   /** Something may wait that no claim has looked for yet, or had no slot for. */
   let mayWait = true;
   let slotFreed = false;
@@ -86,7 +89,10 @@ export function createClaims(options: ClaimsOptions): Claims {
     const found = await inbox.claim(owner, rooms).finally(() => slots.release(rooms));
     begin(found.tickets);
     if (found.next !== null) wakeIn(found.next);
-    if (found.alone) return await claimAlone();
+    if (found.alone) {
+      alone = true;
+      return await claimAlone().finally(() => (alone = false));
+    }
     for (const { handler } of found.tickets) rooms.set(handler, rooms.get(handler)! - 1);
     if ([...rooms.values()].includes(0)) return "claimable";
     return rooms.size < all.size ? "without a slot" : "nothing";
@@ -121,6 +127,9 @@ export function createClaims(options: ClaimsOptions): Claims {
     },
     get failed() {
       return failed;
+    },
+    get alone() {
+      return alone;
     },
     get going() {
       return going;

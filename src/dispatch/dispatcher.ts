@@ -32,7 +32,7 @@ interface DispatcherOptions {
   /** `_dead.ts` failed: it is not called again for the same run. */
   onDeadError?: (error: unknown) => void;
   /** An error that a handler's code threw after its attempt had ended. */
-  onLate?: (ticket: Ticket, error: unknown) => void;
+  onLate?: (ticket: Ticket, says: string) => void;
   /** A run's end that could not be recorded, or a claim that failed: it is tried again. */
   onTrouble?: (error: unknown) => void;
   /** Names handlers that block the thread. Default: one that writes to the log, in `logFormat`. */
@@ -92,7 +92,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     inbox,
     owner,
     slots,
-    ready: () => (stopped || claims.failed ? NONE : table().loaded),
+    ready: () => (stopped || claims.failed || claims.alone ? NONE : table().loaded),
     begin,
     onFailed: () => claims.fail(),
     onFreed: () => claims.freed(),
@@ -163,7 +163,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             shutdown: shutdown.signal,
             now,
             print: (line) => onLog?.(ticket, line),
-            onLate: (error) => onLate?.(ticket, error),
+            onLate: (says) => onLate?.(ticket, says),
           });
     leave();
     if (outcome) await end(ticket, outcome);

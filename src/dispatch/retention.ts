@@ -18,10 +18,13 @@ const HOUR_MS = 3_600_000;
 const BATCH = 10;
 const OTHERS = 19;
 const LEAST_PAUSE_MS = 10;
+// A step may have waited for a handler's transaction.
+const MOST_PAUSE_MS = 1_000;
 
 /** Looks now, and then every hour. `stop` waits for the step that is under way. */
 export function startRetention(options: RetentionOptions): { stop(): Promise<void> } {
   const { inbox, effects, retentionDays, everyMs = HOUR_MS, onTrouble } = options;
+  const stopping = Promise.withResolvers<void>();
   let stopped = false;
   let going: Promise<void> | undefined;
 
@@ -30,9 +33,16 @@ export function startRetention(options: RetentionOptions): { stop(): Promise<voi
     for (let batch = await next(); batch && !stopped; batch = await next()) {
       if (batch.ledger.length > 0) await effects.forget(batch.ledger);
       await inbox.prune(batch);
-      await Bun.sleep(Math.max(LEAST_PAUSE_MS, OTHERS * (performance.now() - began)));
+      await pause(OTHERS * (performance.now() - began));
       began = performance.now();
     }
+  }
+
+  async function pause(ms: number) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, Math.min(Math.max(LEAST_PAUSE_MS, ms), MOST_PAUSE_MS));
+    await Promise.race([promise, stopping.promise]);
+    clearTimeout(timer);
   }
 
   function next() {
@@ -50,6 +60,7 @@ export function startRetention(options: RetentionOptions): { stop(): Promise<voi
   return {
     async stop() {
       stopped = true;
+      stopping.resolve();
       clearInterval(timer);
       await going;
     },

@@ -91,7 +91,8 @@ export function createSlots(each: number, now: () => number = () => performance.
     turn(name) {
       const handler = of(name);
       if (handler.running < each || isOpen) return entered(handler);
-      return new Promise<void>((resolve) => handler.queue.push(resolve)).then(() => entered(handler));
+      // It enters in the moment in which another one leaves: nobody gets in between.
+      return new Promise((resolve) => handler.queue.push(() => resolve(entered(handler))));
     },
     open() {
       isOpen = true;

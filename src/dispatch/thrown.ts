@@ -13,6 +13,12 @@ export function readError(thrown: unknown): { thrown: unknown; error: ErrorRecor
   }
 }
 
+/** For what nobody caught: looking at it may throw, and there that would end the process. */
+export function sayError(thrown: unknown): string {
+  const { name, message, stack } = readError(thrown).error;
+  return stack ?? `${name}: ${message}`;
+}
+
 function describeError(thrown: unknown): ErrorRecord {
   if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, 10_000) };
   // They need not be text.

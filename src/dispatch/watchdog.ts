@@ -29,7 +29,9 @@ export function createWatchdog(format: "pretty" | "json"): Watchdog {
     const place = FIRST + Math.min(places.size, MOST_HANDLERS - 1);
     places.set(handler, place);
     worker ??= startWorker(shared, format);
-    worker.postMessage({ place, handler });
+    // All that are too many share the last place.
+    const isShared = place === FIRST + MOST_HANDLERS - 1;
+    worker.postMessage({ place, handler: isShared ? "one of many handlers" : handler });
     return place;
   }
 

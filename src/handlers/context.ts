@@ -19,7 +19,7 @@ export interface CurrentRun {
   delivery: string;
   log: HandlerLog;
   /** Hears an error that nobody caught: it stands on the run, also when that has ended. */
-  fail: (error: unknown) => void;
+  fail: (says: string) => void;
 }
 
 /** The run whose code is running, also in a timer that it left behind. */

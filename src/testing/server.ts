@@ -12,6 +12,7 @@ import { messageId } from "../clerk/message-id.ts";
 import { startDispatcher } from "../dispatch/dispatcher.ts";
 import { openEffects } from "../dispatch/effects.ts";
 import { eventTime } from "../dispatch/order.ts";
+import { sayError } from "../dispatch/thrown.ts";
 import { parseDuration } from "../duration.ts";
 import { currentRun } from "../handlers/context.ts";
 import { schemaOf } from "../handlers/loader.ts";
@@ -75,7 +76,7 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
 
   const table = await openTable(options, type, (error) => {
     const run = currentRun.getStore();
-    run?.fail(error);
+    run?.fail(sayError(error));
     uncaught.push({ by: run?.handler ?? "a handler", error });
   });
   opened.defer(() => table.release());
@@ -92,8 +93,8 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
     table: () => table,
     concurrency: 16,
     clerk: options.clerk as ClerkClient | undefined,
-    onLate: (ticket, error) =>
-      void inbox.note(ticket, { level: "error", message: `not caught: ${Bun.inspect(error)}` }).catch(() => undefined),
+    onLate: (ticket, says) =>
+      void inbox.note(ticket, { level: "error", message: `not caught: ${says}` }).catch(() => undefined),
     onDeadError: (error) => uncaught.push({ by: "_dead.ts", error }),
     onTrouble: (error) => uncaught.push({ by: "the dispatcher", error }),
   });

@@ -100,6 +100,23 @@ test("of a quick handler that becomes slow no more run at a time than CONCURRENC
   expect(await bellhop.run("msg_129")).toMatchObject({ state: "done", attempts: [{ attempt: 1 }] });
 });
 
+test("whose turn is next enters in the moment in which another one leaves", async () => {
+  const slots = createSlots(1);
+  const leave = slots.turn("user.created") as () => void;
+  const second = slots.turn("user.created");
+  leave();
+  let thirdEntered = false;
+  const third = Promise.resolve(slots.turn("user.created")).then((leaves) => {
+    thirdEntered = true;
+    return leaves;
+  });
+  const leaveSecond = await second;
+  await Bun.sleep(1);
+  expect(thirdEntered).toBe(false);
+  leaveSecond();
+  (await third)();
+});
+
 test("a slot that a delivery reserved in vain goes to a run that waits for it", async () => {
   let first = true;
   await using bellhop = await dispatching(

@@ -45,3 +45,18 @@ export default async () => { await Bun.sleep(20); ${BLOCKS} };`,
     },
     60_000,
   );
+
+test("of more handlers than it can tell apart, it blames nobody by name", async () => {
+  const script = `import { createWatchdog } from "./src/dispatch/watchdog.ts";
+    const watchdog = createWatchdog("json");
+    for (let number = 0; number < 1_002; number += 1) watchdog.running("handler_" + number)();
+    watchdog.running("handler_1000");
+    // The other thread has to learn the names first.
+    await Bun.sleep(1_000);
+    watchdog.enter("handler_1000", () => Bun.sleepSync(3_000));
+    process.exit(0);`;
+  const child = Bun.spawn([process.execPath, "-e", script], { cwd: join(import.meta.dir, "../.."), stdout: "pipe" });
+  const output = await new Response(child.stdout).text();
+  expect(output).toContain("one of many handlers has blocked the thread");
+  expect(output).not.toContain("handler_");
+}, 60_000);

@@ -37,6 +37,57 @@ for (const [what, [body, message]] of Object.entries(hostile))
     expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
   });
 
+const unlooked: Record<string, string> = {
+  "an error whose stack is no text": `void Promise.reject(Object.assign(new Error("x"), { stack: 5 }));`,
+  "an error whose stack throws": `setTimeout(() => {
+    throw Object.defineProperty(new Error("x"), "stack", { get() { throw new Error("no"); } });
+  }, 5);`,
+  "what throws when it is inspected": `setTimeout(() => {
+    throw { [Symbol.for("nodejs.util.inspect.custom")]() { throw new Error("no"); } };
+  }, 5); await Bun.sleep(30);`,
+  "what cannot be looked at": `setTimeout(() => {
+    throw new Proxy({}, { get() { throw 1; }, getPrototypeOf() { throw 2; } });
+  }, 5);`,
+};
+
+for (const [what, body] of Object.entries(unlooked))
+  test(`a handler that throws ${what} when nobody is there to catch it is told of, and the server goes on`, async () => {
+    await using folder = await temporaryFolder();
+    await writeHandlers(folder.path, { "user.created.ts": handler(body), "session.created.ts": GOOD });
+    await using server = await spawnServer(folder.path);
+    await post(server.url, sample("user.created"), { id: "bad" });
+    await until("it to be told", () => server.output().includes("threw when nobody was there") || undefined);
+    await post(server.url, sample("session.created"), { id: "good" });
+    expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
+  });
+
+const lazy: Record<string, string> = {
+  "throws in a timer": `then(done) { setTimeout(() => { throw new Error("late"); }, 5); setTimeout(done, 1); }`,
+  "forgets a promise that rejects": `then(done) { void Promise.reject(new Error("late")); setTimeout(done, 1); }`,
+  "calls process.exit()": `then() { process.exit(7); }`,
+};
+
+for (const [what, then] of Object.entries(lazy))
+  test(`a handler that returns a query which ${what} once it is awaited does so in its own run`, async () => {
+    await using folder = await temporaryFolder();
+    const query = `import { on } from "bellhop"; export default on("user.created", { attempts: 1 }, () => ({ ${then} }));`;
+    await writeHandlers(folder.path, { "user.created.ts": query, "session.created.ts": GOOD });
+    await using server = await spawnServer(folder.path);
+    await post(server.url, sample("user.created"), { id: "bad" });
+    await server.ended("bad");
+    await Bun.sleep(50);
+    await post(server.url, sample("session.created"), { id: "good" });
+    expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
+  });
+
+test("what such a query prints stands on its run", async () => {
+  const query = `export default () => ({ then(done) { console.log("in the query"); done(); } });`;
+  await using server = await serverWith({ "user.created.ts": query });
+  await server.post(sample("user.created"), { id: "msg_1" });
+  const { runs } = await server.ended("msg_1");
+  expect(runs[0]?.attempts[0]?.log).toMatchObject([{ message: "in the query" }]);
+});
+
 const late: Record<string, [body: string, known: boolean]> = {
   "throws in a timer after its end": [`setTimeout(() => { throw new Error("late"); }, 5);`, true],
   "forgets to await a promise that rejects": [`void Promise.reject(new Error("late"));`, false],
