@@ -34,7 +34,8 @@ export function createEnds(options: EndsOptions): End {
       slots.giveBack(ticket.handler);
       claims.freed();
       try {
-        return (await settled) === "settled";
+        // Lost after a failure: that commit was durable all the same.
+        return (await settled) === "settled" || failures > 0;
       } catch (error) {
         slots.take(ticket.handler);
         if (failures === 0) trouble(error);

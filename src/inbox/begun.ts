@@ -89,6 +89,8 @@ export function createBegun(sql: Statements, clock: () => number) {
       if (begun) write(begun);
     },
 
+    of: (seq: number): BegunRun[] => [...open.values()].filter((begun) => begun.seq === seq),
+
     /** Those of a delivery. */
     writeOf(seq: number) {
       for (const begun of open.values()) if (begun.seq === seq) write(begun);

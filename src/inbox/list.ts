@@ -3,6 +3,7 @@
 
 import type { Database } from "bun:sqlite";
 
+import type { Begun, BegunRun } from "./begun.ts";
 import { prepare } from "./prepare.ts";
 import type { DeliverySummary, Listed, ListFilter, Page, RunSummary } from "./queries.ts";
 import type { Receipts } from "./receipts.ts";
@@ -22,7 +23,8 @@ export interface ListSlice {
   next: number | null;
 }
 
-export function prepareList(db: Database, clock: () => number, receipts: Receipts) {
+/** `begun` are written nowhere yet: whoever reads while the disk refuses sees them all the same. */
+export function prepareList(db: Database, clock: () => number, receipts: Receipts, begun: Pick<Begun, "of">) {
   const walk = prepareWalk(db, "down");
   const arrivalOf = prepare<{ seq: number }, [string]>(db, "select seq from delivery where id = ?");
   const fitting = prepare<SummaryRow, [Values]>(
@@ -54,7 +56,12 @@ export function prepareList(db: Database, clock: () => number, receipts: Receipt
       const waits = name === "waiting" ? Math.max(0, due - clock()) : null;
       return { ...run, state: name, parked: Boolean(parked), due: waits };
     });
-    return { ...row, sample: Boolean(sample), wiped: Boolean(wiped), runs };
+    return {
+      ...row,
+      sample: Boolean(sample),
+      wiped: Boolean(wiped),
+      runs: [...runs, ...begun.of(row.arrival).map(begunSummary)],
+    };
   }
 
   return {
@@ -91,6 +98,20 @@ export function prepareList(db: Database, clock: () => number, receipts: Receipt
     const arrival = arrivalOf.get(id)?.seq;
     return { arrivals: arrival !== undefined && arrival < from ? [arrival] : [], next: null };
   }
+}
+
+function begunSummary({ run, handler }: BegunRun): RunSummary {
+  return {
+    run,
+    handler,
+    replay: "",
+    state: "running",
+    parked: false,
+    due: null,
+    reason: null,
+    attempts: 0,
+    took: null,
+  };
 }
 
 /** Slice by slice until the page is full, and lets everything else go on in between. */

@@ -22,11 +22,21 @@ export function createOperations(group: Group, current: () => Runs): Operations 
     });
   }
 
-  /** What begins with its delivery is written late, and so is of whom it is: whoever looks sees it. */
-  async function read<T>(operation: (runs: Runs) => T, bySubject = false): Promise<T> {
+  /** What begins with its delivery is written late, and so is of whom it is: whoever looks has it written first. */
+  async function catchUp(bySubject: boolean): Promise<void> {
     const late = bySubject && current().hasSubjects;
-    // While the disk refuses, what is there can be read all the same.
-    if (late || current().hasBegun) await write((runs) => late && runs.writeSubjects()).catch(() => undefined);
+    if (late || current().hasBegun) await write((runs) => late && runs.writeSubjects());
+  }
+
+  /** While the disk refuses, what is there can be read all the same. */
+  async function read<T>(operation: (runs: Runs) => T, bySubject = false): Promise<T> {
+    await catchUp(bySubject).catch(() => undefined);
+    return operation(current());
+  }
+
+  /** As `read`, for what would be wrong if something were missing. */
+  async function count<T>(operation: (runs: Runs) => T, bySubject = false): Promise<T> {
+    await catchUp(bySubject);
     return operation(current());
   }
 
@@ -55,13 +65,20 @@ export function createOperations(group: Group, current: () => Runs): Operations 
       return group.writeSoon(() => {
         const runs = current();
         // Called again when the commit failed. That commit may be durable all the same: what it began goes back first.
-        for (const ticket of begun) runs.settle(ticket, { kind: "released" });
+        for (const ticket of begun) if (runs.isOf(ticket)) runs.settle(ticket, { kind: "released" });
         const claim = runs.claim(owner, rooms, alone);
         begun = claim.tickets;
         return claim;
       });
     },
-    settle: (ticket, outcome) => group.writeSoon(() => current().settle(ticket, outcome)),
+    settle(ticket, outcome) {
+      let before: "settled" | "lost" | undefined;
+      return group.writeSoon(() => {
+        const now = current().settle(ticket, outcome);
+        if (now === "lost" && before) return before;
+        return (before = now);
+      });
+    },
     note: (ticket, line) => write((runs) => runs.note(ticket, line)),
     orphans: (owner) => write((runs) => runs.orphans(owner)),
     reconcile: (owner, held) => write((runs) => runs.reconcile(owner, held)),
@@ -72,22 +89,22 @@ export function createOperations(group: Group, current: () => Runs): Operations 
     },
     replay: (id, replay, newRuns) => write((runs) => runs.replay(id, replay, newRuns)),
     missing: async (query, limit = Infinity) =>
-      await read((runs) => countSlices((before) => runs.countMissing(query, before), limit)),
+      await count(() => countSlices((before) => current().countMissing(query, before), limit)),
     async addMissing(query, after, limit) {
       // A stretch without any costs no commit.
-      const looked = await read((runs) => runs.lookForMissing(query, after, limit));
+      const looked = await count((runs) => runs.lookForMissing(query, after, limit));
       return looked.added === 0 ? looked : write((runs) => runs.addMissing(query, after, limit));
     },
     states: (handler, added) => read((runs) => runs.states(handler, added)),
     replayable: async (query, handlers, limit = Infinity) =>
-      await read(
-        (runs) => countReplaySlices((after) => runs.countReplays(query, handlers, after), limit),
+      await count(
+        () => countReplaySlices((after) => current().countReplays(query, handlers, after), limit),
         query.subject !== null,
       ),
     async addReplays(query, handlers, replay, after, limit) {
       const asked = { query, handlers, replay, after, limit };
       // A stretch without any costs no commit.
-      const looked = await read((runs) => runs.lookForReplays(asked), query.subject !== null);
+      const looked = await count((runs) => runs.lookForReplays(asked), query.subject !== null);
       return looked.added === 0 ? looked : write((runs) => runs.addReplays(asked));
     },
     retryNow: (run) => write((runs) => runs.retryNow(run)),
@@ -96,7 +113,7 @@ export function createOperations(group: Group, current: () => Runs): Operations 
     get: (id) => read((runs) => runs.get(id)),
     list: async (filter, page) =>
       await read(
-        (runs) => listSlices((before, limit) => runs.listSlice(filter, before, limit), page),
+        () => listSlices((before, limit) => current().listSlice(filter, before, limit), page),
         filter.subject != null,
       ),
     async looked(id) {

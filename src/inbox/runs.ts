@@ -30,13 +30,13 @@ interface RunsOptions {
 /** The state machine on one connection. */
 export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
   const sql = prepareStatements(db);
-  const views = prepareViews(db, clock);
+  const begun = createBegun(sql, clock);
+  const views = prepareViews(db, clock, begun);
   const { headsChanged, ...claims } = createClaims(sql, clock, (run) => views.ticket(run));
   const onHead = () => {
     headsChanged();
     onWork();
   };
-  const begun = createBegun(sql, clock);
   let newestRun = Math.max(sql.newestRun.get()?.id ?? 0, begun.newestRun);
   const nextRun = () => (newestRun += 1);
   const lines = createLines(sql, clock, nextRun, onHead);
@@ -70,7 +70,7 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
       sql.handled.run(run[0]);
       return lines.addRuns(...run);
     }),
-    ...prepareList(db, clock, receipts),
+    ...prepareList(db, clock, receipts, begun),
     ...prepareReplays(db, sql, lines, receipts),
     ...prepareRetention(db, sql, subjects),
 
@@ -124,6 +124,12 @@ export function prepareRuns(db: Database, { clock, onWork }: RunsOptions) {
         lines.elect(lane, line);
       }
       return "settled";
+    },
+
+    /** Whether this is the run that the ticket says: a number is used again when the commit that gave it failed. */
+    isOf: ({ run, delivery, handler }: Ticket) => {
+      begun.write(run);
+      return sql.isOf.get(run, delivery.id, handler) !== null;
     },
 
     note({ run, attempt }: Pick<Ticket, "run" | "attempt">, line: LogLine): void {

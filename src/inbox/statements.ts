@@ -43,6 +43,7 @@ export function prepareStatements(db: Database) {
     begun: one<{ seq: number; subject: string | null; sample: number; at: number; began: string }>(
       "select seq, subject, sample, at, began from delivery where seq > ? and began is not null order by seq",
     ),
+    isOf: one("select 1 from run r join delivery d on d.seq = r.seq where r.id = ? and d.id = ? and handler = ?"),
     runIsThere: one("select 1 from run where id = ?"),
     receipt: one<{ seq: number }>("update delivery set receipts = receipts + 1 where id = ? returning seq"),
     payload: one("insert into payload values(?, ?, ?)"),

@@ -2,6 +2,7 @@
 
 import type { Database } from "bun:sqlite";
 
+import type { Begun, BegunRun } from "./begun.ts";
 import type { AttemptRecord, DeliveryView, RunView, Ticket } from "./inbox.ts";
 import { prepare } from "./prepare.ts";
 import { STATES } from "./statements.ts";
@@ -50,7 +51,8 @@ interface AttemptRow {
   log: string | null;
 }
 
-export function prepareViews(db: Database, clock: () => number) {
+/** `begun` are written nowhere yet: whoever reads while the disk refuses sees them all the same. */
+export function prepareViews(db: Database, clock: () => number, begun: Pick<Begun, "of">) {
   const ticketRow = prepare<TicketRow, [number]>(
     db,
     `
@@ -96,7 +98,7 @@ export function prepareViews(db: Database, clock: () => number) {
       const row = deliveryRow.get(id);
       if (!row) return null;
       const { seq, headers, sample, ...delivery } = row;
-      const runs = runRows.all(seq).map((run) => runView(run));
+      const runs = [...runRows.all(seq).map(runView), ...begun.of(seq).map(begunView)];
       return { ...delivery, sample: Boolean(sample), headers: headers === null ? null : JSON.parse(headers), runs };
     },
   };
@@ -107,6 +109,10 @@ export function prepareViews(db: Database, clock: () => number) {
     const waits = name === "waiting" ? Math.max(0, due - clock()) : null;
     return { ...run, state: name, parked: Boolean(parked), due: waits, attempts };
   }
+}
+
+function begunView({ run, handler }: BegunRun): RunView {
+  return { run, handler, replay: "", state: "running", parked: false, due: null, reason: null, attempts: [] };
 }
 
 function attemptView({ n, error, log, ...row }: AttemptRow): AttemptRecord & { attempt: number; outcome: string } {

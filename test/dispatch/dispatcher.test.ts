@@ -561,3 +561,24 @@ test("a stop waits for an attempt that was claimed in the commit that ended the 
   await opened.dispatcher.stop(5_000);
   expect(running).toBe(0);
 });
+
+test("an end that was on the disk although its commit failed is told of, once", async () => {
+  let failures = 1;
+  await using bellhop = await dispatching(
+    { "user.created": () => undefined },
+    {
+      between: (inbox) => ({
+        ...inbox,
+        async settle(ticket, outcome) {
+          const settled = await inbox.settle(ticket, outcome);
+          if (failures-- > 0) throw new InboxUnavailable(new Error("disk I/O error"));
+          return settled;
+        },
+      }),
+    },
+  );
+  await bellhop.send("msg_1");
+  await bellhop.reaches("msg_1", "done");
+  await bellhop.dispatcher.idle();
+  expect(bellhop.ends.map(({ outcome }) => outcome.kind)).toEqual(["done"]);
+});
