@@ -9,6 +9,7 @@ import type { Config } from "./config.ts";
 import { readError } from "./dispatch/thrown.ts";
 import { formatDuration } from "./duration.ts";
 import { refusals } from "./errors.ts";
+import type { LoadError } from "./handlers/errors.ts";
 import type { Change } from "./handlers/folder.ts";
 import type { Handler } from "./handlers/loader.ts";
 import type { LogLine, Missing, NewRun, Outcome, Ticket } from "./inbox/inbox.ts";
@@ -117,7 +118,10 @@ export function logOutcome(log: Logger, { handler, delivery: { id }, spent }: Ti
 
 /** One readable line for each change of the folder. */
 export function logChange(log: Logger, dir: string, change: Change) {
-  if (change.kind === "ignored") return log.warn(`${dir}/${change.file} is no handler: ${change.reason}`);
+  if (change.kind === "ignored")
+    return log.warn(
+      change.file === dir ? `${dir} ${change.reason}` : `${dir}/${change.file} is no handler: ${change.reason}`,
+    );
   // Told when it is applied.
   if (change.kind === "schema") return;
   if (change.kind === "dead") return logDeadFile(log, dir, change);
@@ -129,16 +133,22 @@ export function logChange(log: Logger, dir: string, change: Change) {
     return;
   }
   const meanwhile = code ? "the last good version goes on" : "its runs wait for it";
-  const source = error?.source ? `\n    ${error.source}` : "";
-  log.error(`${dir}/${error?.where ?? file} does not load, ${meanwhile}: ${error?.message}${source}`);
+  log.error(describeSlip(dir, file, meanwhile, error));
 }
 
 function logDeadFile(log: Logger, dir: string, { file, is, error, goesOn }: Change & { kind: "dead" }) {
   if (is === "live") return log.info(`${dir}/${file} is live: it is told of each run that dies`);
   if (is === "gone") return log.info(`${dir}/${file} is gone: nobody is told of runs that die`);
   const meanwhile = goesOn ? "the last good version goes on" : "nobody is told of runs that die";
-  const source = error?.source ? `\n    ${error.source}` : "";
-  log.error(`${dir}/${error?.where ?? file} does not load, ${meanwhile}: ${error?.message}${source}`);
+  log.error(describeSlip(dir, file, meanwhile, error));
+}
+
+/** The mistake may be in a file that this one imports. */
+function describeSlip(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
+  const { where = file, message, source } = error ?? {};
+  const isOwn = where.startsWith(file);
+  const says = `${isOwn ? "" : `${dir}/${where}: `}${message}${source ? `\n    ${source}` : ""}`;
+  return `${dir}/${isOwn ? where : file} does not load, ${meanwhile}: ${says}`;
 }
 
 /** What a new handler never saw, and how to run it through: it came before the file. */

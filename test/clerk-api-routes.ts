@@ -23,6 +23,7 @@ const userFilters: Filters<UserJSON> = {
 export function answer(
   { users, organizations, memberships, invitations }: State,
   { method, path, query }: { method: string; path: string; query: URLSearchParams },
+  withoutOrganizations = false,
 ): unknown {
   const [version, collection, id, below, belowId, ...more] = path.split("/").slice(1).map(decodeURIComponent);
   if (method !== "GET" || version !== "v1" || more.length > 0) throw notFound(`${method} ${path}`);
@@ -31,6 +32,8 @@ export function answer(
     if (id !== "count") return users.get(id) ?? refuse(notFound(id));
     return { object: "total_count", total_count: rows(users, "created_at", query, userFilters).length };
   }
+  if (withoutOrganizations && collection?.startsWith("organization"))
+    throw new Refusal(403, "organization_not_enabled_in_instance", "Organizations are not enabled on this instance.");
   if (collection === "organization_memberships" && !id) return page(memberships, query, { orders: ["created_at"] });
   if (collection !== "organizations") throw notFound(path);
   if (!id) {

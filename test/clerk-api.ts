@@ -35,6 +35,8 @@ export interface RateLimit {
 export interface ClerkApiOptions {
   secretKey?: string;
   rateLimit?: RateLimit;
+  /** Organizations are turned off, as they are on a new instance. */
+  withoutOrganizations?: boolean;
 }
 
 export interface ClerkApi extends AsyncDisposable {
@@ -113,7 +115,7 @@ export async function startClerkApi(options: ClerkApiOptions = {}): Promise<Cler
       if (authorization !== `Bearer ${secretKey}`) {
         throw new Refusal(401, "clerk_key_invalid", "The provided Clerk Secret Key is invalid.");
       }
-      return json(200, answer(state, request));
+      return json(200, answer(state, request, options.withoutOrganizations));
     } catch (error) {
       if (error instanceof Refusal) return error.response();
       throw error;

@@ -1,5 +1,6 @@
 // What `bun dev` says first: the address for Clerk, the secret in use, the handlers, and what to do next.
 
+import { eventNames } from "../clerk/events.ts";
 import type { Config } from "../config.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 
@@ -44,5 +45,6 @@ function handlerRows({ handlers }: HandlerTable, dir: string): string[] {
 }
 
 function exampleEvent({ handlers }: HandlerTable): string {
-  return handlers.find(({ event, code }) => code && !event.endsWith("*"))?.event ?? "user.created";
+  const known: readonly string[] = eventNames;
+  return handlers.find(({ event, code }) => code && known.includes(event))?.event ?? "user.created";
 }

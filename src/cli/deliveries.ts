@@ -48,7 +48,7 @@ export const deliveries = defineCommand({
     const filter = { state, type, subject, handler, since, until };
     const found = await client.list(filter, before, limit);
     if (json) return console.log(JSON.stringify(found, null, 2));
-    console.log(describeList(found.deliveries, Object.values(filter).some(Boolean)));
+    console.log(describeList(found.deliveries, before !== null || Object.values(filter).some(Boolean)));
     if (found.next !== null) console.log(`\nOlder ones: the same with --before ${found.next}`);
   },
 });

@@ -33,8 +33,8 @@ export const newHandler = defineCommand({
       );
     }
     const path = write(dir, file, template(read.event, force === true));
-    const example = eventNames.find((known) => matches(read.event, known)) ?? read.event;
-    console.log(`Wrote ${path}. A running bun dev has it already; try it: bun send ${example}`);
+    const example = eventNames.find((known) => matches(read.event, known));
+    console.log(`Wrote ${path}. A running bun dev has it already${example ? `; try it: bun send ${example}` : ""}`);
   },
 });
 

@@ -48,6 +48,8 @@ export const send = defineCommand({
     const config = configOrExplain(processEnvironment(), "dev");
     const makeEvent = readEvent(args);
     const count = readCount(args);
+    if (args.url !== undefined && !URL.canParse(args.url))
+      throw new UserError(`--url is ${args.url}, expected an address like https://example.com/api/webhooks`);
     const url = args.url ?? localUrl(config, config.port);
     const client = args.url ? undefined : await connect(config.dataDir);
     const post = () =>

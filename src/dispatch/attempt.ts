@@ -67,12 +67,15 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome | und
   if (failure.thrown === SHUTDOWN) return { kind: "released" };
   const { thrown, error } = readError(failure.thrown);
   if (failure.hindrance === "unreachable")
-    return { kind: "postponed", record: record(lines, error), delay: postponeDelay(ticket) };
+    // All who waited for one connection get one error, with the stack of whoever was first.
+    return { kind: "postponed", record: record(lines, withoutStack(error)), delay: postponeDelay(ticket) };
   const again = nextAttempt(ticket, handler, thrown, now());
   return "reason" in again
     ? { kind: "dead", ...again, record: record(lines, error) }
     : { kind: "retry", ...again, record: record(lines, error) };
 }
+
+const withoutStack = ({ name, message }: ErrorRecord) => ({ name, message });
 
 const SHUTDOWN = new Error("the server shuts down");
 

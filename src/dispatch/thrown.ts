@@ -1,5 +1,7 @@
 // What is kept of what a handler threw: bounded, and of any shape.
 
+import { resolve } from "node:path";
+
 import type { AttemptRecord } from "../inbox/inbox.ts";
 
 export type ErrorRecord = NonNullable<AttemptRecord["error"]>;
@@ -30,13 +32,13 @@ function describeError(thrown: unknown): ErrorRecord {
   };
 }
 
-// The way from `callHandler` to the handler is the same for each, and nobody's mistake.
-const OURS = [import.meta.dir, "node:async_hooks", "(unknown)"];
+// What called the handler is the same for each, and nobody's mistake; what the handler called may be ours as well.
+const OURS = [resolve(import.meta.dir, ".."), "node:async_hooks", "(unknown)"];
 
 function withoutCaller(stack: string): string {
   const lines = stack.split("\n");
   const called = lines.findIndex((line) => line.includes(`at callHandler (${import.meta.dir}`));
-  if (called < 0) return stack;
-  const last = lines.findLastIndex((line, at) => at < called && !OURS.some((part) => line.includes(part)));
-  return lines.slice(0, last + 1).join("\n");
+  const until = called < 0 ? lines.length : called;
+  const isOurs = (line: string) => /^\s+at /.test(line) && OURS.some((part) => line.includes(part));
+  return lines.slice(0, lines.findLastIndex((line, at) => at < until && !isOurs(line)) + 1).join("\n");
 }

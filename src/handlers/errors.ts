@@ -1,7 +1,7 @@
 // A file that does not load, told so that a person can mend it: file, line, column, the source line.
 
 import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { relative, resolve } from "node:path";
 
 export interface LoadError {
   /** `user.created.ts:3:14`, or the file alone. */
@@ -29,7 +29,7 @@ export async function describeLoadError(file: string, path: string, error: unkno
   const position = positionOf(first) ?? (await positionOfImport(first)) ?? positionInStack(path, first);
   if (!position) return { where: file, message };
   const source = position.lineText ?? (await lineOf(position));
-  const name = position.file === path ? file : position.file;
+  const name = position.file === path ? file : relative(path.slice(0, -file.length), position.file);
   return { where: `${name}:${position.line}:${position.column}`, message, ...(source && { source: source.trim() }) };
 }
 

@@ -26,6 +26,8 @@ export function readName(file: string): HandlerName | NotAHandler {
   const not = (reason: string, quiet = false): NotAHandler => ({ file, reason, quiet });
   const parts = file.split("/");
 
+  if (file === "_schema.sql") return not("makes the tables that handlers write to", true);
+  if (/^_dead\.[cm]?[jt]s$/.test(file)) return not("is told of each run that dies", true);
   if (parts.some((part) => part.startsWith("_"))) return not("begins with an underscore: shared code", true);
   if (parts.some((part) => part.startsWith("."))) return not("begins with a dot", true);
   if (/\.d\.[mc]?ts$/.test(file)) return not("is a declaration file", true);

@@ -7,8 +7,8 @@ import type { SQL } from "bun";
 import type { Effects } from "../dispatch/effects.ts";
 import { listOrganizations } from "./organizations.ts";
 import { type Cursor, readPages, START } from "./pages.ts";
-import type { Ask } from "./polite.ts";
-import type { ClerkObject, Span, Table } from "./table.ts";
+import { type Ask, isWithoutOrganizations } from "./polite.ts";
+import type { ClerkObject, Page, Span, Table } from "./table.ts";
 import { applyRead, type MirrorTable } from "./write.ts";
 
 export interface Backfill {
@@ -85,11 +85,11 @@ export async function* pagesOf(
   from: Cursor = START,
 ): AsyncGenerator<TablePage> {
   if ("list" in source) {
-    const list = (span: Span) => ask(() => source.list(clerk, span), source.requests);
+    const list = (span: Span) => ask(() => source.list(clerk, span), source.requests).catch(orNone);
     for await (const page of readPages(list, from, pageSize)) yield { ...page, done: page.next.offset };
     return;
   }
-  const all = (span: Span) => ask(() => listOrganizations(clerk, span));
+  const all = (span: Span) => ask(() => listOrganizations(clerk, span)).catch(orNone);
   const some = Math.min(pageSize ?? Infinity, ORGANIZATIONS_AT_A_TIME);
   for await (const { objects, ...page } of readPages(all, from, some)) {
     const ids = objects.map(({ id }) => id as string);
@@ -100,6 +100,12 @@ export async function* pagesOf(
     }
     yield { ...page, objects: found, done: page.next.offset, organizations: ids };
   }
+}
+
+/** Where Organizations are turned off, there are none, and nothing is wrong. */
+function orNone(error: unknown): Page {
+  if (isWithoutOrganizations(error)) return { objects: [], total: 0 };
+  throw error;
 }
 
 const DONE = "done";

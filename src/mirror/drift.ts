@@ -6,7 +6,7 @@ import type { SQL } from "bun";
 import { type Backfill, pagesOf } from "./backfill.ts";
 import { versionedAt } from "./order.ts";
 import { createdAtOf } from "./pages.ts";
-import { statusOf } from "./polite.ts";
+import { isWithoutOrganizations, statusOf } from "./polite.ts";
 import { decodeRow, dialectOf, encode, holes, quoted, template } from "./sql.ts";
 import { type ClerkObject, readRow, type Row, type Value } from "./table.ts";
 import { applyRead, IN_FLIGHT_MS, type MirrorTable, remove, repair } from "./write.ts";
@@ -136,7 +136,7 @@ async function judgeExtra(options: TableDrift, rows: readonly Row[], listed: { h
       try {
         return (await ask(() => to.table.find(clerk, row))) !== undefined;
       } catch (error) {
-        if (statusOf(error) === 404) return false;
+        if (statusOf(error) === 404 || isWithoutOrganizations(error)) return false;
         throw error;
       }
     }
@@ -155,9 +155,11 @@ async function judgeLostOrganizations(options: TableDrift) {
     );
     const ids = (found as { id: string }[]).map(({ id }) => id);
     if (ids.length === 0) return;
-    const { data } = await ask(() =>
-      clerk.organizations.getOrganizationList({ organizationId: ids, limit: ids.length }),
-    );
+    const list = () => clerk.organizations.getOrganizationList({ organizationId: ids, limit: ids.length });
+    const { data } = await ask(list).catch((error: unknown) => {
+      if (isWithoutOrganizations(error)) return { data: [] };
+      throw error;
+    });
     const lost = ids.filter((id) => !data.some((organization) => organization.id === id));
     if (lost.length > 0)
       for await (const rows of rowsOfOrganizations(options, lost)) await judgeExtra(options, rows, new Set());
@@ -173,8 +175,8 @@ async function* rowsBetween({ to, effects }: TableDrift, from: number, upTo: num
   yield* rowsWhere(effects.sql, to, within, times);
 }
 
-function rowsOfOrganizations({ to, effects }: TableDrift, ids: readonly string[]) {
-  return rowsWhere(effects.sql, to, `organization_id in (${holes(ids)})`, ids);
+async function* rowsOfOrganizations({ to, effects }: TableDrift, ids: readonly string[]) {
+  if (ids.length > 0) yield* rowsWhere(effects.sql, to, `organization_id in (${holes(ids)})`, ids);
 }
 
 async function* rowsWhere(sql: SQL, to: MirrorTable, condition: string, values: readonly unknown[]) {

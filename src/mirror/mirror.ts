@@ -111,7 +111,9 @@ export async function ensureUser(
     const [found] = await db(template(`select * from ${quoted(to.name)} where id = ?`), id);
     return found && (decodeRow(users, found as Row) as unknown as MirroredUser);
   };
-  const known = await select();
+  const known = await select().catch((error: unknown) => {
+    throw /no such table|relation .* does not exist/.test(String(error)) ? notMirrored(to.name) : error;
+  });
   if (known) return known;
   const readAt = Date.now();
   const object = await users.find(clerk, { id });
@@ -119,6 +121,10 @@ export async function ensureUser(
   const written = await select();
   if (!written) throw new Error(`Clerk has no user ${id}`);
   return written;
+}
+
+function notMirrored(name: string): Error {
+  return new Error(`ensureUser looks into ${name}, which is not there. The mirror makes it: bun new mirror`);
 }
 
 function readOptions({ prefix = PREFIX, metadata = ["public"], ...rest }: MirrorOptions): MirrorTable[] {

@@ -61,6 +61,12 @@ export function statusOf(error: unknown): number | undefined {
   return (error as { status?: number } | null)?.status;
 }
 
+/** The instance has no Organizations: they are turned off in the Dashboard. */
+export function isWithoutOrganizations(error: unknown): boolean {
+  const { errors } = (error ?? {}) as { errors?: { code?: string }[] };
+  return errors?.[0]?.code === "organization_not_enabled_in_instance";
+}
+
 /** Milliseconds until it is asked again, or undefined when that would not help. */
 function waitAfter(error: unknown, failed: number): number | undefined {
   const status = statusOf(error);
@@ -72,6 +78,7 @@ function waitAfter(error: unknown, failed: number): number | undefined {
 }
 
 function explain(error: unknown): unknown {
+  if (isWithoutOrganizations(error)) return error;
   const status = statusOf(error);
   if (status === 401 || status === 403)
     return new UserError(

@@ -171,7 +171,7 @@ function explained(error: unknown, { host, port }: ReceiverOptions): unknown {
   const reasons: Record<string, string> = {
     EADDRINUSE:
       `Port ${port} is taken, perhaps by another Bellhop server.\n\n` +
-      `    Stop that one, or pick another port: PORT=${port === 3000 ? 3001 : 3000}`,
+      `    Stop that one, or pick another port: PORT=${port === 3000 ? 3100 : 3000}`,
     EACCES: `Port ${port} needs more rights than this user has, as all below 1024 do.\n\n    PORT=3000`,
     EADDRNOTAVAIL: noAddress,
     ENOENT: noAddress,

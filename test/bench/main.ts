@@ -22,9 +22,9 @@ const { values } = parseArgs({
     only: { type: "string" },
   },
 });
-const rounds = Number(values.rounds ?? (values.quick ? 1 : 3));
-const seconds = Number(values.seconds ?? (values.quick ? 0.8 : 5));
-const connections = values.connections.split(",").map(Number);
+const rounds = positive("rounds", values.rounds ?? (values.quick ? "1" : "3"));
+const seconds = positive("seconds", values.seconds ?? (values.quick ? "0.8" : "5"));
+const connections = values.connections.split(",").map((many) => positive("connections", many));
 const setup = { rounds, seconds, connections };
 const WARM_UP_SECONDS = values.quick ? 0.4 : 2;
 // Above this share of the ceiling, the generator may be what is measured.
@@ -80,6 +80,13 @@ if (values.write && wrong.length === 0) {
   const file = Bun.file(values.readme);
   await Bun.write(file, writeBetween(await file.text(), summary(results, setup)));
   console.log(`written into ${values.readme}`);
+}
+
+/** Figures of no rounds must not get into a README. */
+function positive(option: string, text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new Error(`--${option} is ${text}, expected numbers above 0`);
+  return value;
 }
 
 function chosen(all: Contender[]): Contender[] {

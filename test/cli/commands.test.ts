@@ -82,6 +82,7 @@ test.concurrent(
       [["send", "user.created", "--data", "{"], /--data is no JSON/],
       [["send", "user.created", "--data", "[1]"], /--data is JSON, but no object/],
       [["send", "--file", "none.json"], /none\.json can't be read/],
+      [["send", "user.created", "--url", "nowhere"], /--url is nowhere, expected an address like https:/],
       [["send", "a", "b"], /One word too many: b/],
       [["send", "user.created", "--id"], /--id needs a value/],
       [["new"], /event/i],

@@ -11,6 +11,7 @@ import { sample } from "../../src/clerk/samples.ts";
 import { describe, openHandlers } from "../../src/handlers/folder.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
 import { readName } from "../../src/handlers/names.ts";
+import { logChange, type Logger } from "../../src/log.ts";
 import { post, rawConnection, rawRequest, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
 import { answers, describeChange, living } from "./living.ts";
 
@@ -237,6 +238,19 @@ test("a file that was away while the folder was read, and is back as it was, is 
   await handlers.move("../away.ts", "user.updated.ts");
   await handlers.folder.look();
   expect(handlers.folder.table.get("user.updated")?.error).toBeUndefined();
+});
+
+test("a slip in a helper is told with the handler that it breaks and its own line; a missing folder by its name", async () => {
+  await using handlers = await living({ "user.created.ts": `import { x } from "./_lib.ts"; export default () => x;` });
+  await handlers.write("_lib.ts", "export const x = (\n");
+  await until("it to be told", () => handlers.changes.some(({ kind }) => kind === "broken"));
+  const lines: string[] = [];
+  const told = (line: string) => void lines.push(line);
+  const log = { error: told, warn: told, info: told } as unknown as Logger;
+  for (const change of handlers.changes) logChange(log, "handlers", change);
+  logChange(log, "handlers", { kind: "ignored", file: "handlers", reason: "is no folder; make it" });
+  expect(lines.at(-2)).toMatch(/^handlers\/user\.created\.ts does not load, .*: handlers\/_lib\.ts:1:\d+: /);
+  expect(lines.at(-1)).toBe("handlers is no folder; make it");
 });
 
 test("a folder that is not there is not read again and again", async () => {

@@ -6,6 +6,7 @@ import { createClerkClient } from "@clerk/backend";
 
 import type { Effects } from "../../src/dispatch/effects.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
+import { drift } from "../../src/mirror/drift.ts";
 import { type Ask, politely } from "../../src/mirror/polite.ts";
 import type { ClerkObject } from "../../src/mirror/table.ts";
 import type { MirrorTable } from "../../src/mirror/write.ts";
@@ -40,6 +41,25 @@ onBoth((database) => {
     });
     const counts = await Promise.all(into.map(async (to) => Object.keys(await rowsOf(effects, to)).length));
     expect(counts).toEqual([1_203, 3, 3, 6]);
+  });
+
+  test("an instance without Organizations has none, and nothing is wrong", async () => {
+    await using scene = await open(database, { withoutOrganizations: true });
+    const { api, options } = scene;
+    api.fill(7);
+    expect(await backfill(options)).toEqual({
+      clerk_users: 7,
+      clerk_organizations: 0,
+      clerk_organization_memberships: 0,
+      clerk_organization_invitations: 0,
+    });
+    const counts = await drift({ ...options, onDifference: () => undefined });
+    expect(counts.map(({ compared, differences }) => [compared, differences])).toEqual([
+      [7, 0],
+      [0, 0],
+      [0, 0],
+      [0, 0],
+    ]);
   });
 
   test("one that was stopped goes on where it was", async () => {
@@ -121,10 +141,13 @@ onBoth((database) => {
   });
 });
 
-async function open(database: () => Promise<Database>, more: { pageSize?: number; ask?: Ask } = {}): Promise<Scene> {
+async function open(
+  database: () => Promise<Database>,
+  { withoutOrganizations = false, ...more }: { pageSize?: number; ask?: Ask; withoutOrganizations?: boolean } = {},
+): Promise<Scene> {
   await using stack = new AsyncDisposableStack();
   const opened = stack.use(await database());
-  const api = stack.use(await startClerkApi());
+  const api = stack.use(await startClerkApi({ withoutOrganizations }));
   const effects = await opened.open();
   const into = await mirrorIn(effects);
   const clerk = createClerkClient({ secretKey: api.secretKey, apiUrl: api.url });

@@ -170,3 +170,16 @@ test.skipIf(withoutOfficial)("all official examples of these kinds become rows w
     user_id: "user_2h8op3Isl1QR7tKu5FGNfaLKEoU",
   });
 });
+
+test("where there is no mirror, such a handler says how to get one", async () => {
+  await using api = await startClerkApi();
+  const handler = on("organizationMembership.created", async ({ db, clerk, data }) => {
+    await ensureUser(db, clerk, data.public_user_data.user_id);
+  });
+  await using bellhop = await testBellhop({
+    handlers: { "organizationMembership.created": handler },
+    clerk: createClerkClient({ secretKey: api.secretKey, apiUrl: api.url }),
+  });
+  const { runs } = await bellhop.deliver("organizationMembership.created");
+  expect(runs["organizationMembership.created"]?.error?.message).toContain("bun new mirror");
+});
