@@ -11,7 +11,7 @@ import { explain, explained, isBusy } from "./explain.ts";
 import { createGroup } from "./group.ts";
 import type { Inbox } from "./inbox.ts";
 import { createOperations } from "./operations.ts";
-import { prepareRuns, type Runs } from "./runs.ts";
+import { prepareRuns } from "./runs.ts";
 import { migrations } from "./schema.ts";
 
 interface SqliteOptions {
@@ -35,7 +35,6 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   const { wallClock = Date.now, monotonic = () => performance.now(), checkpointer } = options;
   const path = join(dataDir, FILE);
   let db = explained(path, () => openAtStart(path, options));
-  let runs: Runs;
   let wake = () => {};
 
   // Delays are measured on a clock of its own: a wall clock that was once wrong would park a lane for months.
@@ -44,19 +43,22 @@ export async function openSqliteInbox(dataDir: string, options: SqliteOptions = 
   const clock = () => Math.round(base + monotonic() - began);
 
   let hasWork = false;
-  const prepare = () => {
-    const options = { clock, onWork: () => (hasWork = true) };
-    runs = prepareRuns(db, options);
-  };
-  prepare();
+  const prepare = (db: Database) => prepareRuns(db, { clock, onWork: () => (hasWork = true) });
+  let runs = prepare(db);
 
   const group = createGroup({
     connection(anew) {
       if (!anew) return db;
+      // First the new one: where none can be had, the old one can still be read.
+      const next = open(path, options);
+      try {
+        runs = prepare(next);
+      } catch (error) {
+        close(next);
+        throw error;
+      }
       close(db);
-      db = open(path, options);
-      prepare();
-      return db;
+      return (db = next);
     },
     everyCommit: () => runs.saveClock(),
     onCommitted() {

@@ -3,6 +3,7 @@
 
 import { type Changes, Database } from "bun:sqlite";
 import { expect, spyOn, test } from "bun:test";
+import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 
 import { InboxUnavailable } from "../../src/errors.ts";
@@ -85,4 +86,20 @@ test("while the disk refuses, a run that goes on is seen, and nothing is counted
   other.run("rollback");
   await inbox.sweep();
   expect(await inbox.missing(query)).toMatchObject({ found: 0 });
+});
+
+test("while the file can't be opened anew, what is stored can be read, and then it goes on", async () => {
+  await using folder = await temporaryFolder();
+  const dir = join(folder.path, "data");
+  await mkdir(dir);
+  await using inbox = await openSqliteInbox(dir);
+  await inbox.accept(delivery("a"), [run(CREATED)]);
+  await rename(dir, `${dir}.away`);
+  const refused = (id: string) => inbox.accept(delivery(id), []).catch((error: unknown) => error);
+  expect(await failCommits(1, false, () => refused("b"))).toBeInstanceOf(InboxUnavailable);
+  expect(await refused("b")).toBeInstanceOf(InboxUnavailable);
+  expect(await inbox.get("a")).toMatchObject({ runs: [{ state: "waiting" }] });
+  expect((await inbox.list({}, { before: null, limit: 10 })).deliveries).toHaveLength(1);
+  await rename(`${dir}.away`, dir);
+  expect(await refused("b")).toEqual({ status: "accepted" });
 });
