@@ -36,17 +36,17 @@ export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFor
 /** Standard output, written once for all lines of a turn: a write for each would cost more than a signature does. */
 function linesOfATurn() {
   const output = pino.destination({ sync: true });
-  let lines: string[] = [];
+  let lines = "";
   const flush = () => {
     const all = lines;
-    lines = [];
-    if (all.length > 0) output.write(all.join(""));
+    lines = "";
+    if (all !== "") output.write(all);
   };
   process.on("exit", flush);
   return {
     write(line: string) {
-      if (lines.length === 0) asHost(() => setImmediate(flush));
-      lines.push(line);
+      if (lines === "") asHost(() => setImmediate(flush));
+      lines += line;
     },
   };
 }
