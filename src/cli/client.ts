@@ -12,6 +12,7 @@ import { lockDataDir, openSqliteInbox } from "../inbox/sqlite.ts";
 import { createApi, type DeliveryJson, type HandlerTrouble, socketPath } from "../inspector/app.ts";
 
 const POLL_MS = 25;
+const LOOKS_AHEAD_MS = 1_000;
 // A little more than a handler's default time-out.
 const LONGEST_WAIT_MS = 35_000;
 
@@ -97,17 +98,35 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
   };
 }
 
-/** Waits until each run has ended, or failed and waits for its next attempt. */
+/** Waits until each run has ended, or failed and waits for its next attempt, or waits for one that does. */
 export async function waitForRuns(client: Client, id: string, replay = ""): Promise<RunView[]> {
-  const until = performance.now() + LONGEST_WAIT_MS;
+  const began = performance.now();
+  let looksAheadAt = began + LOOKS_AHEAD_MS;
   while (true) {
     const delivery = await client.get(id);
     const runs = (delivery?.runs ?? []).filter((run) => run.replay === replay);
-    const settled = runs.every(({ state, parked, due, attempts }) => {
-      if (state === "running") return false;
-      return state !== "waiting" || parked || (attempts.length > 0 && (due ?? 0) > 0);
+    const open = runs.filter(({ state, parked, due, attempts }) => {
+      if (state === "running") return true;
+      return state === "waiting" && !parked && (attempts.length === 0 || (due ?? 0) === 0);
     });
-    if (settled || performance.now() > until) return runs;
+    const now = performance.now();
+    if (open.length === 0 || now > began + LONGEST_WAIT_MS) return runs;
+    if (now > looksAheadAt && open.every(hasNotBegun)) {
+      if (await waitsForRetry(client, delivery!)) return runs;
+      looksAheadAt = now + LOOKS_AHEAD_MS;
+    }
     await Bun.sleep(POLL_MS);
   }
+}
+
+/** It waits for its turn: an earlier event of its subject goes first, or its handler is busy. */
+export function hasNotBegun({ state, parked, attempts }: RunView): boolean {
+  return state === "waiting" && !parked && attempts.length === 0;
+}
+
+/** Whether an earlier event of its subject waits for its retry, and for longer than a person would. */
+async function waitsForRetry(client: Client, { id, subject }: DeliveryJson): Promise<boolean> {
+  if (subject === null) return false;
+  const { deliveries } = await client.list({ subject, state: "waiting" }, null, 20);
+  return deliveries.some((each) => each.id !== id && each.runs.some(({ due }) => (due ?? 0) > LOOKS_AHEAD_MS));
 }

@@ -12,7 +12,7 @@ import { type Config, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import type { RunView } from "../inbox/inbox.ts";
 import { localUrl } from "./banner.ts";
-import { type Client, connect, waitForRuns } from "./client.ts";
+import { type Client, connect, hasNotBegun, waitForRuns } from "./client.ts";
 import { describeRun, isFine } from "./describe.ts";
 import { configOrExplain } from "./serve.ts";
 
@@ -66,6 +66,10 @@ async function sendOne(post: () => Promise<Sent>, client: Client | undefined): P
   const runs = await waitForRuns(client, id).catch(gone);
   if (runs.length === 0) console.log("  no handler for it yet: it is stored, and nothing runs");
   for (const run of runs) console.log(describeRun(run));
+  if (runs.some(hasNotBegun)) {
+    const subject = (await client.get(id).catch(gone))?.subject;
+    if (subject) console.log(`      what goes first: bun deliveries --subject ${subject} --state waiting`);
+  }
   return runs.every(isFine);
 }
 

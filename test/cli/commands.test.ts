@@ -235,3 +235,21 @@ test.concurrent("bun send says that the server went away before the run had ende
   expect(stderr).not.toMatch(/\n +at /);
   expect(exitCode).toBe(1);
 });
+
+test.concurrent(
+  "bun send does not wait behind a run that waits for its retry, and says where to look",
+  async () => {
+    const failing = `import { on, RetryAfterError } from "bellhop";
+export default on("user.created", () => { throw new RetryAfterError("later", 60_000); });`;
+    await using dev = await devWith({ "user.created.ts": failing });
+    const words = ["send", "user.created", "--data", '{"id":"user_1"}'];
+    expect((await dev.bellhop(...words)).stdout).toContain("goes again in");
+    const began = performance.now();
+    const second = await dev.bellhop(...words);
+    expect(performance.now() - began).toBeLessThan(20_000);
+    expect(second.stdout).toContain("user.created waits for its turn");
+    expect(second.stdout).toContain("bun deliveries --subject user_1 --state waiting");
+    expect(second.exitCode).toBe(1);
+  },
+  40_000,
+);
