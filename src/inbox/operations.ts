@@ -47,6 +47,17 @@ export function createOperations(group: Group, current: () => Runs): Operations 
 
   let wanted: ReadonlySet<string> = new Set();
   let parking: Promise<void> | undefined;
+
+  /** Two at a time would undo each other's steps for ever: whoever asks meanwhile is done when the last word is. */
+  async function parkAll(): Promise<void> {
+    try {
+      let word: ReadonlySet<string> | undefined;
+      while (word !== wanted) await inSteps((runs) => runs.park((word = wanted)));
+    } finally {
+      parking = undefined;
+    }
+  }
+
   return {
     accept(delivery, newRuns, begin) {
       let before: Accepted | undefined;
@@ -84,8 +95,7 @@ export function createOperations(group: Group, current: () => Runs): Operations 
     reconcile: (owner, held) => write((runs) => runs.reconcile(owner, held)),
     park(loaded) {
       wanted = loaded;
-      // Two at a time would undo each other's steps for ever: whoever asks meanwhile is done when the last word is.
-      return (parking ??= inSteps((runs) => runs.park(wanted)).finally(() => (parking = undefined)));
+      return (parking ??= parkAll());
     },
     replay: (id, replay, newRuns) => write((runs) => runs.replay(id, replay, newRuns)),
     missing: async (query, limit = Infinity) =>

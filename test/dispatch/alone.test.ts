@@ -1,10 +1,13 @@
 // A run that was interrupted too often goes alone, so that a crash now can only be its own.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import { at } from "../inbox/contract.ts";
 import { dispatching, message, runsFor, tableOf } from "./dispatching.ts";
+
+// Somebody else may use the machine as well.
+setDefaultTimeout(20_000);
 
 /** In an earlier process, `suspect` was interrupted; it has to go alone, after `delay` milliseconds. */
 function interrupted(table: ReturnType<typeof tableOf>, delay: number) {

@@ -1,9 +1,12 @@
 // Whole servers, with handlers that do what a handler must not do. The server goes on, and the failure stands where it belongs.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { post, serverWith, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+
+// Somebody else may use the machine as well.
+setDefaultTimeout(20_000);
 
 const GOOD = `import { on } from "bellhop"; export default on("session.created", () => undefined);`;
 

@@ -103,3 +103,19 @@ test("while the file can't be opened anew, what is stored can be read, and then 
   await rename(`${dir}.away`, dir);
   expect(await refused("b")).toEqual({ status: "accepted" });
 });
+
+test("the last word on which files load holds, also when it comes in the moment in which the one before is done", async () => {
+  for (let turns = 0; turns < 12; turns += 1) {
+    await using folder = await temporaryFolder();
+    await using inbox = await openSqliteInbox(folder.path);
+    await inbox.accept(delivery("a"), [run(CREATED)]);
+    const words: Promise<void>[] = [inbox.park(new Set())];
+    const beside = inbox.giveUp(0, "nobody").then(async () => {
+      for (let turn = 0; turn < turns; turn += 1) await undefined;
+      words.push(inbox.park(new Set([CREATED])));
+    });
+    await beside;
+    await Promise.all(words);
+    expect(await inbox.get("a"), `after ${turns} turns`).toMatchObject({ runs: [{ parked: false }] });
+  }
+});
