@@ -58,10 +58,13 @@ export function startInspector(options: InspectorOptions): Inspector {
   async function answer(request: Request): Promise<Response> {
     const { method, headers } = request;
     // A target without a path, as `OPTIONS *`, is no URL.
-    const path = URL.parse(request.url)?.pathname ?? "";
+    const url = URL.parse(request.url);
+    const path = url?.pathname ?? "";
     const signedIn = sessions?.knows(headers.get("cookie")) ?? true;
     const refusal = refuse({ method, path, headers, signedIn }, { token: token !== undefined });
-    if (!refusal) return await app.fetch(request);
+    // Elysia looks for the path from the eleventh character on: after a short Host that may be in the query.
+    if (!refusal)
+      return await app.fetch(url ? new Request(`http://inspector.invalid${path}${url.search}`, request) : request);
     const { status, ...says } = refusal;
     return Response.json(says, { status });
   }

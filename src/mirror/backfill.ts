@@ -7,7 +7,7 @@ import type { SQL } from "bun";
 import type { Effects } from "../dispatch/effects.ts";
 import { listOrganizations } from "./organizations.ts";
 import { type Cursor, readPages, START } from "./pages.ts";
-import { type Ask, isWithoutOrganizations } from "./polite.ts";
+import { type Ask, isWithoutOrganizations, statusOf } from "./polite.ts";
 import type { ClerkObject, Page, Span, Table } from "./table.ts";
 import { applyRead, type MirrorTable } from "./write.ts";
 
@@ -95,7 +95,7 @@ export async function* pagesOf(
     const ids = objects.map(({ id }) => id as string);
     const found: ClerkObject[] = [];
     for (const id of ids) {
-      const list = (span: Span) => ask(() => source.listOf(clerk, id, span));
+      const list = (span: Span) => ask(() => source.listOf(clerk, id, span)).catch(noneOfLost);
       for await (const each of readPages(list, START, pageSize)) found.push(...each.objects);
     }
     yield { ...page, objects: found, done: page.next.offset, organizations: ids };
@@ -105,6 +105,12 @@ export async function* pagesOf(
 /** Where Organizations are turned off, there are none, and nothing is wrong. */
 function orNone(error: unknown): Page {
   if (isWithoutOrganizations(error)) return { objects: [], total: 0 };
+  throw error;
+}
+
+/** The organization was deleted after it was listed. */
+function noneOfLost(error: unknown): Page {
+  if (statusOf(error) === 404) return { objects: [], total: 0 };
   throw error;
 }
 

@@ -97,8 +97,8 @@ async function compare(options: TableDrift, objects: readonly ClerkObject[], rea
   for (const object of objects) {
     const id = object["id"] as string;
     const row = here.get(id);
-    if (isRecent(object["updated_at"], readAt) || (row && isRecent(versionedAt(row["mirror_version"]), readAt)))
-      continue;
+    const told = [row?.["mirror_version"], row?.["mirror_deletion"]].map(versionedAt);
+    if ([object["updated_at"], ...told].some((time) => isRecent(time, readAt))) continue;
     const judged = judge(to, object, row);
     if (!judged) continue;
     tell({ id, ...judged, fixed: fix });

@@ -9,6 +9,8 @@ export interface Cursor {
   offset: number;
   /** Of the last object, in milliseconds. */
   createdAt: number;
+  /** Of the last object. */
+  id?: string;
 }
 
 export interface ReadPage {
@@ -30,21 +32,24 @@ export async function* readPages(
   from: Cursor = START,
   limit: number = LIMIT,
 ): AsyncGenerator<ReadPage> {
-  let { offset, createdAt } = from;
+  let { offset, createdAt, id } = from;
+  // Of those with one `created_at`, only the last one itself shows that none of them is left out.
+  const joins = (first: ClerkObject | undefined) =>
+    first !== undefined && (createdAtOf(first) < createdAt || first["id"] === id);
   while (true) {
     // One back, so that the page shows whether it joins the last one.
     const at = Math.max(0, offset - 1);
     const readAt = Date.now();
     const { objects, total } = await list({ limit, offset: at });
     const [first] = objects;
-    if (at > 0 && (first === undefined || createdAtOf(first) > createdAt)) {
+    if (at > 0 && !joins(first)) {
       offset = Math.max(0, at - limit + 1);
       continue;
     }
     const last = objects.at(-1);
-    if (last) createdAt = Math.max(createdAt, createdAtOf(last));
+    if (last) [createdAt, id] = [Math.max(createdAt, createdAtOf(last)), last["id"] as string];
     offset = at + objects.length;
-    yield { objects, total, readAt, next: { offset, createdAt } };
+    yield { objects, total, readAt, next: { offset, createdAt, ...(id !== undefined && { id }) } };
     if (objects.length < limit) return;
   }
 }

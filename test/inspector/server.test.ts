@@ -400,3 +400,19 @@ test("the page is served whole from here, without a script or a style in it, and
     expect([again.status, await again.text()]).toEqual([304, ""]);
   }
 });
+
+describe("zz", () => {
+  test("nothing behind the door is given to who is not signed in, whatever Host and query it asks with", async () => {
+    await using it = await inspected({}, TOKEN);
+    await it.signIn();
+    const { id } = (await (
+      await it.write("/api/send", { event: "user.created", data: { private_metadata: { ssn: "078-05-1120" } } })
+    ).json()) as SentJson;
+    const port = Number(new URL(it.at).port);
+    const ask = (target: string) => rawExchange(port, rawRequest("GET", target, { host: "x" }));
+    expect((await ask(`/api/deliveries/${id}?payload=true&reveal=true`)).status).toBe(401);
+    const answer = await ask(`/?a/api/deliveries/${id}?payload=true&reveal=true`);
+    console.log(JSON.stringify(answer).slice(0, 600));
+    expect(JSON.stringify(answer)).not.toContain("078-05-1120");
+  });
+});

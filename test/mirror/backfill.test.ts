@@ -93,6 +93,36 @@ onBoth((database) => {
     for (const id of all) if (!gone.has(id)) expect(rows[id], id).toBeDefined();
   });
 
+  test("zz an organization that is deleted while its invitations are asked for stops nothing", async () => {
+    await using scene = await open(database);
+    const { api, effects, into, options } = scene;
+    const [gone, stays] = [api.addOrganization(), api.addOrganization()];
+    api.addInvitation(gone.id);
+    api.addInvitation(stays.id);
+    api.before = ({ path }) => {
+      if (path === `/v1/organizations/${gone.id}/invitations`) api.organizations.delete(gone.id);
+    };
+    const invitations = into.filter(({ name }) => name === "clerk_organization_invitations");
+    expect(await failure(backfill({ ...options, into: invitations }))).toBe("nothing");
+    expect(await count(effects, invitations[0]!)).toBe(1);
+  });
+
+  test("zz users of one created_at: those who are deleted while it pages hide nobody behind them", async () => {
+    await using scene = await open(database, { pageSize: 10 });
+    const { api, effects, into, options } = scene;
+    const at = Date.parse("2020-01-01");
+    const all = Array.from({ length: 40 }, () => api.addUser({ created_at: at, updated_at: at }).id);
+    const gone = new Set(all.slice(0, 5));
+    let asked = 0;
+    api.before = ({ path }) => {
+      if (path !== "/v1/users" || (asked += 1) !== 2) return;
+      for (const id of gone) api.users.delete(id);
+    };
+    await backfill({ ...options, into: into.slice(0, 1) });
+    const rows = await rowsOf(effects, into[0]!);
+    expect(all.filter((id) => !gone.has(id) && !rows[id])).toEqual([]);
+  });
+
   test("a user who is deleted after the page was read stays deleted", async () => {
     const between: { call: () => Promise<void> } = { call: async () => {} };
     const ask: Ask = async (question) => {

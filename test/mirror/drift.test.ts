@@ -78,6 +78,29 @@ onBoth((database) => {
     expect(await scene.look()).toEqual([`clerk_organization_invitations extra ${id} `]);
   });
 
+  test("zz who is deleted after the page was read is no difference", async () => {
+    await using scene = await filled(database);
+    const { api, effects, into, look } = scene;
+    const id = [...api.users.values()].toSorted((a, b) => a.created_at - b.created_at)[0]!.id;
+    const listed = politely({ rate: 1_000_000 });
+    let done = false;
+    const ask: Ask = async (question, requests) => {
+      const answer = await listed(question, requests);
+      if (!done) {
+        done = true;
+        api.users.delete(id);
+        await tell(effects, into[0]!, {
+          object: { id, object: "user", deleted: true } as never,
+          deleted: true,
+          at: Date.now(),
+          delivery: "msg_1",
+        });
+      }
+      return answer;
+    };
+    expect(await look({ ask })).toEqual([]);
+  });
+
   test("what has changed within the last minute is under way, and not judged", async () => {
     await using scene = await filled(database);
     const { api, effects, into, look } = scene;
