@@ -111,7 +111,7 @@ test("the last word on which files load holds, also when it comes in the moment 
     await inbox.accept(delivery("a"), [run(CREATED)]);
     const words: Promise<void>[] = [inbox.park(new Set())];
     const beside = inbox.giveUp(0, "nobody").then(async () => {
-      for (let turn = 0; turn < turns; turn += 1) await undefined;
+      for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
       words.push(inbox.park(new Set([CREATED])));
     });
     await beside;

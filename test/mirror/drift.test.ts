@@ -90,7 +90,7 @@ onBoth((database) => {
         done = true;
         api.users.delete(id);
         await tell(effects, into[0]!, {
-          object: { id, object: "user", deleted: true } as never,
+          object: { id, object: "user", deleted: true },
           deleted: true,
           at: Date.now(),
           delivery: "msg_1",
