@@ -6,6 +6,8 @@ import { parseEnv } from "node:util";
 import { type Config, type Environment, makeDevSecret, readConfig, settings } from "../config.ts";
 
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";
+// Under either name.
+const SECRETS = [NAME, "CLERK_WEBHOOK_SECRET"];
 const WATCH_MS = 250;
 
 /** Makes a secret and writes it into `.env` when the environment has none. Returns what is to be added to it. */
@@ -34,20 +36,25 @@ interface EnvWatcher {
 /** Watches `.env`. What the shell says wins over the file, as it does at the start. Returns what ends it. */
 export function watchEnvFile(env: Environment, { onConfig, onNote }: EnvWatcher, file = ".env"): () => void {
   let before = parse(file);
+  /** A secret that could not be taken yet: another setting in the file is wrong. */
+  let waits = false;
   const fixed = new Set(Object.keys(env).filter((name) => env[name] !== before[name]));
 
   const changed = () => {
     const now = parse(file);
-    const names = settings.map(({ name }) => name).filter((name) => now[name] !== before[name]);
+    const all = new Set([...settings.map(({ name }) => name), ...SECRETS]);
+    const names = [...all].filter((name) => now[name] !== before[name]);
     before = now;
     for (const name of names) {
       if (fixed.has(name))
         onNote(`${name} has changed in ${file}, but the shell or another .env file sets it too, and that wins`);
-      else if (name !== NAME) onNote(`${name} has changed in ${file}: start again to use it`);
+      else if (!SECRETS.includes(name)) onNote(`${name} has changed in ${file}: start again to use it`);
     }
-    if (!names.includes(NAME) || fixed.has(NAME)) return;
+    waits ||= names.some((name) => SECRETS.includes(name) && !fixed.has(name));
+    if (!waits || names.length === 0) return;
     const merged = { ...now, ...Object.fromEntries([...fixed].map((name) => [name, env[name]])) };
     const read = readConfig(merged, "dev");
+    waits = "problems" in read;
     if ("config" in read) onConfig(read.config);
     else
       for (const { name, says, example } of read.problems) onNote(`${file}: ${name} ${says}; write it like ${example}`);

@@ -1,9 +1,10 @@
 // `bun try msg_… [handler]` runs a handler on a stored delivery, with the code as it is now, in a transaction that is
 // rolled back. What it does elsewhere is real.
 
+import type { ClerkClient } from "@clerk/backend";
 import { defineCommand } from "citty";
 
-import { processEnvironment } from "../config.ts";
+import { type Config, processEnvironment } from "../config.ts";
 import { runAttempt } from "../dispatch/attempt.ts";
 import type { RanQuery } from "../dispatch/db.ts";
 import { type Effects, openEffects } from "../dispatch/effects.ts";
@@ -31,10 +32,12 @@ export const tryHandler = defineCommand({
     });
     if (!delivery) throw new UserError(`${id} is not stored here`);
     const table = await loadHandlers(config.handlersDir, (error) => console.error("not caught:", error));
+    using _closing = { [Symbol.dispose]: () => table.release() };
     const chosen = choose(table, delivery, name);
     let fine = true;
+    const clerk = await createClerk(config);
     await using effects = await openEffects(config.database);
-    for (const handler of chosen) fine = (await tryOne(handler, delivery, effects)) && fine;
+    for (const handler of chosen) fine = (await tryOne(handler, delivery, effects, clerk)) && fine;
     console.log("\n`db` was rolled back. What a handler did elsewhere (clerk, fetch) is not undone.");
     // What the handlers' modules opened would keep this command from ending.
     process.exit(fine ? 0 : 1);
@@ -60,7 +63,12 @@ function choose(
   });
 }
 
-async function tryOne(handler: Handler & { code: Code }, delivery: DeliveryJson, effects: Effects): Promise<boolean> {
+async function tryOne(
+  handler: Handler & { code: Code },
+  delivery: DeliveryJson,
+  effects: Effects,
+  clerk: ClerkClient | undefined,
+): Promise<boolean> {
   const queries: RanQuery[] = [];
   const shutdown = new AbortController().signal;
   const outcome = await runAttempt({
@@ -68,7 +76,7 @@ async function tryOne(handler: Handler & { code: Code }, delivery: DeliveryJson,
     // Whatever it has left in the inbox: here, a failure is a failure.
     handler: { ...handler, options: { ...handler.options, attempts: 2 } },
     code: handler.code,
-    clerk: await createClerk(),
+    clerk,
     effects: rolledBack(effects, (query) => queries.push(query)),
     timeouts: createTimeouts(shutdown),
     watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
@@ -107,11 +115,10 @@ function ticketOf({ payload, runs: _, headers: __, ...delivery }: DeliveryJson, 
   return { ...counts, handler, replay, delivery, body: new TextEncoder().encode(payload ?? "") };
 }
 
-async function createClerk() {
-  const secretKey = processEnvironment().CLERK_SECRET_KEY?.trim();
+async function createClerk({ clerkSecretKey: secretKey, clerkApiUrl: apiUrl }: Config) {
   if (!secretKey) return undefined;
   const { createClerkClient } = await import("@clerk/backend");
-  return createClerkClient({ secretKey });
+  return createClerkClient({ secretKey, apiUrl });
 }
 
 export function describeTry(

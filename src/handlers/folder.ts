@@ -4,7 +4,7 @@
 import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
-import { listFiles } from "./crawl.ts";
+import { crawl, listFiles } from "./crawl.ts";
 import type { LoadError } from "./errors.ts";
 import { filesOf, forgetFolder } from "./imports.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "./loader.ts";
@@ -33,7 +33,7 @@ export interface HandlerFolder {
 
 /** Loads the folder once. */
 export async function openHandlers(dir: string, onError: OnLateError): Promise<HandlerFolder> {
-  let prints = await fingerprints(dir, []);
+  let prints = await fingerprints(dir, await expected(dir));
   let table = await loadHandlers(dir, onError);
   let parts = await partsOf(table);
   addUnseen();
@@ -48,8 +48,8 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
     const changed = differing(prints, now);
     if (changed.size === 0) return;
     // Taken before the load: what changes meanwhile is found by the next look.
-    prints = now;
     for (const each of new Set([...changed].map((file) => dirname(file)))) forgetFolder(each);
+    prints = new Map([...printsOf(await expected(dir)), ...now]);
     const before = table;
     const beforeParts = parts;
     const loaded = await loadHandlers(dir, onError, { previous: before });
@@ -65,7 +65,7 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
 
   /** A file that was not there before the load has to be known, or its next change would be missed. */
   function addUnseen() {
-    const imported = printsOf(outside(dir, parts));
+    const imported = [...printsOf(outside(dir, parts)).keys()].map((file) => [file, "came"] as const);
     // One that came in between may be gone already: whatever is there at the next look, it has changed.
     const came = [...table.handlers, ...table.notHandlers]
       // A folder that is not there stands among what is no handler.
@@ -173,6 +173,14 @@ async function partsOf({ dir, handlers, dead }: HandlerTable): Promise<Map<strin
   const all = [...handlers, ...(dead ? [{ name: dead.file, file: dead.file }] : [])];
   const parts = all.map(async ({ name, file }) => [name, await filesOf(resolve(dir, file))] as const);
   return new Map(await Promise.all(parts));
+}
+
+/** The files outside of the folder that the next load will import: known before it, so that no save during it is missed. */
+async function expected(dir: string): Promise<string[]> {
+  const { handlers, notHandlers } = await crawl(dir);
+  const dead = notHandlers.filter(({ file }) => /^_dead\.[cm]?[jt]s$/.test(file));
+  const parts = [...handlers, ...dead].map(async ({ file }) => [file, await filesOf(resolve(dir, file))] as const);
+  return outside(dir, new Map(await Promise.all(parts)));
 }
 
 function outside(dir: string, parts: Map<string, Set<string>>): string[] {

@@ -93,6 +93,7 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
     table: () => table,
     concurrency: 16,
     clerk: options.clerk as ClerkClient | undefined,
+    now,
     onLate: (ticket, says) =>
       void inbox.note(ticket, { level: "error", message: `not caught: ${says}` }).catch(() => undefined),
     onDeadError: (error) => uncaught.push({ by: "_dead.ts", error }),

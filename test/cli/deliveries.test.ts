@@ -186,3 +186,45 @@ test("an empty list says what to do", () => {
   expect(describeList([], false)).toBe("Nothing is stored yet. Send something: bun send user.created");
   expect(describeList([], true)).toBe("Nothing is stored that fits.");
 });
+
+test("bun try asks Clerk's API where the server does", async () => {
+  const asked: string[] = [];
+  await using api = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch({ url }) {
+      asked.push(new URL(url).pathname);
+      return Response.json({ id: "user_1", object: "user" });
+    },
+  });
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, {
+    "user.created.ts": "export default async ({ clerk, data }) => void (await clerk.users.getUser(data.id));",
+  });
+  const env = {
+    CLERK_SECRET_KEY: "sk_test_c3RhbmRpbi1mb3ItY2xlcms",
+    CLERK_API_URL: `http://127.0.0.1:${api.port}`,
+    // So that a mistake asks nobody.
+    HTTPS_PROXY: "http://127.0.0.1:1",
+  };
+  {
+    await using server = await spawnServer(folder.path, { env });
+    await post(server.url, { type: "user.created", object: "event", data: { id: "user_1" } }, { id: "msg_1" });
+    await server.ended("msg_1");
+  }
+  expect(await runCommand(folder.path, ["try", "msg_1"], env)).toMatchObject({ exitCode: 0 });
+  expect(asked).toEqual(["/v1/users/user_1", "/v1/users/user_1"]);
+});
+
+test("bun try that runs nothing ends, whatever the handlers' modules have opened", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, {
+    "user.created.ts": "setInterval(() => undefined, 1_000); export default () => 1;",
+  });
+  {
+    await using server = await spawnServer(folder.path);
+    await post(server.url, { type: "user.created", object: "event", data: { id: "user_1" } }, { id: "msg_1" });
+    await server.ended("msg_1");
+  }
+  expect(await runCommand(folder.path, ["try", "msg_1", "user.craeted"])).toMatchObject({ exitCode: 1 });
+});

@@ -1,10 +1,13 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { ensureDevSecret, watchEnvFile } from "../../src/cli/dotenv.ts";
 import type { Config } from "../../src/config.ts";
 import { SECRET, temporaryFolder, until } from "../harness.ts";
+
+// Somebody else may use the machine as well.
+setDefaultTimeout(20_000);
 
 const OTHER = `whsec_${Buffer.alloc(24, 9).toString("base64")}`;
 
@@ -62,5 +65,36 @@ test("a change of .env is used, or the reason why not is told", async () => {
   await until("the note", () => notes[2]);
   expect(notes[2]).toContain("begins with sk_test_, so it is an API key");
   expect(configs).toHaveLength(1);
+  end();
+});
+
+test("a secret under its other name is read again, too", async () => {
+  await using env = await envFile(`CLERK_WEBHOOK_SECRET=${SECRET}\n`);
+  const configs: Config[] = [];
+  const told = { onConfig: (config: Config) => void configs.push(config), onNote: () => undefined };
+  const end = watchEnvFile({ CLERK_WEBHOOK_SECRET: SECRET }, told, env.file);
+  await Bun.sleep(300);
+  await Bun.write(env.file, `CLERK_WEBHOOK_SECRET=${OTHER}\n`);
+  await until("the change", () => configs.length || undefined, 4_000);
+  expect(configs[0]?.secrets).toEqual([Buffer.alloc(24, 9)]);
+  end();
+});
+
+test("a secret that was saved beside a mistake counts once that is mended", async () => {
+  await using env = await envFile(`CLERK_WEBHOOK_SIGNING_SECRET=${SECRET}\n`);
+  const configs: Config[] = [];
+  const notes: string[] = [];
+  const told = {
+    onConfig: (config: Config) => void configs.push(config),
+    onNote: (note: string) => void notes.push(note),
+  };
+  const end = watchEnvFile({ CLERK_WEBHOOK_SIGNING_SECRET: SECRET }, told, env.file);
+  await Bun.sleep(300);
+  await Bun.write(env.file, `CLERK_WEBHOOK_SIGNING_SECRET=${OTHER}\nPORT=abc\n`);
+  await until("the mistake to be told", () => notes.some((note) => note.includes('is "abc"')), 4_000);
+  expect(configs).toEqual([]);
+  await Bun.write(env.file, `CLERK_WEBHOOK_SIGNING_SECRET=${OTHER}\nPORT=4000\n`);
+  await until("the change", () => configs.length || undefined, 4_000);
+  expect(configs[0]?.secrets).toEqual([Buffer.alloc(24, 9)]);
   end();
 });

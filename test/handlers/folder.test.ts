@@ -240,6 +240,30 @@ test("a file that was away while the folder was read, and is back as it was, is 
   expect(handlers.folder.table.get("user.updated")?.error).toBeUndefined();
 });
 
+test("a file outside of the folder that is saved while it is imported for the first time is live, and so is one that comes then", async () => {
+  await using handlers = await living({ "user.created.ts": answers(0) }, { follow: false });
+  const outside = join(handlers.path, "lib.ts");
+  const importing = `import { v } from "../lib.ts"; await Bun.sleep(300); export default () => v;`;
+  await Bun.write(outside, "export const v = 1;");
+  await handlers.write("user.created.ts", importing);
+  const looking = handlers.folder.look();
+  await Bun.sleep(150);
+  await Bun.write(outside, "export const v = 2222;");
+  await looking;
+  await handlers.folder.look();
+  expect(handlers.answer("user.created")).toBe(2222);
+
+  const other = join(handlers.path, "other.ts");
+  await handlers.write("a.created.ts", `import { v } from "../other.ts"; export default () => v;`);
+  await handlers.write("user.created.ts", `${importing} // edited`);
+  const again = handlers.folder.look();
+  await Bun.sleep(150);
+  await Bun.write(other, "export const v = 3;");
+  await again;
+  await handlers.folder.look();
+  expect(handlers.answer("a.created")).toBe(3);
+});
+
 test("a slip in a helper is told with the handler that it breaks and its own line; a missing folder by its name", async () => {
   await using handlers = await living({ "user.created.ts": `import { x } from "./_lib.ts"; export default () => x;` });
   await handlers.write("_lib.ts", "export const x = (\n");
