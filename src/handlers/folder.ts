@@ -4,7 +4,7 @@
 import { statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
-import { crawl, listFiles } from "./crawl.ts";
+import { listFiles } from "./crawl.ts";
 import type { LoadError } from "./errors.ts";
 import { filesOf, forgetFolder } from "./imports.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "./loader.ts";
@@ -33,7 +33,8 @@ export interface HandlerFolder {
 
 /** Loads the folder once. */
 export async function openHandlers(dir: string, onError: OnLateError): Promise<HandlerFolder> {
-  let prints = await fingerprints(dir, await expected(dir));
+  let began = Date.now();
+  let prints = await fingerprints(dir, []);
   let table = await loadHandlers(dir, onError);
   let parts = await partsOf(table);
   addUnseen();
@@ -48,8 +49,9 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
     const changed = differing(prints, now);
     if (changed.size === 0) return;
     // Taken before the load: what changes meanwhile is found by the next look.
+    prints = now;
+    began = Date.now();
     for (const each of new Set([...changed].map((file) => dirname(file)))) forgetFolder(each);
-    prints = new Map([...printsOf(await expected(dir)), ...now]);
     const before = table;
     const beforeParts = parts;
     const loaded = await loadHandlers(dir, onError, { previous: before });
@@ -65,7 +67,7 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
 
   /** A file that was not there before the load has to be known, or its next change would be missed. */
   function addUnseen() {
-    const imported = [...printsOf(outside(dir, parts)).keys()].map((file) => [file, "came"] as const);
+    const imported = printsOf(outside(dir, parts), began - CLOCK_MS);
     // One that came in between may be gone already: whatever is there at the next look, it has changed.
     const came = [...table.handlers, ...table.notHandlers]
       // A folder that is not there stands among what is no handler.
@@ -145,6 +147,9 @@ function describeDead(
   return [{ kind: "dead", file, is: "broken", error, goesOn: code !== undefined }];
 }
 
+// A file system's clock goes in steps: on Linux, of up to four milliseconds.
+const CLOCK_MS = 5;
+
 type Fingerprints = Map<string, string>;
 
 /** What tells one state of a file from another, for every file that counts. */
@@ -153,12 +158,14 @@ async function fingerprints(dir: string, others: Iterable<string>): Promise<Fing
   return printsOf([...files, ...others]);
 }
 
-function printsOf(files: Iterable<string>): Fingerprints {
+/** Those that have changed after `since` are told from every other state: what has been read of them is not known. */
+function printsOf(files: Iterable<string>, since = Infinity): Fingerprints {
   const prints: Fingerprints = new Map();
   for (const file of files) {
     const stat = statSync(file, { throwIfNoEntry: false });
     // `ctime` tells that it was moved away and back, or that it may be read now.
-    if (stat) prints.set(file, `${stat.ino} ${stat.mtimeMs} ${stat.ctimeMs} ${stat.size}`);
+    if (stat)
+      prints.set(file, stat.ctimeMs >= since ? "came" : `${stat.ino} ${stat.mtimeMs} ${stat.ctimeMs} ${stat.size}`);
   }
   return prints;
 }
@@ -173,14 +180,6 @@ async function partsOf({ dir, handlers, dead }: HandlerTable): Promise<Map<strin
   const all = [...handlers, ...(dead ? [{ name: dead.file, file: dead.file }] : [])];
   const parts = all.map(async ({ name, file }) => [name, await filesOf(resolve(dir, file))] as const);
   return new Map(await Promise.all(parts));
-}
-
-/** The files outside of the folder that the next load will import: known before it, so that no save during it is missed. */
-async function expected(dir: string): Promise<string[]> {
-  const { handlers, notHandlers } = await crawl(dir);
-  const dead = notHandlers.filter(({ file }) => /^_dead\.[cm]?[jt]s$/.test(file));
-  const parts = [...handlers, ...dead].map(async ({ file }) => [file, await filesOf(resolve(dir, file))] as const);
-  return outside(dir, new Map(await Promise.all(parts)));
 }
 
 function outside(dir: string, parts: Map<string, Set<string>>): string[] {

@@ -189,7 +189,7 @@ test("an empty list says what to do", () => {
 
 test("bun try asks Clerk's API where the server does", async () => {
   const asked: string[] = [];
-  await using api = Bun.serve({
+  using api = Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
     fetch({ url }) {
