@@ -34,6 +34,8 @@ export async function living(files: Files, { follow = true } = {}): Promise<Livi
   const dir = join(path, "handlers");
   await mkdir(dir);
   await writeHandlers(path, files);
+  // What was saved in the very moment in which it is read is read again, and told.
+  await Bun.sleep(10);
   const late: Living["late"] = [];
   const folder = await openHandlers(dir, (error) => late.push({ error, handler: currentRun.getStore()?.handler }));
   opened.defer(() => folder.close());
