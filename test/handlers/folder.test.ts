@@ -430,14 +430,15 @@ test("git checkout and git stash leave a table that equals the folder, and runs 
 
   // Accepted while its file is there; the file goes before the run does.
   await writeHandlers(folder.path, {
-    "user.updated.ts": `import { RetryAfterError } from "bellhop"; export default ({ run, log }) => { if (run.attempt === 1) throw new RetryAfterError("later", 300); log.info("came back"); };`,
+    "user.updated.ts": `import { RetryAfterError } from "bellhop"; export default ({ run, log }) => { if (run.attempt === 1) throw new RetryAfterError("later", 2_000); log.info("came back"); };`,
   });
   await says("user.updated.ts is live");
   await post(server.url, sample("user.updated"), { id: "waits" });
   await until("its first attempt", async () => (await server.get("waits"))?.runs[0]?.attempts.length === 1);
   await git("stash", "--include-untracked");
   await says("user.updated.ts is gone");
-  await Bun.sleep(400);
+  // Past the time of its retry.
+  await Bun.sleep(2_200);
   expect(await server.get("waits")).toMatchObject({ runs: [{ state: "waiting", parked: true }] });
   await git("stash", "pop");
   expect(await server.ended("waits")).toMatchObject({
