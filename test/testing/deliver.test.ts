@@ -359,3 +359,15 @@ function leftovers() {
   const sockets = process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0;
   return { folders, sockets };
 }
+
+test("a date that a handler waits for is one of the moved clock", async () => {
+  const handler = on("user.created", ({ run, delivery }) => {
+    const wait = new Date(delivery.receivedAt.getTime() + 60_000);
+    if (run.attempt === 1) throw new RetryAfterError("later", wait);
+  });
+  await using bellhop = await testBellhop({ handlers: { "user.created": handler } });
+  await bellhop.advance("1d");
+  const { id } = await bellhop.deliver("user.created");
+  await bellhop.advance("61s");
+  expect((await bellhop.runs(id))["user.created"]).toMatchObject({ state: "done" });
+});
