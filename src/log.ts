@@ -199,7 +199,9 @@ function messageOf(error: unknown): string {
 
 /** Where it was thrown: the first line of the stack that is not Bellhop's or Bun's. */
 function frame(error: { stack?: string } | undefined): string {
-  const line = error?.stack?.split("\n").find((each) => /\/.+:\d+:\d+/.test(each) && !each.includes(import.meta.dir));
+  const line = error?.stack
+    ?.split("\n")
+    .find((each) => /\/.+:\d+:\d+/.test(each) && !each.includes(`${import.meta.dir}/`));
   return line ? ` (${line.trim()})` : "";
 }
 

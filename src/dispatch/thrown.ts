@@ -33,7 +33,7 @@ function describeError(thrown: unknown): ErrorRecord {
 }
 
 // What called the handler is the same for each, and nobody's mistake; what the handler called may be ours as well.
-const OURS = [resolve(import.meta.dir, ".."), "node:async_hooks", "(unknown)"];
+const OURS = [`${resolve(import.meta.dir, "..")}/`, "node:async_hooks", "(unknown)"];
 
 function withoutCaller(stack: string): string {
   const lines = stack.split("\n");

@@ -163,6 +163,13 @@ test("a stack ends with the handler: how it came to be called is left out", asyn
   }
 });
 
+test("what lies beside Bellhop's source is the user's own, whatever its name begins with", async () => {
+  const own = join(import.meta.dir, "../../src-lib/mail.ts");
+  const stack = `Error: no\n    at send (${own}:1:1)`;
+  const outcome = await attempt(() => Promise.reject(Object.assign(new Error("no"), { stack })));
+  expect(outcome).toMatchObject({ record: { error: { stack } } });
+});
+
 const hostile: [string, () => unknown, { name: string; message?: string }][] = [
   ["a string", () => "no", { name: "Thrown", message: '"no"' }],
   ["undefined", () => undefined, { name: "Thrown", message: "undefined" }],
