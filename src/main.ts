@@ -3,6 +3,7 @@
 
 import { resolve } from "node:path";
 
+import { createClerk } from "./clerk/client.ts";
 import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
@@ -119,7 +120,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     table,
     concurrency: config.concurrency,
     logFormat: config.logFormat,
-    clerk: config.clerkSecretKey ? await createClerk(config.clerkSecretKey, config.clerkApiUrl) : undefined,
+    clerk: await createClerk(config),
     onOutcome(ticket, outcome) {
       logOutcome(log, ticket, outcome);
       live.ended(ticket, outcome);
@@ -223,11 +224,6 @@ function shownOf({ mode, secretHint, secretIsOurs, handlersDir, inspector }: Con
 
 function changesSchema(change: Change): boolean {
   return change.kind === "schema" || (change.kind === "live" && change.handler.code?.makeTables !== undefined);
-}
-
-async function createClerk(secretKey: string, apiUrl: string) {
-  const { createClerkClient } = await import("@clerk/backend");
-  return createClerkClient({ secretKey, apiUrl });
 }
 
 /** Clerk's real payloads differ from its documents: in dev, that is said once for each type and path. */

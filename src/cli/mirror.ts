@@ -2,6 +2,7 @@
 
 import type { ClerkClient } from "@clerk/backend";
 
+import { createClerk } from "../clerk/client.ts";
 import { type Config, makeDevSecret, processEnvironment } from "../config.ts";
 import { type Effects, openEffects } from "../dispatch/effects.ts";
 import { UserError } from "../errors.ts";
@@ -35,13 +36,12 @@ export async function openMirror(rate: string | undefined, table: string | undef
   const into = all.filter(({ name, table: { name: plain } }) => !table || table === name || table === plain);
   if (into.length === 0)
     throw new UserError(`The mirror has no table ${table}; there are ${all.map(({ name }) => name).join(", ")}`);
-  if (!config.clerkSecretKey)
+  const clerk = await createClerk(config);
+  if (!clerk)
     throw new UserError(
       "Clerk's API needs CLERK_SECRET_KEY: copy it from the Clerk Dashboard, API keys, into .env\n\n" +
         "    CLERK_SECRET_KEY=sk_test_…",
     );
-  const { createClerkClient } = await import("@clerk/backend");
-  const clerk = createClerkClient({ secretKey: config.clerkSecretKey, apiUrl: config.clerkApiUrl });
   const stop = new AbortController();
   process.once("SIGINT", () => stop.abort(new UserError("Stopped. What is done is kept; go on by the same command.")));
   const effects = await openEffects(config.database);

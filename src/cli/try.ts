@@ -4,7 +4,8 @@
 import type { ClerkClient } from "@clerk/backend";
 import { defineCommand } from "citty";
 
-import { type Config, processEnvironment } from "../config.ts";
+import { createClerk } from "../clerk/client.ts";
+import { processEnvironment } from "../config.ts";
 import { runAttempt } from "../dispatch/attempt.ts";
 import type { RanQuery } from "../dispatch/db.ts";
 import { type Effects, openEffects } from "../dispatch/effects.ts";
@@ -113,12 +114,6 @@ function ticketOf({ payload, runs: _, headers: __, ...delivery }: DeliveryJson, 
   const replay = `try-${crypto.randomUUID()}`;
   const counts = { run: 0, attempt: 1, spent: 0, interrupted: 0, alone: false, stale: false };
   return { ...counts, handler, replay, delivery, body: new TextEncoder().encode(payload ?? "") };
-}
-
-async function createClerk({ clerkSecretKey: secretKey, clerkApiUrl: apiUrl }: Config) {
-  if (!secretKey) return undefined;
-  const { createClerkClient } = await import("@clerk/backend");
-  return createClerkClient({ secretKey, apiUrl });
 }
 
 export function describeTry(

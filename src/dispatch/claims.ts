@@ -38,7 +38,8 @@ export interface Claims {
 }
 
 const HOUR_MS = 3_600_000;
-const AFTER_TROUBLE_MS = 250;
+/** Between two tries while the disk refuses. */
+export const AFTER_TROUBLE_MS = 250;
 
 export function createClaims(options: ClaimsOptions): Claims {
   const { inbox, owner, slots, loaded, begin, held, rest, pending, stopping, trouble } = options;

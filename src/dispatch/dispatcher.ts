@@ -8,7 +8,7 @@ import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
 import { type Arrivals, createArrivals } from "./arrivals.ts";
 import { runAttempt } from "./attempt.ts";
-import { createClaims } from "./claims.ts";
+import { AFTER_TROUBLE_MS, createClaims } from "./claims.ts";
 import type { Effects } from "./effects.ts";
 import { createEnds } from "./ends.ts";
 import { takeUpOrphans } from "./orphans.ts";
@@ -59,7 +59,6 @@ export interface Dispatcher {
 }
 
 const HOUR_MS = 3_600_000;
-const AFTER_TROUBLE_MS = 250;
 const NONE: ReadonlySet<string> = new Set();
 // Giving an attempt back takes a rollback and a commit.
 const GIVING_BACK_MS = 2_000;

@@ -2,7 +2,7 @@
 
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox, Outcome, Ticket } from "../inbox/inbox.ts";
-import type { Claims } from "./claims.ts";
+import { AFTER_TROUBLE_MS, type Claims } from "./claims.ts";
 import { tellDead } from "./dead.ts";
 import type { Slots } from "./slots.ts";
 
@@ -20,8 +20,6 @@ interface EndsOptions {
 
 /** Gives the slot of a ticket back with its end; resolves when that is on the disk and everybody who listens was told. */
 export type End = (ticket: Ticket, outcome: Outcome) => Promise<void>;
-
-const AFTER_TROUBLE_MS = 250;
 
 export function createEnds(options: EndsOptions): End {
   const { inbox, slots, claims, table, shutdown, onOutcome, onDeadError, trouble } = options;

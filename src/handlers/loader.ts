@@ -10,7 +10,7 @@ import { formatDuration } from "../duration.ts";
 import { crawl } from "./crawl.ts";
 import { describeLoadError, type LoadError } from "./errors.ts";
 import { type Misfit, readExport } from "./exports.ts";
-import { type HandlerName, matches, type NotAHandler } from "./names.ts";
+import { DEAD, type HandlerName, matches, type NotAHandler, SCHEMA } from "./names.ts";
 import { createVersion, type OnLateError, type Version } from "./version.ts";
 
 /** What a loaded file can do. */
@@ -57,9 +57,6 @@ interface LoadOptions {
   /** Which of the handlers are wanted; the files of the others are left alone. Default: all. */
   only?: (name: HandlerName) => boolean;
 }
-
-/** What makes the tables that handlers write to. */
-export const SCHEMA = "_schema.sql";
 
 // A top-level await that never ends would keep all the others from loading.
 const LOAD_TIMEOUT_MS = 10_000;
@@ -143,7 +140,7 @@ async function loadDead(
   importFile: ImportFile,
   previous: HandlerTable | undefined,
 ): Promise<HandlerTable["dead"]> {
-  const file = files.map((each) => each.file).find((each) => /^_dead\.[cm]?[jt]s$/.test(each));
+  const file = files.map((each) => each.file).find((each) => DEAD.test(each));
   if (!file) return undefined;
   try {
     const { default: run } = await importFile(file);

@@ -18,6 +18,11 @@ export interface NotAHandler {
   quiet: boolean;
 }
 
+/** What makes the tables that handlers write to. */
+export const SCHEMA = "_schema.sql";
+/** What is told of each run that dies. */
+export const DEAD = /^_dead\.[cm]?[jt]s$/;
+
 const SCRIPT = /\.(ts|tsx|mts|js|jsx|mjs)$/;
 const TYPE = /^[A-Za-z]\w*(\.\w+)+$/;
 
@@ -26,8 +31,8 @@ export function readName(file: string): HandlerName | NotAHandler {
   const not = (reason: string, quiet = false): NotAHandler => ({ file, reason, quiet });
   const parts = file.split("/");
 
-  if (file === "_schema.sql") return not("makes the tables that handlers write to", true);
-  if (/^_dead\.[cm]?[jt]s$/.test(file)) return not("is told of each run that dies", true);
+  if (file === SCHEMA) return not("makes the tables that handlers write to", true);
+  if (DEAD.test(file)) return not("is told of each run that dies", true);
   if (parts.some((part) => part.startsWith("_"))) return not("begins with an underscore: shared code", true);
   if (parts.some((part) => part.startsWith("."))) return not("begins with a dot", true);
   if (/\.d\.[mc]?ts$/.test(file)) return not("is a declaration file", true);
