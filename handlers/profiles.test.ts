@@ -18,7 +18,7 @@ test("a user has one profile from the first event to the last", async () => {
   expect(await profiles()).toEqual([]);
 });
 
-test("an update that comes after a later one changes nothing", async () => {
+test("an update that arrives after a later one changes nothing", async () => {
   await using bellhop = await testBellhop({ handlers: import.meta.dir });
   const updated_at = Date.now();
   const { event } = await bellhop.deliver("user.updated", { first_name: "New", updated_at });
@@ -28,7 +28,7 @@ test("an update that comes after a later one changes nothing", async () => {
   expect([...(await bellhop.db`select name from profiles`)]).toEqual([{ name: "New" }]);
 });
 
-test("a user without a name is a friend", async () => {
+test("a user without a first name gets the name friend", async () => {
   await using bellhop = await testBellhop({ handlers: import.meta.dir });
   await bellhop.deliver("user.created", { first_name: null });
   expect([...(await bellhop.db`select name from profiles`)]).toEqual([{ name: "friend" }]);

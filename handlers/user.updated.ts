@@ -1,6 +1,6 @@
 import { on } from "bellhop";
 
-// An event that a later one has overtaken would bring back an old name: it is skipped.
+// An event that arrives after a later one would restore an old name, so it is skipped.
 export default on("user.updated", { stale: "skip" }, async ({ data, db }) => {
   const name = data.first_name ?? "friend";
   await db`

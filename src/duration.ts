@@ -1,15 +1,15 @@
-// Times as people write them.
+// Parses and formats durations as people write them, such as "5m" and "20 min".
 
-/** Milliseconds of `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"`, or of a number of milliseconds. Throws on anything else. */
+/** Parses `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"` or a number of milliseconds into milliseconds; throws on anything else. */
 export function parseDuration(text: string | number): number {
   if (typeof text === "number" && Number.isFinite(text) && text >= 0) return text;
   const [, amount, unit] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)$/.exec(String(text).trim()) ?? [];
   if (!amount || !unit)
-    throw new TypeError(`${JSON.stringify(text)} is no duration; write "500ms", "30s", "5m" or "2h"`);
+    throw new TypeError(`${JSON.stringify(text)} is not a duration; write "500ms", "30s", "5m" or "2h"`);
   return Number(amount) * { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[unit as "ms"];
 }
 
-/** For people: `850 ms`, `5 s`, `20 min`, `12 h`. */
+/** Formats milliseconds for display: `850 ms`, `5 s`, `20 min`, `12 h`. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 1_000) return `${Math.round(milliseconds)} ms`;
   if (milliseconds < 120_000) return `${Number((milliseconds / 1_000).toFixed(1))} s`;

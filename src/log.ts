@@ -1,57 +1,72 @@
 // The server's log: pretty for people in dev, JSON lines in start. The only file that imports pino.
-// Says what happened to which delivery; never a body, a header or a secret.
+// Lines identify deliveries, and never contain a body, a header or a secret.
 
-import { AsyncLocalStorage } from "node:async_hooks";
-
-import pino, { type Logger } from "pino";
+import pino, { type LogFn, type Logger } from "pino";
 
 import type { Config } from "./config.ts";
-import { readError } from "./dispatch/thrown.ts";
+import type { SchemaStep } from "./db/schema.ts";
+import { errorSummary, readError } from "./dispatch/error-record.ts";
 import { formatDuration } from "./duration.ts";
 import { refusals } from "./errors.ts";
 import type { LoadError } from "./handlers/errors.ts";
 import type { Change } from "./handlers/folder.ts";
 import type { Handler } from "./handlers/loader.ts";
-import type { LogLine, Missing, NewRun, Outcome, Ticket } from "./inbox/inbox.ts";
-import type { ReceivedDelivery } from "./receive/app.ts";
+import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
+import type { ReplayCount } from "./inbox/views.ts";
+import { createLogOutput, type LogOutput } from "./log-output.ts";
+import { printableJson, printableLines } from "./printable.ts";
 import type { RefusedRequest } from "./receive/refusals.ts";
+import type { ReceivedDelivery } from "./receive/server.ts";
+import { redactText } from "./redact.ts";
 
 export type { Logger } from "pino";
 
-// A handler may be what logs: what is scheduled in its context would end with its version.
-const asHost = AsyncLocalStorage.snapshot();
+const WARN = 40;
 
 export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFormat" | "logLevel">): Promise<Logger> {
+  let errors: LogOutput | undefined;
+  const output = createLogOutput({
+    onFailed(reason) {
+      errors ??= createLogOutput({ fd: 2 });
+      errors.write(`Bellhop's log can't be written to standard output: ${reason}\n`);
+    },
+    onDropped: (count, reason) => logDropped(log, count, reason),
+  });
   const options = {
     level: logLevel,
     base: null,
     timestamp: timestamps(),
-    serializers: { err: errorOf },
-  };
-  if (logFormat === "json") return pino(options, linesOfATurn());
-  const { default: pretty } = await import("pino-pretty");
-  return pino(options, pretty({ sync: true, translateTime: "SYS:HH:MM:ss", singleLine: true, ignore: "stack,code" }));
-}
-
-/** Standard output, written once for all lines of a turn: a write for each would cost more than a signature does. */
-function linesOfATurn() {
-  const output = pino.destination({ sync: true });
-  let lines = "";
-  const flush = () => {
-    const all = lines;
-    lines = "";
-    if (all !== "") output.write(all);
-  };
-  process.on("exit", flush);
-  return {
-    write(line: string) {
-      if (lines === "") asHost(() => setImmediate(flush));
-      lines += line;
+    serializers: { err: errorOf, stack: (stack: unknown) => (typeof stack === "string" ? redactText(stack) : stack) },
+    hooks: {
+      // Errors may quote their input. Other lines contain only ids, types and counts.
+      logMethod(args: Parameters<LogFn>, method: LogFn, level: number) {
+        const texts = args as unknown[];
+        if (level >= WARN)
+          for (const [at, text] of texts.entries()) if (typeof text === "string") texts[at] = redactText(text);
+        method.apply(this as unknown as Logger, args);
+      },
     },
   };
+  const format = logFormat === "json" ? printableJson : await prettyFormat(logLevel);
+  const destination = { ...output, write: (line: string) => output.write(format(line)) };
+  const log = pino(options, destination);
+  return log;
 }
 
-/** Times as ISO 8601: in a busy millisecond, one text for all. */
+/** Formats a line of JSON for people. Texts are untrusted: they may come from a handler, an error or a request. */
+async function prettyFormat(logLevel: Config["logLevel"]): Promise<(line: string) => string> {
+  const { prettyFactory } = await import("pino-pretty");
+  // A line of fields after each message would hide the messages. LOG_LEVEL=debug shows the fields.
+  const shown = logLevel === "debug" ? { ignore: "stack,code" } : { include: "level,time,msg,err" };
+  const format = prettyFactory({ translateTime: "SYS:HH:MM:ss", singleLine: true, ...shown });
+  return (line) => format(JSON.parse(line, (_, value) => (typeof value === "string" ? printableLines(value) : value)));
+}
+
+function logDropped(log: Logger, count: number, reason: string) {
+  log.error({ count, reason }, `${count} log lines are missing here: the log could not be written (${reason})`);
+}
+
+/** Times as ISO 8601. Lines of the same millisecond share one text. */
 function timestamps(): () => string {
   let [last, text] = [0, ""];
   return () => {
@@ -65,10 +80,10 @@ function timestamps(): () => string {
 export function logDelivery(log: Logger, { delivery, status, runs, took }: ReceivedDelivery) {
   const { id, type, subject, sample } = delivery;
   const fields = { id, type, subject, ms: Math.round(took * 10) / 10, ...(sample && { sample }) };
-  log.info(fields, `${type} ${status === "duplicate" ? "came again" : describeStored(runs)}`);
+  log.info(fields, `${type} ${status === "duplicate" ? "is a duplicate" : describeStored(runs)}`);
 }
 
-function describeStored(runs: readonly NewRun[]): string {
+export function describeStored(runs: readonly NewRun[]): string {
   if (runs.length === 0) return "stored, no handler for it yet";
   const parked = runs.filter((run) => run.parked).map(({ handler }) => handler);
   return parked.length === 0 ? "stored" : `stored; ${parked.join(", ")} does not load, and its run waits`;
@@ -76,53 +91,67 @@ function describeStored(runs: readonly NewRun[]): string {
 
 export function logRefused(log: Logger, refused: RefusedRequest, count: number) {
   const { code, size, claimedId, skewSeconds, rightPath } = refused;
-  const { status, says, remedy } = refusals[code];
+  const { status, message, remedy } = refusals[code];
   const skew = skewSeconds === undefined ? "" : ` (by ${formatDuration(Math.abs(skewSeconds) * 1_000)})`;
   const right = rightPath === undefined ? "" : ` (${rightPath})`;
   const fields = { code, status, count, size, id: claimedId, ...(skewSeconds !== undefined && { skewSeconds }) };
-  log.warn(fields, `refused: ${says}${skew}${right}. ${remedy}`);
+  log.warn(fields, `refused: ${message}${skew}${right}. ${remedy}`);
 }
 
-export function logOutcome(log: Logger, { handler, delivery: { id }, spent }: Ticket, outcome: Outcome) {
+export function logOutcome(log: Logger, run: ClaimedRun, outcome: Outcome) {
+  const { level, fields, text } = describeOutcome(run, outcome);
+  log[level](fields, text);
+}
+
+/** Describes the outcome of an attempt: `user.created failed: the mailer is down; retrying in 5 s`. */
+export function describeOutcome(
+  { handler, delivery, spent }: ClaimedRun,
+  outcome: Outcome,
+): { level: "debug" | "info" | "warn" | "error"; fields: object; text: string } {
+  const { id } = delivery;
   const of = { handler, id };
   switch (outcome.kind) {
     case "done":
-      return log.info({ ...of, ms: outcome.record.took }, `${handler} done`);
+      return { level: "info", fields: { ...of, ms: outcome.record.took }, text: `${handler} done` };
     case "skipped":
-      return log.info(of, `${handler} skipped: ${outcome.reason}`);
+      return { level: "info", fields: of, text: `${handler} skipped: ${outcome.reason}` };
     case "retry": {
       const { error, took } = outcome.record;
       const fields = { ...of, ms: took, attempt: spent + 1, stack: error?.stack };
-      return log.warn(
-        fields,
-        `${handler} failed: ${error?.message}; goes again in ${formatDuration(outcome.delay)}${frame(error)}`,
-      );
+      const text = `${handler} failed: ${error && errorSummary(error)}; retrying in ${formatDuration(outcome.delay)}`;
+      return { level: "warn", fields, text };
     }
     case "dead": {
       const { error } = outcome.record;
       const fields = { ...of, attempt: spent + 1, stack: error?.stack };
-      const how = `when it is mended: bun replay ${id}`;
-      return log.error(fields, `${handler} is dead: ${outcome.reason}: ${error?.message}; ${how}${frame(error)}`);
+      // Only this handler: others may have succeeded, and a replay would repeat their effects outside of `db`.
+      const how = delivery.sensitive
+        ? "its payload contained a one-time code and is deleted, so it can't be replayed"
+        : `when it is fixed: bun replay ${id} --handler ${shellWord(handler)}`;
+      const text = `${handler} is dead: ${outcome.reason}: ${error && errorSummary(error)}; ${how}`;
+      return { level: "error", fields, text };
     }
     case "postponed": {
-      const says = `the database can't be had: ${outcome.record.error?.message}`;
-      // That it is away is told once; each run of many would say so every few seconds.
-      return log.debug(of, `${handler} waits: ${says}; goes again in ${formatDuration(outcome.delay)}`);
+      const reason = `the database is unavailable: ${outcome.record.error?.message}`;
+      // The outage itself is logged once. At a higher level, each waiting run would repeat it every few seconds.
+      const text = `${handler} waits: ${reason}; retrying in ${formatDuration(outcome.delay)}`;
+      return { level: "debug", fields: of, text };
     }
-    case "interrupted":
-      return log.warn(of, `${handler} was interrupted by a crash; goes again in ${formatDuration(outcome.delay)}`);
-    case "released":
-      return log.info(of, `${handler} was interrupted by the shutdown; goes again after the start`);
+    case "interrupted": {
+      const text = `${handler} was interrupted by a crash; retrying in ${formatDuration(outcome.delay)}`;
+      return { level: "warn", fields: of, text };
+    }
   }
+  return { level: "info", fields: of, text: `${handler} was interrupted by the shutdown; retrying after the restart` };
 }
 
 /** One readable line for each change of the folder. */
 export function logChange(log: Logger, dir: string, change: Change) {
   if (change.kind === "ignored")
     return log.warn(
-      change.file === dir ? `${dir} ${change.reason}` : `${dir}/${change.file} is no handler: ${change.reason}`,
+      change.file === dir ? `${dir} ${change.reason}` : `${dir}/${change.file} is not a handler: ${change.reason}`,
     );
-  // Told when it is applied.
+  // Logged when it is applied.
   if (change.kind === "schema") return;
   if (change.kind === "dead") return logDeadFile(log, dir, change);
   const { file, error, warning, code } = change.handler;
@@ -132,64 +161,79 @@ export function logChange(log: Logger, dir: string, change: Change) {
     if (warning) log.warn(`${dir}/${file}: ${warning}`);
     return;
   }
-  const meanwhile = code ? "the last good version goes on" : "its runs wait for it";
-  log.error(describeSlip(dir, file, meanwhile, error));
+  const meanwhile = code ? "the last good version still runs" : "its runs wait for it";
+  log.error(describeLoadError(dir, file, meanwhile, error));
 }
 
 function logDeadFile(log: Logger, dir: string, { file, is, error, goesOn }: Change & { kind: "dead" }) {
-  if (is === "live") return log.info(`${dir}/${file} is live: it is told of each run that dies`);
-  if (is === "gone") return log.info(`${dir}/${file} is gone: nobody is told of runs that die`);
-  const meanwhile = goesOn ? "the last good version goes on" : "nobody is told of runs that die";
-  log.error(describeSlip(dir, file, meanwhile, error));
+  if (is === "live") return log.info(`${dir}/${file} is live: it is called for each dead run`);
+  if (is === "gone") return log.info(`${dir}/${file} is gone: dead runs are only logged`);
+  const meanwhile = goesOn ? "the last good version still runs" : "dead runs are only logged";
+  log.error(describeLoadError(dir, file, meanwhile, error));
 }
 
-/** The mistake may be in a file that this one imports. */
-function describeSlip(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
+/** The error may be in a file that this one imports. */
+function describeLoadError(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
   const { where = file, message, source } = error ?? {};
   const isOwn = where.startsWith(file);
-  const says = `${isOwn ? "" : `${dir}/${where}: `}${message}${source ? `\n    ${source}` : ""}`;
-  return `${dir}/${isOwn ? where : file} does not load, ${meanwhile}: ${says}`;
+  const reason = `${isOwn ? "" : `${dir}/${where}: `}${message}${source ? `\n    ${source}` : ""}`;
+  return `${dir}/${isOwn ? where : file} does not load, ${meanwhile}: ${reason}`;
 }
 
-/** What a new handler never saw, and how to run it through: it came before the file. */
-export function logMissing(log: Logger, { name, event }: Handler, { found, more }: Missing) {
+/** A handler's name in a shell command, quoted because zsh would expand a `*` or brackets in it. */
+function shellWord(handler: string): string {
+  return /[^\w./-]/.test(handler) ? `'${handler}'` : handler;
+}
+
+/** Deliveries that a new handler missed because they were received before its file was added, and how to run them. */
+export function logMissed(log: Logger, { name, event }: Handler, { found, more }: ReplayCount) {
   if (found === 0) return;
   const stored = `${found.toLocaleString("en")}${more ? " or more" : ""} stored ${found === 1 ? "delivery" : "deliveries"}`;
-  // zsh takes the brackets of a pattern's name for a pattern of its own.
-  const word = name.includes("[") ? `'${name}'` : name;
+  const word = shellWord(name);
   const of = event === "*" ? "" : ` of ${event}`;
   log.info(`${stored}${of} never went through ${name}. To run them: bun replay --handler ${word} --missing`);
 }
 
-/** Whether `_schema.sql` went through. */
-export function logSchema(log: Logger, dir: string, of: "text" | "tables", mistake?: unknown) {
-  if (of === "tables") return mistake === undefined ? undefined : log.error(messageOf(mistake));
-  if (mistake === undefined) return log.info(`${dir}/_schema.sql is applied`);
-  log.error(`${dir}/_schema.sql is not applied, not even in part: ${messageOf(mistake)}`);
+/** Logs that a part of the schema was applied, or why not. */
+export function logSchema(log: Logger, dir: string, { of, name, mistake }: SchemaStep, { isStarting = false } = {}) {
+  if (mistake !== undefined) return log.error(of === "tables" ? messageOf(mistake) : `${dir}/${messageOf(mistake)}`);
+  // `_schema.sql` is applied at each start, a migration only once.
+  if (of !== "tables") log[isStarting && of === "schema" ? "debug" : "info"](`${dir}/${name} is applied`);
 }
 
-/** When the handlers' database can't be reached, and when it can again. */
-export function logDatabaseTrouble(log: Logger, reason: unknown) {
-  if (reason === undefined) return log.info("the database can be reached again");
+/** Logs the beginning and the end of an outage of the handlers' database. */
+export function logDatabaseTrouble(log: Logger, where: string, reason: unknown) {
+  if (reason === undefined) return log.info(`the database can be reached again: ${where}`);
   log.error(
-    `the database can't be reached: ${messageOf(reason)}. Handlers that use db wait for it, and lose no attempt`,
+    `the database can't be reached: ${where}: ${messageOf(reason)}. Handlers that use db wait for it, and lose no attempt`,
   );
 }
 
-/** More transactions are asked for than SQLite's one writer ends. */
+/** Logs runs whose effects the handlers' database lacks, as after one database was restored from an older backup. */
+export function logLost(log: Logger, where: string, count: number) {
+  const what =
+    count === 1
+      ? "1 run is done, and what it wrote is"
+      : `${count.toLocaleString("en")} runs are done, and what they wrote is`;
+  log.warn(`${what} not in ${where}: was an older backup restored? To run them again: bun replay --lost`);
+}
+
+/** Logs that more transactions are requested than SQLite's one writer can finish. */
 export function logQueue(log: Logger, waiting: number) {
-  const remedy = "keep transactions short (slow things first, db last), or use Postgres";
-  log.warn({ waiting }, `${waiting} runs wait for their turn to write to the database: ${remedy}`);
+  const remedy = "keep transactions short (slow work before the first query), or use Postgres";
+  log.warn({ waiting }, `${waiting} runs wait to write to the database: ${remedy}`);
 }
 
-/** When the disk refuses, and when it takes again: a line each, however many deliveries were refused meanwhile. */
-export function logInboxTrouble(log: Logger, reason: unknown) {
-  if (reason === undefined) return log.info("the inbox can be written again");
-  const says = messageOf(reason);
-  log.error(`the inbox can't be written: ${says}. Deliveries get 503, and Svix sends them again; it goes on by itself`);
+/** Logs the beginning and the end of an outage of the inbox, one line each, however many deliveries are refused. */
+export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
+  if (reason === undefined) return log.info(`the inbox can be written again: ${where}`);
+  log.error(
+    `the inbox can't be written: ${where}: ${messageOf(reason)}. Deliveries get 503 and Svix retries them; Bellhop ` +
+      "recovers by itself",
+  );
 }
 
-export function logHandlerLine(log: Logger, { handler, delivery }: Ticket, { level, message }: LogLine) {
+export function logHandlerLine(log: Logger, { handler, delivery }: ClaimedRun, { level, message }: LogLine) {
   log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
 }
 
@@ -197,16 +241,13 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : Bun.inspect(error);
 }
 
-/** Where it was thrown: the first line of the stack that is not Bellhop's or Bun's. */
-function frame(error: { stack?: string } | undefined): string {
-  const line = error?.stack
-    ?.split("\n")
-    .find((each) => /\/.+:\d+:\d+/.test(each) && !each.includes(`${import.meta.dir}/`));
-  return line ? ` (${line.trim()})` : "";
-}
-
-/** Of an error, only what an error is made of: a handler may have hung a payload on it, and looking at it may throw. */
+/** Only the standard properties of an error: a handler may have attached a payload, and reading it may throw. */
 function errorOf(thrown: unknown) {
-  const { name: type, ...error } = readError(thrown).error;
-  return { type, ...error };
+  const { name: type, message, stack, causes } = readError(thrown).error;
+  return {
+    type,
+    message: redactText(message),
+    ...(stack !== undefined && { stack: redactText(stack) }),
+    ...(causes && { causes: causes.map((cause) => ({ ...cause, message: redactText(cause.message) })) }),
+  };
 }

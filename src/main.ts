@@ -1,91 +1,128 @@
-#!/usr/bin/env bun
-// Opens everything in order and closes it in reverse; which command was typed is decided in `cli/`.
+#!/usr/bin/env -S bun --no-install
+// Opens all parts of a server in order and closes them in reverse. `cli/` parses the command.
+
+import "./require-bun.ts";
 
 import { resolve } from "node:path";
 
+import { createCodeFrames } from "./api/code-frame.ts";
+import { createLive } from "./api/live.ts";
+import { createSend } from "./api/send.ts";
 import { createClerk } from "./clerk/client.ts";
 import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
-import type { Config } from "./config.ts";
+import { type Config, withAbsolutePaths } from "./config.ts";
+import { openEffects } from "./db/effects.ts";
+import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
-import { openEffects } from "./dispatch/effects.ts";
-import { eventTime } from "./dispatch/order.ts";
+import { errorText } from "./dispatch/error-record.ts";
+import { describeLateError } from "./dispatch/late-error.ts";
+import { findLost, reportLost } from "./dispatch/lost.ts";
+import { countMissed } from "./dispatch/missed.ts";
 import { startRetention } from "./dispatch/retention.ts";
-import { readError, sayError } from "./dispatch/thrown.ts";
-import { currentRun } from "./handlers/context.ts";
+import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
+import { createCheckpointer } from "./inbox/checkpoint.ts";
+import { checkNewInbox, lockDataDir } from "./inbox/data-dir.ts";
 import type { Inbox } from "./inbox/inbox.ts";
-import { lockDataDir } from "./inbox/sqlite.ts";
-import { openInboxThread } from "./inbox/thread.ts";
-import { createFrames } from "./inspector/frames.ts";
-import { createLive } from "./inspector/live.ts";
-import { createSend } from "./inspector/send.ts";
+import { type InboxOptions, inboxPath, openSqliteInbox } from "./inbox/open.ts";
 import {
   logChange,
   logDatabaseTrouble,
-  logDelivery,
   type Logger,
   logHandlerLine,
   logInboxTrouble,
-  logMissing,
-  logOutcome,
+  logLost,
+  logMissed,
   logQueue,
   logRefused,
   logSchema,
 } from "./log.ts";
-import type { Receiver } from "./receive/app.ts";
+import { describeHealth } from "./receive/health.ts";
+import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 
 export interface Server {
   port: number;
-  /** The handlers as they are now. */
+  /** The current handlers. */
   table(): HandlerTable;
-  receiver: Receiver;
-  /** Where the inspector is, when it is on. */
+  receiver: WebhookServer;
+  /** The inspector's address, if it is enabled. */
   inspectorUrl: string | undefined;
-  /** From now on, requests may be signed with these. */
+  /** The same with the token of this start, for a browser on this machine: to print, never to log. */
+  inspectorLink: string | undefined;
+  /** Replaces the secrets with which requests may be signed. */
   useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "secretIsOurs">): void;
-  /** The address that a tunnel gives us, for people to see. */
+  /** Sets the public address of a tunnel, for display. */
   usePublicUrl(url: string | undefined): void;
-  /** Stops accepting, answers what is in flight, lets runs finish, closes the files. Twice is once. */
+  /** Stops accepting, answers requests in flight, lets runs finish, and closes the files. Idempotent. */
   stop(): Promise<void>;
 }
 
-// A rolling deploy starts the new server before the old one has let go of the folder.
+// A rolling deploy starts the new server before the old one has released the folder.
 const START_WAITS_MS = 30_000;
 
-/** Opens a whole server. Throws a `UserError` when something stands in the way, and has then closed all it had opened. */
-export async function openServer(config: Config, log: Logger): Promise<Server> {
-  await using opened = new AsyncDisposableStack();
-  // Elysia takes longer to load than all else takes to open: meanwhile the inbox's thread starts.
-  const doors = loadDoors();
-  doors.catch(() => undefined);
+interface ServerOptions {
+  /** Default: SQLite in the data directory. */
+  openInbox?: (options: InboxOptions) => Promise<Inbox>;
+}
 
-  const waits = config.mode === "start" ? START_WAITS_MS : 0;
-  const unlock = await lockDataDir(config.dataDir, waits, () =>
-    log.info(`another server is using ${config.dataDir}: waiting for it to stop`),
-  );
+/** Opens a whole server. After an error, everything that it has opened is closed. */
+export async function openServer(given: Config, log: Logger, options: ServerOptions = {}): Promise<Server> {
+  const { openInbox = openDefaultInbox } = options;
+  const config = withAbsolutePaths(given);
+  const projectDir = process.cwd();
+  const handlersPath = resolve(config.handlersDir);
+  await using opened = new AsyncDisposableStack();
+  const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
+  // Loading Elysia takes longer than opening everything else.
+  const loadingServers = loadServers();
+  loadingServers.catch(() => undefined);
+
+  const unlock = await lockDataDir(config.dataDir, {
+    waitMs: config.mode === "start" ? START_WAITS_MS : 0,
+    onWait: () => log.info(`another server is using ${config.dataDir}: waiting for it to stop`),
+    onRestored: () =>
+      log.warn(
+        `server.lock in ${config.dataDir} was removed, and has been created again, because it keeps a second server out`,
+      ),
+  });
   opened.defer(unlock);
-  const inbox = opened.use(
-    await openInboxThread(config.dataDir, { onTrouble: (reason) => logInboxTrouble(log, reason) }),
-  );
+  let isSchemaChanged = false;
   const effects = opened.use(
     await openEffects(config.database, {
       max: config.concurrency,
-      onTrouble: (reason) => logDatabaseTrouble(log, reason),
-      onSchema: (of, mistake) => logSchema(log, config.handlersDir, of, mistake),
+      onTrouble: (reason) => logDatabaseTrouble(log, describeDatabase(config.database), reason),
+      onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
       onQueue: (waiting) => logQueue(log, waiting),
     }),
   );
-  const folder = await openHandlers(config.handlersDir, (error) => lateError(log, config.handlersDir, error));
+  const newInbox = checkNewInbox(inboxPath(config.dataDir), () => effects.hasRuns());
+  newInbox.then(
+    (warning) => warning && log.warn(warning),
+    (error: Error) => config.database.kind === "postgres" && log.warn(error.message),
+  );
+  // An unavailable Postgres must not delay deliveries.
+  if (config.database.kind === "sqlite") await newInbox;
+  const inbox = opened.use(
+    await openInbox({
+      onTrouble: (reason) => logInboxTrouble(log, inboxPath(config.dataDir), reason),
+      onBug: (error) => log.error({ err: error }, "claimed runs could not be started because of a bug in Bellhop"),
+    }),
+  );
+  void reportLost({ inbox, effects, onLost: (count) => logLost(log, describeDatabase(config.database), count) });
+  const folder = await openHandlers(config.handlersDir, (thrown) => {
+    const { fields, text } = describeLateError(thrown, { dir: config.handlersDir, path: handlersPath });
+    log.error(fields, text);
+  });
   opened.defer(() => folder.close());
   const table = () => folder.table;
   const { dead } = table();
   if (dead?.error) logChange(log, config.handlersDir, { kind: "dead", is: "broken", goesOn: false, ...dead });
   const schema = applySchema();
-  // SQLite's is applied at once; a database that is away must not keep deliveries waiting.
+  // Only SQLite's schema is awaited: an unavailable Postgres must not delay deliveries.
   if (config.database.kind === "sqlite") await schema;
   const match = (type: string) =>
     table()
@@ -95,7 +132,7 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   let { secrets } = config;
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
-  let receiver: Receiver | undefined;
+  let receiver: WebhookServer | undefined;
   const live = createLive({
     inbox,
     server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
@@ -105,13 +142,13 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     onError: inspectorFailed,
   });
   opened.defer(() => live.feed.stop());
-  // Stopped after the dispatcher: it may wait for a handler's transaction.
+  // Stopped after the dispatcher, because it may wait for a handler's transaction.
   const retention = startRetention({
     inbox,
     effects,
     retentionDays: config.retentionDays,
     onTrouble: (error) =>
-      log.warn({ err: error }, "what is older than RETENTION_DAYS could not be deleted; later again"),
+      log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
   });
   opened.defer(() => retention.stop());
   const dispatcher = await startDispatcher({
@@ -119,80 +156,107 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
     effects,
     table,
     concurrency: config.concurrency,
-    logFormat: config.logFormat,
+    logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
     clerk: await createClerk(config),
-    onOutcome(ticket, outcome) {
-      logOutcome(log, ticket, outcome);
-      live.ended(ticket, outcome);
+    onOutcome(run, outcome) {
+      lines.ended(run, outcome);
+      live.ended(run, outcome);
     },
-    onLate: (ticket, says) => {
-      const message = `not caught, after the run had ended: ${says}`;
-      inbox.note(ticket, { level: "error", message }).catch(() => undefined);
+    onLate: (run, message) => {
+      const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
+      inbox.note(run, line).catch(() => undefined);
     },
-    onLog: (ticket, line) => logHandlerLine(log, ticket, line),
-    onDeadError: (error) => log.error({ err: error }, "handlers/_dead.ts failed; it is not called again for this run"),
-    onTrouble: (error) => log.error({ err: error }, "a run's end could not be recorded; it is tried again"),
+    onLog: (run, line) => logHandlerLine(log, run, line),
+    onDeadError: (error) =>
+      log.error({ err: error }, `${config.handlersDir}/_dead.ts failed; it is not called again for this run`),
+    onTrouble: (error) =>
+      log.error(
+        { err: error },
+        "a run could not be claimed, or its end not recorded, because of a bug in Bellhop; retrying",
+      ),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
 
-  // `bun start` loads once; in dev the folder is followed.
-  if (config.mode === "dev")
-    folder.watch((changes) => {
-      for (const change of changes) logChange(log, config.handlersDir, change);
-      if (changes.some(changesSchema)) void applySchema();
-      live.tableChanged();
-      // Runs have been parked, or go again.
-      void dispatcher.tableChanged().then(() => live.feed.manyChanged(1));
-      void tellMissing(log, inbox, changes);
-    });
+  // `bun dev` watches the folder; `bun start` loads it once, and retries failed files.
+  const onChanges = (changes: Change[]) => {
+    for (const change of changes) logChange(log, config.handlersDir, change);
+    if (changes.some(changesSchema)) {
+      isSchemaChanged = true;
+      void applySchema();
+    }
+    live.handlersChanged();
+    // Runs have been parked or unparked.
+    void dispatcher.tableChanged().then(() => live.feed.manyChanged(1));
+    void countMissed(inbox, changes, (handler, missed) => logMissed(log, handler, missed));
+  };
+  if (config.mode === "dev") folder.watch(onChanges);
+  else folder.retryFailed(onChanges);
 
-  const { openInspector, serveSocket, socketPath, startReceiver } = await doors;
+  const { createUnverifiedBodies, openInspector, serveSocket, socketPath, startWebhookServer } = await loadingServers;
   const path = socketPath(config.dataDir);
-  const frame = createFrames({ projectDir: process.cwd(), handlersDir: config.handlersDir });
-  const api = { inbox, match, handlers: () => table().handlers, frame, live, onError: inspectorFailed };
-  if (path) {
-    const socket = serveSocket(path, api);
-    opened.defer(() => socket.stop());
-  } else log.warn(`the path of ${config.dataDir} is too long for a socket: commands can't reach this server`);
+  const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
+  const lost = () => findLost({ inbox, effects });
+  const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
+  if (path) serveCommands(path);
+  else log.warn(`the path of ${config.dataDir} is too long for a socket: commands can't reach this server`);
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
-  const door = startReceiver({
+  const unverified = createUnverifiedBodies(config.maxBodyBytes);
+  const webhookServer = startWebhookServer({
     ...config,
+    unverified,
     secrets: () => secrets,
-    inbox: dispatcher,
+    accept: (delivery, runs) => inbox.accept(delivery, runs),
+    writable: () => inbox.writable,
+    healthDetails: () => describeHealth(inbox.trouble, effects.trouble),
     match,
-    eventTime,
     onDelivery(delivery) {
-      logDelivery(log, delivery);
+      lines.delivered(delivery);
       live.delivered(delivery.delivery.id, delivery.status);
       checkShape?.(delivery.event.type, delivery.event.data);
     },
     onRefused: (refused, count) => logRefused(log, refused, count),
-    onError: (error) => log.error({ err: error }, "a request could not be answered as it should"),
+    onError: (error) => log.error({ err: error }, "a request failed with an internal error"),
   });
-  receiver = door;
-  opened.defer(() => door.stop());
-  // After the public door, which comes first where both want one port.
-  const inspector = openInspector(config, api, (note) => log.warn(note));
+  receiver = webhookServer;
+  opened.defer(() => webhookServer.stop());
+  // Opened after the public port, which takes precedence if both settings name the same port.
+  const inspector = openInspector({ ...config, unverified }, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
 
+  function openDefaultInbox(inboxOptions: InboxOptions) {
+    const checkpointer = createCheckpointer(inboxPath(config.dataDir));
+    return openSqliteInbox(config.dataDir, { ...inboxOptions, checkpointer });
+  }
+
+  /** Some file systems have no sockets, which only commands need. */
+  function serveCommands(socketFile: string) {
+    try {
+      const socket = serveSocket(socketFile, api);
+      opened.defer(() => socket.stop());
+    } catch (error) {
+      log.warn(`no socket can be opened in ${config.dataDir} (${errorText(error)}): commands can't reach this server`);
+    }
+  }
+
   function inspectorFailed(error: unknown) {
-    log.error({ err: error }, "the inspector could not answer as it should");
+    log.error({ err: error }, "a request to the inspector failed with an internal error");
   }
 
   async function applySchema() {
     const wanted = schemaOf(table());
-    // A mistake is told by `onSchema`; and while the database is away, it waits.
+    // `onSchema` logs errors. While the database is unavailable, the schema is applied later.
     if (wanted) await effects.applySchema(wanted).catch(() => undefined);
   }
 
   const everything = opened.move();
   let stopped: Promise<void> | undefined;
   return {
-    port: door.port,
+    port: webhookServer.port,
     table,
-    receiver: door,
+    receiver: webhookServer,
     inspectorUrl: inspector?.url,
+    inspectorLink: inspector?.link,
     useSecrets(fresh, { secretHint, secretIsOurs } = shown) {
       secrets = fresh;
       Object.assign(shown, { secretHint, secretIsOurs });
@@ -202,13 +266,14 @@ export async function openServer(config: Config, log: Logger): Promise<Server> {
   };
 }
 
-async function loadDoors() {
-  const [receiver, socket, inspector] = await Promise.all([
-    import("./receive/app.ts"),
-    import("./inspector/app.ts"),
+async function loadServers() {
+  const [receiver, unverified, socket, inspector] = await Promise.all([
+    import("./receive/server.ts"),
+    import("./receive/unverified.ts"),
+    import("./api/socket.ts"),
     import("./inspector/open.ts"),
   ]);
-  return { ...receiver, ...socket, ...inspector };
+  return { ...receiver, ...unverified, ...socket, ...inspector };
 }
 
 function shownOf({ mode, secretHint, secretIsOurs, handlersDir, inspector }: Config) {
@@ -226,36 +291,10 @@ function changesSchema(change: Change): boolean {
   return change.kind === "schema" || (change.kind === "live" && change.handler.code?.makeTables !== undefined);
 }
 
-/** Clerk's real payloads differ from its documents: in dev, that is said once for each type and path. */
+/** Clerk's real payloads differ from its documentation. In dev, each difference is logged once per type and path. */
 async function watchShapes(log: Logger) {
   const { createShapeWatch } = await import("./clerk/check.ts");
   return createShapeWatch((line) => log.info(line));
-}
-
-/** What a new handler never saw is counted one handler after the other, and no further than a person cares to know. */
-async function tellMissing(log: Logger, inbox: Inbox, changes: readonly Change[]) {
-  for (const change of changes) {
-    if (change.kind !== "live" || !change.isNew) continue;
-    const { name: handler, lane, event } = change.handler;
-    const query = { handler, lane, event, since: null, stale: false };
-    // It fails when the server stops meanwhile: then nobody needs to know.
-    const missing = await inbox.missing(query, 10_000).catch(() => undefined);
-    if (missing) logMissing(log, change.handler, missing);
-  }
-}
-
-function lateError(log: Logger, dir: string, thrown: unknown) {
-  const run = currentRun.getStore();
-  run?.fail(sayError(thrown));
-  const of = run ? `${run.handler} (${run.delivery})` : (fileOf(dir, readError(thrown).error.stack) ?? "a handler");
-  const fields = { handler: run?.handler, id: run?.delivery, err: thrown };
-  log.error(fields, `${of} threw when nobody was there to catch it: await it, or catch it`);
-}
-
-/** A rejection that nobody awaited comes without its run; its stack still knows the file. */
-function fileOf(dir: string, stack = ""): string | undefined {
-  const at = stack.indexOf(`${resolve(dir)}/`);
-  return at < 0 ? undefined : /^[^\s():]+/.exec(stack.slice(at))?.[0].replace(resolve(dir), dir);
 }
 
 if (import.meta.main) await runCli(process.argv.slice(2), openServer);

@@ -1,33 +1,35 @@
-// What the stand-in for Clerk's Backend API answers: routes, filters, pages and refusals, in Clerk's wire shapes.
+// The routes of the stand-in for Clerk's Backend API: filters, pagination and errors in Clerk's JSON formats.
 
 import type { OrganizationJSON, OrganizationMembershipJSON, UserJSON } from "@clerk/backend";
 
 import type { State, Table } from "./clerk-api-state.ts";
 
-/** What a parameter's values ask of a row. */
+/** Turns the values of a query parameter into a predicate on rows. */
 type Filters<Row> = Record<string, (values: string[]) => (row: Row) => boolean>;
 
 const userFilters: Filters<UserJSON> = {
   user_id: oneOf((user) => user.id),
   created_at_after: ([at]) => {
-    const after = whole("created_at_after", at, 0);
+    const after = parseInteger("created_at_after", at, 0);
     return (user) => user.created_at > after;
   },
   created_at_before: ([at]) => {
-    const before = whole("created_at_before", at, 0);
+    const before = parseInteger("created_at_before", at, 0);
     return (user) => user.created_at < before;
   },
 };
 
-/** The body of the answer to a request; throws a `Refusal`. */
+/** The response body of a request; throws a `Refusal`. */
 export function answer(
   { users, organizations, memberships, invitations }: State,
   { method, path, query }: { method: string; path: string; query: URLSearchParams },
-  withoutOrganizations = false,
+  { withoutOrganizations = false, instanceId }: { withoutOrganizations?: boolean | undefined; instanceId: string },
 ): unknown {
-  const [version, collection, id, below, belowId, ...more] = path.split("/").slice(1).map(decodeURIComponent);
-  if (method !== "GET" || version !== "v1" || more.length > 0) throw notFound(`${method} ${path}`);
-  if (collection === "users" && !below) {
+  const [version, collection, id, child, childId, ...rest] = path.split("/").slice(1).map(decodeURIComponent);
+  if (method !== "GET" || version !== "v1" || rest.length > 0) throw notFound(`${method} ${path}`);
+  if (collection === "instance" && !id)
+    return { object: "instance", id: instanceId, environment_type: "development", allowed_origins: null };
+  if (collection === "users" && !child) {
     if (!id) return page(users, query, { orders: ["created_at", "updated_at"], filters: userFilters }).data;
     if (id !== "count") return users.get(id) ?? refuse(notFound(id));
     return { object: "total_count", total_count: rows(users, "created_at", query, userFilters).length };
@@ -40,51 +42,51 @@ export function answer(
     const found = page(organizations, query, {
       orders: ["created_at", "name"],
       filters: { organization_id: oneOf((organization) => organization.id) },
-      others: ["include_members_count"],
+      otherParameters: ["include_members_count"],
     });
-    return { ...found, data: counted(found.data, memberships, query) };
+    return { ...found, data: withCounts(found.data, memberships, query) };
   }
   const organization = organizations.get(id) ?? organizations.values().find(({ slug }) => slug === id);
   if (!organization) throw notFound(id);
-  if (!below) return counted([organization], memberships, query)[0];
-  if (below === "memberships" && !belowId) {
+  if (!child) return withCounts([organization], memberships, query)[0];
+  if (child === "memberships" && !childId) {
     return page(memberships, query, {
       orders: ["created_at"],
       filters: { user_id: oneOf((membership) => membership.public_user_data.user_id) },
       where: (membership) => membership.organization.id === organization.id,
     });
   }
-  if (below !== "invitations") throw notFound(path);
-  if (!belowId) {
+  if (child !== "invitations") throw notFound(path);
+  if (!childId) {
     return page(invitations, query, {
       filters: { status: oneOf((invitation) => invitation.status ?? "pending") },
       where: (invitation) => invitation.organization_id === organization.id,
     });
   }
-  const invitation = invitations.get(belowId);
-  return invitation?.organization_id === organization.id ? invitation : refuse(notFound(belowId));
+  const invitation = invitations.get(childId);
+  return invitation?.organization_id === organization.id ? invitation : refuse(notFound(childId));
 }
 
 interface PageOptions<Row> {
-  /** What `order_by` may name. */
+  /** The properties that `order_by` accepts. */
   orders?: (keyof Row & string)[];
   filters?: Filters<Row>;
-  /** Further parameters that are known. */
-  others?: string[];
+  /** Other parameters that the route accepts. */
+  otherParameters?: string[];
   where?: (row: Row) => boolean;
 }
 
 function page<Row extends { id: string; created_at: number }>(
   table: Table<Row>,
   query: URLSearchParams,
-  { orders = [], filters = {}, others = [], where }: PageOptions<Row>,
+  { orders = [], filters = {}, otherParameters = [], where }: PageOptions<Row>,
 ): { data: Row[]; total_count: number } {
-  const limit = whole("limit", query.get("limit") ?? "10", 1, 500);
-  const offset = whole("offset", query.get("offset") ?? "0", 0);
+  const limit = parseInteger("limit", query.get("limit") ?? "10", 1, 500);
+  const offset = parseInteger("offset", query.get("offset") ?? "0", 0);
   const order = query.get("order_by") ?? "-created_at";
   const key = ["created_at" as const, ...orders].find((name) => name === order.replace(/^[+-]/, ""));
   if (!key) throw badParameter("order_by", `${order} is not one of ${orders.join(", ")}`);
-  const known = ["limit", "offset", ...(orders.length > 0 ? ["order_by"] : []), ...others];
+  const known = ["limit", "offset", ...(orders.length > 0 ? ["order_by"] : []), ...otherParameters];
   const found = rows(table, key, query, filters, known, where);
   const end = found.length - offset;
   const data = order.startsWith("-")
@@ -93,7 +95,7 @@ function page<Row extends { id: string; created_at: number }>(
   return { data, total_count: found.length };
 }
 
-/** The rows that a query asks for, ascending. */
+/** The rows that match a query, ascending. */
 function rows<Row extends { id: string }>(
   table: Table<Row>,
   key: keyof Row & string,
@@ -102,16 +104,16 @@ function rows<Row extends { id: string }>(
   known: string[] = [],
   where?: (row: Row) => boolean,
 ): readonly Row[] {
-  const tests = where ? [where] : [];
+  const predicates = where ? [where] : [];
   for (const name of new Set(query.keys())) {
     if (known.includes(name)) continue;
     const filter = filters[name] ?? refuse(badParameter(name, "is not a valid parameter for this request", "unknown"));
     const values = query.getAll(name);
     if (values.length > 100) throw badParameter(name, "must have at most 100 values");
-    tests.push(filter(values));
+    predicates.push(filter(values));
   }
   const sorted = table.sortedBy(key, query.getAll(table.idParameter));
-  return tests.length > 0 ? sorted.filter((row) => tests.every((test) => test(row))) : sorted;
+  return predicates.length > 0 ? sorted.filter((row) => predicates.every((matches) => matches(row))) : sorted;
 }
 
 function oneOf<Row>(value: (row: Row) => string) {
@@ -121,7 +123,7 @@ function oneOf<Row>(value: (row: Row) => string) {
   };
 }
 
-function counted(
+function withCounts(
   organizations: OrganizationJSON[],
   memberships: Table<OrganizationMembershipJSON>,
   query: URLSearchParams,
@@ -134,10 +136,10 @@ function counted(
   }));
 }
 
-function whole(name: string, text: string | undefined, least: number, most = Number.MAX_SAFE_INTEGER): number {
+function parseInteger(name: string, text: string | undefined, min: number, max = Number.MAX_SAFE_INTEGER): number {
   const value = Number(text);
-  if (text && /^\d+$/.test(text) && value >= least && value <= most) return value;
-  throw badParameter(name, `must be a whole number from ${least} to ${most}`);
+  if (text && /^\d+$/.test(text) && value >= min && value <= max) return value;
+  throw badParameter(name, `must be a whole number from ${min} to ${max}`);
 }
 
 export class Refusal extends Error {
@@ -170,7 +172,7 @@ function badParameter(name: string, problem: string, code = "value_invalid"): Re
   return new Refusal(422, `form_param_${code}`, `${name} ${problem}.`, { param_name: name });
 }
 
-/** The client reads JSON only where the type is exactly this; `Response.json` adds a charset. */
+/** Clerk's client parses only exactly `application/json`; `Response.json` would add a charset. */
 export function json(status: number, body: unknown, headers: Record<string, string> = {}): Response {
   return new Response(JSON.stringify(body), { status, headers: { ...headers, "Content-Type": "application/json" } });
 }

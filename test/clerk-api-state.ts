@@ -1,4 +1,4 @@
-// What the stand-in for Clerk's Backend API holds, and what makes more of it.
+// The rows that the stand-in for Clerk's Backend API serves, and functions that add more from the samples.
 
 import type {
   OrganizationInvitationJSON,
@@ -7,9 +7,7 @@ import type {
   UserJSON,
 } from "@clerk/backend";
 
-import * as samples from "../src/clerk/samples/organizations.ts";
-import { createSource, type Source } from "../src/clerk/samples/source.ts";
-import { user as sampleUser } from "../src/clerk/samples/users.ts";
+import { sample } from "../src/clerk/samples.ts";
 import { seeded } from "./random.ts";
 
 export interface State {
@@ -19,11 +17,11 @@ export interface State {
   invitations: Table<OrganizationInvitationJSON>;
 }
 
-/** Rows by id, and in an order that is kept until they change. */
+/** Rows by id. A sorted order is cached until a row changes. */
 export class Table<Row extends { id: string }> extends Map<string, Row> {
   readonly #orders = new Map<string, readonly Row[]>();
 
-  /** `idParameter` is what a query calls the id of a row. */
+  /** `idParameter` is the query parameter that filters by id. */
   constructor(readonly idParameter: string) {
     super();
   }
@@ -43,13 +41,13 @@ export class Table<Row extends { id: string }> extends Map<string, Row> {
     super.clear();
   }
 
-  /** All, or those with these ids, ascending; equal ones in the order in which they were put in. */
+  /** All rows, or those with the given ids, ascending; rows with equal keys stay in insertion order. */
   sortedBy(key: keyof Row & string, ids: string[] = []): readonly Row[] {
     const compare = (a: Row, b: Row) => (a[key] < b[key] ? -1 : a[key] > b[key] ? 1 : 0);
     if (ids.length > 0) return [...new Set(ids)].flatMap((id) => this.get(id) ?? []).toSorted(compare);
-    const known = this.#orders.get(key);
+    const cached = this.#orders.get(key);
     // A test may have changed a row in place.
-    if (known?.every((row, i) => i === 0 || known[i - 1]![key] <= row[key])) return known;
+    if (cached?.every((row, i) => i === 0 || cached[i - 1]![key] <= row[key])) return cached;
     const sorted = [...this.values()].toSorted(compare);
     this.#orders.set(key, sorted);
     return sorted;
@@ -58,36 +56,38 @@ export class Table<Row extends { id: string }> extends Map<string, Row> {
 
 const BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/** Functions that add rows. Each row is created a millisecond after the one before, so that orders are unambiguous. */
 export function makers({ users, organizations, memberships, invitations }: State) {
   const random = seeded(1);
   let now = Date.UTC(2026, 0, 1);
-  let made = 0;
-  const source = createSource(now, random);
-  const template = plainUser(source);
+  let userCount = 0;
+  const template = userWithEmail(random);
   const stamps = (created_at = ++now, updated_at = created_at) => ({ created_at, updated_at });
-  const id = (prefix: string) => {
-    let text = `${prefix}_`;
-    for (let i = 0; i < 27; i++) text += BASE62[Math.floor(random() * 62)];
-    return text;
+  const randomId = (prefix: string) => {
+    let id = `${prefix}_`;
+    for (let i = 0; i < 27; i++) id += BASE62[Math.floor(random() * 62)];
+    return id;
   };
   const put = <Row extends { id: string }>(table: Table<Row>, row: Row): Row => {
     table.set(row.id, row);
     return row;
   };
-  const there = <Row extends { id: string }>(table: Table<Row>, id: string): Row => {
+  const find = <Row extends { id: string }>(table: Table<Row>, id: string): Row => {
     const row = table.get(id);
-    if (!row) throw new Error(`${id} is not there: add it first`);
+    if (!row) throw new Error(`no row ${id}: add it first`);
     return row;
   };
 
-  /** Each has one address of its own; some of the samples have none, and making one takes too long for 100,000. */
+  /** Copies one user with a new id and email address: a sample each would take too long for 100,000 users. */
   function addUser(overrides: Partial<UserJSON> = {}): UserJSON {
     const times = stamps(overrides.created_at, overrides.updated_at);
-    const email = { ...template.email_addresses[0]!, id: id("idn"), email_address: `user${++made}@example.com` };
+    userCount += 1;
+    const address = `user${userCount}@example.com`;
+    const email = { ...template.email_addresses[0]!, id: randomId("idn"), email_address: address };
     return put(users, {
       ...template,
-      id: id("user"),
-      last_name: `${template.last_name} ${made}`,
+      id: randomId("user"),
+      last_name: `${template.last_name} ${userCount}`,
       primary_email_address_id: email.id,
       email_addresses: [email],
       public_metadata: {},
@@ -102,28 +102,35 @@ export function makers({ users, organizations, memberships, invitations }: State
     addUser,
     fill: (count: number) => Array.from({ length: count }, () => addUser()),
     addOrganization(overrides: Partial<OrganizationJSON> = {}): OrganizationJSON {
-      // Counts are told only to those who ask.
-      const {
-        members_count: _,
-        pending_invitations_count: __,
-        ...made
-      } = samples.organization(source, stamps(overrides.created_at, overrides.updated_at));
-      return put(organizations, { ...made, ...overrides });
+      const { data } = sample("organization.created", { random });
+      // Clerk's API leaves the counts out unless a request asks for them.
+      const { members_count: _, pending_invitations_count: __, ...organization } = data;
+      const times = stamps(overrides.created_at, overrides.updated_at);
+      return put(organizations, { ...organization, ...times, ...overrides });
     },
     addMembership(organizationId: string, userId: string, overrides: Partial<OrganizationMembershipJSON> = {}) {
-      const organization = there(organizations, organizationId);
-      const user = there(users, userId);
-      const made = samples.membership(source, stamps(overrides.created_at, overrides.updated_at));
+      const organization = find(organizations, organizationId);
+      const user = find(users, userId);
+      const { data } = sample("organizationMembership.created", { random });
+      const times = stamps(overrides.created_at, overrides.updated_at);
       const { first_name, last_name, image_url, has_image } = user;
       const identifier = user.email_addresses[0]?.email_address ?? user.username ?? user.id;
       const public_user_data = { user_id: userId, identifier, first_name, last_name, image_url, has_image };
-      return put<OrganizationMembershipJSON>(memberships, { ...made, organization, public_user_data, ...overrides });
+      return put<OrganizationMembershipJSON>(memberships, {
+        ...data,
+        ...times,
+        organization,
+        public_user_data,
+        ...overrides,
+      });
     },
     addInvitation(organizationId: string, overrides: Partial<OrganizationInvitationJSON> = {}) {
-      const { id, name, slug, image_url, has_image } = there(organizations, organizationId);
+      const { id, name, slug, image_url, has_image } = find(organizations, organizationId);
+      const { data } = sample("organizationInvitation.created", { random });
       const times = stamps(overrides.created_at, overrides.updated_at);
       return put<OrganizationInvitationJSON>(invitations, {
-        ...samples.invitation(source, times, "pending"),
+        ...data,
+        ...times,
         organization_id: id,
         public_organization_data: { object: "organization", id, name, slug, image_url: image_url ?? "", has_image },
         ...overrides,
@@ -132,10 +139,10 @@ export function makers({ users, organizations, memberships, invitations }: State
   };
 }
 
-/** One who signs in by email address, and in no other way. */
-function plainUser(source: Source): UserJSON {
+/** A user who signs in by email address and in no other way. */
+function userWithEmail(random: () => number): UserJSON {
   while (true) {
-    const user = sampleUser(source, source.createdNow());
+    const { data: user } = sample("user.created", { random });
     const others = [...user.external_accounts, ...user.phone_numbers, ...user.web3_wallets];
     if (user.email_addresses.length === 1 && others.length === 0) return user;
   }

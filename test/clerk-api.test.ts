@@ -1,4 +1,4 @@
-// The stand-in for Clerk's Backend API, asked by the real client.
+// Tests the stand-in for Clerk's Backend API with Clerk's real client.
 
 import { describe, expect, test } from "bun:test";
 
@@ -13,8 +13,8 @@ async function start(options?: ClerkApiOptions) {
   return { api, client, [Symbol.asyncDispose]: () => api[Symbol.asyncDispose]() };
 }
 
-async function refusal(asked: Promise<unknown>): Promise<ClerkAPIResponseError> {
-  const error = await asked.then(
+async function refusal(request: Promise<unknown>): Promise<ClerkAPIResponseError> {
+  const error = await request.then(
     () => undefined,
     (error: unknown) => error,
   );
@@ -29,9 +29,9 @@ function get(api: ClerkApi, pathAndQuery: string): Promise<Response> {
 const ids = (rows: readonly { id: string }[]) => rows.map(({ id }) => id);
 
 describe("users", () => {
-  test("paging through 1,203 users gives each once, in order, and counts them", async () => {
+  test("paging through 1,203 users returns each once, in order, with the total count", async () => {
     await using clerk = await start();
-    const made = clerk.api.fill(1_203);
+    const added = clerk.api.fill(1_203);
     const seen: User[] = [];
     while (true) {
       const page = await clerk.client.users.getUserList({ limit: 500, offset: seen.length, orderBy: "+created_at" });
@@ -39,59 +39,59 @@ describe("users", () => {
       if (page.data.length === 0) break;
       seen.push(...page.data);
     }
-    expect(ids(seen)).toEqual(ids(made));
-    expect(made[0]!.id).toMatch(/^user_[0-9A-Za-z]{27}$/);
+    expect(ids(seen)).toEqual(ids(added));
+    expect(added[0]!.id).toMatch(/^user_[0-9A-Za-z]{27}$/);
     expect(await clerk.client.users.getCount()).toBe(1_203);
   });
 
-  test("a list begins with the newest ten where nothing else is asked", async () => {
+  test("lists the ten newest users by default", async () => {
     await using clerk = await start();
-    const made = clerk.api.fill(12);
+    const added = clerk.api.fill(12);
     const { data } = await clerk.client.users.getUserList();
-    expect(ids(data)).toEqual(ids(made).toReversed().slice(0, 10));
+    expect(ids(data)).toEqual(ids(added).toReversed().slice(0, 10));
     const { data: last } = await clerk.client.users.getUserList({ offset: 10 });
-    expect(ids(last)).toEqual(ids(made).slice(0, 2).toReversed());
+    expect(ids(last)).toEqual(ids(added).slice(0, 2).toReversed());
   });
 
-  test("filters by id and by creation choose what they name, and are counted", async () => {
+  test("filters by id and by creation time, and counts the matches", async () => {
     await using clerk = await start();
-    const made = clerk.api.fill(20);
-    const wanted = ids([made[3]!, made[7]!]);
+    const added = clerk.api.fill(20);
+    const wanted = ids([added[3]!, added[7]!]);
     const chosen = await clerk.client.users.getUserList({ userId: [...wanted, "user_gone"], orderBy: "created_at" });
     expect(ids(chosen.data)).toEqual(wanted);
     expect(chosen.totalCount).toBe(2);
-    const between = { createdAtAfter: made[4]!.created_at, createdAtBefore: made[8]!.created_at };
+    const between = { createdAtAfter: added[4]!.created_at, createdAtBefore: added[8]!.created_at };
     const window = await clerk.client.users.getUserList({ ...between, orderBy: "created_at" });
-    expect(ids(window.data)).toEqual(ids(made.slice(5, 8)));
+    expect(ids(window.data)).toEqual(ids(added.slice(5, 8)));
     expect(window.totalCount).toBe(3);
   });
 
-  test("a user changed in place, added or deleted shows in the next answer", async () => {
+  test("a user that is changed in place, added or deleted is visible in the next response", async () => {
     await using clerk = await start();
     const [first, second] = clerk.api.fill(3);
     const latest = async () => (await clerk.client.users.getUserList({ orderBy: "-updated_at" })).data;
     await latest();
     first!.updated_at += 1_000;
-    first!.first_name = "Anew";
-    expect((await latest())[0]!.firstName).toBe("Anew");
+    first!.first_name = "Renamed";
+    expect((await latest())[0]!.firstName).toBe("Renamed");
     clerk.api.users.delete(second!.id);
     const added = clerk.api.addUser({ updated_at: first!.updated_at + 1 });
     expect(ids(await latest()).slice(0, 2)).toEqual([added.id, first!.id]);
     expect(await clerk.client.users.getCount()).toBe(3 - 1 + 1);
   });
 
-  test("the state can change between two pages", async () => {
+  test("rows can change between two pages", async () => {
     await using clerk = await start();
-    const made = clerk.api.fill(4);
+    const added = clerk.api.fill(4);
     clerk.api.before = ({ query }) => {
-      if (query.get("offset") === "2") clerk.api.users.delete(made[0]!.id);
+      if (query.get("offset") === "2") clerk.api.users.delete(added[0]!.id);
     };
     const page = async (offset: number) =>
       ids((await clerk.client.users.getUserList({ limit: 2, offset, orderBy: "created_at" })).data);
-    expect([...(await page(0)), ...(await page(2))]).toEqual(ids([made[0]!, made[1]!, made[3]!]));
+    expect([...(await page(0)), ...(await page(2))]).toEqual(ids([added[0]!, added[1]!, added[3]!]));
   });
 
-  test("100,000 users are there at once, and a page of them is quick", async () => {
+  test("adds 100,000 users in two seconds and serves a page of them in 100 ms", async () => {
     await using clerk = await start();
     const began = performance.now();
     clerk.api.fill(100_000);
@@ -106,7 +106,7 @@ describe("users", () => {
 });
 
 describe("organizations", () => {
-  test("organizations are listed, filtered and counted with their members", async () => {
+  test("lists and filters organizations with the counts of their members", async () => {
     await using clerk = await start();
     const { api, client } = clerk;
     const [one, two] = [api.addOrganization({ name: "B" }), api.addOrganization({ name: "A" })];
@@ -121,23 +121,23 @@ describe("organizations", () => {
     expect((await client.organizations.getOrganization({ slug: two.slug })).id).toBe(two.id);
   });
 
-  test("memberships are listed for the instance, for an organization and for a user in it", async () => {
+  test("lists the memberships of the instance, of an organization and of a user in it", async () => {
     await using clerk = await start();
     const { api, client } = clerk;
     const [one, two] = [api.addOrganization(), api.addOrganization()];
     const [zoe, ann] = api.fill(2);
-    const made = [api.addMembership(one.id, zoe!.id), api.addMembership(one.id, ann!.id)];
+    const members = [api.addMembership(one.id, zoe!.id), api.addMembership(one.id, ann!.id)];
     const other = api.addMembership(two.id, ann!.id);
     const all = await client.organizations.getInstanceOrganizationMembershipList({ orderBy: "created_at" });
-    expect(ids(all.data)).toEqual(ids([...made, other]));
+    expect(ids(all.data)).toEqual(ids([...members, other]));
     const organizationId = one.id;
     const own = await client.organizations.getOrganizationMembershipList({ organizationId, limit: 1 });
-    expect([ids(own.data), own.totalCount]).toEqual([[made[1]!.id], 2]);
-    const hers = await client.organizations.getOrganizationMembershipList({ organizationId, userId: [zoe!.id] });
-    expect(ids(hers.data)).toEqual([made[0]!.id]);
+    expect([ids(own.data), own.totalCount]).toEqual([[members[1]!.id], 2]);
+    const ofUser = await client.organizations.getOrganizationMembershipList({ organizationId, userId: [zoe!.id] });
+    expect(ids(ofUser.data)).toEqual([members[0]!.id]);
   });
 
-  test("invitations are listed by status, and one is had by its organization and id", async () => {
+  test("lists invitations by status and returns one by its organization and id", async () => {
     await using clerk = await start();
     const { api, client } = clerk;
     const [{ id: organizationId }, other] = [api.addOrganization(), api.addOrganization()];
@@ -152,11 +152,11 @@ describe("organizations", () => {
     const invitationId = pending.id;
     const one = await client.organizations.getOrganizationInvitation({ organizationId, invitationId });
     expect(one.id).toBe(pending.id);
-    const asked = client.organizations.getOrganizationInvitation({ organizationId: other.id, invitationId });
-    expect((await refusal(asked)).status).toBe(404);
+    const request = client.organizations.getOrganizationInvitation({ organizationId: other.id, invitationId });
+    expect((await refusal(request)).status).toBe(404);
   });
 
-  test("what the client calls raw is what is stored", async () => {
+  test("the client's `raw` is the stored row", async () => {
     await using clerk = await start();
     const { api, client } = clerk;
     const user = api.addUser({ public_metadata: { plan: "gold" } });
@@ -173,8 +173,8 @@ describe("organizations", () => {
   });
 });
 
-describe("troubles", () => {
-  test("what is not there is refused as Clerk refuses it", async () => {
+describe("failures", () => {
+  test("a missing object gives Clerk's 404 error", async () => {
     await using clerk = await start();
     const error = await refusal(clerk.client.users.getUser("user_gone"));
     expect([error.status, error.errors[0]!.code]).toEqual([404, "resource_not_found"]);
@@ -186,10 +186,10 @@ describe("troubles", () => {
     expect((await refusal(clerk.client.sessions.getSessionList({ userId: "user_gone" }))).status).toBe(404);
   });
 
-  test("another secret key is refused, and so is none", async () => {
+  test("answers 401 to a wrong secret key and to none", async () => {
     await using clerk = await start();
-    const stranger = createClerkClient({ secretKey: "sk_test_other", apiUrl: clerk.api.url });
-    expect((await refusal(stranger.users.getCount())).status).toBe(401);
+    const unauthorized = createClerkClient({ secretKey: "sk_test_other", apiUrl: clerk.api.url });
+    expect((await refusal(unauthorized.users.getCount())).status).toBe(401);
     expect((await fetch(`${clerk.api.url}/v1/users`)).status).toBe(401);
   });
 
@@ -201,7 +201,7 @@ describe("troubles", () => {
     "order_by=shoe_size",
     "query=zoe",
     "created_at_after=now",
-  ])("users?%s is refused, and not ignored", async (query) => {
+  ])("rejects users?%s instead of ignoring it", async (query) => {
     await using clerk = await start();
     const response = await get(clerk.api, `users?${query}`);
     expect(response.status).toBe(422);
@@ -209,13 +209,13 @@ describe("troubles", () => {
     expect(await response.json()).toMatchObject({ errors: [{ code: expect.stringMatching(/^form_param_/) }] });
   });
 
-  test("more than 100 ids at once are refused", async () => {
+  test("rejects more than 100 ids in one request", async () => {
     await using clerk = await start();
     const userId = Array.from({ length: 101 }, (_, i) => `user_${i}`);
     expect((await refusal(clerk.client.users.getUserList({ userId }))).status).toBe(422);
   });
 
-  test("over the rate limit a request is told when to come again, and then answered", async () => {
+  test("answers 429 with Retry-After over the rate limit, and succeeds afterwards", async () => {
     await using clerk = await start({ rateLimit: { requests: 2, perMs: 300 } });
     await clerk.client.users.getUserList();
     const error = await refusal(clerk.client.users.getCount());
@@ -225,7 +225,7 @@ describe("troubles", () => {
     expect(clerk.api.requests.map(({ status }) => status)).toEqual([200, 200, 429, 200]);
   });
 
-  test("as many requests fail as it was told, and the next one succeeds", async () => {
+  test("fails the given number of requests, and the next one succeeds", async () => {
     await using clerk = await start();
     clerk.api.failNext(2, 503, { "Retry-After": "7" });
     const error = await refusal(clerk.client.users.getCount());
@@ -234,7 +234,7 @@ describe("troubles", () => {
     expect(await clerk.client.users.getCount()).toBe(0);
   });
 
-  test("a lost connection rejects without a status, once for each that was to be lost", async () => {
+  test("a dropped connection rejects without a status, once per dropped request", async () => {
     await using clerk = await start();
     expect(await clerk.client.users.getCount()).toBe(0);
     clerk.api.failNext(1, "drop");
@@ -244,7 +244,7 @@ describe("troubles", () => {
     expect(clerk.api.requests.map(({ status }) => status)).toEqual([200, "drop", 200]);
   });
 
-  test("an answer can be made to wait", async () => {
+  test("delays a response", async () => {
     await using clerk = await start();
     clerk.api.delay = ({ path }) => (path === "/v1/users/count" ? 50 : 0);
     const began = performance.now();

@@ -1,7 +1,6 @@
-// A local stand-in for Clerk's Backend API, on a real socket, for the real client:
-// `createClerkClient({ secretKey: clerk.secretKey, apiUrl: clerk.url })`. It answers from maps that a test may change at any
-// time, in Clerk's wire shapes, and has Clerk's troubles: slowness, refusals, lost connections and a rate limit. A parameter
-// that it doesn't know is refused, never ignored, so that no test passes on a filter that was not applied.
+// A local stand-in for Clerk's Backend API, on a real socket, for the real client. It serves maps that a test may change at
+// any time, and can be slow, fail, drop connections and limit the rate. An unknown query parameter is rejected, never
+// ignored, so that no test passes because of a filter that was not applied.
 
 import type {
   OrganizationInvitationJSON,
@@ -15,15 +14,15 @@ import { makers, type State, Table } from "./clerk-api-state.ts";
 
 export interface ClerkRequest {
   method: string;
-  /** With `/v1`, without the query. */
+  /** Includes `/v1`, without the query. */
   path: string;
   query: URLSearchParams;
 }
 
 export interface RecordedRequest extends ClerkRequest {
-  /** When it arrived, by `performance.now()`. */
+  /** When the request arrived, on the clock of `performance.now()`. */
   at: number;
-  /** What it was answered with; `pending` until then. */
+  /** The status of the response; `pending` until it is sent. */
   status: number | "drop" | "pending";
 }
 
@@ -35,16 +34,19 @@ export interface RateLimit {
 export interface ClerkApiOptions {
   secretKey?: string;
   rateLimit?: RateLimit;
-  /** Organizations are turned off, as they are on a new instance. */
+  /** Organizations are disabled, as on a new instance. */
   withoutOrganizations?: boolean;
 }
 
+/** For `createClerkClient({ secretKey: clerk.secretKey, apiUrl: clerk.url })`. */
 export interface ClerkApi extends AsyncDisposable {
-  /** What `apiUrl` should be. */
+  /** The `apiUrl` of the client. */
   url: string;
   secretKey: string;
+  /** The instance that the key is of. */
+  instanceId: string;
 
-  /** All by id. What a test puts in, takes out or changes shows in the next answer. */
+  /** Rows by id. A row that a test adds, deletes or changes is visible in the next response. */
   readonly users: Map<string, UserJSON>;
   readonly organizations: Map<string, OrganizationJSON>;
   readonly memberships: Map<string, OrganizationMembershipJSON>;
@@ -52,27 +54,27 @@ export interface ClerkApi extends AsyncDisposable {
 
   addUser(overrides?: Partial<UserJSON>): UserJSON;
   addOrganization(overrides?: Partial<OrganizationJSON>): OrganizationJSON;
-  /** Of an organization and a user that are there. The organization is embedded as the same object. */
+  /** Both must have been added. The membership embeds the organization as the same object. */
   addMembership(
     organizationId: string,
     userId: string,
     overrides?: Partial<OrganizationMembershipJSON>,
   ): OrganizationMembershipJSON;
   addInvitation(organizationId: string, overrides?: Partial<OrganizationInvitationJSON>): OrganizationInvitationJSON;
-  /** Adds so many users. */
+  /** Adds `count` users. */
   fill(count: number): UserJSON[];
 
   rateLimit: RateLimit | undefined;
-  /** Milliseconds before each answer. */
+  /** Milliseconds to wait before each response. */
   delay: number | ((request: ClerkRequest) => number);
-  /** Called before each answer is computed: the state can change between two pages. */
+  /** Called before each response is computed, so that a test can change rows between two pages. */
   before: ((request: ClerkRequest) => void | Promise<void>) | undefined;
   /**
-   * The next `count` requests get this status, or lose their connection in the middle of the answer (before it, Bun's
-   * `fetch` would quietly ask again on a reused connection). Replaces what an earlier call has left.
+   * The next `count` requests get this status, or lose their connection in the middle of the response: before it, Bun's
+   * `fetch` would silently retry on a reused connection. Replaces the rest of an earlier call.
    */
   failNext(count: number, failure: number | "drop", headers?: Record<string, string>): void;
-  /** What came, oldest first: the last 100,000. */
+  /** The last 100,000 requests, oldest first. */
   requests: RecordedRequest[];
 }
 
@@ -87,7 +89,7 @@ export async function startClerkApi(options: ClerkApiOptions = {}): Promise<Cler
   let failing: { count: number; failure: number | "drop"; headers: Record<string, string> } | undefined;
   let window = { from: -Infinity, count: 0 };
 
-  /** Milliseconds to wait where the limit is reached, or undefined. */
+  /** Milliseconds until the rate limit allows another request, or undefined when it is not reached. */
   function overLimit(at: number): number | undefined {
     if (!clerk.rateLimit) return undefined;
     if (at >= window.from + clerk.rateLimit.perMs) window = { from: at, count: 0 };
@@ -104,10 +106,11 @@ export async function startClerkApi(options: ClerkApiOptions = {}): Promise<Cler
     await clerk.before?.(request);
     if (failed?.failure === "drop") {
       request.status = "drop";
-      return lostAnswer();
+      return truncatedResponse();
     }
     try {
-      if (failed) throw new Refusal(failed.failure, "internal_clerk_error", "Told to fail.", {}, failed.headers);
+      if (failed)
+        throw new Refusal(failed.failure, "internal_clerk_error", "Failure requested by the test.", {}, failed.headers);
       if (waitMs !== undefined) {
         const headers = { "Retry-After": String(Math.max(1, Math.ceil(waitMs / 1_000))) };
         throw new Refusal(429, "too_many_requests", "Too many requests. Please try again later.", {}, headers);
@@ -115,7 +118,7 @@ export async function startClerkApi(options: ClerkApiOptions = {}): Promise<Cler
       if (authorization !== `Bearer ${secretKey}`) {
         throw new Refusal(401, "clerk_key_invalid", "The provided Clerk Secret Key is invalid.");
       }
-      return json(200, answer(state, request, options.withoutOrganizations));
+      return json(200, answer(state, request, { ...options, instanceId: clerk.instanceId }));
     } catch (error) {
       if (error instanceof Refusal) return error.response();
       throw error;
@@ -140,6 +143,7 @@ export async function startClerkApi(options: ClerkApiOptions = {}): Promise<Cler
   const clerk: ClerkApi = {
     url: `http://127.0.0.1:${server.port}`,
     secretKey,
+    instanceId: "ins_2n0aPc4yXQ8mJt6KfVbD1eRwS9u",
     ...state,
     ...makers(state),
     rateLimit: options.rateLimit,
@@ -154,13 +158,13 @@ export async function startClerkApi(options: ClerkApiOptions = {}): Promise<Cler
   return clerk;
 }
 
-/** Half an answer, and then a reset. */
-function lostAnswer(): Response {
+/** Sends half a response and then resets the connection. */
+function truncatedResponse(): Response {
   const body = new ReadableStream({
     async pull(controller) {
       controller.enqueue('{"');
       await Bun.sleep(1);
-      // Without a reason, since Bun prints one.
+      // Without a reason, because Bun would print it.
       controller.error();
     },
   });

@@ -91,7 +91,7 @@ test("a setting that is empty or blank has its default", () => {
 const invalid: [name: string, text: string, says: string, example: string][] = [
   ["CLERK_API_URL", "api.clerk.com", "expected an address", "CLERK_API_URL=https://api.clerk.com"],
   ["CLERK_SECRET_KEY", "pk_test_abc", "does not begin with sk_", "CLERK_SECRET_KEY=sk_"],
-  ["CLERK_SECRET_KEY", SECRET, "belongs into CLERK_WEBHOOK_SIGNING_SECRET", "CLERK_SECRET_KEY=sk_"],
+  ["CLERK_SECRET_KEY", SECRET, "belongs in CLERK_WEBHOOK_SIGNING_SECRET", "CLERK_SECRET_KEY=sk_"],
   ["PORT", "http", 'is "http", expected a whole number from 0 to 65535', "PORT=3000"],
   ["PORT", "65536", "expected a whole number from 0 to 65535", "PORT=3000"],
   ["PORT", "-1", "expected a whole number", "PORT=3000"],
@@ -187,7 +187,8 @@ describe("the signing secret", () => {
     ["a word", "secret", "bytes"],
     ["two of which one is bad", `${SECRET},whsec_`, "is empty"],
     ["two of which one is short", `${SECRET},whsec_c2hvcnQ=`, "has only 5 bytes"],
-    ["one with a comma too many", `${SECRET},`, "is empty"],
+    ["one with a comma too many", `${SECRET},`, "has a comma without a secret on both of its sides"],
+    ["one behind a comma", `,${SECRET}`, "has a comma without a secret on both of its sides"],
   ])("one that is %s is refused, in dev and in start", (_, text, says) => {
     for (const mode of ["dev", "start"] as const)
       expect(problemsOf({ [NAME]: text }, mode)).toEqual([
@@ -236,6 +237,10 @@ test("no message ever contains a secret, whatever variable it was pasted into", 
     `sk_test_${code}`,
     `x whsec_${code}`,
     `/whsec_${code}?`,
+    `postgres://admin:${code}@db.example/app`,
+    code,
+    // A password without any form.
+    "correct-horse-battery",
   ];
   const names = [...settings.map(({ name }) => name), "CLERK_WEBHOOK_SECRET"];
   fc.assert(
@@ -246,10 +251,26 @@ test("no message ever contains a secret, whatever variable it was pasted into", 
         const read = readConfig(env, mode);
         const told = "problems" in read ? describeProblems(read.problems) : read.config.secretHint;
         expect(told).not.toContain(code.slice(0, 8));
+        expect(told).not.toContain("horse");
       },
     ),
     { numRuns: 2_000 },
   );
+});
+
+test.each([
+  "hunter2",
+  "correct horse battery staple",
+  "postgres://app:hunter2@db/app",
+  "https://u:hunter2@x.com",
+  "S3cr3t!",
+])("a password in the wrong variable is not repeated: %s", (password) => {
+  for (const { name } of settings) {
+    const read = readConfig({ [NAME]: SECRET, [name]: password }, "dev");
+    if ("problems" in read) expect(describeProblems(read.problems), name).not.toContain(password);
+  }
+  const [problem] = problemsOf({ PORT: password });
+  expect(problem?.says).toStartWith(`is a text of ${password.length} characters, expected a whole number`);
 });
 
 test(".env.example, the README's table and the settings are the same names in the same order", async () => {

@@ -1,36 +1,41 @@
 // What the tests share: a temporary folder, a server in this process or in one of its own, and requests signed by `svix`.
 
 import { createHmac } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
 import type { Subprocess } from "bun";
 import pino from "pino";
 import { Webhook } from "svix";
 
+import { socketPath } from "../src/api/socket.ts";
 import { messageId } from "../src/clerk/message-id.ts";
 import { type Config, type Environment, readConfig } from "../src/config.ts";
-import type { DeliveryView } from "../src/inbox/inbox.ts";
-import { socketPath } from "../src/inspector/app.ts";
+import type { DeliveryView } from "../src/inbox/views.ts";
 import type { Logger } from "../src/log.ts";
 import { openServer, type Server } from "../src/main.ts";
+import { freePort } from "./free-port.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
+import { until } from "./until.ts";
+
+export { freePort, temporaryFolder, until };
 
 export const SECRET = "whsec_dGhpcyBpcyBhIHNlY3JldCBmb3IgdGVzdHMgb25seQ==";
 const ROOT = resolve(import.meta.dir, "..");
-
-/** A folder of its own for one test, removed with it. */
-export async function temporaryFolder(): Promise<{ path: string } & AsyncDisposable> {
-  const path = await mkdtemp(join(tmpdir(), "bellhop-"));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
-}
 
 /** Handler files by name, as they would lie in `handlers/`. */
 export type Files = Record<string, string>;
 
 export async function writeHandlers(folder: string, files: Files): Promise<void> {
   for (const [name, text] of Object.entries(files)) await Bun.write(join(folder, "handlers", name), text);
+}
+
+/** A temporary folder with an empty `handlers/`, without which `bun start` does not start. */
+export async function folderWithHandlers(): ReturnType<typeof temporaryFolder> {
+  const folder = await temporaryFolder();
+  await mkdir(join(folder.path, "handlers"));
+  return folder;
 }
 
 /** Settings for a server in `folder`, on a free port. */
@@ -115,6 +120,8 @@ export async function spawnServer(
   { mode = "start", env = {}, port }: { mode?: "start" | "dev"; env?: Environment; port?: number } = {},
 ): Promise<SpawnedServer> {
   const chosen = port ?? (await freePort());
+  // `bun start` needs one, and the disk may be read-only or full.
+  if (mode === "start") await mkdir(join(folder, "handlers"), { recursive: true }).catch(() => undefined);
   const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), mode], {
     cwd: folder,
     env: { PATH: process.env.PATH, HOME: folder, ...environment(folder, { PORT: String(chosen), ...env }) },
@@ -198,35 +205,6 @@ export function signed(
 export function post(url: string, event: unknown, options?: SignOptions): Promise<Response> {
   const body = typeof event === "string" ? event : JSON.stringify(event);
   return fetch(url, { method: "POST", body, headers: signed(body, options) });
-}
-
-/** Resolves when `condition` gives a value; rejects after `timeoutMs`, with what it was waiting for. */
-export async function until<T>(
-  what: string,
-  condition: () => Promise<T | undefined> | T | undefined,
-  timeoutMs = 10_000,
-): Promise<T> {
-  const end = performance.now() + timeoutMs;
-  while (performance.now() < end) {
-    const value = await condition();
-    if (value !== undefined && value !== false) return value;
-    await Bun.sleep(5);
-  }
-  throw new Error(`waited ${timeoutMs} ms for ${what}`);
-}
-
-/** A port that nothing listens on. */
-export async function freePort(): Promise<number> {
-  while (true) {
-    // Below those that the system gives to outgoing connections: one of these might take it before the server does.
-    const port = 12_000 + Math.floor(Math.random() * 20_000);
-    try {
-      await Bun.serve({ port, hostname: "127.0.0.1", reusePort: false, fetch: () => new Response() }).stop(true);
-      return port;
-    } catch {
-      // Taken.
-    }
-  }
 }
 
 /** The folder of Clerk's official examples beside the checkout, or undefined where it is not. */

@@ -1,58 +1,66 @@
-// Stands between a client and a server on TCP, and loses connections at the moment that a test chooses.
+// A TCP proxy that drops connections at the moment that a test chooses.
 
 import type { Socket } from "bun";
 
 /**
- * What becomes of bytes that the client sends. `cut`: the connection is lost before they arrive. `forward-then-cut`: they
- * arrive, and the answer is lost. A number: the client's connection is lost at once, and they arrive so many milliseconds
- * later all the same.
+ * What happens to bytes that the client sends. `cut`: the connection is lost before they arrive. `forward-then-cut`: they
+ * arrive, but the response is lost. A number: the client's connection is lost at once, and the bytes arrive that many
+ * milliseconds later.
  */
 export type Fate = "forward" | "cut" | "forward-then-cut" | number;
 
 export interface Proxy extends Disposable {
   port: number;
-  /** Decides about everything that clients send from now on. */
+  /** Decides the fate of everything that clients send from now on. */
   onClient: (bytes: Buffer) => Fate;
+  /** The delay in each direction. */
+  delayMs: number;
+  /** Connections stay open but no byte gets through, as when a machine loses its network. */
+  halfOpen: boolean;
   cutAll(): void;
 }
 
 interface Pair {
   server: Socket | undefined;
-  before: Buffer[];
-  answersLost: boolean;
-  outlives: boolean;
+  pending: Buffer[];
+  dropResponses: boolean;
+  keepServer: boolean;
 }
 
 export function startProxy(target: number): Proxy {
   const clients = new Set<Socket<Pair>>();
+  const servers = new Set<Socket>();
   const listener = Bun.listen<Pair>({
     hostname: "127.0.0.1",
     port: 0,
     socket: {
       open(client) {
-        client.data = { server: undefined, before: [], answersLost: false, outlives: false };
+        client.data = { server: undefined, pending: [], dropResponses: false, keepServer: false };
         clients.add(client);
         void connect(client).catch(() => client.terminate());
       },
       data(client, chunk) {
+        if (proxy.halfOpen) return;
         const bytes = Buffer.from(chunk);
         const fate = proxy.onClient(bytes);
         if (fate === "cut") return client.terminate();
         if (typeof fate === "number") {
           const { server } = client.data;
-          client.data.outlives = true;
+          client.data.keepServer = true;
           client.terminate();
           setTimeout(() => server?.write(bytes), fate);
           setTimeout(() => server?.end(), fate + 200);
           return;
         }
-        if (fate === "forward-then-cut") client.data.answersLost = true;
-        if (client.data.server) client.data.server.write(bytes);
-        else client.data.before.push(bytes);
+        if (fate === "forward-then-cut") client.data.dropResponses = true;
+        delayed(() => {
+          if (client.data.server) client.data.server.write(bytes);
+          else client.data.pending.push(bytes);
+        });
       },
       close(client) {
         clients.delete(client);
-        if (!client.data.outlives) client.data.server?.end();
+        if (!client.data.keepServer && !proxy.halfOpen) client.data.server?.end();
       },
     },
   });
@@ -63,23 +71,37 @@ export function startProxy(target: number): Proxy {
       port: target,
       socket: {
         data(_, chunk) {
-          if (client.data.answersLost) client.terminate();
-          else client.write(chunk);
+          if (proxy.halfOpen) return;
+          if (client.data.dropResponses) return client.terminate();
+          const bytes = Buffer.from(chunk);
+          delayed(() => client.write(bytes));
         },
-        close: () => client.terminate(),
+        close(server) {
+          servers.delete(server);
+          client.terminate();
+        },
       },
     });
-    for (const bytes of client.data.before) client.data.server.write(bytes);
+    servers.add(client.data.server);
+    for (const bytes of client.data.pending) client.data.server.write(bytes);
+  }
+
+  function delayed(send: () => unknown) {
+    if (proxy.delayMs > 0) setTimeout(send, proxy.delayMs);
+    else send();
   }
 
   const proxy: Proxy = {
     port: listener.port,
     onClient: () => "forward",
+    delayMs: 0,
+    halfOpen: false,
     cutAll() {
       for (const client of clients) client.terminate();
     },
     [Symbol.dispose]() {
       proxy.cutAll();
+      for (const server of servers) server.terminate();
       listener.stop(true);
     },
   };

@@ -1,8 +1,9 @@
-// Chance that can be had again: the same numbers for the same seed.
+// Reproducible random numbers.
 
-/** A number from 0 to 1, the same ones for the same seed (mulberry32). */
+/** Returns a number from 0 up to 1. */
 export type Random = () => number;
 
+/** mulberry32: the same numbers for the same seed. */
 export function seeded(seed: number): Random {
   let state = seed >>> 0;
   return () => {
@@ -11,4 +12,8 @@ export function seeded(seed: number): Random {
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
+}
+
+export function pick<T>(from: readonly T[], random: Random): T {
+  return from[Math.floor(random() * from.length)] as T;
 }

@@ -1,4 +1,4 @@
-// The types that a handler's author meets, written as they would write them. `bun check` is what fails when they break.
+// The public types, used as the author of a handler would use them. `bun check` fails when one breaks.
 
 import { expect, expectTypeOf, test } from "bun:test";
 
@@ -20,12 +20,12 @@ import {
 
 import * as host from "../src/bellhop.ts";
 
-test("importing bellhop is importing src/bellhop.ts", () => {
+test("`bellhop` resolves to src/bellhop.ts", () => {
   expect(on).toBe(host.on);
   expectTypeOf(on).toEqualTypeOf<typeof host.on>();
 });
 
-test("a handler of one event has that event's data", () => {
+test("a handler for one event has that event's data", () => {
   const handler = on("user.created", ({ event, data }) => {
     expectTypeOf(data).toEqualTypeOf<UserJSON>();
     expectTypeOf(event).toEqualTypeOf<ClerkEvent<"user.created">>();
@@ -37,7 +37,7 @@ test("a handler of one event has that event's data", () => {
   on("role.deleted", ({ data }) => expectTypeOf(data).toEqualTypeOf<DeletedObjectJSON>());
 });
 
-test("options come between the event and the function, and may be left out or empty", () => {
+test("options come between the event and the function, and may be omitted or empty", () => {
   on("user.created", {}, () => undefined);
   on("user.created", { attempts: 5 }, ({ data }) => expectTypeOf(data).toEqualTypeOf<UserJSON>());
   on("user.created", { attempts: 5, timeout: "2m", stale: "skip" }, async ({ data }) => data.id);
@@ -46,7 +46,7 @@ test("options come between the event and the function, and may be left out or em
   on("session.created", shared, () => undefined);
 });
 
-test("a handler of a kind has a union, and checking the type narrows the data", () => {
+test("a handler for a kind has a union, and checking the type narrows the data", () => {
   on("user.*", ({ event, data }) => {
     expectTypeOf(event.type).toEqualTypeOf<"user.created" | "user.updated" | "user.deleted">();
     expectTypeOf(data).toEqualTypeOf<UserJSON | UserDeletedJSON>();
@@ -60,7 +60,7 @@ test("a handler of a kind has a union, and checking the type narrows the data", 
   });
 });
 
-test("a handler of everything has every event, and checking the type narrows the data", () => {
+test("a handler for all events has a union, and checking the type narrows the data", () => {
   on("*", ({ event }) => {
     expectTypeOf(event.type).toEqualTypeOf<EventName>();
     if (event.type === "organization.created") expectTypeOf(event.data).toEqualTypeOf<OrganizationJSON>();
@@ -69,7 +69,7 @@ test("a handler of everything has every event, and checking the type narrows the
   });
 });
 
-test("the context has what the README says, typed", () => {
+test("the context has the types that the README documents", () => {
   on("user.created", (context) => {
     expectTypeOf(context).toEqualTypeOf<HandlerContext<"user.created">>();
     const { delivery, run, log, signal, clerk } = context;
@@ -84,14 +84,14 @@ test("the context has what the README says, typed", () => {
 
 const plan = t.Object({ public_metadata: t.Object({ plan: t.String() }) });
 
-test("a schema types what the application puts into the data, and leaves the rest as Clerk has it", () => {
+test("a schema types the properties it describes and keeps Clerk's types for the rest", () => {
   on("user.updated", { attempts: 3, timeout: "5s", data: plan }, ({ data, event, log }) => {
     expectTypeOf(data.public_metadata.plan).toEqualTypeOf<string>();
     expectTypeOf(data.id).toEqualTypeOf<string>();
     expectTypeOf(data).toExtend<UserJSON>();
     expectTypeOf(event).toEqualTypeOf<ClerkEvent<"user.updated">>();
     log.info(data.public_metadata.plan.toUpperCase());
-    // @ts-expect-error A plan is text.
+    // @ts-expect-error A plan is a string.
     const count: number = data.public_metadata.plan;
     void count;
     // @ts-expect-error A user has no such property.
@@ -116,50 +116,50 @@ test("a schema types the data of a pattern, for each of its events", () => {
   });
 });
 
-test("without a schema the data is Clerk's, also with other options", () => {
+test("without a schema the data has Clerk's type, also with other options", () => {
   on("user.created", { attempts: 2 }, ({ data }) => {
     expectTypeOf(data).toEqualTypeOf<UserJSON>();
-    // @ts-expect-error Nobody said that there is a plan.
+    // @ts-expect-error Without a schema, metadata has no known properties.
     data.public_metadata.plan.toUpperCase();
   });
 });
 
-test("a function that is written elsewhere takes data of a schema", () => {
+test("a separate function can take data of a schema", () => {
   const bill = ({ data }: HandlerContext<"user.updated", { public_metadata: { plan: string } }>) =>
     data.public_metadata.plan.length;
   on("user.updated", { data: plan }, bill);
-  // @ts-expect-error Without the schema nobody has looked whether there is a plan.
+  // @ts-expect-error Without the schema the plan is unchecked.
   const wrong = () => on("user.updated", ({ data }) => data.public_metadata.plan.length);
   void wrong;
 });
 
-test("what is wrong with a schema is wrong while it is written", () => {
-  const wrong = () => {
+test("rejects wrong schemas at compile time", () => {
+  const mistakes = () => {
     // @ts-expect-error A schema is made with t.
     on("user.updated", { data: "plan" }, () => undefined);
-    // @ts-expect-error A schema is made with t, and not a shape.
+    // @ts-expect-error A schema is made with t, not with an object of type names.
     on("user.updated", { data: { public_metadata: { plan: "string" } } }, () => undefined);
     // @ts-expect-error A schema needs a handler.
     on("user.updated", { data: plan });
-    // @ts-expect-error There is no such property in the schema, and none in a user.
+    // @ts-expect-error Neither the schema nor a user has this property.
     on("user.updated", { data: plan }, ({ data }) => data.plan);
     // @ts-expect-error A seat is a number.
     on("user.updated", { data: t.Object({ seats: t.Number() }) }, ({ data }) => data.seats.toUpperCase());
     // @ts-expect-error The name is checked with a schema too.
     on("user.update", { data: plan }, () => undefined);
-    // @ts-expect-error There is no such type.
+    // @ts-expect-error The type is called `String`.
     t.Strong();
   };
-  expectTypeOf(wrong).toBeFunction();
+  expectTypeOf(mistakes).toBeFunction();
   expect(t.String()).toMatchObject({ type: "string" });
   expectTypeOf<HandlerOptions<typeof plan>["data"]>().toEqualTypeOf<typeof plan | undefined>();
 });
 
-test("what _dead.ts is given is typed", () => {
-  const tell = ({ run, delivery, error }: DeadRun) =>
+test("the argument of _dead.ts is typed", () => {
+  const format = ({ run, delivery, error }: DeadRun) =>
     `${run.handler} died of ${error.message} after ${run.attempts}: ${delivery.type} ${delivery.receivedAt.toISOString()}`;
-  expectTypeOf(tell).returns.toBeString();
-  // @ts-expect-error There is no payload in it.
+  expectTypeOf(format).returns.toBeString();
+  // @ts-expect-error The payload is not included.
   void (({ delivery }: DeadRun) => delivery.body);
 });
 
@@ -170,11 +170,11 @@ test("a handler may return anything, at once or later", () => {
   on("user.created", async ({ log }) => log.info("done"));
 });
 
-test("a function that is written elsewhere fits where the event has what it asks for", () => {
+test("a separate function is accepted where the event has the data it needs", () => {
   const upsert = ({ data, log }: { data: UserJSON; log: HandlerLog }) => log.info(data.id);
   on("user.created", upsert);
   on("user.updated", { attempts: 2 }, upsert);
-  // @ts-expect-error A deleted user is something else.
+  // @ts-expect-error A deleted user has another type.
   on("user.deleted", upsert);
   const audit: HandlerFunction = ({ event }) => event.type;
   on("*", audit);
@@ -182,17 +182,17 @@ test("a function that is written elsewhere fits where the event has what it asks
   expectTypeOf(plain).toExtend<HandlerFunction<"user.created">>();
 });
 
-test("what is wrong is wrong while it is written", () => {
-  const wrong = () => {
+test("rejects wrong arguments at compile time", () => {
+  const mistakes = () => {
     // @ts-expect-error Clerk sends no such event.
     on("user.create", () => undefined);
-    // @ts-expect-error There is no such kind.
+    // @ts-expect-error The kind is `user`.
     on("users.*", () => undefined);
-    // @ts-expect-error Kinds are written with a star at the end.
+    // @ts-expect-error A kind needs `.*` at the end.
     on("user", () => undefined);
-    // @ts-expect-error There is no event without a name.
+    // @ts-expect-error An event name is not empty.
     on("", () => undefined);
-    // @ts-expect-error There is no such option.
+    // @ts-expect-error The option is called `attempts`.
     on("user.created", { attempt: 5 }, () => undefined);
     // @ts-expect-error Attempts are a number.
     on("user.created", { attempts: "5" }, () => undefined);
@@ -206,13 +206,13 @@ test("what is wrong is wrong while it is written", () => {
     on("user.created", () => undefined, { attempts: 5 });
     // @ts-expect-error A user has no such property.
     on("user.created", ({ data }) => data.email);
-    // @ts-expect-error The transaction is a template, not an object with a method for each table.
+    // @ts-expect-error `db` is a tagged template, not an object with a property for each table.
     on("user.created", ({ db }) => db.users);
   };
-  expectTypeOf(wrong).toBeFunction();
+  expectTypeOf(mistakes).toBeFunction();
 });
 
-test("the errors take what they are documented to take", () => {
+test("the error classes take the documented arguments", () => {
   expectTypeOf(new NonRetriableError("no such plan", { cause: 1 })).toExtend<Error>();
   expectTypeOf(new RetryAfterError("later", 500).when).toEqualTypeOf<string | number | Date>();
   void new RetryAfterError("later", "30s");

@@ -1,4 +1,5 @@
-// Clerk's own client, for handlers and for the mirror. Loaded when it is wanted: most servers never ask Clerk anything.
+// Creates Clerk's own API client for handlers and the mirror. It is imported on first use, because most servers never
+// call Clerk's API and would pay for loading the SDK.
 
 import type { ClerkClient } from "@clerk/backend";
 
@@ -7,7 +8,7 @@ interface ClientOptions {
   clerkApiUrl: string;
 }
 
-/** Undefined without a secret key. */
+/** Returns undefined when no secret key is set. */
 export async function createClerk({ clerkSecretKey, clerkApiUrl }: ClientOptions): Promise<ClerkClient | undefined> {
   if (!clerkSecretKey) return undefined;
   const { createClerkClient } = await import("@clerk/backend");

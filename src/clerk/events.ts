@@ -1,6 +1,6 @@
-// Which events Clerk sends, what their `data` is, and what counts as an event on arrival.
-// Types know every event by name; on arrival only the envelope is checked, because Clerk adds events and properties
-// before anybody's SDK knows them.
+// Lists the events that Clerk sends, types their `data`, and decides what is accepted as an event.
+// The types know every event by name. A delivery is only checked for its envelope, because Clerk adds events and
+// properties before any SDK release knows them.
 
 import { Type } from "@sinclair/typebox";
 
@@ -60,7 +60,7 @@ export const eventNames = [
 export type KnownEventName = (typeof eventNames)[number];
 
 /**
- * The `data` of each event. An interface, so that an event which Clerk has just added can be typed at once:
+ * The `data` of each event. An interface, so that a new event can be typed before Bellhop lists it:
  *
  *     declare module "bellhop" {
  *       interface ClerkEvents { "passkey.created": { id: string } }
@@ -70,7 +70,7 @@ export interface ClerkEvents extends Omit<SdkPayloads, keyof Corrections>, Corre
 
 export type EventName = keyof ClerkEvents;
 
-/** What a handler can be for: one event, every event of a kind, or every event. */
+/** The events that a handler can subscribe to: one event, all events of a kind, or all events. */
 export type EventPattern = EventName | `${KindOf<EventName>}.*` | "*";
 
 type KindOf<Name extends string> = Name extends `${infer Kind}.${string}` ? Kind : never;
@@ -82,7 +82,7 @@ export type Matching<P extends EventPattern> = P extends "*"
     ? Extract<EventName, `${Kind}.${string}`>
     : P;
 
-/** An event as a handler gets it. A union over the names that the pattern matches: checking `type` narrows `data`. */
+/** An event as passed to a handler: a union over the names that the pattern matches, so checking `type` narrows `data`. */
 export type ClerkEvent<P extends EventPattern = "*"> = {
   [Name in Matching<P> & EventName]: EventOf<Name>;
 }[Matching<P> & EventName];
@@ -91,13 +91,13 @@ interface EventOf<Name extends EventName> {
   type: Name;
   object: "event";
   data: ClerkEvents[Name];
-  /** When it happened, in milliseconds. */
+  /** When the event happened, in milliseconds. */
   timestamp: number;
   instance_id?: string;
   event_attributes?: { http_request?: { client_ip?: string; user_agent?: string } };
 }
 
-/** An event as it arrives: only `type` and `data` have been checked. */
+/** An event as received: only `type` and `data` have been checked. */
 export interface ReceivedEvent {
   type: string;
   data: { [name: string]: unknown };
@@ -107,67 +107,87 @@ export interface ReceivedEvent {
   event_attributes?: unknown;
 }
 
-/** All that is enforced of an event on arrival. Whatever else it has or lacks is let through. */
-export const envelope = Type.Object({ type: Type.String({ minLength: 1 }), data: Type.Object({}) });
-
-/** Whether a parsed body fits `envelope`. By hand, so that nothing has to be compiled before the first delivery. */
-export function isEvent(value: unknown): value is ReceivedEvent {
-  return isObject(value) && typeof value["type"] === "string" && value["type"] !== "" && isObject(value["data"]);
+/** Whether a pattern (`user.created`, `user.*` or `*`) matches an event type. */
+export function matchesPattern(pattern: string, type: string): boolean {
+  return pattern.endsWith("*") ? type.startsWith(pattern.slice(0, -1)) : pattern === type;
 }
 
-/** The id of the object that an event is about, or null for an event without one, which has no order either. */
+// Event types and subjects are index columns, and a Postgres index entry holds at most 2,704 bytes. Clerk's names are
+// under 50 characters.
+const MAX_NAME_LENGTH = 256;
+
+/** Everything that is enforced on a received event. Additional and missing properties are accepted. */
+export const envelope = Type.Object({
+  type: Type.String({ minLength: 1, maxLength: MAX_NAME_LENGTH }),
+  data: Type.Object({}),
+});
+
+/** Whether a parsed body matches `envelope`. Hand-written, so that the first delivery does not wait for a schema compile. */
+export function isEvent(value: unknown): value is ReceivedEvent {
+  return isObject(value) && isName(value["type"]) && isObject(value["data"]);
+}
+
+/** The id of the object that an event is about; null when it has no usable id, and then the event has no order. */
 export function subjectOf(event: { data: object }): string | null {
   const { id } = event.data as { id?: unknown };
-  return typeof id === "string" && id !== "" ? id : null;
+  return isName(id) ? id : null;
 }
 
-/** Whether events of this type carry one-time codes, so that their payloads must not be kept. */
+function isName(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && value.length <= MAX_NAME_LENGTH;
+}
+
+/** Whether events of this type carry one-time codes, so that their payloads must be wiped. */
 export function sensitive(type: string): boolean {
   return type === "email.created" || type === "sms.created";
 }
 
 /**
- * The name that somebody meant, for messages only: the nearest of `among`, or undefined if none is near. Case, `_` and
- * `-` don't count, so `organization_membership.created` is found; beyond that, up to a third of the letters may be
- * wrong, missing, extra or swapped.
+ * The nearest of `candidates` to a misspelled name, for "did you mean" messages; undefined if none is near. Ignores case,
+ * `_` and `-`, so `organization_membership.created` is found. Beyond that, up to a third of the letters may be wrong,
+ * missing, extra or swapped.
  */
-export function suggest(name: string, among: readonly string[] = eventNames): string | undefined {
-  const wanted = plain(name);
-  let best: string | undefined;
-  let least = Math.floor(wanted.length / 3) + 1;
-  for (const candidate of among) {
-    const distance = editDistance(wanted, plain(candidate), least);
-    if (distance >= least) continue;
-    best = candidate;
-    least = distance;
+export function suggest(name: string, candidates: readonly string[] = eventNames): string | undefined {
+  const target = normalize(name);
+  let nearest: string | undefined;
+  let limit = Math.floor(target.length / 3) + 1;
+  for (const candidate of candidates) {
+    const distance = editDistance(target, normalize(candidate), limit);
+    if (distance >= limit) continue;
+    nearest = candidate;
+    limit = distance;
   }
-  return best;
+  return nearest;
 }
 
 function isObject(value: unknown): value is { [name: string]: unknown } {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function plain(name: string): string {
+function normalize(name: string): string {
   return name.toLowerCase().replaceAll(/[_\s-]/g, "");
 }
 
-/** Damerau-Levenshtein distance (each pair swapped at most once); any number from `limit` up once it is out of reach. */
+/**
+ * Edit distance in which swapping two neighbouring letters counts as one edit (optimal string alignment). Returns any
+ * number from `limit` upwards when the distance cannot be below `limit`. Packages like fastest-levenshtein count a swap
+ * as two edits, and then `session.reovked` is as near to `session.removed` as to `session.revoked`.
+ */
 function editDistance(a: string, b: string, limit: number): number {
   if (Math.abs(a.length - b.length) >= limit) return limit;
-  let before: number[] = [];
-  let last = Array.from({ length: b.length + 1 }, (_, column) => column);
+  let beforePrevious: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let row = 1; row <= a.length; row++) {
     const current = [row];
     for (let column = 1; column <= b.length; column++) {
-      const wrong = a[row - 1] === b[column - 1] ? 0 : 1;
-      let cost = Math.min(last[column]! + 1, current[column - 1]! + 1, last[column - 1]! + wrong);
+      const substitution = a[row - 1] === b[column - 1] ? 0 : 1;
+      let cost = Math.min(previous[column]! + 1, current[column - 1]! + 1, previous[column - 1]! + substitution);
       if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1])
-        cost = Math.min(cost, before[column - 2]! + 1);
+        cost = Math.min(cost, beforePrevious[column - 2]! + 1);
       current.push(cost);
     }
-    before = last;
-    last = current;
+    beforePrevious = previous;
+    previous = current;
   }
-  return last[b.length]!;
+  return previous[b.length]!;
 }

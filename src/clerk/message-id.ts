@@ -1,17 +1,17 @@
-// Ids in the shape of Svix's: `msg_` and a KSUID (github.com/segmentio/ksuid), which sort by the time they were made.
+// Creates message ids in Svix's format: `msg_` and a KSUID (github.com/segmentio/ksuid), sortable by creation time.
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-// KSUIDs count seconds from here, so that four bytes last until 2150.
-const EPOCH_SECONDS = 1_400_000_000;
-const LENGTH = 27;
+// The KSUID epoch. Its 32-bit timestamp counts seconds from here and lasts until 2150.
+const KSUID_EPOCH_SECONDS = 1_400_000_000;
+const KSUID_LENGTH = 27;
 
-/** A new message id; `now` in milliseconds. */
+/** Returns a new message id; `now` is in milliseconds. */
 export function messageId(now: number): string {
   const bytes = Buffer.alloc(20);
-  bytes.writeUInt32BE(Math.floor(now / 1_000) - EPOCH_SECONDS);
+  bytes.writeUInt32BE(Math.floor(now / 1_000) - KSUID_EPOCH_SECONDS);
   crypto.getRandomValues(bytes.subarray(4));
   let number = BigInt(`0x${bytes.toString("hex")}`);
   let text = "";
-  for (; text.length < LENGTH; number /= 62n) text = ALPHABET.charAt(Number(number % 62n)) + text;
+  for (; text.length < KSUID_LENGTH; number /= 62n) text = ALPHABET.charAt(Number(number % 62n)) + text;
   return `msg_${text}`;
 }

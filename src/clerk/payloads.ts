@@ -1,22 +1,22 @@
-// What Clerk's SDK says about the `data` of an event and its specification corrects, one reason each.
-// Everything else is the SDK's own type, because handlers pass `data` on to functions that expect it.
-// test/clerk/types.test.ts holds this list to the SDK, so that a correction goes when the SDK has caught up.
+// Corrects the SDK's types for `data` where Clerk's specification differs, with the reason beside each correction.
+// All other events use the SDK's own type, because handlers pass `data` to functions that expect it.
+// test/clerk/types.test.ts compares this list with the SDK and fails when a correction is no longer needed.
 
 import type { DeletedObjectJSON, OrganizationDomainJSON } from "@clerk/backend";
 import type { WebhookEvent } from "@clerk/backend/webhooks";
 
 /**
- * The `data` of each event as `@clerk/backend` types it. Its `type` is a union for most events, so
- * `Extract<WebhookEvent, { type: "user.created" }>` would be `never`; this distributes.
+ * The `data` of each event as `@clerk/backend` types it. The SDK's `type` is a union for most events, so
+ * `Extract<WebhookEvent, { type: "user.created" }>` would be `never`; a mapped type distributes over the union.
  */
 export type SdkPayloads = { [Event in WebhookEvent as Event["type"]]: Event["data"] };
 
-/** The events whose `data` is not what the SDK says. */
+/** The events whose `data` differs from the SDK's type. */
 export interface Corrections {
-  // Missing from the SDK: a session that waits for a task, such as choosing an organization.
+  // Missing from the SDK: a session with a pending task, such as choosing an organization.
   "session.pending": SdkPayloads["session.created"];
 
-  // Only what is left of the object is sent: `{ object, id, deleted: true }`.
+  // Clerk sends a tombstone, not the object: `{ object, id, deleted: true }`.
   "role.deleted": DeletedObjectJSON;
   "permission.deleted": DeletedObjectJSON;
 
@@ -45,7 +45,7 @@ export interface Corrections {
 
 type Replace<Sdk, Correct> = Omit<Sdk, keyof Correct> & Correct;
 
-// The SDK has `expires_at` in the verification, where `expire_at` is sent, and knows three of the four modes.
+// The SDK names the field `expires_at`, Clerk sends `expire_at`. The SDK lists three of the four enrollment modes.
 export type OrganizationDomainPayload = Replace<
   OrganizationDomainJSON,
   {
@@ -60,13 +60,13 @@ export interface OrganizationDomainVerification {
   attempts: number | null;
   /** Milliseconds. */
   expire_at: number | null;
-  /** Milliseconds. In the specification, and not in its examples. */
+  /** Milliseconds. In the specification, but missing from Clerk's examples. */
   verified_at?: number | null;
 }
 
 type SdkPaymentAttempt = SdkPayloads["paymentAttempt.created"];
 
-// What has not happened is null; the SDK has it absent.
+// Clerk sends null for what has not happened yet; the SDK types these fields as optional.
 export type PaymentAttemptPayload = Replace<
   SdkPaymentAttempt,
   {
@@ -76,7 +76,8 @@ export type PaymentAttemptPayload = Replace<
   }
 >;
 
-// Null before the first payment and for what has not happened; the SDK has the former always and the latter absent.
+// Clerk sends null for the payment fields before the first payment, where the SDK requires a value, and null for what
+// has not happened yet, where the SDK types the field as optional.
 export type SubscriptionPayload = Replace<
   SdkPayloads["subscription.created"],
   {
@@ -93,7 +94,7 @@ export type SubscriptionPayload = Replace<
 type SdkSubscriptionItem = SdkPayloads["subscriptionItem.created"];
 type SdkPlan = NonNullable<SdkSubscriptionItem["plan"]>;
 
-// The SDK describes an older shape. What the specification no longer has may be absent, and its own is added.
+// The SDK describes an older shape: fields that the specification dropped are optional here, and its new ones are added.
 export type SubscriptionItemPayload = Replace<
   Partial<SdkSubscriptionItem>,
   Pick<SdkSubscriptionItem, "object" | "id" | "status" | "period_start" | "period_end"> & {
@@ -103,9 +104,9 @@ export type SubscriptionItemPayload = Replace<
     interval: string;
     plan_id: string | null;
     plan: SubscriptionPlan | null;
-    /** Null where the item stands inside its subscription. */
+    /** Null in an item that is embedded in its subscription. */
     subscription_id: string | null;
-    /** `quantity` is null for a plan without a limit of seats. */
+    /** `quantity` is null for a plan with unlimited seats. */
     seats?: { quantity: number | null };
   }
 >;

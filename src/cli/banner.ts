@@ -1,26 +1,31 @@
-// What `bun dev` says first: the address for Clerk, the secret in use, the handlers, and what to do next.
+// The first output of `bun dev`: the webhook endpoint, the secret in use, the handlers, and a next step.
 
 import { eventNames } from "../clerk/events.ts";
 import type { Config } from "../config.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
+import { printable } from "../printable.ts";
 
-export function banner(config: Config, port: number, table: HandlerTable, inspectorUrl?: string): string {
+// A screenful.
+const MAX_HANDLERS_SHOWN = 12;
+
+export function banner(config: Config, port: number, table: HandlerTable, inspectorLink?: string): string {
   const secret = config.secretIsOurs
-    ? `${config.secretHint} made by bun dev; paste Clerk's own into .env, and it is used at once`
+    ? `${config.secretHint} made by bun dev; paste Clerk's into .env, and it is used at once`
     : config.secretHint;
   return [
     "",
     `  Bellhop listens on ${localUrl(config, port)}`,
     "",
     `  Secret     ${secret}`,
+    `  Database   ${describeDatabase(config.database)}`,
     ...handlerRows(table, config.handlersDir),
-    ...(inspectorUrl ? [`  Inspector  ${inspectorUrl}`] : []),
+    ...(inspectorLink ? [`  Inspector  ${inspectorLink}`] : []),
     `  Try it     bun send ${exampleEvent(table)}`,
     "",
   ].join("\n");
 }
 
-/** Where Clerk can reach us: the tunnel's public address, or how to get one. */
+/** The URL to enter at Clerk: the tunnel's public one, or how to get one. */
 export function describeAddress(config: Config, port: number, tunnel: string | undefined): string {
   if (tunnel)
     return `  Give Clerk this address (Dashboard, Webhooks, Add Endpoint):\n\n      ${tunnel}${config.webhookPath}\n`;
@@ -31,17 +36,35 @@ export function describeAddress(config: Config, port: number, tunnel: string | u
   ].join("\n");
 }
 
+/** The webhook endpoint, as this machine reaches it. */
 export function localUrl({ host, webhookPath }: Pick<Config, "host" | "webhookPath">, port: number): string {
-  const reachable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-  return `http://${reachable.includes(":") ? `[${reachable}]` : reachable}:${port}${webhookPath}`;
+  return listeningUrl({ host: host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, webhookPath }, port);
+}
+
+/** The webhook endpoint with the address that the server listens on: `http://[::]:3000/api/webhooks`. */
+export function listeningUrl({ host, webhookPath }: Pick<Config, "host" | "webhookPath">, port: number): string {
+  return `http://${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${port}${webhookPath}`;
+}
+
+/** The handlers' database, without its password. */
+export function describeDatabase(database: Config["database"]): string {
+  if (database.kind === "sqlite") return `SQLite, ${database.filename}`;
+  const { hostname, port, pathname } = new URL(database.url);
+  return `Postgres, ${hostname}${port && `:${port}`}${pathname}`;
 }
 
 function handlerRows({ handlers }: HandlerTable, dir: string): string[] {
   if (handlers.length === 0) return [`  Handlers   none in ${dir}/ yet; write one with: bun new user.created`];
-  return handlers.map(({ file, error }, index) => {
-    const title = index === 0 ? "Handlers " : "         ";
-    return `  ${title}  ${error ? "✗" : "✓"} ${dir}/${file}${error ? `   not loaded: ${error.message.split("\n")[0]}` : ""}`;
-  });
+  // A long list would scroll the address away. Handlers that do not load are listed first.
+  const sorted = handlers.toSorted((a, b) => Number(b.error !== undefined) - Number(a.error !== undefined));
+  const shown = handlers.length > MAX_HANDLERS_SHOWN ? sorted.slice(0, MAX_HANDLERS_SHOWN - 1) : handlers;
+  const rows = shown.map(
+    ({ file, error }) =>
+      `${error ? "✗" : "✓"} ${dir}/${file}${error ? `   not loaded: ${printable(error.message.split("\n", 1).join(""))}` : ""}`,
+  );
+  const rest = handlers.length - shown.length;
+  if (rest > 0) rows.push(`  and ${rest} more; to list them: bun handlers`);
+  return rows.map((row, index) => `  ${index === 0 ? "Handlers " : "         "}  ${row}`);
 }
 
 function exampleEvent({ handlers }: HandlerTable): string {

@@ -1,132 +1,128 @@
-// `bun deliveries` lists what is stored, newest first; `bun deliveries msg_…` shows one whole.
+// `bun deliveries` lists stored deliveries, newest first; `bun deliveries msg_…` shows one with its runs.
 
 import { defineCommand } from "citty";
 
+import { DELIVERY_STATES } from "../api/routes/filter.ts";
+import { deadHandlers, latestRuns } from "../api/standing.ts";
+import type { DeliveryJson, DeliverySummary, RunJson, RunSummary } from "../api/types.ts";
 import { suggest } from "../clerk/events.ts";
 import { processEnvironment } from "../config.ts";
 import { formatDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
-import type { DeliverySummary, RunSummary } from "../inbox/queries.ts";
-import { type DeliveryJson, LIST_STATES } from "../inspector/app.ts";
+import { printable, printableJson, printableLines } from "../printable.ts";
 import { type Client, connectOrOpen } from "./client.ts";
 import { describeRun } from "./describe.ts";
-import { configOrExplain } from "./serve.ts";
-import { readLimit, readTime } from "./words.ts";
+import { readLimit, readTime } from "./options.ts";
+import { configOrUserError } from "./serve.ts";
+import { formatTable } from "./table.ts";
 
 const PAGE = 20;
-const MOST = 1_000;
+const MAX_LIMIT = 1_000;
+const URGENCY: readonly RunSummary["state"][] = ["dead", "waiting", "running", "skipped", "done"];
 
 export const deliveries = defineCommand({
-  meta: { name: "bun deliveries", description: "List what is stored, or show one delivery whole" },
+  meta: { name: "bun deliveries", description: "List stored deliveries, or show one in full" },
   args: {
     id: { type: "positional", description: "One delivery: msg_…", required: false },
-    payload: { type: "boolean", description: "With an id: also what Clerk sent, which may be personal" },
-    state: { type: "string", description: `With a run that is ${LIST_STATES.join(", ")}`, valueHint: "dead" },
+    payload: { type: "boolean", description: "With an id: also the payload, which may contain personal data" },
+    state: { type: "string", description: `With a run that is ${DELIVERY_STATES.join(", ")}`, valueHint: "dead" },
     type: { type: "string", description: 'Of this type: user.created, "user.*"' },
     subject: { type: "string", description: "About this object: user_…" },
     handler: { type: "string", description: "With a run of this handler" },
     since: { type: "string", description: "Received in the last 7d, 12h, or since 2026-05-01", valueHint: "7d" },
-    until: { type: "string", description: "Received before that", valueHint: "1h" },
+    until: { type: "string", description: "Received before this time", valueHint: "1h" },
     limit: { type: "string", description: `How many (${PAGE})`, valueHint: "50" },
-    before: { type: "string", description: "Where the page before left off", valueHint: "1234" },
+    before: { type: "string", description: "Continue after the previous page", valueHint: "1234" },
     json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args }) {
     const { state } = args;
-    if (state !== undefined && !LIST_STATES.some((each) => each === state)) {
-      const meant = suggest(state, LIST_STATES);
+    if (state !== undefined && !DELIVERY_STATES.some((known) => known === state)) {
+      const suggestion = suggest(state, DELIVERY_STATES);
       throw new UserError(
-        `There is no state ${state}; ${meant ? `did you mean ${meant}?` : `there are ${LIST_STATES.join(", ")}`}`,
+        `There is no state ${state}; ${suggestion ? `did you mean ${suggestion}?` : `there are ${DELIVERY_STATES.join(", ")}`}`,
       );
     }
-    const limit = readLimit(args.limit, MOST) ?? PAGE;
+    const limit = readLimit(args.limit, MAX_LIMIT) ?? PAGE;
     const before = readLimit(args.before, Number.MAX_SAFE_INTEGER) ?? null;
     const [since, until] = [readTime("since", args.since), readTime("until", args.until)];
     const { type, subject, handler, json } = args;
-    await using client = await connectOrOpen(configOrExplain(processEnvironment(), "dev"));
+    await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
     if (args.id) return await showOne(client, args.id, args.payload === true, json === true);
     const filter = { state, type, subject, handler, since, until };
     const found = await client.list(filter, before, limit);
-    if (json) return console.log(JSON.stringify(found, null, 2));
+    if (json) return console.log(toJson(found));
     console.log(describeList(found.deliveries, before !== null || Object.values(filter).some(Boolean)));
-    if (found.next !== null) console.log(`\nOlder ones: the same with --before ${found.next}`);
+    if (found.next !== null) console.log(`\nOlder deliveries: add --before ${found.next}`);
   },
 });
 
 async function showOne(client: Client, id: string, payload: boolean, json: boolean) {
   const delivery = await client.get(id, payload);
   if (!delivery) throw new UserError(`${id} is not stored here`);
-  await client.looked(id);
-  console.log(json ? JSON.stringify(delivery, null, 2) : describeDelivery(delivery));
+  console.log(json ? toJson(delivery) : describeDelivery(delivery));
 }
 
 export function describeList(found: readonly DeliverySummary[], filtered: boolean): string {
   if (found.length === 0)
-    return filtered ? "Nothing is stored that fits." : "Nothing is stored yet. Send something: bun send user.created";
-  const rows = found.map((each) => [
-    describeTime(each.receivedAt),
-    each.id,
-    each.type,
-    each.subject ?? "",
-    each.runs.length === 0 ? "unhandled" : latest(each.runs).map(describeState).join("  "),
-    [each.sample && "sample", each.receipts > 1 && `${each.receipts} receipts`, each.wiped && "payload gone"]
-      .filter(Boolean)
-      .join(", "),
+    return filtered ? "No stored delivery matches." : "Nothing is stored yet. Send something: bun send user.created";
+  const rows = found.map(({ receivedAt, id, type, subject, runs, sample, receipts, wiped }) => [
+    describeTime(receivedAt),
+    id,
+    type,
+    subject ?? "",
+    runs.length === 0 ? "unhandled" : byUrgency(latestRuns(runs)).map(describeState).join("  "),
+    [sample && "sample", receipts > 1 && `${receipts} receipts`, wiped && "payload gone"].filter(Boolean).join(", "),
   ]);
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column]!))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  const isBad = (index: number) => deadHandlers(found[index]?.runs ?? []).length > 0;
+  return formatTable(rows, { shrink: [3, 2, 5, 4], isBad });
 }
 
-/** Of each handler, the last run. */
-function latest(runs: readonly RunSummary[]): RunSummary[] {
-  return [...new Map(runs.map((run) => [run.handler, run])).values()];
+/** Sorts the most urgent state first, since a narrow terminal cuts the rest. */
+function byUrgency(runs: readonly RunSummary[]): RunSummary[] {
+  const rank = ({ state }: RunSummary) => URGENCY.indexOf(state);
+  return runs.toSorted((a, b) => rank(a) - rank(b));
 }
 
 function describeState({ handler, state, parked, due, attempts, replay }: RunSummary): string {
-  const again = replay === "" ? "" : " (replay)";
-  if (state === "done") return `✓ ${handler}${again}`;
-  if (state === "dead") return `✗ ${handler}${again} dead`;
-  if (state === "skipped") return `- ${handler}${again} skipped`;
-  if (parked) return `… ${handler}${again} waits for its file`;
-  if (state === "running") return `… ${handler}${again} runs`;
-  return `… ${handler}${again} waits${attempts > 0 && due ? `, goes again in ${formatDuration(due)}` : ""}`;
+  const name = replay === "" ? handler : `${handler} (replay)`;
+  if (state === "done") return `✓ ${name}`;
+  if (state === "dead") return `✗ ${name} dead`;
+  if (state === "skipped") return `- ${name} skipped`;
+  if (parked) return `… ${name} waits for its file`;
+  if (state === "running") return `… ${name} runs`;
+  return `… ${name} waits${attempts > 0 && due ? `, retry in ${formatDuration(due)}` : ""}`;
 }
 
 export function describeDelivery({ runs, headers, payload, ...delivery }: DeliveryJson): string {
   const { id, type, subject, at, receivedAt, receipts, sample } = delivery;
-  const facts = [
-    `${id}  ${type}${sample ? "  (a Dashboard sample)" : ""}`,
-    `  subject   ${subject ?? "none"}`,
+  const header = [
+    `${id}  ${printable(type)}${sample ? "  (a Dashboard sample)" : ""}`,
+    `  subject   ${printable(subject ?? "none")}`,
     `  happened  ${describeTime(at)}`,
     `  received  ${describeTime(receivedAt)}${receipts > 1 ? `, and ${receipts} times in all` : ""}`,
     ...Object.entries(headers ?? {}).map(
-      ([name, value], index) => `  ${index === 0 ? "headers " : "        "}  ${name}: ${value}`,
+      ([name, value], index) => `  ${index === 0 ? "headers " : "        "}  ${name}: ${printable(value)}`,
     ),
   ];
   const parts = [
-    facts.join("\n"),
-    runs.length === 0 ? "  unhandled: it had no handler when it came" : runs.map(describeWhole).join("\n"),
+    header.join("\n"),
+    runs.length === 0 ? "  unhandled: it had no handler when it arrived" : runs.map(describeAttempts).join("\n"),
   ];
-  if (payload === null) parts.push("  The payload is gone: it carried a one-time code, or RETENTION_DAYS are over.");
+  if (payload === null)
+    parts.push("  The payload is deleted: it contained a one-time code, or is older than RETENTION_DAYS.");
   else if (payload !== undefined) parts.push(pretty(payload));
   else parts.push(`  The payload: bun deliveries ${id} --payload`);
   return parts.join("\n\n");
 }
 
-/** Every attempt, the last one with all that it logged. */
-function describeWhole(run: DeliveryJson["runs"][number]): string {
-  const before = run.attempts.slice(0, -1).map(({ attempt, outcome, took, startedAt, error }) => {
-    const how = error ? `${outcome}: ${error.message}` : outcome;
-    return `\n      attempt ${attempt}, ${describeTime(startedAt)}, ${formatDuration(took)}: ${how}`;
+/** A run with all its attempts, and the log of the last one. */
+function describeAttempts(run: RunJson): string {
+  const earlier = run.attempts.slice(0, -1).map(({ attempt, outcome, took, startedAt, error }) => {
+    const result = error ? `${outcome}: ${printableLines(error.message, "        ")}` : outcome;
+    return `\n      attempt ${attempt}, ${describeTime(startedAt)}, ${formatDuration(took)}: ${result}`;
   });
-  return `${describeRun(run)}${run.replay === "" ? "" : "\n      a replay"}${before.join("")}`;
+  return `${describeRun(run)}${run.replay === "" ? "" : "\n      a replay"}${earlier.join("")}`;
 }
 
 function describeTime(milliseconds: number): string {
@@ -138,8 +134,12 @@ function describeTime(milliseconds: number): string {
 
 function pretty(payload: string): string {
   try {
-    return JSON.stringify(JSON.parse(payload), null, 2);
+    return toJson(JSON.parse(payload));
   } catch {
-    return payload;
+    return printableLines(payload, "");
   }
+}
+
+function toJson(value: unknown): string {
+  return printableJson(JSON.stringify(value, null, 2));
 }

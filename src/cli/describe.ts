@@ -1,27 +1,34 @@
-// How a run stands, in lines for people.
+// Prints the state of a run for people.
 
+import { errorLines } from "../dispatch/error-record.ts";
 import { formatDuration } from "../duration.ts";
-import type { RunView } from "../inbox/inbox.ts";
+import type { ErrorRecord, RunView } from "../inbox/views.ts";
+import { printable, printableLines } from "../printable.ts";
 
-/** A few lines about one run: how it ended, what it logged, or the error. */
+const INDENT = "      ";
+
+/** A few lines about one run: its state, its log, and its error. */
 export function describeRun({ handler, state, parked, attempts, due, reason }: RunView): string {
   const last = attempts.at(-1);
   const took = last ? ` in ${formatDuration(last.took)}` : "";
   const log = (last?.log ?? [])
-    .map(({ level, message }) => `\n      ${level === "info" ? "" : `${level}: `}${message}`)
+    .map(({ level, message }) => `\n${INDENT}${level === "info" ? "" : `${level}: `}${printableLines(message, INDENT)}`)
     .join("");
-  const error = last?.error
-    ? `\n      ${(last.error.stack ?? last.error.message).split("\n").slice(0, 6).join("\n      ")}`
-    : "";
+  const error = last?.error ? `\n${INDENT}${describeStack(last.error)}` : "";
   if (parked) return `  … ${handler} waits: its file does not load (bun handlers)`;
   if (state === "done") return `  ✓ ${handler} done${took}${log}`;
-  if (state === "skipped") return `  - ${handler} skipped: ${reason}`;
-  if (state === "dead") return `  ✗ ${handler} dead: ${reason}${log}${error}`;
-  if (last) return `  ✗ ${handler} failed${took}, goes again in ${formatDuration(due ?? 0)}${log}${error}`;
+  if (state === "skipped") return `  - ${handler} skipped: ${printable(reason ?? "")}`;
+  if (state === "dead") return `  ✗ ${handler} dead: ${printable(reason ?? "")}${log}${error}`;
+  if (last) return `  ✗ ${handler} failed${took}, retry in ${formatDuration(due ?? 0)}${log}${error}`;
   return `  … ${handler} ${state === "running" ? "still runs" : "waits for its turn"}`;
 }
 
-/** A run that did what it should. */
-export function isFine({ state }: RunView): boolean {
+/** The beginning of an error's stack, or its message, and its causes, with the further lines indented. */
+export function describeStack(error: ErrorRecord): string {
+  return printableLines(errorLines(error).join("\n"), INDENT);
+}
+
+/** The run ended without a failure. */
+export function isSuccessful({ state }: RunView): boolean {
   return state === "done" || state === "skipped";
 }

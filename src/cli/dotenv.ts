@@ -1,72 +1,113 @@
-// `.env` while you develop: made when there is no secret, and read again when it changes.
+// `.env` during development: created when there is no signing secret, and read again when it changes.
 
-import { existsSync, readFileSync, unwatchFile, watchFile, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import {
+  existsSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  unwatchFile,
+  watchFile,
+  writeFileSync,
+} from "node:fs";
+import { resolve } from "node:path";
 import { parseEnv } from "node:util";
 
-import { type Config, type Environment, makeDevSecret, readConfig, settings } from "../config.ts";
+import { type Config, type Environment, makeDevSecret, processEnvironment, readConfig, settings } from "../config.ts";
 
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";
-// Under either name.
+// The secret may be set under either name.
 const SECRETS = [NAME, "CLERK_WEBHOOK_SECRET"];
 const WATCH_MS = 250;
 
-/** Makes a secret and writes it into `.env` when the environment has none. Returns what is to be added to it. */
+/** Generates a secret and writes it to `.env` when the environment has none. Returns the variables to add. */
 export function ensureDevSecret(env: Environment, file = ".env", template = ".env.example"): Environment {
   if (env[NAME]?.trim() || env.CLERK_WEBHOOK_SECRET?.trim()) return {};
   const secret = makeDevSecret();
   const text = existsSync(file) ? read(file) : read(template);
-  const note = "# Made by `bun dev`. Put Clerk's own here: Dashboard, Webhooks, your endpoint, Signing Secret.";
+  const note = "# Made by `bun dev`. Replace it with Clerk's: Dashboard, Webhooks, your endpoint, Signing Secret.";
   const row = `${note}\n${NAME}=${secret}`;
   const blank = new RegExp(`^${NAME}=[ \t]*$`, "m");
-  writeFileSync(
-    file,
-    blank.test(text) ? text.replace(blank, row) : `${text}${text && !text.endsWith("\n") ? "\n" : ""}${row}\n`,
-    { mode: 0o600 },
-  );
+  // A function, since `$` has a meaning in a replacement text.
+  const filled = blank.test(text)
+    ? text.replace(blank, () => row)
+    : `${text}${text && !text.endsWith("\n") ? "\n" : ""}${row}\n`;
+  writePrivately(file, filled);
   return { [NAME]: secret };
 }
 
 interface EnvWatcher {
-  /** The file gives another, valid secret. */
+  /** Called with a new, valid secret. */
   onConfig: (config: Config) => void;
-  /** Something in the file that has no effect, and why. */
+  /** Called when a change has no effect, with the reason. */
   onNote: (note: string) => void;
 }
 
-/** Watches `.env`. What the shell says wins over the file, as it does at the start. Returns what ends it. */
+/** Watches `.env`. Variables of the shell take precedence, as at the start. Returns a function that stops watching. */
 export function watchEnvFile(env: Environment, { onConfig, onNote }: EnvWatcher, file = ".env"): () => void {
-  let before = parse(file);
-  /** A secret that could not be taken yet: another setting in the file is wrong. */
-  let waits = false;
+  // A handler may change the directory of the process.
+  const path = resolve(file);
+  let before = parse(path);
+  /** A new secret that is not in use yet, because another setting in the file is invalid. */
+  let isPending = false;
   const fixed = new Set(Object.keys(env).filter((name) => env[name] !== before[name]));
 
   const changed = () => {
-    const now = parse(file);
+    const now = parse(path);
     const all = new Set([...settings.map(({ name }) => name), ...SECRETS]);
     const names = [...all].filter((name) => now[name] !== before[name]);
     before = now;
     for (const name of names) {
       if (fixed.has(name))
-        onNote(`${name} has changed in ${file}, but the shell or another .env file sets it too, and that wins`);
-      else if (!SECRETS.includes(name)) onNote(`${name} has changed in ${file}: start again to use it`);
+        onNote(`${name} has changed in ${file}, but the shell or another .env file sets it too and takes precedence`);
+      else if (!SECRETS.includes(name)) onNote(`${name} has changed in ${file}: restart to use it`);
     }
-    waits ||= names.some((name) => SECRETS.includes(name) && !fixed.has(name));
-    if (!waits || names.length === 0) return;
+    isPending ||= names.some((name) => SECRETS.includes(name) && !fixed.has(name));
+    if (!isPending || names.length === 0) return;
     const merged = { ...now, ...Object.fromEntries([...fixed].map((name) => [name, env[name]])) };
     const read = readConfig(merged, "dev");
-    waits = "problems" in read;
+    isPending = "problems" in read;
     if ("config" in read) onConfig(read.config);
     else
       for (const { name, says, example } of read.problems) onNote(`${file}: ${name} ${says}; write it like ${example}`);
   };
-  watchFile(file, { interval: WATCH_MS }, changed);
-  return () => unwatchFile(file, changed);
+  watchFile(path, { interval: WATCH_MS }, changed);
+  return () => unwatchFile(path, changed);
+}
+
+/** Replaces the file atomically, so that a crash leaves the old or the new one. Only its owner can read the new one. */
+function writePrivately(file: string, text: string) {
+  // If `.env` is a link, replace its target, not the link.
+  const target = existsSync(file) ? realpathSync(file) : file;
+  const temporary = `${target}.${randomBytes(6).toString("hex")}.tmp`;
+  try {
+    writeFileSync(temporary, text, { mode: 0o600, flag: "wx", flush: true });
+    renameSync(temporary, target);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
 }
 
 function read(file: string): string {
   return existsSync(file) ? readFileSync(file, "utf8") : "";
 }
 
+/** The variables of the file as Bun reads them at a start. */
 function parse(file: string): Environment {
-  return parseEnv(read(file));
+  const text = read(file);
+  const plain: Environment = parseEnv(text);
+  return text.includes("$") ? expand(file, plain) : plain;
+}
+
+/** Bun expands `$NAME` and `${NAME}` by its own rules: run another Bun rather than reimplement them. */
+function expand(file: string, plain: Environment): Environment {
+  // Without the file's own names, which Bun has put into this environment already.
+  const env = Object.fromEntries(Object.entries(processEnvironment()).filter(([name]) => !(name in plain)));
+  const print = "process.stdout.write(JSON.stringify(Bun.env))";
+  const { stdout, success } = Bun.spawnSync([process.execPath, `--env-file=${resolve(file)}`, "-e", print], { env });
+  if (!success) return plain;
+  const all = JSON.parse(stdout.toString()) as Environment;
+  return Object.fromEntries(Object.keys(plain).map((name) => [name, all[name] ?? plain[name]]));
 }

@@ -1,26 +1,77 @@
-// `bun handlers` lists what is in the folder, and why something is not loaded.
+// `bun handlers` lists the handlers, and why a file does not load. `--check` also applies the SQL files in a database
+// or transaction that is thrown away, and exits with 1 on any problem.
 
 import { defineCommand } from "citty";
 
-import { processEnvironment } from "../config.ts";
-import type { Handler, HandlerTable } from "../handlers/loader.ts";
-import { loadHandlers } from "../handlers/loader.ts";
+import { type Environment, processEnvironment } from "../config.ts";
+import { checkSchema } from "../db/effects.ts";
+import type { SchemaStep } from "../db/schema.ts";
+import { DatabaseUrlError, parseDatabaseUrl } from "../db/url.ts";
+import { UserError } from "../errors.ts";
+import { type Handler, type HandlerTable, loadHandlers, schemaOf } from "../handlers/loader.ts";
+import { printable, printableLines } from "../printable.ts";
+import { formatTable } from "./table.ts";
 
 export const handlers = defineCommand({
-  meta: { name: "bun handlers", description: "List the handlers, and what is not loaded" },
+  meta: { name: "bun handlers", description: "List the handlers, and files that do not load" },
   args: {
-    check: { type: "boolean", description: "Exit with 1 when a file does not load: for deploys" },
+    check: {
+      type: "boolean",
+      description: "Also try the SQL files, and exit with 1 on any problem: for deploys",
+    },
     json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args: { check, json } }) {
-    const dir = processEnvironment().HANDLERS_DIR?.trim() || "handlers";
+    const env = processEnvironment();
+    const dir = env.HANDLERS_DIR?.trim() || "handlers";
     const table = await loadHandlers(dir, () => undefined);
-    console.log(json ? JSON.stringify(toJson(table), null, 2) : describeTable(table));
-    const bad = table.handlers.some(({ error }) => error) || table.notHandlers.some(({ quiet }) => !quiet);
-    // What the handlers' modules opened (timers, sockets) would keep this command from ending.
-    process.exit(check && bad ? 1 : 0);
+    const sql = check ? await trySql(table, env) : undefined;
+    if (json) console.log(JSON.stringify({ ...toJson(table), ...sql }, null, 2));
+    else console.log([describeTable(table), ...(sql ? describeSql(sql) : [])].join("\n\n"));
+    // Exit explicitly: timers and sockets that the handlers' modules opened keep the process alive.
+    process.exit(sql && !isGood(table, sql) ? 1 : 0);
   },
 });
+
+/** The SQL files that can be applied, and the errors of the others. */
+interface Tried {
+  applied: string[];
+  mistakes: string[];
+}
+
+async function trySql(table: HandlerTable, env: Environment): Promise<Tried> {
+  const schema = schemaOf(table);
+  if (!schema) return { applied: [], mistakes: [] };
+  const text = env.DATABASE_URL?.trim();
+  try {
+    const steps = await checkSchema(text ? parseDatabaseUrl(text) : { kind: "sqlite", filename: ":memory:" }, schema);
+    const message = ({ mistake }: SchemaStep) => (mistake instanceof Error ? mistake.message : Bun.inspect(mistake));
+    return {
+      applied: steps.filter(({ mistake, name }) => mistake === undefined && name !== "").map(({ name }) => name),
+      mistakes: steps.filter(({ mistake }) => mistake !== undefined).map(message),
+    };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : Bun.inspect(error);
+    throw new UserError(`The SQL files can't be tried on DATABASE_URL, which ${reasonOf(error, reason)}`);
+  }
+}
+
+const reasonOf = (error: unknown, reason: string) =>
+  error instanceof DatabaseUrlError ? reason : `can't be used: ${reason}`;
+
+function describeSql({ applied, mistakes }: Tried): string[] {
+  const lines = [...applied.map((name) => `✓ ${name}`), ...mistakes.map((mistake) => `✗ ${mistake}`)];
+  return lines.length > 0 ? [lines.join("\n")] : [];
+}
+
+function isGood({ handlers, notHandlers }: HandlerTable, { mistakes }: Tried): boolean {
+  return (
+    handlers.length > 0 &&
+    handlers.every(({ error, warning }) => !error && !warning) &&
+    notHandlers.every(({ quiet }) => quiet) &&
+    mistakes.length === 0
+  );
+}
 
 export function describeTable({ dir, handlers, notHandlers }: HandlerTable): string {
   const rows = handlers.map((handler) => [
@@ -29,16 +80,23 @@ export function describeTable({ dir, handlers, notHandlers }: HandlerTable): str
     handler.event,
     describeOptions(handler),
   ]);
-  const troubles = handlers.flatMap(({ error, warning, file }) => {
+  const problems = handlers.flatMap(({ error, warning, file }) => {
     if (error)
       return [
-        `✗ ${dir}/${error.where}\n    ${error.message.replaceAll("\n", "\n    ")}${error.source ? `\n\n        ${error.source}` : ""}`,
+        `✗ ${dir}/${error.where}\n    ${printableLines(error.message)}${error.source ? `\n\n        ${printable(error.source)}` : ""}`,
       ];
     return warning ? [`! ${dir}/${file}\n    ${warning}`] : [];
   });
   const others = notHandlers.map(({ file, reason, quiet }) => `${quiet ? "·" : "✗"} ${file}: ${reason}`);
   const none = rows.length === 0 ? `No handlers in ${dir}/ yet. Write one: bun new user.created` : "";
-  return [none, align(rows), troubles.join("\n\n"), others.join("\n")].filter(Boolean).join("\n\n");
+  return [
+    none,
+    formatTable(rows, { shrink: [3], isBad: (index) => handlers[index]?.error !== undefined }),
+    problems.join("\n\n"),
+    others.join("\n"),
+  ]
+    .filter(Boolean)
+    .join("\n\n");
 }
 
 function describeOptions({ options, error }: Handler): string {
@@ -46,18 +104,6 @@ function describeOptions({ options, error }: Handler): string {
   return Object.entries(options)
     .map(([name, value]) => `${name}: ${JSON.stringify(value)}`)
     .join(", ");
-}
-
-function align(rows: string[][]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
 }
 
 function toJson({ handlers, notHandlers }: HandlerTable) {

@@ -1,8 +1,8 @@
-// How far something is: a bar on a terminal, now and then a plain line anywhere else. On stderr, so that what a command
-// has to say stays alone on stdout.
+// Shows progress on stderr, so that stdout has only the command's result: a bar on a terminal, elsewhere a line every 2
+// s.
 
 const WIDTH = 30;
-const LINE_EVERY_MS = 2_000;
+const LINE_INTERVAL_MS = 2_000;
 
 interface Stream {
   isTTY?: boolean;
@@ -11,7 +11,7 @@ interface Stream {
 
 export interface Progress {
   show(ended: number): void;
-  /** Takes the bar away. */
+  /** Removes the bar. */
   end(): void;
 }
 
@@ -19,7 +19,7 @@ export function createProgress(
   total: number,
   stream: Stream = process.stderr,
   now = () => performance.now(),
-  /** What is counted, when there is more than one thing. */
+  /** Labels the bar when a command shows several. */
   name = "",
 ): Progress {
   const label = name && `${name}  `;
@@ -27,7 +27,7 @@ export function createProgress(
   return {
     show(ended) {
       if (stream.isTTY) stream.write(`\r\x1b[K${label}${drawBar(ended, total)}`);
-      else if (now() - lastLine >= LINE_EVERY_MS) {
+      else if (now() - lastLine >= LINE_INTERVAL_MS) {
         lastLine = now();
         stream.write(`${label}${count(ended, total)}\n`);
       }

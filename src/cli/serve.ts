@@ -1,4 +1,6 @@
-// `bun dev` and `bun start`: the server, what it says when it begins, and how it ends.
+// `bun dev` and `bun start`: run the server, report its start, and stop it on a signal.
+
+import { existsSync } from "node:fs";
 
 import { defineCommand } from "citty";
 
@@ -11,9 +13,9 @@ import {
   readConfig,
 } from "../config.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
-import { createLogger, type Logger } from "../log.ts";
+import { createLogger, logChange, type Logger } from "../log.ts";
 import type { Server } from "../main.ts";
-import { banner, describeAddress } from "./banner.ts";
+import { banner, describeAddress, listeningUrl } from "./banner.ts";
 import { ensureDevSecret, watchEnvFile } from "./dotenv.ts";
 import { watchTunnel } from "./tunnel.ts";
 
@@ -27,7 +29,7 @@ export function dev(openServer: OpenServer) {
       const made = ensureDevSecret(processEnvironment());
       const env = { ...processEnvironment(), ...made };
       const { config, log, server } = await serve("dev", env, openServer);
-      console.log(banner(config, server.port, server.table(), server.inspectorUrl));
+      console.log(banner(config, server.port, server.table(), server.inspectorLink));
       watchTunnel(server.port, (url) => {
         server.usePublicUrl(url && `${url}${config.webhookPath}`);
         console.log(describeAddress(config, server.port, url));
@@ -48,27 +50,37 @@ export function start(openServer: OpenServer) {
     meta: { name: "bun start", description: "Run the server in production; .env.example lists its settings" },
     args: {},
     async run() {
-      const { config, log, server } = await serve("start", processEnvironment(), openServer);
+      const env = processEnvironment();
+      const { config, log, server } = await serve("start", env, openServer);
+      if (!env.NODE_ENV && existsSync(".env.development"))
+        log.warn("NODE_ENV is not set, so Bun has read .env.development, too: use bun start, or NODE_ENV=production");
       const { handlers } = server.table();
       const broken = handlers.filter(({ error }) => error).length;
       log.info(
         { port: server.port, host: config.host, path: config.webhookPath, handlers: handlers.length, broken },
-        `listening on http://${config.host}:${server.port}${config.webhookPath}`,
+        `listening on ${listeningUrl(config, server.port)}`,
       );
       if (server.inspectorUrl) log.info(`the inspector is on ${server.inspectorUrl}`);
     },
   });
 }
 
-/** The settings, or a sentence about each problem and exit code 78. */
-export function configOrExplain(env: Environment, mode: Mode): Config {
+/** The configuration; throws a `UserError` that lists all problems, with exit code 78. */
+export function configOrUserError(env: Environment, mode: Mode): Config {
   const read = readConfig(env, mode);
   if ("config" in read) return read.config;
   throw new UserError(describeProblems(read.problems), EXIT_CONFIG);
 }
 
 async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
-  const config = configOrExplain(env, mode);
+  const config = configOrUserError(env, mode);
+  // In dev, the folder may be created later.
+  if (mode === "start" && !existsSync(config.handlersDir))
+    throw new UserError(
+      `There is no folder ${config.handlersDir}, so no event would be handled: HANDLERS_DIR must name the folder of your\n` +
+        "handlers. Make one with: bun new user.created",
+      EXIT_CONFIG,
+    );
   const log = await createLogger(config);
   const server = await openServer(config, log);
   for (const { file, error, warning } of server.table().handlers) {
@@ -79,23 +91,28 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
     if (warning) log.warn(`${config.handlersDir}/${file}: ${warning}`);
   }
   for (const { file, reason, quiet } of server.table().notHandlers)
-    if (!quiet) log.warn(`${config.handlersDir}/${file} is no handler: ${reason}`);
+    if (!quiet) logChange(log, config.handlersDir, { kind: "ignored", file, reason });
   onStopSignal(async () => {
-    log.info("stopping: what is running may finish; once more to stop at once");
+    log.info("stopping: waiting for runs in flight; press Ctrl-C again to stop at once");
     await server.stop();
-    log.flush();
+    await new Promise<void>((resolve) => log.flush(() => resolve()));
     process.exit(0);
   });
   return { config, log, server };
 }
 
-/** The first signal asks, the second one insists. */
+// Under `bun run`, one Ctrl-C arrives twice: from the terminal, and from `bun run`, which passes it on.
+const ONE_KEY_PRESS_MS = 500;
+
+/** The first signal stops gracefully, a later one at once. */
 function onStopSignal(stop: () => Promise<void>) {
-  let asked = false;
+  let stoppingSince: number | undefined;
   for (const signal of ["SIGINT", "SIGTERM"] as const)
     process.on(signal, () => {
-      if (asked) process.exit(1);
-      asked = true;
+      const now = performance.now();
+      if (stoppingSince !== undefined && now - stoppingSince > ONE_KEY_PRESS_MS) process.exit(1);
+      if (stoppingSince !== undefined) return;
+      stoppingSince = now;
       void stop();
     });
 }

@@ -1,22 +1,27 @@
-// `bun try msg_… [handler]` runs a handler on a stored delivery, with the code as it is now, in a transaction that is
-// rolled back. What it does elsewhere is real.
+// `bun try msg_… [handler]` runs the current code of a handler on a stored delivery, in a transaction that is rolled
+// back. Effects outside the transaction are real.
 
 import type { ClerkClient } from "@clerk/backend";
 import { defineCommand } from "citty";
 
+import type { DeliveryJson } from "../api/types.ts";
 import { createClerk } from "../clerk/client.ts";
 import { processEnvironment } from "../config.ts";
+import { type Effects, openEffects } from "../db/effects.ts";
+import type { RanQuery } from "../db/template.ts";
 import { runAttempt } from "../dispatch/attempt.ts";
-import type { RanQuery } from "../dispatch/db.ts";
-import { type Effects, openEffects } from "../dispatch/effects.ts";
+import { errorText } from "../dispatch/error-record.ts";
 import { createTimeouts } from "../dispatch/timeout.ts";
 import { formatDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { type Code, type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
-import type { Outcome, Ticket } from "../inbox/inbox.ts";
-import type { DeliveryJson } from "../inspector/app.ts";
+import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
+import { printable, printableLines } from "../printable.ts";
 import { connectOrOpen } from "./client.ts";
-import { configOrExplain } from "./serve.ts";
+import { describeStack } from "./describe.ts";
+import { configOrUserError } from "./serve.ts";
+
+const INDENT = "      ";
 
 export const tryHandler = defineCommand({
   meta: { name: "bun try", description: "Run a handler on a stored delivery, and roll back what it wrote" },
@@ -25,23 +30,23 @@ export const tryHandler = defineCommand({
     handler: { type: "positional", description: "Only this handler: user.created/crm", required: false },
   },
   async run({ args: { id, handler: name } }) {
-    const config = configOrExplain(processEnvironment(), "dev");
-    // Closed again before the handler runs: it may take its time, and a server may want to start.
+    const config = configOrUserError(processEnvironment(), "dev");
+    // Close the inbox before the handler runs, which may take long: a server may want to start.
     const delivery = await connectOrOpen(config).then(async (client) => {
       await using opened = client;
       return await opened.get(id, true);
     });
     if (!delivery) throw new UserError(`${id} is not stored here`);
-    const table = await loadHandlers(config.handlersDir, (error) => console.error("not caught:", error));
+    const table = await loadHandlers(config.handlersDir, (error) => reportLate(errorText(error)));
     using _closing = { [Symbol.dispose]: () => table.release() };
     const chosen = choose(table, delivery, name);
-    let fine = true;
+    let isDone = true;
     const clerk = await createClerk(config);
     await using effects = await openEffects(config.database);
-    for (const handler of chosen) fine = (await tryOne(handler, delivery, effects, clerk)) && fine;
+    for (const handler of chosen) isDone = (await tryOne(handler, delivery, effects, clerk)) && isDone;
     console.log("\n`db` was rolled back. What a handler did elsewhere (clerk, fetch) is not undone.");
-    // What the handlers' modules opened would keep this command from ending.
-    process.exit(fine ? 0 : 1);
+    // Exit explicitly: timers and sockets that the handlers' modules opened keep the process alive.
+    process.exit(isDone ? 0 : 1);
   },
 });
 
@@ -50,7 +55,7 @@ function choose(
   { id, type, payload }: DeliveryJson,
   name: string | undefined,
 ): (Handler & { code: Code })[] {
-  if (typeof payload !== "string") throw new UserError(`${id} has no payload any more, so nothing can run on it`);
+  if (typeof payload !== "string") throw new UserError(`${id} has no payload any more, so no handler can run on it`);
   const matching = table.match(type);
   const chosen = matching.filter((handler) => name === undefined || handler.name === name);
   const names = matching.map((handler) => handler.name).join(", ") || "none";
@@ -73,8 +78,8 @@ async function tryOne(
   const queries: RanQuery[] = [];
   const shutdown = new AbortController().signal;
   const outcome = await runAttempt({
-    ticket: ticketOf(delivery, handler.name),
-    // Whatever it has left in the inbox: here, a failure is a failure.
+    run: runOf(delivery, handler.name),
+    // Two attempts, so that an ordinary failure shows as failed and not as dead.
     handler: { ...handler, options: { ...handler.options, attempts: 2 } },
     code: handler.code,
     clerk,
@@ -84,13 +89,13 @@ async function tryOne(
     shutdown,
     now: Date.now,
     print: () => undefined,
-    onLate: (says) => console.error("not caught:", says),
+    onLate: reportLate,
   });
   console.log(describeTry(handler.name, delivery, outcome, queries));
   return outcome?.kind === "done";
 }
 
-/** As the real ones, but that what would be committed is rolled back. */
+/** The same effects, with a rollback in place of each commit. */
 function rolledBack(effects: Effects, onQuery: (query: RanQuery) => void): Effects {
   return {
     ...effects,
@@ -98,6 +103,9 @@ function rolledBack(effects: Effects, onQuery: (query: RanQuery) => void): Effec
       const transaction = effects.transaction({ ...options, onQuery });
       return {
         db: transaction.db,
+        get used() {
+          return transaction.used;
+        },
         get hindrance() {
           return transaction.hindrance;
         },
@@ -109,11 +117,27 @@ function rolledBack(effects: Effects, onQuery: (query: RanQuery) => void): Effec
   };
 }
 
-function ticketOf({ payload, runs: _, headers: __, ...delivery }: DeliveryJson, handler: string): Ticket {
-  // A replay of its own: it is on purpose, and has an `idempotencyKey` that nothing else has.
-  const replay = `try-${crypto.randomUUID()}`;
-  const counts = { run: 0, attempt: 1, spent: 0, interrupted: 0, alone: false, stale: false };
-  return { ...counts, handler, replay, delivery, body: new TextEncoder().encode(payload ?? "") };
+/** A run as if the inbox had claimed it. Its replay id gives it an `idempotencyKey` of its own. */
+function runOf({ payload, ...stored }: DeliveryJson, handler: string): ClaimedRun {
+  const { id, type, subject, receivedAt, receipts, sample, at } = stored;
+  return {
+    run: 0,
+    attempt: 1,
+    handler,
+    orderKey: "",
+    owner: "try",
+    spent: 0,
+    interrupted: 0,
+    exclusive: false,
+    replay: `try-${crypto.randomUUID()}`,
+    stale: false,
+    delivery: { id, arrival: 0, type, subject, receivedAt, receipts, sample, at, sensitive: false },
+    body: new TextEncoder().encode(payload ?? ""),
+  };
+}
+
+function reportLate(message: string) {
+  console.error(printableLines(`not caught: ${message}`));
 }
 
 export function describeTry(
@@ -123,21 +147,28 @@ export function describeTry(
   queries: readonly RanQuery[],
 ): string {
   const record = outcome && "record" in outcome ? outcome.record : undefined;
-  const how = outcome?.kind === "done" ? "✓ done" : outcome?.kind === "dead" ? `✗ dead: ${outcome.reason}` : "✗ failed";
-  const error = record?.error && (record.error.stack ?? record.error.message).split("\n").slice(0, 6);
-  const log = (record?.log ?? []).map(({ level, message }) => (level === "info" ? message : `${level}: ${message}`));
+  const result =
+    outcome?.kind === "done"
+      ? "✓ done"
+      : outcome?.kind === "dead"
+        ? `✗ dead: ${printable(outcome.reason)}`
+        : "✗ failed";
+  const error = record?.error && [describeStack(record.error)];
+  const log = (record?.log ?? []).map(({ level, message }) =>
+    printableLines(level === "info" ? message : `${level}: ${message}`, INDENT),
+  );
   const width = Math.max(0, ...queries.map(({ text }) => text.length));
   const sql = queries.map(({ text, rows, error: failed }) => {
     const count = failed
       ? `failed: ${failed instanceof Error ? failed.message : Bun.inspect(failed)}`
       : `${rows} ${rows === 1 ? "row" : "rows"}`;
-    return `${text.padEnd(Math.min(width, 80))}   ${count}`;
+    return `${printable(text).padEnd(Math.min(width, 80))}   ${printableLines(count, INDENT)}`;
   });
   const part = (title: string, lines: readonly string[] = []) =>
-    lines.length === 0 ? [] : [`  ${title}`, ...lines.map((line) => `      ${line}`)];
+    lines.length === 0 ? [] : [`  ${title}`, ...lines.map((line) => INDENT + line)];
   return [
-    `${handler} on ${id} (${type}${subject === null ? "" : ` of ${subject}`})`,
-    `  ${how} in ${formatDuration(record?.took ?? 0)}`,
+    `${handler} on ${id} (${printable(subject === null ? type : `${type} of ${subject}`)})`,
+    `  ${result} in ${formatDuration(record?.took ?? 0)}`,
     ...part("log", log),
     ...part("sql, rolled back", sql),
     ...part("error", error),

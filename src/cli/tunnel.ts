@@ -1,4 +1,6 @@
-// Finds the public address that an ngrok agent on this machine gives to our port.
+// Finds the public URL that an ngrok agent on this machine forwards to the server's port.
+
+import { proxyFor } from "./direct.ts";
 
 // ngrok's agent API (ngrok.com/docs/agent/api).
 const NGROK_API = "http://127.0.0.1:4040/api/tunnels";
@@ -9,20 +11,20 @@ interface Tunnel {
   config?: { addr?: string };
 }
 
-/** The public https address of a tunnel to `port`, or undefined. Never throws: most machines run no agent. */
+/** The public https URL of a tunnel to `port`, or undefined. Never throws, since most machines run no agent. */
 export async function findTunnel(port: number, api = NGROK_API): Promise<string | undefined> {
   try {
-    const response = await fetch(api, { signal: AbortSignal.timeout(1_000) });
+    const response = await fetch(api, { signal: AbortSignal.timeout(1_000), ...proxyFor(api) });
     const { tunnels = [] } = (await response.json()) as { tunnels?: Tunnel[] };
-    const ours = tunnels.filter(({ config }) => new RegExp(`(^|:)${port}/?$`).test(config?.addr ?? ""));
-    const tunnel = ours.find(({ public_url: url }) => url?.startsWith("https:")) ?? ours[0];
+    const matching = tunnels.filter(({ config }) => new RegExp(`(^|:)${port}/?$`).test(config?.addr ?? ""));
+    const tunnel = matching.find(({ public_url: url }) => url?.startsWith("https:")) ?? matching[0];
     return tunnel?.public_url?.replace(/\/+$/, "");
   } catch {
     return undefined;
   }
 }
 
-/** Calls `onAddress` now and at every change, also when ngrok starts later. Returns what ends it. */
+/** Calls `onAddress` now and on every change, also when ngrok starts later. Returns a function that stops it. */
 export function watchTunnel(
   port: number,
   onAddress: (url: string | undefined) => void,

@@ -1,164 +1,170 @@
-// One attempt of one run: calls the handler within its time-out, commits what it wrote, and says how it ended.
-// It never throws. When it says anything but done, nothing was written, and nothing will be.
+// One attempt of one run: calls the handler within its timeout, commits its writes, and returns the outcome.
+// Never throws. Any outcome but `done` means that nothing was or will be written.
 
 import type { ClerkClient } from "@clerk/backend";
 
 import type { HandlerLog } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
+import type { Effects } from "../db/effects.ts";
+import { attemptKey } from "../db/ledger.ts";
+import type { Hindrance } from "../db/transaction.ts";
 import { formatDuration, parseDuration } from "../duration.ts";
 import { createContext, createLog, type CurrentRun, currentRun } from "../handlers/context.ts";
 import type { Code, Handler } from "../handlers/loader.ts";
-import type { AttemptRecord, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
-import { type Effects, type Hindrance, ledgerKey } from "./effects.ts";
-import { nextAttempt, postponeDelay } from "./retry.ts";
-import { type ErrorRecord, readError } from "./thrown.ts";
+import type { AttemptRecord, ClaimedRun, ErrorRecord, LogLine, Outcome } from "../inbox/inbox.ts";
+import { readError } from "./error-record.ts";
+import { isInnocent, nextAttempt, postponeDelay } from "./retry.ts";
 import type { Timeout, Timeouts } from "./timeout.ts";
 import type { Watchdog } from "./watchdog.ts";
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 
 interface AttemptOptions {
-  ticket: Ticket;
+  run: ClaimedRun;
   handler: Handler;
-  /** The code to run, of the version that the attempt begins with. */
+  /** The handler's code when the attempt begins. */
   code: Code;
   clerk: ClerkClient | undefined;
   effects: Effects;
   timeouts: Timeouts;
   watchdog: Watchdog;
-  /** Aborted when the server does not wait any longer: the attempt is given back. */
+  /** Aborted when the server stops waiting. The attempt is then released. */
   shutdown: AbortSignal;
   now: () => number;
   print: (line: LogLine) => void;
   /** An error that the handler's code threw after the attempt had ended. */
-  onLate: (says: string) => void;
+  onLate: (message: string) => void;
 }
 
 /**
- * Runs the handler once. A handler that goes on after its time-out is left alone; what it returns counts no more.
- * Undefined: the server shut down before the database said whether it had committed; the next start asks.
+ * Runs the handler once, and ignores its result after the timeout. Returns undefined when the server shut down before
+ * the database confirmed the commit: the next start looks up the ledger.
  */
 export async function runAttempt(options: AttemptOptions): Promise<Outcome | undefined> {
-  const { ticket, handler, now } = options;
+  const { run, handler, now } = options;
   const startedAt = now();
-  const began = performance.now();
+  const start = performance.now();
   const record = (lines: LogLine[], error?: ErrorRecord): AttemptRecord => ({
     startedAt,
-    took: Math.round(performance.now() - began),
+    took: Math.round(performance.now() - start),
     ...(error && { error }),
     ...(lines.length > 0 && { log: lines }),
   });
 
-  if (ticket.body === null) {
-    const reason = "its payload was wiped: it carried a one-time code, and 24 hours are over";
+  if (run.body === null) {
+    const reason = "its payload was wiped: it contained a one-time code and is older than 24 hours";
     return { kind: "dead", reason, record: record([], { name: "Error", message: reason }) };
   }
-  if (ticket.stale && handler.options.stale === "skip" && ticket.replay === "")
+  if (run.stale && handler.options.stale === "skip" && run.replay === "")
     return { kind: "skipped", reason: "stale: a later event of its subject is done", record: record([]) };
 
-  const event = readEvent(ticket);
+  const event = readEvent(run);
   const misfit = options.code.misfit?.(event.data);
   if (misfit) return { kind: "dead", reason: misfit, record: record([], { name: "DataError", message: misfit }) };
 
   const lines: LogLine[] = [];
   const failure = await callHandler(options, event, lines);
-  if (!failure) return { kind: "done", record: record(lines) };
+  if ("wrote" in failure) return { kind: "done", record: record(lines), ...(failure.wrote && { wrote: true }) };
   if (failure.hindrance === "unknown") return undefined;
   if (failure.thrown === SHUTDOWN) return { kind: "released" };
   const { thrown, error } = readError(failure.thrown);
-  if (failure.hindrance === "unreachable")
-    // All who waited for one connection get one error, with the stack of whoever was first.
-    return { kind: "postponed", record: record(lines, withoutStack(error)), delay: postponeDelay(ticket) };
-  const again = nextAttempt(ticket, handler, thrown, now());
-  return "reason" in again
-    ? { kind: "dead", ...again, record: record(lines, error) }
-    : { kind: "retry", ...again, record: record(lines, error) };
+  if (isInnocent(run, failure.hindrance))
+    // All runs that waited for one connection get the same error, with the stack of the first run.
+    return { kind: "postponed", record: record(lines, withoutStack(error)), delay: postponeDelay(run) };
+  const next = nextAttempt(run, handler, thrown, now());
+  return "reason" in next
+    ? { kind: "dead", ...next, record: record(lines, error) }
+    : { kind: "retry", ...next, record: record(lines, error) };
 }
 
 const withoutStack = ({ name, message }: ErrorRecord) => ({ name, message });
 
-const SHUTDOWN = new Error("the server shuts down");
+const SHUTDOWN = new Error("the server is shutting down");
 
 interface Failure {
   thrown: unknown;
-  /** The handler was not at fault. */
+  /** Why the handler was not at fault. */
   hindrance: Hindrance | undefined;
 }
 
-async function callHandler(options: AttemptOptions, event: ClerkEvent, lines: LogLine[]): Promise<Failure | undefined> {
-  const { ticket, handler, code, clerk, timeouts, shutdown, watchdog, print, onLate } = options;
+/** `wrote`: the handler has succeeded, and so has the commit of its writes, if it used `db`. */
+async function callHandler(
+  options: AttemptOptions,
+  event: ClerkEvent,
+  lines: LogLine[],
+): Promise<Failure | { wrote: boolean }> {
+  const { run, handler, code, clerk, timeouts, shutdown, watchdog, print, onLate } = options;
   if (shutdown.aborted) return { thrown: SHUTDOWN, hindrance: undefined };
-  const made = createLog(print);
+  const handlerLog = createLog(print);
   let ended = false;
-  const run: CurrentRun = {
+  const current: CurrentRun = {
     handler: handler.name,
-    delivery: ticket.delivery.id,
-    log: made.log,
-    fail: (says) => (ended ? onLate(says) : made.log.error("not caught:", says)),
+    delivery: run.delivery.id,
+    log: handlerLog.log,
+    fail: (message) => (ended ? onLate(message) : handlerLog.log.error("not caught:", message)),
   };
-  const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(run, call));
+  const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(current, call));
   const signal = createSignal(inRun);
-  const { promise: over, resolve, reject } = Promise.withResolvers<void>();
+  const { promise: returned, resolve, reject } = Promise.withResolvers<void>();
   const stop = (reason: Error) => {
     signal.abort(reason);
     reject(reason);
   };
   const limit = timeoutOf(handler);
   const timeout = timeouts.start(limit, (why) => stop(why === "late" ? new TimeoutError(limit) : SHUTDOWN));
-  const transaction = lazily(() => beginning(options, limit, timeout, made.log));
+  const transaction = lazily(() => createTransaction(options, limit, timeout, handlerLog.log));
   const context = createContext({
-    ticket,
+    run,
     event,
-    log: made.log,
+    log: handlerLog.log,
     signal,
     get db() {
-      const its = transaction.get();
-      // It was not there to be ended.
-      if (ended) void its.rollback();
-      return its.db;
+      const own = transaction.get();
+      // The attempt ended before the transaction was created.
+      if (ended) void own.rollback();
+      return own.db;
     },
     clerk,
   });
-  const letGo = code.version.hold();
-  const left = watchdog.running(handler.name);
+  const releaseVersion = code.version.hold();
+  const leaveWatchdog = watchdog.running(handler.name);
   try {
-    // In its own context also when it returns what only begins to work when it is awaited, as a query.
+    // `async`, so that a returned query, which starts when it is awaited, runs in the run's context too.
     const result = watchdog.enter(handler.name, () => inRun(async () => code.run(context)));
-    // What a handler does after it was cut off is nobody's failure any more: then nobody listens.
+    // A handler that fails after its timeout does not fail the run: `returned` has already rejected.
     result.then(() => (transaction.made ? transaction.made.finish().then(resolve, reject) : resolve()), reject);
-    await over;
-    // A commit that is under way can't be taken back.
+    await returned;
+    // A commit that has started can't be undone.
     timeout.cancel();
     if (transaction.made) await transaction.made.commit(shutdown);
-    return undefined;
+    return { wrote: transaction.made?.used === true };
   } catch (thrown) {
     await transaction.made?.rollback();
     const hindrance = transaction.made?.hindrance;
     // An earlier attempt was committed after all: the run is done.
-    return hindrance === "committed" ? undefined : { thrown, hindrance };
+    return hindrance === "committed" ? { wrote: true } : { thrown, hindrance };
   } finally {
     ended = true;
-    lines.push(...made.lines);
-    letGo();
-    left();
+    lines.push(...handlerLog.lines);
+    releaseVersion();
+    leaveWatchdog();
     timeout.cancel();
   }
 }
 
-function beginning({ ticket, effects }: AttemptOptions, timeoutMs: number, timeout: Timeout, log: HandlerLog) {
+function createTransaction({ run, effects }: AttemptOptions, timeoutMs: number, timeout: Timeout, log: HandlerLog) {
   return effects.transaction({
-    key: ledgerKey(ticket),
-    attempt: ticket.attempt,
+    key: attemptKey(run),
     timeoutMs,
     onWait: () => timeout.pause(),
     onLong: (time) =>
       log.warn(
-        `db has been open for ${formatDuration(time)}, and other handlers may wait for it: slow things first, db last`,
+        `db has been open for ${formatDuration(time)} and may block other handlers: do slow work before the first query`,
       ),
   });
 }
 
-/** Made when it is looked at: most handlers want neither a signal nor a transaction. */
+/** Created at its first use: most handlers use neither the signal nor `db`. */
 function lazily<T>(make: () => T) {
   return {
     made: undefined as T | undefined,
@@ -168,15 +174,15 @@ function lazily<T>(make: () => T) {
   };
 }
 
-/** Made in the run, since what a listener throws goes to where its signal was made: in the host it would end the process. */
+/** Created in the run's context, because a listener's error goes to the context of its signal, and would end the host. */
 function createSignal(inRun: <T>(call: () => T) => T) {
   const controller = lazily(() => inRun(() => new AbortController()));
   let aborted: Error | undefined;
   return {
     get signal() {
-      const its = controller.get();
-      if (aborted) its.abort(aborted);
-      return its.signal;
+      const own = controller.get();
+      if (aborted) own.abort(aborted);
+      return own.signal;
     },
     abort(reason: Error) {
       aborted ??= reason;
@@ -189,9 +195,9 @@ function timeoutOf({ options: { timeout } }: Handler): number {
   return timeout === undefined ? DEFAULT_TIMEOUT_MS : parseDuration(timeout);
 }
 
-function readEvent(ticket: Ticket): ClerkEvent {
-  const event = ticket.event ?? JSON.parse(new TextDecoder().decode(ticket.body as Uint8Array));
-  return { ...event, timestamp: ticket.delivery.at } as ClerkEvent;
+function readEvent(run: ClaimedRun): ClerkEvent {
+  const event = run.event ?? JSON.parse(new TextDecoder().decode(run.body as Uint8Array));
+  return { ...event, timestamp: run.delivery.at } as ClerkEvent;
 }
 
 /** The attempt took longer than its handler's `timeout`. */

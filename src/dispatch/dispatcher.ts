@@ -1,158 +1,169 @@
-// Decides which runs go now. It claims heads of lanes, within each handler's slots, and records how they end.
-// A slot is free, and a lane goes on, only when the end of a run is flushed: the next one is claimed in that very commit.
+// Runs claimed runs: each commit of the inbox claims runs into the free slots, and they start when it is durable.
+// A slot becomes free, and an order key continues, only when the end of a run is recorded.
 
 import type { ClerkClient } from "@clerk/backend";
 
+import type { Effects } from "../db/effects.ts";
 import { InboxUnavailable } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
-import type { Inbox, LogLine, Outcome, Ticket } from "../inbox/inbox.ts";
-import { type Arrivals, createArrivals } from "./arrivals.ts";
+import type { Claim, ClaimedRun, Claimer, Inbox, LogLine, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
-import { AFTER_TROUBLE_MS, createClaims } from "./claims.ts";
-import type { Effects } from "./effects.ts";
-import { createEnds } from "./ends.ts";
-import { takeUpOrphans } from "./orphans.ts";
+import { notifyDead } from "./dead.ts";
+import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
 import { createTimeouts } from "./timeout.ts";
-import { createWatchdog, type Watchdog } from "./watchdog.ts";
+import { createWatchdog, type LogFormat, type Watchdog } from "./watchdog.ts";
 
 interface DispatcherOptions {
   inbox: Inbox;
-  /** The handlers as they are now. */
+  /** The id of this server: random for each start. */
+  owner?: string;
+  /** The owners whose processes are alive. Default: this server only. */
+  alive?: () => ReadonlySet<string>;
+  /** The current handlers. */
   table: () => HandlerTable;
-  /** Runs at a time of one handler. */
+  /** Concurrent runs of one handler. */
   concurrency: number;
-  /** Where handlers write. */
+  /** The database that handlers write to. */
   effects: Effects;
   clerk?: ClerkClient | undefined;
-  /** Told of each end of an attempt, for the log. */
-  onOutcome?: (ticket: Ticket, outcome: Outcome) => void;
-  /** A line that a handler logged. */
-  onLog?: (ticket: Ticket, line: LogLine) => void;
-  /** `_dead.ts` failed: it is not called again for the same run. */
+  /** Called when the end of an attempt is recorded. */
+  onOutcome?: (run: ClaimedRun, outcome: Outcome) => void;
+  /** Called for each line that a handler logs. */
+  onLog?: (run: ClaimedRun, line: LogLine) => void;
+  /** Called when `_dead.ts` failed. It is not called again for the same run. */
   onDeadError?: (error: unknown) => void;
-  /** An error that a handler's code threw after its attempt had ended. */
-  onLate?: (ticket: Ticket, says: string) => void;
-  /** A run's end that could not be recorded, or a claim that failed: it is tried again. */
+  /** Called with an error that a handler's code threw after its attempt had ended. */
+  onLate?: (run: ClaimedRun, message: string) => void;
+  /** Called when an operation of the inbox failed because of a bug. It is retried. */
   onTrouble?: (error: unknown) => void;
-  /** Names handlers that block the thread. Default: one that writes to the log, in `logFormat`. */
+  /** Detects handlers that block the thread. Default: one that writes to the log, in `logFormat`. */
   watchdog?: Watchdog;
-  logFormat?: "pretty" | "json";
+  logFormat?: LogFormat;
   now?: () => number;
 }
 
 export interface Dispatcher {
-  /** Stores a delivery, and begins in that very commit what has a free slot. Its `event`, when it is given, is theirs. */
-  accept: Arrivals["accept"];
-  /** The inbox's. */
-  readonly writable: boolean;
-  /** Looks for work; a hint, as often as you like. */
-  wake(): void;
-  /** The table of handlers is another one: runs whose handler is gone wait, those whose handler came back go on. */
+  /** Parks runs of handlers that have been removed, and unparks those of handlers that were added. */
   tableChanged(): Promise<void>;
-  /** Runs that are going on now. */
+  /** Recovers the runs of dead servers. Resolves when the end of each is recorded. */
+  recover(): Promise<void>;
+  /** Number of runs with an attempt whose end is not recorded. */
   readonly running: number;
-  /** Resolves when nothing runs and nothing could: every run has ended, or waits for a time, a file or an earlier run. */
+  /** Resolves when each run has ended, or waits for its due time, its handler's file or an earlier run. */
   idle(): Promise<void>;
-  /** Claims no more, waits for running handlers, and gives back what has not ended after `graceMs`. */
+  /** Stops claiming, waits for running handlers, and releases attempts that have not ended after `graceMs`. */
   stop(graceMs: number): Promise<void>;
 }
 
 const HOUR_MS = 3_600_000;
-const NONE: ReadonlySet<string> = new Set();
-// Giving an attempt back takes a rollback and a commit.
-const GIVING_BACK_MS = 2_000;
+const SWEEP_MS = 60_000;
+/** The delay between retries while the inbox can't be written. */
+const RETRY_MS = 250;
+// Releasing an attempt takes a rollback and a commit.
+const RELEASE_MS = 2_000;
+const NO_SLOTS: ReadonlyMap<string, number> = new Map();
 
-/** Takes up what a crash left behind, then dispatches until it is stopped. */
+/** Recovers runs that a crash left running, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
-  const {
-    inbox,
-    table,
-    concurrency,
-    effects,
-    clerk,
-    onOutcome,
-    onLog,
-    onLate,
-    onDeadError,
-    onTrouble,
-    now = Date.now,
-  } = options;
-  const owner = crypto.randomUUID();
-  const slots = createSlots(concurrency);
-  /** Runs that we hold an attempt of, or whose end is not yet flushed. */
-  const held = new Map<number, Promise<void>>();
+  const { inbox, table, concurrency, effects, clerk, now = Date.now } = options;
+  const { owner = crypto.randomUUID(), alive = () => new Set([owner]) } = options;
   const { watchdog = createWatchdog(options.logFormat ?? "json") } = options;
+  const slots = createSlots(concurrency);
+  /** This server's attempts whose end is not recorded yet, by run. */
+  const held = new Map<number, { attempt: number; holding: Promise<void> }>();
   const shutdown = new AbortController();
   const timeouts = createTimeouts(shutdown.signal);
-  const stopping = Promise.withResolvers<void>();
   let stopped = false;
-  const arrivals = createArrivals({
-    inbox,
-    owner,
-    slots,
-    ready: () => (stopped || claims.failed || claims.alone ? NONE : table().loaded),
-    begin,
-    onFailed: () => claims.fail(),
-    onFreed: () => claims.freed(),
-  });
-  const claims = createClaims({
-    inbox,
-    owner,
-    slots,
-    loaded: () => table().loaded,
-    begin,
-    held: () => new Set(held.keys()),
-    rest: allHeld,
-    pending: arrivals.pending,
-    stopping: stopping.promise,
-    trouble,
-  });
+  /** Set while a run has to run exclusively: running ones finish, then only it is claimed. */
+  let exclusive: "draining" | "claiming" | undefined;
+  let exclusiveRun: Promise<void> = Promise.resolve();
+  let timer: Timer | undefined;
+  /** The latest requested claim. */
+  let claiming: Promise<unknown> = Promise.resolve();
 
-  const end = createEnds({ inbox, slots, claims, table, shutdown: shutdown.signal, onOutcome, onDeadError, trouble });
-  const orphans = await takeUpOrphans({
-    inbox,
-    effects,
+  const claimer: Claimer = {
     owner,
-    table,
-    now,
-    shutdown: shutdown.signal,
-    end(ticket, outcome) {
-      slots.take(ticket.handler);
-      return end(ticket, outcome);
-    },
-  });
+    capacity: () =>
+      stopped || exclusive
+        ? { slots: NO_SLOTS, exclusive: exclusive === "claiming" }
+        : { slots: slots.free(table().loaded) },
+    held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
+  };
+
+  const { signal } = shutdown;
+  const recovery = createRecovery({ inbox, effects, table, now, alive, signal, end: endAbandoned });
+  await recovery.start();
   await inbox.park(table().loaded);
   await inbox.sweep();
-  inbox.onWork(() => claims.wake());
-  const sweeper = setInterval(() => void inbox.sweep().catch(trouble), HOUR_MS).unref();
-  claims.wake();
+  inbox.claimWithEachCommit(claimer, start);
+  inbox.onWork(claim);
+  const sweeper = setInterval(() => void sweep().catch(reportBug), SWEEP_MS).unref();
+  claim();
 
-  async function allHeld() {
-    while (arrivals.pending.size > 0 || held.size > 0)
-      await Promise.allSettled([...arrivals.pending, ...held.values()]);
+  async function sweep() {
+    await inbox.sweep();
+    // On Postgres, a claim of a dead server may become durable after its successor has started.
+    await recovery.start();
   }
 
-  function begin(tickets: readonly Ticket[]) {
-    for (const ticket of tickets) {
-      slots.take(ticket.handler);
-      const going = attempt(ticket, () => {
-        // Its next attempt may have been claimed in the commit that ended this one.
-        if (held.get(ticket.run) === going) held.delete(ticket.run);
-      });
-      held.set(ticket.run, going);
+  function claim() {
+    if (!stopped) claiming = inbox.claim(claimer).catch(retryClaim);
+  }
+
+  function retryClaim(error: unknown) {
+    reportBug(error);
+    claimIn(RETRY_MS);
+  }
+
+  function claimIn(delay: number) {
+    clearTimeout(timer);
+    // An hour at a time: setTimeout overflows at 24.8 days.
+    if (!stopped) timer = setTimeout(claim, Math.min(delay, HOUR_MS)).unref();
+  }
+
+  function start({ runs, next, exclusive: hasExclusive }: Claim) {
+    // Deliveries of the same commit are answered first.
+    const answered = new Promise<void>((resolve) => setImmediate(resolve));
+    for (const run of runs) {
+      slots.take(run.handler);
+      hold(run, attempt(run, answered));
     }
+    if (next !== null) claimIn(next);
+    if (hasExclusive && !exclusive && !stopped) exclusiveRun = runExclusively();
   }
 
-  async function attempt(ticket: Ticket, over: () => void) {
-    const turn = slots.turn(ticket.handler);
-    const leave = typeof turn === "function" ? turn : await turn;
-    const handler = table().get(ticket.handler);
+  function hold(run: ClaimedRun, work: Promise<void>) {
+    const holding = work.finally(() => {
+      // The next attempt may have been claimed in the commit that recorded the end of this one.
+      if (held.get(run.run)?.holding === holding) held.delete(run.run);
+    });
+    held.set(run.run, { attempt: run.attempt, holding });
+  }
+
+  /** A run that was interrupted too often runs exclusively, so that only it can cause a crash. */
+  async function runExclusively() {
+    exclusive = "draining";
+    await noneHeld();
+    exclusive = "claiming";
+    await inbox.claim(claimer).catch(reportBug);
+    // While it runs, nothing else is claimed.
+    exclusive = "draining";
+    await noneHeld();
+    exclusive = undefined;
+    claim();
+  }
+
+  async function attempt(run: ClaimedRun, answered: Promise<void>) {
+    await answered;
+    const acquiring = slots.turn(run.handler);
+    const release = typeof acquiring === "function" ? acquiring : await acquiring;
+    const handler = table().get(run.handler);
     const outcome: Outcome | undefined =
       stopped || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
-            ticket,
+            run,
             handler,
             code: handler.code,
             clerk,
@@ -161,76 +172,111 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             watchdog,
             shutdown: shutdown.signal,
             now,
-            print: (line) => onLog?.(ticket, line),
-            onLate: (says) => onLate?.(ticket, says),
+            print: (line) => options.onLog?.(run, line),
+            onLate: (message) => options.onLate?.(run, message),
           });
-    leave();
-    if (outcome) await end(ticket, outcome);
-    // Its file went away meanwhile: a run that waits for it must not hold its lane.
-    if (!table().loaded.has(ticket.handler)) await park();
-    over();
+    release();
+    if (outcome) await end(run, outcome);
+    // When the file was removed, a run that waits for it must not block its order key.
+    if (!table().loaded.has(run.handler)) await park();
   }
 
-  /** Lets runs wait whose handler can't run, and those go on whose handler can; again and again while the disk refuses. */
+  /** Records the outcome of an attempt, then calls `_dead.ts`. */
+  async function end(run: ClaimedRun, outcome: Outcome) {
+    if (!(await record(run, outcome))) return;
+    options.onOutcome?.(run, outcome);
+    const code = table().dead?.code;
+    if (outcome.kind === "dead" && code)
+      await notifyDead(code, run, outcome).catch((error) => options.onDeadError?.(error));
+  }
+
+  async function endAbandoned(run: ClaimedRun, outcome: Outcome) {
+    slots.take(run.handler);
+    await end(run, outcome);
+  }
+
+  /** Retries until it is stored. False when the attempt was superseded, or the server stops while the disk is full. */
+  async function record(run: ClaimedRun, outcome: Outcome): Promise<boolean> {
+    for (let failures = 0; ; failures += 1) {
+      // Requested first, so that the commit that records the end can claim into the slot.
+      const finishing = inbox.finish(run, outcome);
+      slots.giveBack(run.handler);
+      try {
+        // Superseded after a failure means that the failed commit was durable.
+        return (await finishing) === "recorded" || failures > 0;
+      } catch (error) {
+        slots.take(run.handler);
+        if (failures === 0) reportBug(error);
+        // The next start finds the run interrupted, and looks up the ledger.
+        if (shutdown.signal.aborted) return false;
+        await Bun.sleep(RETRY_MS);
+      }
+    }
+  }
+
+  /** Retries while the inbox can't be written. */
   async function park(): Promise<void> {
     try {
       await inbox.park(table().loaded);
-      claims.wake();
     } catch (error) {
-      trouble(error);
+      reportBug(error);
       if (stopped) return;
-      await Bun.sleep(AFTER_TROUBLE_MS);
+      await Bun.sleep(RETRY_MS);
       return park();
     }
   }
 
-  function trouble(error: unknown) {
-    if (!(error instanceof InboxUnavailable)) onTrouble?.(error);
+  /** The inbox itself reports that it can't be written. */
+  function reportBug(error: unknown) {
+    if (!(error instanceof InboxUnavailable)) options.onTrouble?.(error);
   }
 
-  let stop: Promise<void> | undefined;
+  async function noneHeld() {
+    while (held.size > 0) await Promise.allSettled([...held.values()].map(({ holding }) => holding));
+  }
+
+  async function rest() {
+    do {
+      await claiming;
+      await noneHeld();
+      if (!stopped) await exclusiveRun;
+    } while (held.size > 0);
+  }
+
+  async function restWithin(limitMs: number) {
+    const limit = Promise.withResolvers<void>();
+    const limitTimer = setTimeout(limit.resolve, limitMs);
+    await Promise.race([rest(), limit.promise]);
+    // A pending timer would keep the process alive.
+    clearTimeout(limitTimer);
+  }
+
+  async function stopOnce(graceMs: number) {
+    stopped = true;
+    slots.drain();
+    clearTimeout(timer);
+    clearInterval(sweeper);
+    await restWithin(graceMs);
+    shutdown.abort();
+    await restWithin(RELEASE_MS);
+    watchdog.stop();
+  }
+
+  let stopping: Promise<void> | undefined;
   return {
-    accept: (...words) => arrivals.accept(...words),
-    get writable() {
-      return inbox.writable;
-    },
-    wake: () => claims.wake(),
     tableChanged: park,
+    async recover() {
+      await recovery.start();
+      await recovery.ended();
+    },
     get running() {
       return held.size;
     },
     async idle() {
-      await orphans.over;
+      await recovery.ended();
+      claim();
       await rest();
     },
-    stop: (graceMs) => (stop ??= stopOnce(graceMs)),
+    stop: (graceMs) => (stopping ??= stopOnce(graceMs)),
   };
-
-  async function stopOnce(graceMs: number) {
-    stopped = true;
-    stopping.resolve();
-    slots.open();
-    claims.stop();
-    clearInterval(sweeper);
-    await restWithin(graceMs);
-    shutdown.abort();
-    await restWithin(GIVING_BACK_MS);
-    watchdog.stop();
-  }
-
-  async function restWithin(limitMs: number) {
-    const { promise: late, resolve } = Promise.withResolvers<void>();
-    const limit = setTimeout(resolve, limitMs);
-    await Promise.race([rest(), late]);
-    // Left running, it would keep the process alive.
-    clearTimeout(limit);
-  }
-
-  /** A claim that is under way may still begin runs; they are given back. */
-  async function rest() {
-    do {
-      await claims.over;
-      await allHeld();
-    } while (claims.going || held.size > 0);
-  }
 }

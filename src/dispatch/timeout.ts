@@ -1,9 +1,9 @@
-// Time-outs that count only time in which the handler could have run.
-// A stall of the whole process (a handler that blocks, a suspended laptop) is nobody's fault and counts for nobody.
+// Timeouts that count only time in which the handler could run. A stall of the whole process (a handler that blocks, a
+// suspended laptop) and a wait for the database do not count.
 
-// One tick for all that run: a timer for each would cost more than most handlers do. A time-out is this much late at most.
+// All attempts share one tick: a timer per attempt would cost more than most handlers. A timeout is at most this late.
 const TICK_MS = 50;
-// A tick may come this late before it is a stall: timers are never exact.
+// Timers are inexact. A tick that is later than this counts as a stall.
 const SLACK_MS = 50;
 
 export interface Timeouts {
@@ -12,22 +12,22 @@ export interface Timeouts {
 }
 
 export interface Timeout {
-  /** While it waits for something that is not its own. Returns what lets it go on. */
+  /** Stops the clock while the attempt waits for the database. Returns a function that restarts it. */
   pause(): () => void;
-  /** Twice is once. */
+  /** May be repeated. */
   cancel(): void;
 }
 
-interface Running {
-  /** On the clock that only counts fair time. */
+interface PendingTimeout {
+  /** On the clock that excludes stalls. */
   end: number;
   pausedAt: number | undefined;
   expired: (why: "late" | "shutdown") => void;
 }
 
-/** `shutdown` ends them all at once. */
+/** `shutdown` ends all timeouts at once. */
 export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = () => performance.now()): Timeouts {
-  const running = new Set<Running>();
+  const pending = new Set<PendingTimeout>();
   let fair = 0;
   let last = 0;
   let ticker: Timer | undefined;
@@ -41,23 +41,22 @@ export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = 
 
   function tick() {
     const now = advance();
-    // Nothing ticks while nothing runs.
-    if (running.size === 0) {
+    if (pending.size === 0) {
       clearInterval(ticker);
       ticker = undefined;
     }
-    const over = [...running].filter(({ end, pausedAt }) => pausedAt === undefined && end <= now);
-    for (const each of over.toSorted((a, b) => a.end - b.end)) {
-      running.delete(each);
-      each.expired("late");
+    const expired = [...pending].filter(({ end, pausedAt }) => pausedAt === undefined && end <= now);
+    for (const timeout of expired.toSorted((a, b) => a.end - b.end)) {
+      pending.delete(timeout);
+      timeout.expired("late");
     }
   }
 
-  // One listener for all, for the same reason.
+  // All timeouts share one listener, for the same reason as the tick.
   shutdown.addEventListener("abort", () => {
-    const all = [...running];
-    running.clear();
-    for (const each of all) each.expired("shutdown");
+    const ended = [...pending];
+    pending.clear();
+    for (const timeout of ended) timeout.expired("shutdown");
   });
 
   return {
@@ -66,18 +65,18 @@ export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = 
         last = monotonic();
         ticker = setInterval(tick, TICK_MS).unref();
       }
-      const mine: Running = { end: advance() + limit, pausedAt: undefined, expired };
-      running.add(mine);
+      const timeout: PendingTimeout = { end: advance() + limit, pausedAt: undefined, expired };
+      pending.add(timeout);
       return {
         pause() {
-          mine.pausedAt ??= advance();
+          timeout.pausedAt ??= advance();
           return () => {
-            if (mine.pausedAt === undefined) return;
-            mine.end += advance() - mine.pausedAt;
-            mine.pausedAt = undefined;
+            if (timeout.pausedAt === undefined) return;
+            timeout.end += advance() - timeout.pausedAt;
+            timeout.pausedAt = undefined;
           };
         },
-        cancel: () => void running.delete(mine),
+        cancel: () => void pending.delete(timeout),
       };
     },
   };

@@ -1,43 +1,48 @@
-// Names a handler that blocks the thread: while it does, nobody here can say so, so a second thread watches.
-// It costs a tick every 200 ms while something runs, and nothing else.
+// Reports a handler that blocks the thread. The blocked thread can't do that itself, so a second thread watches it.
+// Costs a tick every 200 ms while handlers run.
 
 export interface Watchdog {
-  /** Calls the synchronous beginning of a handler, which is the part that can be blamed for certain. */
+  /** Calls the synchronous beginning of a handler, the only part that can be identified for certain. */
   enter<T>(handler: string, call: () => T): T;
-  /** A run of this handler goes on; returns what ends it. */
+  /** Counts a run of this handler. Returns a function to call when the run has ended. */
   running(handler: string): () => void;
   stop(): void;
 }
 
-/** What the two threads share: a beat, who is in its synchronous part (0: nobody), and runs by handler. */
+/** Indexes of the shared memory: a heartbeat, the handler in its synchronous part (0: none), and runs by handler. */
 export const [BEAT, INSIDE, FIRST] = [0, 1, 2];
-const MOST_HANDLERS = 1_000;
+const MAX_HANDLERS = 1_000;
 const BEAT_MS = 200;
 
-/** `format` is that of the log: the other thread writes its line there itself. */
-export function createWatchdog(format: "pretty" | "json"): Watchdog {
-  const shared = new Int32Array(new SharedArrayBuffer(4 * (FIRST + MOST_HANDLERS)));
+/** `none`: the log excludes warnings, so there is no watchdog. */
+export type LogFormat = "pretty" | "json" | "none";
+
+/** `format` is that of the log, to which the second thread writes. */
+export function createWatchdog(format: LogFormat): Watchdog {
+  if (format === "none")
+    return { enter: (_handler, call) => call(), running: () => () => undefined, stop: () => undefined };
+  const shared = new Int32Array(new SharedArrayBuffer(4 * (FIRST + MAX_HANDLERS)));
   const places = new Map<string, number>();
   let worker: Worker | undefined;
   let ticker: Timer | undefined;
   let runs = 0;
 
-  /** Where a handler is counted. The worker learns its name before anything can block. */
+  /** The index at which a handler is counted. The worker receives its name before the handler can block. */
   function placeOf(handler: string): number {
     const known = places.get(handler);
     if (known !== undefined) return known;
-    const place = FIRST + Math.min(places.size, MOST_HANDLERS - 1);
+    const place = FIRST + Math.min(places.size, MAX_HANDLERS - 1);
     places.set(handler, place);
     worker ??= startWorker(shared, format);
-    // All that are too many share the last place.
-    const isShared = place === FIRST + MOST_HANDLERS - 1;
+    // All further handlers share the last place.
+    const isShared = place === FIRST + MAX_HANDLERS - 1;
     worker.postMessage({ place, handler: isShared ? "one of many handlers" : handler });
     return place;
   }
 
   function beat() {
     Atomics.add(shared, BEAT, 1);
-    // Not at each end: the next run may begin within the same turn.
+    // Checked here and not when a run ends, because the next run may begin in the same turn.
     if (runs > 0) return;
     clearInterval(ticker);
     ticker = undefined;
@@ -70,7 +75,7 @@ export function createWatchdog(format: "pretty" | "json"): Watchdog {
   };
 }
 
-function startWorker(shared: Int32Array, format: "pretty" | "json"): Worker {
+function startWorker(shared: Int32Array, format: LogFormat): Worker {
   const worker = new Worker(new URL("./watchdog.worker.ts", import.meta.url).href);
   worker.unref();
   worker.postMessage({ shared, format });

@@ -1,22 +1,23 @@
-// The watching thread: when the main one has not beaten for a second while handlers ran, it says which.
-// It writes to the log's own stream, since the main thread can't.
+// The watchdog's thread: when the main thread has no heartbeat for a second while handlers run, logs their names.
+// Writes to the log's stream itself, because the main thread can't.
 
-import { writeSync } from "node:fs";
-
+import { createLogOutput, type LogOutput } from "../log-output.ts";
 import { BEAT, FIRST, INSIDE } from "./watchdog.ts";
 
 declare const self: Worker;
 
-const LOOK_MS = 250;
+const CHECK_MS = 250;
 const STALL_MS = 1_000;
 
 let shared: Int32Array = new Int32Array(FIRST);
 let json = false;
+// Opened when there is something to report: a worker that is terminated does not close what it has opened.
+let output: LogOutput | undefined;
 const names = new Map<number, string>();
 let beat = 0;
 let since = performance.now();
-let looked = since;
-let told = false;
+let checkedAt = since;
+let reported = false;
 
 interface Message {
   shared?: Int32Array;
@@ -36,33 +37,33 @@ self.addEventListener("message", ({ data }: MessageEvent<Message>) => {
 setInterval(() => {
   const now = performance.now();
   const current = Atomics.load(shared, BEAT);
-  const suspects = blamed();
-  // Late ourselves: the machine slept, or has no time for anybody.
-  const late = now - looked > 2 * LOOK_MS;
-  looked = now;
+  const suspects = findSuspects();
+  // This thread is late too: the machine was suspended or is overloaded.
+  const late = now - checkedAt > 2 * CHECK_MS;
+  checkedAt = now;
   if (current !== beat || suspects.length === 0 || late) {
-    if (told) say(`the thread is free again, after ${((now - since) / 1_000).toFixed(1)} s`);
-    told = false;
+    if (reported) warn(`the thread is free again, after ${((now - since) / 1_000).toFixed(1)} s`);
+    reported = false;
     beat = current;
     since = now;
-  } else if (!told && now - since >= STALL_MS) {
-    told = true;
+  } else if (!reported && now - since >= STALL_MS) {
+    reported = true;
     const who = suspects.length === 1 ? `${suspects[0]} has` : `one of ${suspects.join(", ")} has`;
-    say(`${who} blocked the thread for a second: nothing else runs, and nothing is received, until it awaits`);
+    warn(`${who} blocked the thread for a second: no other run and no request is processed until it awaits`);
   }
-}, LOOK_MS);
+}, CHECK_MS);
 
-/** Who is in its synchronous part, else everybody who runs. */
-function blamed(): string[] {
+/** The handler in its synchronous part, otherwise all running handlers. */
+function findSuspects(): string[] {
   const inside = names.get(Atomics.load(shared, INSIDE));
   if (inside) return [inside];
   return [...names].filter(([place]) => Atomics.load(shared, place) > 0).map(([, name]) => name);
 }
 
-function say(message: string) {
+function warn(message: string) {
   const time = new Date();
   const line = json
     ? JSON.stringify({ level: 40, time: time.toISOString(), msg: message })
     : `[${time.toTimeString().slice(0, 8)}] WARN: ${message}`;
-  writeSync(1, `${line}\n`);
+  (output ??= createLogOutput()).write(`${line}\n`);
 }

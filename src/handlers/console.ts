@@ -1,5 +1,9 @@
-// `console` as handlers see it: what they print goes to the log of the run that prints it.
+// The handlers' `console`: output goes to the log of the current run. Outside of a run it goes to the terminal, without
+// the native console, whose writes block the server while the terminal does not read.
 
+import { format } from "node:util";
+
+import { createLogOutput, type LogOutput } from "../log-output.ts";
 import { currentRun } from "./context.ts";
 
 type Level = "debug" | "info" | "warn" | "error";
@@ -14,7 +18,10 @@ const LEVELS: Record<string, Level> = {
   warn: "warn",
 };
 
-/** A console whose lines belong to the current run; outside of a run it is the ordinary one. */
+const printOutput = createPrinter(1);
+const printError = createPrinter(2);
+
+/** A console whose lines belong to the current run. */
 export function createConsole(): Console {
   const own = Object.fromEntries(
     Object.entries(LEVELS).map(([method, level]) => [
@@ -22,10 +29,18 @@ export function createConsole(): Console {
       (...parts: unknown[]) => {
         const run = currentRun.getStore();
         if (run) (run.log[level] as (...parts: unknown[]) => void)(...parts);
-        else console[level](...parts);
+        else (level === "warn" || level === "error" ? printError : printOutput)(...parts);
       },
     ]),
   );
   own.table = (rows) => own.log?.(Bun.inspect.table(rows as object));
   return Object.assign(Object.create(console) as Console, own);
+}
+
+function createPrinter(fd: number): (...parts: unknown[]) => void {
+  let output: LogOutput | undefined;
+  return (...parts) => {
+    output ??= createLogOutput({ fd });
+    output.write(`${format(...parts)}\n`);
+  };
 }

@@ -1,4 +1,4 @@
-// What one attempt of a handler is given. Its log goes to the terminal and is kept with the run, within bounds.
+// The context that one attempt of a handler receives. Its log is printed and stored with the run, within bounds.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
@@ -7,49 +7,49 @@ import type { TransactionSQL } from "bun";
 
 import type { HandlerContext, HandlerLog } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
-import type { LogLine, Ticket } from "../inbox/inbox.ts";
+import type { ClaimedRun, LogLine } from "../inbox/inbox.ts";
 
 // Enough to understand a run; a handler in a loop must not fill the disk.
 const LOG_BYTES = 65_536;
-// What a line costs besides its text, so that empty ones are not for free.
+// Counted per line besides its text, so that empty lines are bounded, too.
 const LINE_BYTES = 32;
 
 export interface CurrentRun {
   handler: string;
   delivery: string;
   log: HandlerLog;
-  /** Hears an error that nobody caught: it stands on the run, also when that has ended. */
-  fail: (says: string) => void;
+  /** Records an uncaught error on the run, even after the run has ended. */
+  fail: (message: string) => void;
 }
 
-/** The run whose code is running, also in a timer that it left behind. */
+/** The run whose code is executing, also in a timer that outlives the run. */
 export const currentRun = new AsyncLocalStorage<CurrentRun>();
 
 // A timer that the logger sets in a handler's context would belong to the handlers' graph, and end with it.
 const asHost = AsyncLocalStorage.snapshot();
 
 interface ContextOptions {
-  ticket: Ticket;
+  run: ClaimedRun;
   event: ClerkEvent;
   log: HandlerLog;
-  /** Both are made when they are looked at. */
+  /** Both are created on first access. */
   readonly signal: { readonly signal: AbortSignal };
   readonly db: TransactionSQL;
   clerk: ClerkClient | undefined;
 }
 
 export function createContext(options: ContextOptions): HandlerContext {
-  const { ticket, event, log, clerk } = options;
-  const { id, receivedAt, receipts, sample } = ticket.delivery;
+  const { run, event, log, clerk } = options;
+  const { id, receivedAt, receipts, sample } = run.delivery;
   return {
     event,
     data: event.data,
     delivery: { id, receivedAt: new Date(receivedAt), receipts, sample },
     run: {
-      attempt: ticket.spent + 1,
-      replay: ticket.replay !== "",
-      stale: ticket.stale,
-      idempotencyKey: [id, ticket.handler, ticket.replay].filter(Boolean).join("/"),
+      attempt: run.spent + 1,
+      replay: run.replay !== "",
+      stale: run.stale,
+      idempotencyKey: [id, run.handler, run.replay].filter(Boolean).join("/"),
     },
     get db() {
       return options.db;
@@ -58,15 +58,24 @@ export function createContext(options: ContextOptions): HandlerContext {
     get signal() {
       return options.signal.signal;
     },
-    get clerk() {
-      if (!clerk)
-        throw new Error("clerk needs CLERK_SECRET_KEY: copy it from the Clerk Dashboard, API keys, into .env");
-      return clerk;
-    },
+    clerk: clerk ?? noClerk,
   };
 }
 
-/** A log, and the lines that are kept of it. `print` is called for each of them, in the host's own context. */
+// Properties that `await`, JSON.stringify, test matchers and the like read of any object.
+const READ_OF_ANY_OBJECT = new Set<string | symbol>([
+  "$$typeof", "asymmetricMatch", "constructor", "nodeType", "then", "toJSON", "toString", "valueOf",
+]); // prettier-ignore
+
+/** `clerk` without a key: it can be spread, printed and tested, and throws on use. */
+const noClerk = new Proxy({} as ClerkClient, {
+  get(target, name) {
+    if (typeof name === "symbol" || READ_OF_ANY_OBJECT.has(name)) return Reflect.get(target, name) as unknown;
+    throw new Error(`clerk.${name} needs CLERK_SECRET_KEY: copy it from the Clerk Dashboard, API keys, into .env`);
+  },
+});
+
+/** A log and its stored lines. `print` is called for each line, in the host's async context. */
 export function createLog(print: (line: LogLine) => void): { lines: LogLine[]; log: HandlerLog } {
   const lines: LogLine[] = [];
   let left = LOG_BYTES;

@@ -1,8 +1,8 @@
-// What lies in the folder: its handlers by name, and the files that are none.
+// Lists the handlers folder: the handlers by name, and the files that are not handlers.
 
-import { type Dirent, statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 
 import { type HandlerName, type NotAHandler, readName } from "./names.ts";
 
@@ -11,11 +11,11 @@ export interface Folder {
   notHandlers: NotAHandler[];
 }
 
-/** Reads the names in a folder, in the order of the alphabet. A folder that is not there is empty, and says so. */
+/** Reads the sorted names in a folder. A missing folder is listed in `notHandlers`, with its remedy. */
 export async function crawl(dir: string): Promise<Folder> {
   const files = await listFiles(dir);
   if (files === undefined) {
-    const reason = "is no folder; make it with: bun new user.created";
+    const reason = "is not a directory; create it with: bun new user.created";
     return { handlers: [], notHandlers: [{ file: dir, reason, quiet: false }] };
   }
   const handlers = new Map<string, HandlerName>();
@@ -26,7 +26,7 @@ export async function crawl(dir: string): Promise<Folder> {
       notHandlers.push(read);
       continue;
     }
-    // macOS and Windows hold such names for one file: what runs must not depend on the machine.
+    // On macOS and Windows such names are one file. Which handlers run must not depend on the machine.
     const twin = handlers.get(read.name.toLowerCase());
     if (twin) notHandlers.push({ file, reason: `has the same name as ${twin.file}`, quiet: false });
     else handlers.set(read.name.toLowerCase(), read);
@@ -34,30 +34,51 @@ export async function crawl(dir: string): Promise<Folder> {
   return { handlers: [...handlers.values()], notHandlers };
 }
 
-/** The files of a folder and its sub-folders, relative and with `/`; undefined when there is no folder. */
+/** The files of a folder and its subfolders, as relative paths with `/`; undefined when there is no folder. */
 export async function listFiles(dir: string): Promise<string[] | undefined> {
-  const entries = await readEntries(dir);
-  if (entries === undefined) return undefined;
-  return entries
-    .filter((entry) => !entry.isDirectory())
-    .map((entry) =>
-      resolve(entry.parentPath, entry.name)
-        .slice(resolve(dir).length + 1)
-        .replaceAll("\\", "/"),
-    )
-    .filter((file) => !file.includes("node_modules/"))
-    .toSorted();
-}
-
-// A sub-folder that goes away while it is read fails the whole: it is read again, so that nobody sees half a folder.
-const TRIES = 5;
-
-async function readEntries(dir: string): Promise<Dirent[] | undefined> {
-  for (let tries = 1; statSync(dir, { throwIfNoEntry: false })?.isDirectory(); tries += 1)
+  for (let tries = 1; isFolder(dir); tries += 1)
     try {
-      return await readdir(dir, { recursive: true, withFileTypes: true });
+      return (await walk(dir, "", [realpathSync(dir)])).toSorted();
     } catch (error) {
       if (tries === TRIES) throw error;
     }
   return undefined;
+}
+
+/**
+ * The path of a file or folder with its links resolved. Bun caches the target of a link, and would load the old files
+ * after the link has changed.
+ */
+export function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return resolve(path);
+  }
+}
+
+// Reading fails when a subfolder disappears meanwhile. Read everything again, never return half a folder.
+const TRIES = 5;
+
+/** Links to folders are followed, unless they lead back to one of `parents`. */
+async function walk(path: string, prefix: string, parents: readonly string[]): Promise<string[]> {
+  const files: string[] = [];
+  for (const entry of await readdir(path, { withFileTypes: true })) {
+    const child = join(path, entry.name);
+    if (!entry.isDirectory() && !(entry.isSymbolicLink() && isFolder(child))) files.push(prefix + entry.name);
+    else if (entry.name !== "node_modules") {
+      const real = realpathSync(child);
+      if (!parents.includes(real)) files.push(...(await walk(child, `${prefix}${entry.name}/`, [...parents, real])));
+    }
+  }
+  return files;
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch {
+    // A link to itself.
+    return false;
+  }
 }

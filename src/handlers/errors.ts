@@ -1,4 +1,4 @@
-// A file that does not load, told so that a person can mend it: file, line, column, the source line.
+// Describes a file that does not load so that a person can fix it: file, line, column, the source line.
 
 import { readFile } from "node:fs/promises";
 import { relative, resolve } from "node:path";
@@ -7,12 +7,12 @@ export interface LoadError {
   /** `user.created.ts:3:14`, or the file alone. */
   where: string;
   message: string;
-  /** The line of code that it is about. */
+  /** The line of code at that position. */
   source?: string;
 }
 
-// Stacks begin in here when it is our own check that threw.
-const OURS = resolve(import.meta.dir, "..");
+// A stack that begins in this folder comes from one of Bellhop's own checks.
+const BELLHOP_DIR = `${resolve(import.meta.dir, "..")}/`;
 
 interface Position {
   file: string;
@@ -23,7 +23,7 @@ interface Position {
 
 /** Describes what an import threw: a syntax error, a missing import, or an error of the file's own top level. */
 export async function describeLoadError(file: string, path: string, error: unknown): Promise<LoadError> {
-  // Several mistakes in one file come as an AggregateError; the first one is where to begin.
+  // Several syntax errors in one file arrive as an AggregateError. The first one is the one to fix first.
   const first = error instanceof AggregateError && error.errors.length > 0 ? error.errors[0] : error;
   const message = isMessage(first) ? first.message : `threw ${Bun.inspect(first)}`;
   const position = positionOf(first) ?? (await positionOfImport(first)) ?? positionInStack(path, first);
@@ -41,7 +41,7 @@ function positionOf(error: unknown): Position | undefined {
   return (error as { position?: Position | null } | null | undefined)?.position ?? undefined;
 }
 
-/** A missing import is told with who asked for what, but not with the line. */
+/** The error of a missing import has the specifier and the importing file, but not the line. */
 async function positionOfImport(error: unknown): Promise<Position | undefined> {
   const { specifier, referrer } = (error ?? {}) as { specifier?: string; referrer?: string };
   if (!specifier || !referrer) return undefined;
@@ -54,14 +54,19 @@ async function positionOfImport(error: unknown): Promise<Position | undefined> {
 }
 
 function positionInStack(path: string, error: unknown): Position | undefined {
-  const frames = (error instanceof Error ? (error.stack ?? "") : "").matchAll(/\(?(\/[^\s()]+):(\d+):(\d+)\)?/g);
+  // A path may contain spaces and parentheses.
+  const frames = (error instanceof Error ? (error.stack ?? "") : "").matchAll(
+    /(?:\(|at )(?:file:\/\/)?(\/.{1,1000}?):(\d+):(\d+)\)?$/gm,
+  );
   const positions = [...frames].map(([, file = "", line, column]) => ({
     file,
     line: Number(line),
     column: Number(column),
   }));
   const [first] = positions;
-  return positions.find((position) => position.file === path) ?? (first?.file.startsWith(OURS) ? undefined : first);
+  return (
+    positions.find((position) => position.file === path) ?? (first?.file.startsWith(BELLHOP_DIR) ? undefined : first)
+  );
 }
 
 async function lineOf({ file, line }: Position): Promise<string | undefined> {

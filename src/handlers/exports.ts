@@ -1,4 +1,4 @@
-// What a handler file exports: a function, what `on()` fixed about it, and whether its options make sense.
+// Reads and checks the default export of a handler file: the function, and the options that `on()` attached to it.
 
 import type { TSchema } from "@sinclair/typebox";
 
@@ -7,22 +7,20 @@ import { suggest } from "../clerk/events.ts";
 import { parseDuration } from "../duration.ts";
 import type { HandlerName } from "./names.ts";
 
-/** Says where an event's data does not fit a schema: `data.public_metadata.plan: expected string, got null`. */
+/** Returns where an event's data violates the schema: `data.public_metadata.plan: expected string, got null`. */
 export type Misfit = (data: unknown) => string | undefined;
 
-/** Reads a file's default export. Throws what a person has to mend; `registered` says whether the file called `on()`. */
+/** Reads a file's default export. Throws an error that a person can fix. `registered`: the file has called `on()`. */
 export async function readExport({ file, event }: HandlerName, exported: unknown, registered: boolean) {
   const example = `    export default on("${event}", ({ data }) => { … });`;
   if (typeof exported !== "function") {
     const found = exported === undefined ? "exports nothing" : `exports ${typeof exported}`;
     const why = registered ? "It calls on(), but does not export what on() returns." : `It ${found} by default.`;
-    throw new TypeError(`handlers/${file} must export a function by default. ${why}\n\n${example}`);
+    throw new TypeError(`${file} must export a function by default. ${why}\n\n${example}`);
   }
   const meta = (exported as Partial<bellhop.RegisteredHandler>)[bellhop.registration];
   if (meta && meta.event !== event)
-    throw new TypeError(
-      `handlers/${file} is named for ${event}, but calls on("${meta.event}", …). Rename one of the two.`,
-    );
+    throw new TypeError(`${file} is named for ${event}, but calls on("${meta.event}", …). Rename one of the two.`);
   const options = checkOptions(meta?.options ?? {});
   const misfit = options.data && (await compileData(options.data));
   const { [bellhop.makeTables]: makeTables } = exported as { [bellhop.makeTables]?: bellhop.MakeTables };
@@ -38,13 +36,13 @@ const OPTIONS = ["attempts", "timeout", "stale", "data"];
 
 function checkOptions(options: bellhop.HandlerOptions): bellhop.HandlerOptions {
   const { attempts, timeout, stale, data } = options;
-  const refuse = (says: string) => {
-    throw new TypeError(says);
+  const refuse = (message: string) => {
+    throw new TypeError(message);
   };
-  const slip = Object.keys(options).find((name) => !OPTIONS.includes(name));
-  if (slip !== undefined) {
-    const meant = suggest(slip, OPTIONS);
-    refuse(`there is no option ${slip}; ${meant ? `did you mean ${meant}?` : `there are ${OPTIONS.join(", ")}`}`);
+  const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
+  if (unknown !== undefined) {
+    const meant = suggest(unknown, OPTIONS);
+    refuse(`there is no option ${unknown}; ${meant ? `did you mean ${meant}?` : `there are ${OPTIONS.join(", ")}`}`);
   }
   if (attempts !== undefined && !(Number.isInteger(attempts) && attempts >= 1))
     refuse(`attempts is ${String(attempts)}, expected a whole number from 1, like attempts: 5`);
@@ -65,7 +63,7 @@ function isTime(time: number | string): boolean {
   }
 }
 
-/** Loaded when it is first needed: the compiler is large, and most handlers have no schema. */
+/** Loads the compiler on first use: it is large, and most handlers have no schema. */
 async function compileData(schema: TSchema): Promise<Misfit> {
   const [{ TypeCompiler }, { mismatches }] = await Promise.all([
     import("@sinclair/typebox/compiler"),

@@ -1,41 +1,51 @@
-// The folder of handlers while it lives: whatever happens to it, the table equals it, and each change is told once.
-// A reload makes a whole new table and swaps it in at once; runs in flight end on the version that they began with.
+// Keeps the handler table equal to the handlers folder, and reports each change once.
+// A reload builds a whole new table and swaps it in atomically; runs in flight finish on the version they started with.
 
-import { statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { lstatSync, statSync } from "node:fs";
+import { resolve } from "node:path";
 
-import { listFiles } from "./crawl.ts";
+import { listFiles, realPath } from "./crawl.ts";
 import type { LoadError } from "./errors.ts";
-import { filesOf, forgetFolder } from "./imports.ts";
-import { type Handler, type HandlerTable, loadHandlers } from "./loader.ts";
+import { filesOf, forget } from "./imports.ts";
+import { type Handler, type HandlerTable, loadHandlers, mergeLoaded, schemaOf } from "./loader.ts";
 import type { OnLateError } from "./version.ts";
 import { watchFiles } from "./watch.ts";
 
-/** What happened to one file: for a person, in one line, and then what the line can't hold. */
+/** A change of one file, as the log reports it. */
 export type Change =
   | { kind: "live"; handler: Handler; isNew: boolean }
   | { kind: "broken"; handler: Handler }
   | { kind: "gone"; handler: Handler }
-  /** `_schema.sql` is there, or is another one. */
+  /** `_schema.sql` or `_migrations/` have changed. */
   | { kind: "schema" }
   | { kind: "ignored"; file: string; reason: string }
-  /** `_dead.ts`, which is no handler; `goesOn` when an earlier version of it does. */
+  /** `_dead.ts`, which is not a handler. `goesOn`: an earlier version of it stays in use. */
   | { kind: "dead"; file: string; is: "live" | "broken" | "gone"; error?: LoadError; goesOn?: boolean };
 
 export interface HandlerFolder {
   readonly table: HandlerTable;
-  /** Looks at the folder now; resolves when the table equals it. */
+  /** Checks the folder now; resolves when the table equals it. */
   look(): Promise<void>;
-  /** Looks by itself from now on. `onChanges` is called after each swap. */
+  /** Watches the folder from now on. `onChanges` is called after each swap. */
   watch(onChanges: (changes: Change[]) => void): void;
+  /**
+   * Loads failed files again, after `firstMs` and then with growing delays, until all are loaded: a dependency of
+   * theirs may be unavailable for a while. Other files are left alone. `onChanges` is called when a file is live.
+   */
+  retryFailed(onChanges: (changes: Change[]) => void, firstMs?: number): void;
   close(): void;
 }
 
+const FIRST_RETRY_MS = 5_000;
+const LONGEST_RETRY_MS = 60_000;
+
 /** Loads the folder once. */
-export async function openHandlers(dir: string, onError: OnLateError): Promise<HandlerFolder> {
+export async function openHandlers(shown: string, onError: OnLateError): Promise<HandlerFolder> {
+  // A handler may change the directory of the process.
+  const dir = resolve(shown);
   let began = Date.now();
   let prints = await fingerprints(dir, []);
-  let table = await loadHandlers(dir, onError);
+  let table = await load();
   let parts = await partsOf(table);
   addUnseen();
   let onChanges: (changes: Change[]) => void = () => undefined;
@@ -44,17 +54,26 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
   let again = false;
   let closed = false;
 
+  /** Lists a missing folder in `notHandlers` under its configured name. */
+  async function load(previous?: HandlerTable): Promise<HandlerTable> {
+    const loaded = await loadHandlers(dir, onError, previous && { previous });
+    const named = loaded.notHandlers.map((found) => (found.file === dir ? { ...found, file: shown } : found));
+    return { ...loaded, notHandlers: named };
+  }
+
   async function lookOnce() {
     const now = await fingerprints(dir, outside(dir, parts));
     const changed = differing(prints, now);
     if (changed.size === 0) return;
-    // Taken before the load: what changes meanwhile is found by the next look.
+    // Taken before the load, so that the next check finds changes made during it.
     prints = now;
     began = Date.now();
-    for (const each of new Set([...changed].map((file) => dirname(file)))) forgetFolder(each);
+    const isPackage = [...changed].some((file) => file.includes("/node_modules/"));
+    // Bun caches for each folder which packages it can see.
+    forget(isPackage ? [...changed, ...now.keys()] : changed);
     const before = table;
     const beforeParts = parts;
-    const loaded = await loadHandlers(dir, onError, { previous: before });
+    const loaded = await load(before);
     if (closed) return loaded.release();
     table = loaded;
     before.release();
@@ -65,15 +84,42 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
     onChanges(describe(before, table, touched));
   }
 
-  /** A file that was not there before the load has to be known, or its next change would be missed. */
+  /** Adds files that appeared during the load. Without it, their next change would be missed. */
   function addUnseen() {
     const imported = printsOf(outside(dir, parts), began - CLOCK_MS);
-    // One that came in between may be gone already: whatever is there at the next look, it has changed.
+    // Such a file may be gone already: the next check has to see it as changed in any case.
     const came = [...table.handlers, ...table.notHandlers]
-      // A folder that is not there stands among what is no handler.
-      .filter(({ file }) => file !== dir)
-      .map(({ file }) => [resolve(dir, file), "came"] as const);
+      // A missing folder is listed in `notHandlers`.
+      .filter(({ file }) => file !== shown)
+      .map(({ file }) => [resolve(realPath(dir), file), "came"] as const);
     for (const [file, print] of [...imported, ...came]) if (!prints.has(file)) prints.set(file, print);
+  }
+
+  /** Returns whether all files are loaded now. */
+  async function retryOnce(): Promise<boolean> {
+    const before = table;
+    const failed = new Set(before.handlers.filter(({ error }) => error).map(({ name }) => name));
+    if (before.dead?.error) failed.add(before.dead.file);
+    forget([...failed].flatMap((name) => [...(parts.get(name) ?? [])]));
+    const loaded = await loadHandlers(dir, onError, { previous: before, only: ({ name }) => failed.has(name) });
+    const merged = closed ? undefined : mergeLoaded(before, loaded);
+    loaded.release();
+    if (!merged) return false;
+    table = merged;
+    before.release();
+    parts = await partsOf(table);
+    onChanges(describe(before, table, () => false));
+    return table.handlers.every(({ error }) => !error) && !table.dead?.error;
+  }
+
+  function retryIn(delayMs: number) {
+    const retry = async () => {
+      // Unreadable files are read again by the next retry.
+      const isDone = await retryOnce().catch(() => false);
+      if (!isDone && !closed) retryIn(Math.min(delayMs * 2, LONGEST_RETRY_MS));
+    };
+    const timer = setTimeout(() => void retry(), delayMs).unref();
+    stopWatching = () => clearTimeout(timer);
   }
 
   async function lookUntilCalm() {
@@ -102,9 +148,13 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
       stopWatching = watchFiles(
         dir,
         () => outside(dir, parts),
-        // What can't be read now is looked at again in two seconds.
+        // Unreadable files are checked again in two seconds.
         () => look().catch(() => undefined),
       );
+    },
+    retryFailed(listener, firstMs = FIRST_RETRY_MS) {
+      onChanges = listener;
+      if (table.dead?.error || table.handlers.some(({ error }) => error)) retryIn(firstMs);
     },
     close() {
       closed = true;
@@ -114,14 +164,14 @@ export async function openHandlers(dir: string, onError: OnLateError): Promise<H
   };
 }
 
-/** Pure: what is to be told of two tables, given which handlers have changed files. */
+/** Pure: the changes to report between two tables, given which handlers have changed files. */
 export function describe(before: HandlerTable, after: HandlerTable, touched: (name: string) => boolean): Change[] {
   const changes: Change[] = [];
   for (const handler of after.handlers) {
     const old = before.get(handler.name);
     const renamed = old !== undefined && old.file !== handler.file;
-    const mended = old?.error !== undefined && handler.error === undefined;
-    if (old && !renamed && !mended && !touched(handler.name) && old.error?.message === handler.error?.message) continue;
+    const fixed = old?.error !== undefined && handler.error === undefined;
+    if (old && !renamed && !fixed && !touched(handler.name) && old.error?.message === handler.error?.message) continue;
     changes.push(
       handler.error ? { kind: "broken", handler } : { kind: "live", handler, isNew: old?.code === undefined },
     );
@@ -130,9 +180,11 @@ export function describe(before: HandlerTable, after: HandlerTable, touched: (na
   const known = new Set(before.notHandlers.map(({ file, reason }) => `${file} ${reason}`));
   for (const { file, reason, quiet } of after.notHandlers)
     if (!quiet && !known.has(`${file} ${reason}`)) changes.push({ kind: "ignored", file, reason });
-  if (after.schema !== undefined && after.schema !== before.schema) changes.push({ kind: "schema" });
+  if (sqlOf(after) !== sqlOf(before) && schemaOf(after)) changes.push({ kind: "schema" });
   return [...changes, ...describeDead(before.dead, after.dead, touched)];
 }
+
+const sqlOf = ({ schema, migrations }: HandlerTable) => JSON.stringify([schema, migrations]);
 
 function describeDead(
   old: HandlerTable["dead"],
@@ -147,27 +199,39 @@ function describeDead(
   return [{ kind: "dead", file, is: "broken", error, goesOn: code !== undefined }];
 }
 
-// A file system's clock goes in steps: on Linux, of up to four milliseconds.
+// File timestamps have a resolution of up to four milliseconds on Linux.
 const CLOCK_MS = 5;
 
 type Fingerprints = Map<string, string>;
 
-/** What tells one state of a file from another, for every file that counts. */
+/** A fingerprint of each file; it differs whenever the file may have changed. */
 async function fingerprints(dir: string, others: Iterable<string>): Promise<Fingerprints> {
-  const files = (await listFiles(dir))?.map((file) => resolve(dir, file)) ?? [];
+  const root = realPath(dir);
+  const files = (await listFiles(dir))?.map((file) => resolve(root, file)) ?? [];
   return printsOf([...files, ...others]);
 }
 
-/** Those that have changed after `since` are told from every other state: what has been read of them is not known. */
+/** Files changed after `since` get a print that equals no other: it is unknown which of their states was loaded. */
 function printsOf(files: Iterable<string>, since = Infinity): Fingerprints {
   const prints: Fingerprints = new Map();
   for (const file of files) {
-    const stat = statSync(file, { throwIfNoEntry: false });
-    // `ctime` tells that it was moved away and back, or that it may be read now.
+    const stat = statOf(file);
+    // `ctime` changes when a file is moved away and back, or when its permissions change.
     if (stat)
       prints.set(file, stat.ctimeMs >= since ? "came" : `${stat.ino} ${stat.mtimeMs} ${stat.ctimeMs} ${stat.size}`);
   }
   return prints;
+}
+
+/** The stat of the file; of the link itself when the link is broken or circular. */
+function statOf(file: string) {
+  try {
+    const stat = statSync(file, { throwIfNoEntry: false });
+    if (stat) return stat;
+  } catch {
+    // A loop.
+  }
+  return lstatSync(file, { throwIfNoEntry: false });
 }
 
 function differing(before: Fingerprints, after: Fingerprints): Set<string> {
@@ -175,14 +239,18 @@ function differing(before: Fingerprints, after: Fingerprints): Set<string> {
   return new Set([...files].filter((file) => before.get(file) !== after.get(file)));
 }
 
-/** The files that each handler is made of, by the handler's name; `_dead.ts` goes by its file. */
+/** The files that each handler consists of, by the handler's name; for `_dead.ts`, by its file name. */
 async function partsOf({ dir, handlers, dead }: HandlerTable): Promise<Map<string, Set<string>>> {
   const all = [...handlers, ...(dead ? [{ name: dead.file, file: dead.file }] : [])];
-  const parts = all.map(async ({ name, file }) => [name, await filesOf(resolve(dir, file))] as const);
+  const root = realPath(dir);
+  const parts = all.map(async ({ name, file }) => {
+    const path = resolve(root, file);
+    return [name, new Set([path, ...(await filesOf(realPath(path)))])] as const;
+  });
   return new Map(await Promise.all(parts));
 }
 
 function outside(dir: string, parts: Map<string, Set<string>>): string[] {
   const all = new Set([...parts.values()].flatMap((files) => [...files]));
-  return [...all].filter((file) => !file.startsWith(`${resolve(dir)}/`));
+  return [...all].filter((file) => !file.startsWith(`${realPath(dir)}/`));
 }

@@ -1,34 +1,34 @@
 // Turns the folder of handlers into a table: crawl → names → modules → table.
-// A file that does not load stops nobody else: it stands in the table with what is wrong with it, and where an earlier
-// version of it is known, that one goes on.
+// A file that does not load never affects another: the table lists it with its error, and the last version that loaded,
+// if any, stays in use.
 
 import { resolve } from "node:path";
 
 import * as bellhop from "../bellhop.ts";
-import { eventNames, suggest } from "../clerk/events.ts";
+import { eventNames, matchesPattern, suggest } from "../clerk/events.ts";
 import { formatDuration } from "../duration.ts";
-import { crawl } from "./crawl.ts";
+import { crawl, realPath } from "./crawl.ts";
 import { describeLoadError, type LoadError } from "./errors.ts";
 import { type Misfit, readExport } from "./exports.ts";
-import { DEAD, type HandlerName, matches, type NotAHandler, SCHEMA } from "./names.ts";
+import { DEAD, type HandlerName, MIGRATION, type NotAHandler, SCHEMA } from "./names.ts";
 import { createVersion, type OnLateError, type Version } from "./version.ts";
 
-/** What a loaded file can do. */
+/** The code of a loaded file. */
 export interface Code {
   run: bellhop.HandlerFunction;
   version: Version;
   misfit?: Misfit;
-  /** It brings tables along. */
+  /** Creates the tables that the handler needs. */
   makeTables?: bellhop.MakeTables;
 }
 
-/** One handler file. `code` is there when it can run, `error` when its file as it is now does not load. */
+/** One handler file. `code` is set when it can run, `error` when the current file does not load. */
 export interface Handler extends HandlerName {
   options: bellhop.HandlerOptions;
-  /** What runs: of the file as it is now, or of the last version that loaded. */
+  /** Of the current file, or of the last version that loaded. */
   code?: Code;
   error?: LoadError;
-  /** Loaded, but perhaps not what was meant. */
+  /** The file loads, but probably has a mistake. */
   warning?: string;
 }
 
@@ -36,35 +36,43 @@ export interface HandlerTable {
   dir: string;
   handlers: readonly Handler[];
   notHandlers: readonly NotAHandler[];
-  /** The handlers for events of this type, those included that do not load: their runs wait. */
+  /** The handlers for events of this type, including handlers that do not load: their runs wait. */
   match(type: string): readonly Handler[];
   get(name: string): Handler | undefined;
-  /** The names of those that can run. */
+  /** The names of the handlers that can run. */
   loaded: ReadonlySet<string>;
-  /** `_dead.ts`, which is told of each run that dies. */
+  /** `_dead.ts`, which is called for each run that dies. */
   dead?: { file: string; code?: Code; error?: LoadError };
-  /** What stands in `_schema.sql`. */
+  /** The text of `_schema.sql`. */
   schema?: string;
-  /** The table is used no longer: what no run holds any more is disposed of. */
+  /** The files of `_migrations/`, in the order of their names. */
+  migrations?: readonly SqlFile[];
+  /** Call it when the table is out of use. Versions that no run holds are disposed of. */
   release(): void;
 }
 
+/** Named by its path in the folder. */
+interface SqlFile {
+  name: string;
+  text: string;
+}
+
 interface LoadOptions {
-  /** A file that does not load keeps the code that it has there. */
+  /** A file that does not load keeps its code of this table. */
   previous?: HandlerTable;
   /** How long one file may take. */
   timeoutMs?: number;
-  /** Which of the handlers are wanted; the files of the others are left alone. Default: all. */
+  /** Which handlers to load; the files of the others are left alone. Default: all. */
   only?: (name: HandlerName) => boolean;
 }
 
-// A top-level await that never ends would keep all the others from loading.
+// A top-level await that never settles would block all other files.
 const LOAD_TIMEOUT_MS = 10_000;
 
-// Clerk has some fifty.
-const MOST_TYPES = 1_000;
+// Clerk has about fifty event types.
+const MAX_CACHED_TYPES = 1_000;
 
-/** Loads every handler of a folder, afresh. `onError` hears what their code throws when nobody is there to catch it. */
+/** Loads every handler of a folder as a new version. `onError` receives uncaught errors of their code. */
 export async function loadHandlers(
   dir: string,
   onError: OnLateError,
@@ -72,25 +80,30 @@ export async function loadHandlers(
 ): Promise<HandlerTable> {
   const { handlers: names, notHandlers } = await crawl(dir);
   const { version, release } = createVersion(onError);
-  const importFile = (file: string) => within(timeoutMs, version.import(resolve(dir, file)));
+  const root = realPath(dir);
+  const importFile = (file: string) => within(timeoutMs, version.import(realPath(resolve(root, file))));
   const handlers: Handler[] = [];
-  // One after the other: `on()` calls are counted, and errors are told in the order of the folder.
+  // Sequential: `on()` calls are counted per file, and errors are reported in the order of the folder.
   for (const name of names.filter(only))
-    handlers.push(withLastGood(await load(name, version, dir, importFile), previous));
-  const dead = await loadDead(notHandlers, version, dir, importFile, previous);
-  const holds = [...handlers, dead].map((each) => each?.code?.version.hold());
-  // From here on the version lives as long as somebody uses it.
+    handlers.push(withLastGood(await load(name, version, root, importFile), previous));
+  const dead = await loadDead(notHandlers, version, root, importFile, previous);
+  const [[schema], migrations] = await Promise.all([
+    readSql(root, notHandlers, ({ file }) => file === SCHEMA),
+    readSql(root, notHandlers, ({ file }) => MIGRATION.test(file)),
+  ]);
+  const sql = { ...(schema && { schema: schema.text }), ...(migrations.length > 0 && { migrations }) };
+  const table = createTable({ dir, handlers, notHandlers, ...(dead && { dead }), ...sql });
+  // From here on only its users keep the version alive.
   release();
-  const schema = await readSchema(dir, notHandlers);
-  return createTable({ dir, handlers, notHandlers, ...(dead && { dead }), ...(schema && { schema }) }, holds);
+  return table;
 }
 
-/** On its own, since what a closure of `loadHandlers` keeps alive is its arguments too: the table before, and all before that. */
+/** Separate from `loadHandlers`, whose closures would keep its arguments alive: all previous tables. */
 function createTable(
-  facts: Pick<HandlerTable, "dir" | "handlers" | "notHandlers" | "dead" | "schema">,
-  holds: readonly ((() => void) | undefined)[],
+  facts: Pick<HandlerTable, "dir" | "handlers" | "notHandlers" | "dead" | "schema" | "migrations">,
 ): HandlerTable {
-  const { handlers } = facts;
+  const { handlers, dead } = facts;
+  const releases = [...handlers, dead].map((file) => file?.code?.version.hold());
   const byName = new Map(handlers.map((handler) => [handler.name, handler]));
   const byType = new Map<string, readonly Handler[]>();
   return {
@@ -98,20 +111,42 @@ function createTable(
     match(type) {
       const known = byType.get(type);
       if (known) return known;
-      const found = handlers.filter(({ event }) => matches(event, type));
-      if (byType.size < MOST_TYPES) byType.set(type, found);
+      const found = handlers.filter(({ event }) => matchesPattern(event, type));
+      if (byType.size < MAX_CACHED_TYPES) byType.set(type, found);
       return found;
     },
     get: (name) => byName.get(name),
     loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
-    release: () => holds.forEach((letGo) => letGo?.()),
+    release: () => releases.forEach((release) => release?.()),
   };
 }
 
-/** What has to be in the handlers' database, or undefined when nobody wants anything. */
-export function schemaOf({ handlers, schema }: Pick<HandlerTable, "handlers" | "schema">) {
+/** `before` with the handlers that load now; undefined when none does. The caller still has to release both tables. */
+export function mergeLoaded(before: HandlerTable, loaded: HandlerTable): HandlerTable | undefined {
+  const loadedNow = (handler: Handler) => {
+    const now = handler.error && loaded.get(handler.name);
+    return now && !now.error ? now : handler;
+  };
+  const handlers = before.handlers.map(loadedNow);
+  const isDeadBetter = before.dead?.error !== undefined && loaded.dead !== undefined && !loaded.dead.error;
+  if (!isDeadBetter && handlers.every((handler, index) => handler === before.handlers[index])) return undefined;
+  const dead = isDeadBetter ? loaded.dead : before.dead;
+  const { dir, notHandlers, schema, migrations } = before;
+  return createTable({
+    dir,
+    handlers,
+    notHandlers,
+    ...(dead && { dead }),
+    ...(schema !== undefined && { schema }),
+    ...(migrations && { migrations }),
+  });
+}
+
+/** The tables and migrations that the handlers' database needs, or undefined when it needs none. */
+export function schemaOf({ handlers, schema, migrations }: Pick<HandlerTable, "handlers" | "schema" | "migrations">) {
   const tables = handlers.flatMap(({ code }) => code?.makeTables ?? []);
-  return schema === undefined && tables.length === 0 ? undefined : { tables, text: schema };
+  const isEmpty = schema === undefined && migrations === undefined && tables.length === 0;
+  return isEmpty ? undefined : { tables, migrations, text: schema };
 }
 
 type ImportFile = (file: string) => Promise<{ default?: unknown }>;
@@ -123,7 +158,7 @@ async function load(name: HandlerName, version: Version, dir: string, importFile
     const { options, ...code } = await readExport(name, exported, bellhop.registrations > before);
     return { ...name, options, code: { ...code, version }, ...warn(name) };
   } catch (error) {
-    return { ...name, options: {}, error: await explain(name.file, dir, error) };
+    return { ...name, options: {}, error: await toLoadError(name.file, dir, error) };
   }
 }
 
@@ -132,7 +167,7 @@ function withLastGood(handler: Handler, previous: HandlerTable | undefined): Han
   return before?.code ? { ...handler, code: before.code, options: before.options } : handler;
 }
 
-/** `_dead.ts` is no handler, but it is code of the same version, and a slip in it leaves the last good one as well. */
+/** `_dead.ts` is not a handler, but belongs to the same version, and also keeps its last good code after an error. */
 async function loadDead(
   files: readonly NotAHandler[],
   version: Version,
@@ -140,35 +175,36 @@ async function loadDead(
   importFile: ImportFile,
   previous: HandlerTable | undefined,
 ): Promise<HandlerTable["dead"]> {
-  const file = files.map((each) => each.file).find((each) => DEAD.test(each));
+  const file = files.map((found) => found.file).find((path) => DEAD.test(path));
   if (!file) return undefined;
   try {
     const { default: run } = await importFile(file);
-    if (typeof run !== "function") throw new TypeError(`handlers/${file} must export a function by default`);
+    if (typeof run !== "function") throw new TypeError(`${file} must export a function by default`);
     return { file, code: { run: run as bellhop.HandlerFunction, version } };
   } catch (error) {
     const code = previous?.dead?.code;
-    return { file, error: await explain(file, dir, error), ...(code && { code }) };
+    return { file, error: await toLoadError(file, dir, error), ...(code && { code }) };
   }
 }
 
-async function readSchema(dir: string, files: readonly NotAHandler[]): Promise<string | undefined> {
-  if (!files.some(({ file }) => file === SCHEMA)) return undefined;
-  // It may go away meanwhile.
-  return Bun.file(resolve(dir, SCHEMA))
-    .text()
-    .catch(() => undefined);
+/** Sorted by name, independent of the machine's locale. */
+async function readSql(dir: string, files: readonly NotAHandler[], wanted: (file: NotAHandler) => boolean) {
+  const names = files.filter(wanted).map(({ file }) => file);
+  // A file may disappear meanwhile.
+  const read = names.toSorted().map(async (name) => ({ name, text: await Bun.file(resolve(dir, name)).text() }));
+  const settled = await Promise.allSettled(read);
+  return settled.flatMap((each): SqlFile[] => (each.status === "fulfilled" ? [each.value] : []));
 }
 
-async function explain(file: string, dir: string, error: unknown): Promise<LoadError> {
-  // What was thrown may itself throw when it is looked at.
+async function toLoadError(file: string, dir: string, error: unknown): Promise<LoadError> {
+  // A thrown value may itself throw when it is read.
   const unreadable = { where: file, message: "threw something that throws when it is looked at" };
   return describeLoadError(file, resolve(dir, file), error).catch(() => unreadable);
 }
 
-/** Clerk adds types before we know them, so a strange name still runs; most often, though, it is a slip. */
+/** Clerk adds types before Bellhop knows them, so an unknown name still runs; usually it is a typo, though. */
 function warn({ event }: HandlerName): { warning?: string } {
-  if (event === "*" || eventNames.some((name) => matches(event, name))) return {};
+  if (event === "*" || eventNames.some((name) => matchesPattern(event, name))) return {};
   const meant = suggest(event);
   return { warning: `Clerk has no event ${event} that Bellhop knows${meant ? `; did you mean ${meant}?` : ""}` };
 }
@@ -176,8 +212,8 @@ function warn({ event }: HandlerName): { warning?: string } {
 /** Rejects when the promise takes too long. */
 async function within<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>();
-  const says = `did not finish loading within ${formatDuration(timeoutMs)}: does it await something at its top level?`;
-  const timer = setTimeout(() => reject(new Error(says)), timeoutMs);
+  const message = `did not finish loading within ${formatDuration(timeoutMs)}: does it await something at its top level?`;
+  const timer = setTimeout(() => reject(new Error(message)), timeoutMs);
   try {
     return await Promise.race([promise, late]);
   } finally {

@@ -1,26 +1,31 @@
-// One version of the handlers' code, in a `Bun.ModuleGraph` of its own: what it opens belongs to it and goes with it.
-// The only file that knows the graph. A version is disposed of when nobody holds it any longer, and not before:
-// a call in flight in a disposed graph never settles.
+// One version of the handlers' code, in its own `Bun.ModuleGraph`: what the code opens is closed with the version.
+// The only file that uses the graph. A version is disposed of after its last hold is released, never before: a call in
+// flight in a disposed graph never settles.
 
 import * as bellhop from "../bellhop.ts";
 import { createConsole } from "./console.ts";
+import { keepGlobals, rememberHostGlobals } from "./globals.ts";
+import { guardProcess, removeListeners } from "./process.ts";
 
 export interface Version {
-  /** Loads a file and what it imports, afresh. */
+  /** Loads a file and its imports, without what other versions have loaded. */
   import(path: string): Promise<{ default?: unknown }>;
-  /** Calls into the version's own context: what is opened there is the version's, and so are late errors. */
+  /** Calls in the version's context: it owns what `call` opens, and its late errors. */
   enter<T>(call: () => T): T;
-  /** Keeps it alive until the returned function is called; twice is once. */
-  hold(): () => void;
+  /** Keeps the version alive until the returned function is called. Further calls do nothing. */
+  hold: () => () => void;
 }
 
-/** What handlers throw when nobody is there to catch it. */
+/** Receives an uncaught error of a handler. */
 export type OnLateError = (error: unknown) => void;
 
-/** A new version, held once: by whoever made it. */
+/** A new version, held by its creator until all files are loaded. */
 export function createVersion(onError: OnLateError): { version: Version; release: () => void } {
   shareBellhop();
-  refuseExit();
+  guardProcess(() => Bun.ModuleGraph.current);
+  rememberHostGlobals();
+  // New globals were created by the code that ran until now.
+  keepGlobals(newest);
   const graph = new Bun.ModuleGraph({ onError, globals: { console: createConsole() } });
   let holders = 0;
   const version: Version = {
@@ -33,16 +38,47 @@ export function createVersion(onError: OnLateError): { version: Version; release
         if (!held) return;
         held = false;
         holders -= 1;
-        if (holders === 0) graph.dispose();
+        if (holders === 0) keepGlobals([version.hold, ...newest]);
+        if (holders > 0) return;
+        if (newest[0] === version.hold) newest = [];
+        removeListeners(graph);
+        graph.dispose();
       };
     },
   };
-  return { version, release: version.hold() };
+  const release = version.hold();
+  return {
+    version,
+    release() {
+      keepGlobals([version.hold]);
+      newest = [version.hold];
+      release();
+    },
+  };
+}
+
+/** The version that was loaded last. */
+let newest: Version["hold"][] = [];
+
+/** Modules that are loaded when a handler imports them. */
+const OPTIONAL: Record<string, () => Promise<object>> = {
+  "bellhop/mirror": () => import("../mirror/mirror.ts"),
+  "bellhop/drizzle": () => needs("drizzle-orm", import("../adapters/drizzle.ts")),
+  "bellhop/kysely": () => needs("kysely", import("../adapters/kysely.ts")),
+};
+
+async function needs(name: string, adapter: Promise<object>): Promise<object> {
+  try {
+    return await adapter;
+  } catch (cause) {
+    if (!String(cause).includes(`'${name}`)) throw cause;
+    throw new Error(`the package ${name} is not installed: bun add ${name}`, { cause });
+  }
 }
 
 let shared = false;
 
-/** In the graph, they would be second copies, and `instanceof NonRetriableError` false: hand out these. */
+/** Provides the server's own modules. A second copy in the graph would make `instanceof NonRetriableError` false. */
 function shareBellhop() {
   if (shared) return;
   shared = true;
@@ -50,24 +86,8 @@ function shareBellhop() {
     name: "bellhop",
     setup(build) {
       build.module("bellhop", () => ({ exports: { ...bellhop }, loader: "object" }));
-      // Loaded when somebody wants it.
-      build.module("bellhop/mirror", async () => ({
-        exports: { ...(await import("../mirror/mirror.ts")) },
-        loader: "object",
-      }));
+      for (const [name, load] of Object.entries(OPTIONAL))
+        build.module(name, async () => ({ exports: { ...(await load()) }, loader: "object" }));
     },
   });
-}
-
-let exitRefused = false;
-
-/** `process.exit()` in a handler fails its run and stops nobody else. */
-function refuseExit() {
-  if (exitRefused) return;
-  exitRefused = true;
-  const exit = process.exit.bind(process);
-  process.exit = (code) => {
-    if (Bun.ModuleGraph.current === undefined) return exit(code);
-    throw new Error(`a handler called process.exit(${code ?? ""}); throw an error to fail the run`);
-  };
 }

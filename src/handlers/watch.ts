@@ -1,18 +1,18 @@
-// Notices that files may have changed. Events are hints that make it faster: it looks every two seconds anyway.
+// Notices that files may have changed. It polls every two seconds; file system events only make it faster.
 
 import { type FSWatcher, statSync, watch } from "node:fs";
 import { dirname, resolve } from "node:path";
 
 const EVERY_MS = 2_000;
-// Editors write in several steps; a reader in between would see half a file.
+// Editors write in several steps. A read in between would see half a file.
 const SETTLE_MS = 20;
-// Something may be written all the time.
+// Bounds the wait when files are written continuously.
 const LONGEST_MS = 80;
 
 /** Calls `look` some milliseconds after an event in the folder or beside one of `others`, and every two seconds. */
 export function watchFiles(dir: string, others: () => Iterable<string>, look: () => Promise<void>): () => void {
   const watchers = new Map<string, { watcher: FSWatcher; identity: string }>();
-  /** The folder, and files outside of it that count. */
+  /** The folder, and the files outside of it that are watched. */
   let files = new Set<string>();
   let pending: Timer | undefined;
   let firstHint = 0;
@@ -28,12 +28,12 @@ export function watchFiles(dir: string, others: () => Iterable<string>, look: ()
     }, SETTLE_MS);
   };
 
-  /** What there is to follow is known when the look is over. */
+  /** Which folders to follow is known after the look. */
   function lookAndFollow() {
     void look().then(() => ended || follow());
   }
 
-  /** Keeps a watcher on each folder that counts, also when one was replaced by another of its name. */
+  /** Keeps a watcher on each folder, also after a folder was replaced by another with the same name. */
   function follow() {
     files = new Set([resolve(dir), ...others()]);
     const folders = new Map([[resolve(dir), true]]);
@@ -49,7 +49,7 @@ export function watchFiles(dir: string, others: () => Iterable<string>, look: ()
       if (identity === undefined || watchers.has(folder)) continue;
       try {
         const watcher = watch(folder, { recursive, persistent: false }, (_, name) => {
-          // Beside the folder lie logs and databases, which are written all the time.
+          // The parent folder contains logs and databases, which are written continuously.
           if (recursive || name === null || files.has(resolve(folder, name))) hint();
         });
         watcher.on("error", () => {
@@ -57,10 +57,10 @@ export function watchFiles(dir: string, others: () => Iterable<string>, look: ()
           watchers.delete(folder);
         });
         watchers.set(folder, { watcher, identity });
-        // What happened there before it was watched is found by one more look.
+        // Changes before the watcher started are found by one more look.
         hint();
       } catch {
-        // No watcher to be had (their number is limited): the look every two seconds remains.
+        // The operating system's limit of watchers is reached: polling remains.
       }
     }
   }
@@ -75,8 +75,13 @@ export function watchFiles(dir: string, others: () => Iterable<string>, look: ()
   };
 }
 
-/** A folder that is made anew often gets the inode of the old one, but not its time of birth. */
+/** The inode alone is not enough: a folder that is created again often gets the old inode, but a new birth time. */
 function identityOf(path: string): string | undefined {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  return stat && `${stat.ino} ${stat.birthtimeMs}`;
+  try {
+    const { ino, birthtimeMs } = statSync(path);
+    return `${ino} ${birthtimeMs}`;
+  } catch {
+    // Missing, a circular link, or not readable: the next look tries again.
+    return undefined;
+  }
 }

@@ -1,94 +1,168 @@
-// A delivery comes: stored once, with its runs. Those that may go and were asked for begin in the same commit; of these only
-// the delivery's row tells, until they have ended.
+// Stores batches of deliveries, each once, with its runs. Runs that may start at once are claimed as they are inserted,
+// so that each is written once.
 
-import type { Begun, BegunRun } from "./begun.ts";
-import { type Accepted, type Begin, lineOf, type NewDelivery, type NewRun, ticketOf } from "./inbox.ts";
-import type { Lines } from "./lines.ts";
-import type { Receipts } from "./receipts.ts";
-import { type Statements, STATES } from "./statements.ts";
-import type { Subjects } from "./subjects.ts";
+import { claimedNew, claimNew } from "./claim.ts";
+import type { Accepted, NewDelivery, NewRun, RunState } from "./inbox.ts";
+import type { Room } from "./operation.ts";
+import { electWaiting, orderKeyOf } from "./ordering.ts";
+import { RUNNING, STATES, WAITING } from "./schema.ts";
+import { insertRows, selectBy, together, type Transaction, updateBy } from "./store.ts";
+
+export interface Incoming {
+  delivery: NewDelivery;
+  runs: readonly NewRun[];
+}
+
+interface StoredDelivery extends Incoming {
+  seq: number;
+}
 
 const DAY_MS = 86_400_000;
 
-interface AcceptOptions {
-  sql: Statements;
-  clock: () => number;
-  lines: Lines;
-  begun: Begun;
-  subjects: Subjects;
-  receipts: Receipts;
-  nextRun: () => number;
+const INSERT_DELIVERY = insertRows(
+  "delivery",
+  {
+    id: "text", type: "text", subject: "text", at: "int", sample: "int",
+    received_at: "int", wipe_at: "int", unhandled: "int",
+  },
+  { onConflict: "(id) do nothing", id: "seq", identifiedBy: ["id"] },
+); // prettier-ignore
+
+const INSERT_PAYLOAD = insertRows("payload", { seq: "int", headers: "text", body: "bytes" });
+
+const INSERT_RUN = insertRows(
+  "run",
+  {
+    seq: "int", handler: "text", order_key: "text", at: "int",
+    state: "int", due: "int", parked_at: "int", owner: "text", attempts: "int",
+  },
+  { id: "id", identifiedBy: ["seq", "handler"] },
+); // prettier-ignore
+
+const COUNT_RECEIPTS = updateBy(
+  "delivery",
+  "id",
+  { id: "text", copies: "int" },
+  ({ copies }) => `receipts = receipts + ${copies}`,
+);
+const SEQ_OF = selectBy("delivery d", "d.id", { id: "text" }, "d.id, d.seq");
+const RUNS_OF = selectBy("run r", "r.seq", { seq: "int" }, "r.seq, r.handler, r.state", { orderBy: "r.id" });
+
+/** Stores a batch. Of several copies of a message, the first one is stored. */
+export async function accept(
+  transaction: Transaction,
+  incoming: readonly Incoming[],
+  room: Room | undefined,
+  now: number,
+): Promise<Accepted[]> {
+  const first = new Map(incoming.toReversed().map((copy) => [copy.delivery.id, copy]));
+  const unique = incoming.filter((copy) => first.get(copy.delivery.id) === copy);
+  // Waits for the commit of another copy, if one is under way.
+  const seqs = await transaction.insert(
+    INSERT_DELIVERY,
+    unique.map((copy) => deliveryRow(copy, now)),
+  );
+  const stored = unique.flatMap((copy, index): StoredDelivery[] =>
+    seqs[index] === null ? [] : [{ ...copy, seq: seqs[index]! }],
+  );
+  await together([insertPayloads(transaction, stored), insertRuns(transaction, stored, room, now)]);
+
+  const isNew = new Set(unique.filter((_, index) => seqs[index] !== null));
+  if (isNew.size === incoming.length) return incoming.map(() => ({ status: "accepted" }));
+  const duplicates = incoming.filter((copy) => !isNew.has(copy)).map(({ delivery }) => delivery.id);
+  const states = await countReceipts(transaction, duplicates);
+  return incoming.map((copy) =>
+    isNew.has(copy) ? { status: "accepted" } : { status: "duplicate", runs: states.get(copy.delivery.id) ?? [] },
+  );
 }
 
-export function createAccept({ sql, clock, lines, begun, subjects, receipts, nextRun }: AcceptOptions) {
-  /** Whether a new run of this line could go at once. */
-  function isFree(lane: string, line: string | null, only: boolean): boolean {
-    return line === null || only || (!begun.isBusy(lane, line) && lines.isFree(lane, line));
-  }
-
-  /** A second delivery of a subject has come: from now on its marks are kept, and those of the first are made up for. */
-  function keepMarks(first: number) {
-    begun.writeOf(first);
-    sql.marksOf.run(first);
-  }
-
-  /** Of its runs, those that begin, and those that wait; each with its number, in the order of the handlers. */
-  function sortRuns(delivery: NewDelivery, runs: readonly NewRun[], begin: Begin | undefined, only: boolean) {
-    const { at, subject, sample } = delivery;
-    const [line, since] = [lineOf(subject, sample), clock()];
-    const begins: Omit<BegunRun, "seq">[] = [];
-    const waits: { id: number; run: NewRun }[] = [];
-    for (const run of runs) {
-      const { handler, lane, parked } = run;
-      const id = nextRun();
-      const goes = !parked && begin?.handlers.includes(handler) && !begins.some((each) => each.lane === lane);
-      if (goes && isFree(lane, line, only)) begins.push({ run: id, handler, lane, line, at, only, since });
-      else waits.push({ id, run });
-    }
-    return { line, begins, waits };
-  }
-
-  /** It is stored already: one more receipt of it. */
-  function countReceipt(id: string): Accepted {
-    begun.writeAll();
-    const standing = sql.standing.all(sql.receipt.get(id)?.seq ?? 0);
-    return { status: "duplicate", runs: standing.map(({ handler, state }) => ({ handler, state: STATES[state]! })) };
-  }
-
+function deliveryRow({ delivery, runs }: Incoming, now: number) {
+  const { id, type, subject, at, sample, sensitive, receivedAt } = delivery;
   return {
-    accept(delivery: NewDelivery, runs: readonly NewRun[], begin?: Begin): Accepted {
-      const { id, type, subject, at, sample, sensitive, receivedAt, headers, body } = delivery;
-      if (begin) begun.own(begin.owner);
-      const earlier = subject === null ? [] : subjects.latest(subject);
-      const only = earlier.length === 0;
-      const { line, begins, waits } = sortRuns(delivery, runs, begin, only);
-      const wipeAt = sensitive ? clock() + DAY_MS : null;
-      const unhandled = Number(runs.length === 0);
-      const began = begun.textOf(begins);
-      const made = sql.delivery.run(id, type, subject, at, Number(sample), receivedAt, wipeAt, unhandled, began);
-      if (made.changes === 0) return countReceipt(id);
-
-      const seq = Number(made.lastInsertRowid);
-      sql.payload.run(seq, JSON.stringify(headers), body);
-      receipts.received(receivedAt);
-      subjects.stored(seq, subject);
-      if (earlier.length === 1) keepMarks(earlier[0]!);
-      begun.stored(
-        seq,
-        begins.map((each) => ({ ...each, seq })),
-      );
-      for (const { id, run } of waits) {
-        begun.writeLine(run.lane, line);
-        lines.addRun(id, seq, at, line, "", run);
-      }
-      // Its payload goes when the last run has ended: what looks for that looks at runs.
-      if (sensitive) begun.writeAll();
-      if (!begin) return { status: "accepted" };
-      const isStale = (lane: string) => line !== null && !only && (sql.markOf.get(lane, line)?.at ?? at) > at;
-      const tickets = begins.map(({ run, handler, lane }) =>
-        ticketOf(delivery, { run, handler, stale: isStale(lane) }),
-      );
-      return { status: "accepted", begun: tickets };
-    },
+    id,
+    type,
+    subject,
+    at,
+    sample: Number(sample),
+    received_at: receivedAt,
+    wipe_at: sensitive ? now + DAY_MS : null,
+    unhandled: Number(runs.length === 0),
   };
+}
+
+async function insertPayloads(transaction: Transaction, stored: readonly StoredDelivery[]): Promise<void> {
+  await transaction.run(
+    INSERT_PAYLOAD,
+    stored.map(({ seq, delivery: { headers, body } }) => ({ seq, headers: JSON.stringify(headers), body })),
+  );
+}
+
+async function insertRuns(
+  transaction: Transaction,
+  stored: readonly StoredDelivery[],
+  room: Room | undefined,
+  now: number,
+): Promise<void> {
+  const rows = stored.flatMap(({ seq, delivery, runs }) =>
+    runs.map(({ handler, lane, parked }) => ({
+      seq,
+      delivery,
+      handler,
+      key: orderKeyOf(lane, delivery),
+      at: delivery.at,
+      parked,
+    })),
+  );
+  const claimed = await claimNew(transaction, rows, room, now);
+  const ids = await transaction.insert(
+    INSERT_RUN,
+    rows.map((row) => {
+      const isClaimed = claimed.has(row);
+      return {
+        seq: row.seq,
+        handler: row.handler,
+        order_key: row.key,
+        at: row.at,
+        state: isClaimed ? RUNNING : WAITING,
+        due: now,
+        parked_at: row.parked ? now : null,
+        owner: isClaimed ? room!.owner : null,
+        attempts: Number(isClaimed),
+      };
+    }),
+  );
+  // A handler may change the parsed event, so only one run of the delivery gets it.
+  const withEvent = new Set<NewDelivery>();
+  for (const [index, row] of rows.entries()) {
+    const claim = claimed.get(row);
+    if (!claim) continue;
+    const event = withEvent.has(row.delivery) ? undefined : row.delivery.event;
+    withEvent.add(row.delivery);
+    const { owner, claimed: started } = room!;
+    started.push(claimedNew(row, { run: ids[index]!, owner, doneAt: claim.doneAt, event }));
+  }
+  const running = new Set([...claimed.keys()].map(({ key }) => key));
+  await electWaiting(
+    transaction,
+    rows.filter(({ parked, key }) => !parked && !running.has(key)),
+  );
+}
+
+/** Counts another receipt of each delivery, and returns the states of its runs. */
+async function countReceipts(transaction: Transaction, duplicates: readonly string[]) {
+  const copies = [...Map.groupBy(duplicates, (id) => id)].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const ids = copies.map(([id]) => ({ id }));
+  await transaction.run(
+    COUNT_RECEIPTS,
+    copies.map(([id, all]) => ({ id, copies: all.length })),
+  );
+  const deliveries = await transaction.all<{ id: string; seq: number }>(SEQ_OF, ids);
+  const runs = await transaction.all<{ seq: number; handler: string; state: number }>(
+    RUNS_OF,
+    deliveries.map(({ seq }) => ({ seq })),
+  );
+  const bySeq = Map.groupBy(runs, ({ seq }) => seq);
+  const runsOf = (seq: number): { handler: string; state: RunState }[] =>
+    (bySeq.get(seq) ?? []).map(({ handler, state }) => ({ handler, state: STATES[state]! }));
+  return new Map(deliveries.map(({ id, seq }) => [id, runsOf(seq)]));
 }

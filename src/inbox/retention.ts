@@ -1,165 +1,206 @@
-// What goes, and when: payloads and logs after RETENTION_DAYS, deliveries and all of theirs after 95 days or more. Each
-// is passed once by arrival; what has to stay is marked and comes back when that changes, so that no search grows.
+// Deletes payloads and logs after RETENTION_DAYS, those of dead deliveries after four times as long, and deliveries with
+// all their rows after 95 days or more. Never deletes a delivery that has an open run.
 
-import type { Database } from "bun:sqlite";
-
-import { lineOf } from "./inbox.ts";
-import { prepare } from "./prepare.ts";
-import type { Prunable, Pruned, RunKey } from "./queries.ts";
-import type { Statements } from "./statements.ts";
-import type { Subjects } from "./subjects.ts";
+import { lockDeliveries, sortKeys } from "./ordering.ts";
+import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
+import { trustedTime } from "./trusted-time.ts";
+import type { RetentionResult, RetentionStep, RunKey } from "./views.ts";
 
 const DAY_MS = 86_400_000;
-// Svix lets people replay for 90 days, and its clock is not ours: a duplicate must be known that long.
+// Svix replays messages for 90 days, by its own clock. A duplicate must be recognised for that long.
 const ID_DAYS = 95;
-// How often RETENTION_DAYS the payload of a dead delivery waits for somebody to look at it.
-const UNSEEN = 4;
+// Dead runs may still be replayed.
+const DEAD_TIMES = 4;
 
-interface Row {
+interface Facts {
   seq: number;
   receivedAt: number;
-}
-
-interface Facts extends Row {
   subject: string | null;
   sample: number;
-  open: number;
-  /** Dead, with a payload, and nobody has looked. */
-  unseen: number;
+  open: number | boolean;
+  dead: number | boolean;
 }
 
-const latestIsDead = (delivery: string) => `exists (
-  select 1 from run r where r.seq = ${delivery}.seq and r.state = 3
-  and not exists (select 1 from run x where x.seq = r.seq and x.handler = r.handler and x.id > r.id))`;
+interface Ages {
+  now: number;
+  payload: number;
+  deadPayload: number;
+  delivery: number;
+}
 
-export function prepareRetention(db: Database, sql: Statements, subjects: Subjects) {
-  const one = <Row>(text: string) => prepare<Row, (string | number | null)[]>(db, text);
-  const row = "seq, received_at as receivedAt";
-  const newest = one<Row>(`select ${row} from delivery order by seq desc limit 1`);
-  const next = one<Row>(`select ${row} from delivery where seq > ? order by seq limit ?`);
-  const kept = one<Row>(`
-    select ${row} from delivery indexed by delivery_kept where kept = ? and kept > 0 order by seq limit ?`);
-  const facts = one<Facts>(`
-    select ${row}, subject, sample,
-      exists (select 1 from run r where r.seq = d.seq and r.state < 2) as open,
-      looked = 0 and exists (select 1 from payload p where p.seq = d.seq) and ${latestIsDead("d")} as unseen
-    from delivery d where seq = ?`);
-  const keys = one<RunKey>(`
-    select d.id as delivery, handler, replay from delivery d join run r on r.seq = d.seq where d.seq = ?`);
-  const lookable = one<{ seq: number }>(
-    `select seq from delivery where id = ? and looked = 0 and ${latestIsDead("delivery")}`,
-  );
-  const look = one("update delivery set looked = 1, kept = iif(kept = 2, 3, kept) where seq = ?");
-  const keep = one("update delivery set kept = ? where seq = ?");
-  const dropLogs = one(`
-    update attempt set log = null where run in (select id from run where seq = ?) and log is not null`);
-  const dropAttempts = one("delete from attempt where run in (select id from run where seq = ?)");
-  const dropRuns = one("delete from run where seq = ?");
-  const dropDelivery = one("delete from delivery where seq = ?");
-  const another = one(`
-    select 1 from subject s join delivery d on d.seq = s.seq where s.subject = ? and d.sample = ? limit 1`);
-  // From lane to lane by the key: as many looks as there are lanes.
-  const dropMarks = one(`
-    with recursive each(lane) as (
-      select (select lane from mark order by lane limit 1)
-      union all select (select lane from mark where mark.lane > each.lane order by lane limit 1)
-      from each where lane is not null
-    ) delete from mark where line = ? and lane in (select lane from each where lane is not null)`);
+type Fate = "stays" | "stays open" | "payload" | "delivery";
 
-  const passed = (key: "payloads" | "deliveries") => sql.meta.get(`${key} passed`)?.value ?? 0;
+const WATERMARK = query({ key: "text" }, ({ key }) => `select value from meta where key = ${key}`);
 
-  function pass(key: "payloads" | "deliveries", seq = 0) {
-    if (seq > passed(key)) sql.setMeta.run(`${key} passed`, seq);
-  }
+const SET_WATERMARK = query(
+  { key: "text", seq: "int" },
+  ({ key, seq }) => `
+    insert into meta(key, value) values (${key}, ${seq})
+    on conflict(key) do update set value = excluded.value where excluded.value > meta.value`,
+);
 
-  /** The receipt of the newest delivery has passed the check of its signature: a clock that jumps makes nothing old. */
-  function ages(retentionDays: number) {
-    const now = newest.get()?.receivedAt ?? 0;
-    const before = (days: number) => now - days * DAY_MS;
-    return {
-      payload: before(retentionDays),
-      unseen: before(retentionDays * UNSEEN),
-      id: before(Math.max(ID_DAYS, retentionDays)),
-    };
-  }
+const BEYOND = query(
+  { seq: "int", limit: "int" },
+  ({ seq, limit }) =>
+    `select seq, received_at as "receivedAt" from delivery where seq > ${seq} order by seq limit ${limit}`,
+);
 
-  /** Those at the front that were received by then. */
-  function due(rows: readonly Row[], by: number): number[] {
-    const end = rows.findIndex(({ receivedAt }) => receivedAt > by);
-    return (end < 0 ? rows : rows.slice(0, end)).map(({ seq }) => seq);
-  }
+const KEPT_AND_ENDED = query(
+  { limit: "int" },
+  ({ limit }) => `
+    select d.seq from delivery d where d.kept = 1
+    and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null order by d.seq limit ${limit}`,
+);
 
-  function reason({ open, unseen, receivedAt }: Facts, by: number): "open" | "unseen" | null {
-    if (open) return "open";
-    return unseen && receivedAt > by ? "unseen" : null;
-  }
+const FACTS = selectBy(
+  "delivery d",
+  "d.seq",
+  { seq: "int" },
+  `d.seq, d.received_at as "receivedAt", d.subject, d.sample,
+    (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is not null as open,
+    (select 1 from run r where r.seq = d.seq and r.state = 3 and (
+      select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id limit 1
+    ) is null limit 1) is not null as dead`,
+  { orderBy: "d.seq" },
+);
 
-  function dropPayload(seq: number): number {
-    dropLogs.run(seq);
-    keep.run(0, seq);
-    return sql.wipePayload.run(seq).changes;
-  }
+const RUNS = selectBy(
+  "delivery d join run r on r.seq = d.seq",
+  "d.seq",
+  { seq: "int" },
+  "d.seq, d.id as delivery, r.id as run, r.handler, r.replay, r.order_key as key",
+);
 
-  function drop({ seq, subject, sample }: Facts) {
-    dropAttempts.run(seq);
-    dropRuns.run(seq);
-    sql.wipePayload.run(seq);
-    dropDelivery.run(seq);
-    if (subject === null) return;
-    subjects.drop(subject, seq);
-    // A mark says what is stale, for as long as there is something that it could be said of.
-    if (!subjects.isFresh(subject) && !another.get(subject, sample)) dropMarks.run(lineOf(subject, sample === 1));
-  }
+const SET_KEPT = updateBy(
+  "delivery",
+  "seq",
+  { seq: "int", kept: "int" },
+  ({ kept }) => `kept = ${kept}`,
+  ({ kept }) => `delivery.kept <> ${kept}`,
+);
 
+const DELETE_LOG = updateBy("attempt", "run", { run: "int" }, "log = null", "log is not null");
+const DELETE_ATTEMPT = deleteBy("attempt", "run", { run: "int" });
+const DELETE_RUN = deleteBy("run", "seq", { seq: "int" });
+const DELETE_PAYLOAD = deleteBy("payload", "seq", { seq: "int" });
+const DELETE_DELIVERY = deleteBy("delivery", "seq", { seq: "int" });
+
+// An order key makes runs stale, so it is kept for as long as a delivery of its subject is stored.
+const DELETE_ORDER_KEY = deleteBy(
+  "order_key",
+  "key",
+  { key: "text", subject: "text", sample: "int" },
+  ({ subject, sample }) => `order_key.state is null
+    and not exists (select 1 from delivery d where d.subject = ${subject} and d.sample = ${sample})`,
+);
+
+interface StoredRun extends RunKey {
+  seq: number;
+  run: number;
+  key: string;
+}
+
+/** A stage visits each delivery once, when it has reached an age. */
+function stagesOf({ payload, deadPayload, delivery }: Ages) {
+  const stages = [
+    { name: "payloads", age: payload },
+    { name: "dead payloads", age: deadPayload },
+    { name: "deliveries", age: delivery },
+  ];
+  // The highest age first: a delivery that is deleted needs no earlier deletion of its payload.
+  return stages.toSorted((a, b) => b.age - a.age);
+}
+
+async function agesOf(reader: Reader, retentionDays: number): Promise<Ages> {
   return {
-    prunable(retentionDays: number, limit: number): Prunable | null {
-      const { payload, unseen, id } = ages(retentionDays);
-      const whole = passed("deliveries");
-      const deliveries = due(next.all(whole, limit), id);
-      const left = limit - deliveries.length;
-      const payloads =
-        left > 0 ? due(next.all(Math.max(passed("payloads"), deliveries.at(-1) ?? whole), left), payload) : [];
-      const again = [...kept.all(3, limit).map(({ seq }) => seq), ...due(kept.all(2, limit), unseen)].slice(0, limit);
-      if (deliveries.length + payloads.length + again.length === 0) return null;
-      const going = [...deliveries, ...again.filter((seq) => seq <= whole)].filter((seq) => {
-        const found = facts.get(seq);
-        return found && reason(found, unseen) === null;
-      });
-      return { retentionDays, deliveries, payloads, again, ledger: going.flatMap((seq) => keys.all(seq)) };
-    },
-
-    prune({ retentionDays, deliveries, payloads, again, ledger }: Prunable): Pruned {
-      const { unseen } = ages(retentionDays);
-      const forgotten = new Set(ledger.map(keyText));
-      const pruned = { payloads: 0, deliveries: 0 };
-      const take = (seq: number, whole: boolean) => {
-        const found = facts.get(seq);
-        if (!found) return;
-        const stays = reason(found, unseen);
-        if (stays !== null) keep.run(stays === "open" ? 1 : 2, seq);
-        else if (!whole) pruned.payloads += dropPayload(seq);
-        // One that ran meanwhile has a row in the ledger that nobody was told of: it comes again.
-        else if (!keys.all(seq).every((key) => forgotten.has(keyText(key)))) keep.run(3, seq);
-        else {
-          drop(found);
-          pruned.deliveries += 1;
-        }
-      };
-      for (const seq of deliveries) take(seq, true);
-      pass("deliveries", deliveries.at(-1));
-      for (const seq of payloads) take(seq, false);
-      pass("payloads", payloads.at(-1));
-      const whole = passed("deliveries");
-      for (const seq of again) take(seq, seq <= whole);
-      return pruned;
-    },
-
-    /** The delivery's number when its being looked at changes anything. */
-    lookable: (id: string): number | null => lookable.get(id)?.seq ?? null,
-
-    looked: (seq: number): void => void look.run(seq),
+    now: await trustedTime(reader),
+    payload: retentionDays * DAY_MS,
+    deadPayload: DEAD_TIMES * retentionDays * DAY_MS,
+    delivery: Math.max(ID_DAYS, retentionDays) * DAY_MS,
   };
 }
+
+function fateOf({ open, dead, receivedAt }: Facts, ages: Ages): Fate {
+  const age = ages.now - receivedAt;
+  if (open) return "stays open";
+  if (dead && age < ages.deadPayload) return "stays";
+  if (age >= ages.delivery) return "delivery";
+  return age >= ages.payload ? "payload" : "stays";
+}
+
+/** The next step of retention; null when nothing is due. */
+export async function expired(reader: Reader, retentionDays: number, limit: number): Promise<RetentionStep | null> {
+  const ages = await agesOf(reader, retentionDays);
+  for (const { name, age } of stagesOf(ages)) {
+    const [mark] = await reader.all<{ value: number }>(WATERMARK, { key: `retention of ${name}` });
+    const next = await reader.all<{ seq: number; receivedAt: number }>(BEYOND, { seq: mark?.value ?? 0, limit });
+    const end = next.findIndex(({ receivedAt }) => receivedAt > ages.now - age);
+    const arrivals = (end < 0 ? next : next.slice(0, end)).map(({ seq }) => seq);
+    if (arrivals.length > 0) return stepOf(reader, retentionDays, arrivals, name, ages);
+  }
+  const ended = (await reader.all<{ seq: number }>(KEPT_AND_ENDED, { limit })).map(({ seq }) => seq);
+  return ended.length > 0 ? stepOf(reader, retentionDays, ended, null, ages) : null;
+}
+
+async function stepOf(
+  reader: Reader,
+  retentionDays: number,
+  arrivals: number[],
+  stage: string | null,
+  ages: Ages,
+): Promise<RetentionStep> {
+  const facts = await reader.all<Facts>(FACTS, rowsOf(arrivals));
+  const whole = facts.filter((delivery) => fateOf(delivery, ages) === "delivery").map(({ seq }) => seq);
+  const runs = await reader.all<StoredRun>(RUNS, rowsOf(whole));
+  const ledger = runs.map(({ delivery, handler, replay }) => ({ delivery, handler, replay }));
+  return { retentionDays, ledger, arrivals, stage };
+}
+
+/** Deletes what is still expired. */
+export async function deleteExpired(
+  transaction: Transaction,
+  { retentionDays, ledger, arrivals, stage }: RetentionStep,
+): Promise<RetentionResult> {
+  const ages = await agesOf(transaction, retentionDays);
+  // A replay may be adding runs to these deliveries.
+  await lockDeliveries(transaction, rowsOf(arrivals));
+  const facts = await transaction.all<Facts>(FACTS, rowsOf(arrivals));
+  const runs = Map.groupBy(await transaction.all<StoredRun>(RUNS, rowsOf(arrivals)), ({ seq }) => seq);
+  const forgotten = new Set(ledger.map(keyText));
+  const isForgotten = ({ seq }: Facts) => (runs.get(seq) ?? []).every((run) => forgotten.has(keyText(run)));
+  const fates = Map.groupBy(facts, (delivery): Fate => {
+    const fate = fateOf(delivery, ages);
+    // It ran after the step was planned, so its ledger rows still exist: a later step deletes it.
+    return fate === "delivery" && !isForgotten(delivery) ? "stays open" : fate;
+  });
+  const [payloads, whole] = [fates.get("payload") ?? [], fates.get("delivery") ?? []];
+  await transaction.run(SET_KEPT, [
+    ...(fates.get("stays open") ?? []).map(({ seq }) => ({ seq, kept: 1 })),
+    ...[...(fates.get("stays") ?? []), ...payloads].map(({ seq }) => ({ seq, kept: 0 })),
+  ]);
+  const runsOf = (deliveries: readonly Facts[]) => deliveries.flatMap(({ seq }) => runs.get(seq) ?? []);
+  await transaction.run(DELETE_LOG, runsOf(payloads));
+  const deleted = await transaction.run(DELETE_PAYLOAD, payloads);
+  await deleteWhole(transaction, whole, runsOf(whole));
+  const last = arrivals.at(-1);
+  if (stage !== null && last !== undefined)
+    await transaction.run(SET_WATERMARK, { key: `retention of ${stage}`, seq: last });
+  return { payloads: deleted, deliveries: whole.length };
+}
+
+async function deleteWhole(
+  transaction: Transaction,
+  deliveries: readonly Facts[],
+  runs: readonly StoredRun[],
+): Promise<void> {
+  await transaction.run(DELETE_ATTEMPT, runs);
+  for (const statement of [DELETE_RUN, DELETE_PAYLOAD, DELETE_DELIVERY]) await transaction.run(statement, deliveries);
+  const bySeq = new Map(deliveries.map((delivery) => [delivery.seq, delivery]));
+  const keys = runs.map(({ key, seq }) => ({ key, subject: bySeq.get(seq)!.subject, sample: bySeq.get(seq)!.sample }));
+  await transaction.run(DELETE_ORDER_KEY, sortKeys(keys));
+}
+
+const rowsOf = (arrivals: readonly number[]) => arrivals.map((seq) => ({ seq }));
 
 function keyText({ delivery, handler, replay }: RunKey): string {
   return JSON.stringify([delivery, handler, replay]);

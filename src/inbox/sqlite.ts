@@ -1,161 +1,140 @@
-// The inbox in one SQLite file. The only file that opens `bun:sqlite`.
-// WAL with `synchronous=FULL`: a commit that returned is on the disk. Only one server has it open (`lockDataDir`).
+// SQLite as a store: one connection that writes and one that reads committed data, in the main process.
+// WAL with `synchronous=FULL`: a commit that returned is on the disk. The only file that opens `bun:sqlite`.
 
 import { Database } from "bun:sqlite";
-import { chmodSync, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, existsSync, openSync } from "node:fs";
 
-import { UserError } from "../errors.ts";
+import { InboxUnavailable, UserError } from "../errors.ts";
+import { FileMoved, watchNames } from "../open-files.ts";
 import type { Checkpointer } from "./checkpoint.ts";
-import { explain, explained, isBusy } from "./explain.ts";
-import { createGroup } from "./group.ts";
-import type { Inbox } from "./inbox.ts";
-import { createOperations } from "./operations.ts";
-import { prepareRuns } from "./runs.ts";
-import { migrations } from "./schema.ts";
+import { SQLITE_SCHEMA } from "./schema.ts";
+import { executorOn } from "./sqlite-statements.ts";
+import type { Store, Transaction } from "./store.ts";
 
-interface SqliteOptions {
-  /** Wall clock in milliseconds, read once at the opening; then only the monotonic clock counts. */
-  wallClock?: () => number;
-  monotonic?: () => number;
-  /** Called when the file can't be written, with the reason, and with nothing when it can again. */
-  onTrouble?: (reason?: unknown) => void;
-  /** Moves the log; by default SQLite does so itself, in the middle of commits. */
-  checkpointer?: Checkpointer;
-  /** For tests of a full disk: the most pages that the file may have. */
-  maxPages?: number;
+export interface SqliteOptions {
+  /** Moves the write-ahead log into the file; without one, SQLite does so in the middle of commits. */
+  checkpointer?: Checkpointer | undefined;
+  /** The maximum pages of the file; for tests of a full disk. */
+  maxPages?: number | undefined;
 }
 
-export const FILE = "inbox.db";
-// Whoever reads the file after a crash holds it for a moment, since the log is recovered first. Later nothing waits.
+// About 20 ms of work, so that a flood does not block the event loop for longer at a time.
+const MAX_BATCH = 512;
+// A program that opens the file after a crash locks it briefly while it recovers the log.
 const OPENING_WAITS_MS = 2_000;
+/** Numbered schema versions, kept in `user_version`. 1 to 3 were the first generation. */
+const SCHEMA_VERSION = 4;
 
-/** Opens (and makes, and migrates) the inbox of a data folder. Throws a `UserError` that says what to do when it can't. */
-export async function openSqliteInbox(dataDir: string, options: SqliteOptions = {}): Promise<Inbox> {
-  const { wallClock = Date.now, monotonic = () => performance.now(), checkpointer } = options;
-  const path = join(dataDir, FILE);
-  let db = explained(path, () => openAtStart(path, options));
-  let wake = () => {};
+const UNAVAILABLE = /^SQLITE_(FULL|IOERR|READONLY|BUSY|LOCKED|CANTOPEN|NOTADB|CORRUPT|NOMEM|PERM|AUTH|PROTOCOL|NOLFS)/;
 
-  // Delays are measured on a clock of its own: a wall clock that was once wrong would park a lane for months.
-  const saved = db.query<{ value: number }, []>("select value from meta where key = 'clock'").get()?.value ?? 0;
-  const [base, began] = [Math.max(saved, wallClock()), monotonic()];
-  const clock = () => Math.round(base + monotonic() - began);
+/** Opens the file, creates its tables, and writes once, so that a full disk or a locked file is reported at the start. */
+export function openSqliteStore(path: string, options: SqliteOptions = {}): Store {
+  const { checkpointer } = options;
+  let writer = open(path, options, OPENING_WAITS_MS);
+  try {
+    prepareFile(writer);
+  } catch (error) {
+    close(writer);
+    throw error;
+  }
+  let reader = openReader(path);
+  let transactions = executorOn(writer);
+  let reads = executorOn(reader);
+  const file = watchNames([path]);
+  // SQLite relies on these names too: a new connection would look for the last commits in a missing log.
+  const besides = watchNames([`${path}-wal`, `${path}-shm`]);
+  let isBroken = false;
+  let isClosed = false;
 
-  let hasWork = false;
-  const prepare = (db: Database) => prepareRuns(db, { clock, onWork: () => (hasWork = true) });
-  let runs = prepare(db);
+  /** A failed commit may leave its connection in any state. The old one is kept until a new one is open. */
+  function reopen() {
+    // The last connection to close moves its log into the file, even if the log was renamed or removed.
+    if (besides.moved()) for (const db of [reader, writer]) close(db);
+    const next = { writer: open(path, { ...options, create: false }), reader: openReader(path) };
+    for (const db of [reader, writer]) close(db);
+    ({ writer, reader } = next);
+    besides.remember();
+    transactions = executorOn(writer);
+    reads = executorOn(reader);
+    isBroken = false;
+  }
 
-  const group = createGroup({
-    connection(anew) {
-      if (!anew) return db;
-      // First the new one: where none can be had, the old one can still be read.
-      const next = open(path, options);
-      try {
-        runs = prepare(next);
-      } catch (error) {
-        close(next);
-        throw error;
-      }
-      close(db);
-      return (db = next);
-    },
-    everyCommit: () => runs.saveClock(),
-    onCommitted() {
-      if (hasWork) wake();
-      hasWork = false;
-      checkpointer?.committed(db);
-    },
-    onTrouble(reason) {
-      options.onTrouble?.(reason);
-      if (reason === undefined) wake();
-    },
-  });
+  async function transaction<T>(body: (transaction: Transaction) => Promise<T>): Promise<T> {
+    try {
+      throwIfMoved();
+      if (isBroken) reopen();
+      transactions.wrote = false;
+      transactions.failure = undefined;
+      writer.run("begin immediate");
+      const result = await body(transactions);
+      writer.run(transactions.wrote ? "commit" : "rollback");
+      if (!transactions.wrote) return result;
+      // The commit is durable, but perhaps in a file that was moved.
+      throwIfMoved();
+      checkpointer?.committed(writer);
+      return result;
+    } catch (error) {
+      isBroken ||= isUnavailable(error) && !(error instanceof FileMoved);
+      // Some failures, such as a full disk, have rolled back already.
+      if (writer.inTransaction) rollback(writer);
+      throw error;
+    }
+  }
 
-  const operations = createOperations(group, () => runs);
-  let closed: Promise<void> | undefined;
-  const closeOnce = () => (closed ??= closeAll());
-
-  async function closeAll() {
-    await operations.writeLate();
-    await group.drain();
-    await checkpointer?.stop();
-    close(db);
+  function throwIfMoved() {
+    const moved = file.moved();
+    if (moved) throw moved;
+    isBroken ||= besides.moved() !== undefined;
   }
 
   return {
-    ...operations,
-    get writable() {
-      return group.writable;
+    read: {
+      async all(statement, input) {
+        if (isClosed) throw new InboxUnavailable(new Error("the inbox is closed"));
+        return reads.all(statement, input);
+      },
     },
-    onWork(listener) {
-      wake = listener;
+    transaction,
+    writers: 1,
+    savepoints: true,
+    maxBatch: MAX_BATCH,
+    lateCommitMs: 0,
+    isUnavailable,
+    // The next transaction, which may be a probe, reopens the log.
+    trouble: () => file.moved() ?? besides.moved(),
+    // No other server shares this file.
+    announce() {},
+    onAnnounced() {},
+    async close() {
+      isClosed = true;
+      await checkpointer?.stop();
+      for (const db of [reader, writer]) close(db);
     },
-    close: closeOnce,
-    [Symbol.asyncDispose]: closeOnce,
   };
 }
 
-/**
- * Makes the data folder, for its owner only, and takes its lock, which dies with the process.
- * Waits up to `waitMs` for another server to let go of it, and says so by `onWait`. Returns what releases it.
- */
-export async function lockDataDir(dataDir: string, waitMs: number, onWait = () => {}): Promise<() => void> {
-  explained(dataDir, () => {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
-    chmodSync(dataDir, 0o700);
-  });
-  const path = join(dataDir, "server.lock");
-  const lock = explained(path, () => new Database(path, { create: true }));
-  const until = performance.now() + waitMs;
-  let waiting = false;
-  while (true) {
-    try {
-      lock.run("begin exclusive");
-      return () => close(lock);
-    } catch (error) {
-      if (!isBusy(error)) explain(path, error);
-      if (performance.now() >= until)
-        throw new UserError(
-          `Another Bellhop server is using ${dataDir}; there can be one per folder.\n\n` +
-            `    Stop that one, or give this one a folder of its own: DATA_DIR=data2`,
-        );
-      if (!waiting) onWait();
-      waiting = true;
-      await Bun.sleep(100);
-    }
-  }
+function isUnavailable(error: unknown): boolean {
+  return error instanceof FileMoved || UNAVAILABLE.test(String((error as { code?: unknown } | null)?.code));
 }
 
-/** With a first write: that the disk is full or the file locked is told now, and not by the first delivery. */
-function openAtStart(path: string, options: SqliteOptions): Database {
-  const db = open(path, options, OPENING_WAITS_MS);
-  try {
-    db.run("begin immediate");
-    db.run("insert into meta values('starts', 1) on conflict(key) do update set value = value + 1");
-    db.run("commit");
-    // From now on waiting would hold up the event loop.
-    db.run("pragma busy_timeout = 0");
-    return db;
-  } catch (error) {
-    close(db);
-    throw error;
-  }
-}
-
-function open(path: string, { maxPages, checkpointer }: SqliteOptions, waitMs = 0): Database {
-  const db = new Database(path, { create: true, strict: true });
+function open(
+  path: string,
+  { maxPages, checkpointer, create = true }: SqliteOptions & { create?: boolean },
+  waitMs = 0,
+): Database {
+  // Only this user may read payloads, even if others can read the folder.
+  if (create) closeSync(openSync(path, "a", 0o600));
+  const db = new Database(path, { readwrite: true, create, strict: true });
   try {
     db.run(`pragma busy_timeout = ${waitMs}`);
     db.run("pragma journal_mode = wal");
-    keepPromises(db);
-    // In KB. Ids and subjects come in no order: what has room for their last pages need not read them again and again.
-    db.run("pragma cache_size = -8000");
-    // A wiped code is overwritten, not just unlinked.
+    flushCommits(db);
+    // In KB. Ids and subjects come in no order, so recently used pages of their indexes should stay in memory.
+    db.run("pragma cache_size = -16000");
+    // A wiped code is overwritten, not only unlinked.
     db.run("pragma secure_delete = on");
     if (checkpointer) db.run("pragma wal_autocheckpoint = 0");
     if (maxPages) db.run(`pragma max_page_count = ${maxPages}`);
-    migrate(db);
     return db;
   } catch (error) {
     close(db);
@@ -163,40 +142,108 @@ function open(path: string, { maxPages, checkpointer }: SqliteOptions, waitMs = 
   }
 }
 
-/** A second connection, which moves the log. Here, too, what was moved is on the disk before the log begins anew. */
-export function openBeside(path: string): Database {
+function openReader(path: string): Database {
+  const db = new Database(path, { readwrite: true, create: false, strict: true });
+  db.run("pragma busy_timeout = 0");
+  db.run("pragma wal_autocheckpoint = 0");
+  db.run("pragma cache_size = -16000");
+  return db;
+}
+
+/** A connection that moves the log. Here, too, moved pages are flushed before the log restarts. */
+export function openForCheckpoints(path: string): Database {
   const db = new Database(path, { readwrite: true, create: false });
-  keepPromises(db);
+  flushCommits(db);
   db.run("pragma wal_autocheckpoint = 0");
   return db;
 }
 
+/** A lock that dies with its process. */
+export interface Lock {
+  release: () => void;
+}
+
+/** A lock that dies with its process; undefined while another process has it. */
+export function takeLock(path: string): Lock | undefined {
+  const db = new Database(path, { create: true });
+  try {
+    db.run("begin exclusive");
+    return { release: () => close(db) };
+  } catch (error) {
+    close(db);
+    if (isLocked(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Whether the file is open in another program: in WAL mode, each connection holds a shared lock for as long as it is open. */
+export function isOpenElsewhere(path: string): boolean {
+  if (!existsSync(path)) return false;
+  const db = new Database(path, { readwrite: true, create: false });
+  try {
+    db.run("pragma locking_mode = exclusive");
+    db.query("select 1 from sqlite_master limit 1").get();
+    return false;
+  } catch (error) {
+    // Any other error is reported when the inbox opens.
+    return isLocked(error);
+  } finally {
+    close(db);
+  }
+}
+
+function isLocked(error: unknown): boolean {
+  return /^SQLITE_(BUSY|LOCKED)/.test(String((error as { code?: unknown } | null)?.code));
+}
+
 /** A commit that returned is on the disk. */
-function keepPromises(db: Database) {
+function flushCommits(db: Database) {
   db.run("pragma synchronous = full");
   // On macOS an ordinary fsync leaves the data in the drive's cache (sqlite.org/pragma.html#pragma_fullfsync).
   if (process.platform === "darwin") db.run("pragma fullfsync = on");
 }
 
-/** With its statements, which would hold the file open: a failed disk may make even this fail, and then it is gone anyway. */
+function prepareFile(db: Database) {
+  const { user_version: version } = db.query("pragma user_version").get() as { user_version: number };
+  refuseOtherVersions(version);
+  db.run("begin immediate");
+  if (version === 0) {
+    db.run(SQLITE_SCHEMA);
+    db.run(`pragma user_version = ${SCHEMA_VERSION}`);
+  }
+  db.run("insert into meta values('starts', 1) on conflict(key) do update set value = value + 1");
+  db.run("commit");
+  // From here on, waiting would block the event loop.
+  db.run("pragma busy_timeout = 0");
+}
+
+function refuseOtherVersions(version: number) {
+  if (version > SCHEMA_VERSION)
+    throw new UserError(
+      `inbox.db was written by a newer Bellhop (its schema is ${version}, this one knows ${SCHEMA_VERSION}).\n\n` +
+        `    Start that newer version again, or give this one another folder: DATA_DIR=data2`,
+    );
+  if (version > 0 && version < SCHEMA_VERSION)
+    throw new UserError(
+      "inbox.db was written by the first generation of Bellhop, whose format this version does not read.\n\n" +
+        "    Start the old version once more and let it finish its runs (bun deliveries --state waiting is then empty),\n" +
+        "    stop it, and start with an empty inbox: move inbox.db away, or set another folder: DATA_DIR=data2",
+    );
+}
+
+function rollback(db: Database) {
+  try {
+    db.run("rollback");
+  } catch {
+    // The connection is replaced before the next transaction.
+  }
+}
+
+/** Also closes its statements, which would hold the file open. */
 function close(db: Database) {
   try {
     db.close(true);
   } catch {
-    // Nothing is lost: what was committed is on the disk.
+    // A failed disk may make even this fail. Nothing is lost: commits are on the disk.
   }
-}
-
-function migrate(db: Database) {
-  const { user_version: version } = db.query("pragma user_version").get() as { user_version: number };
-  if (version > migrations.length)
-    throw new UserError(
-      `${FILE} was written by a newer Bellhop (its schema is ${version}, this one knows ${migrations.length}).\n\n` +
-        `    Start that newer version again, or give this one another folder: DATA_DIR=data2`,
-    );
-  if (version === migrations.length) return;
-  db.transaction(() => {
-    for (const step of migrations.slice(version)) db.run(step);
-    db.run(`pragma user_version = ${migrations.length}`);
-  })();
 }

@@ -1,120 +1,206 @@
-// What is read back from the inbox: tickets for the dispatcher, whole deliveries for people.
+// Views of deliveries and runs, and the filters that select them.
 
-import type { Database } from "bun:sqlite";
-
-import type { Begun, BegunRun } from "./begun.ts";
-import type { AttemptRecord, DeliveryView, RunView, Ticket } from "./inbox.ts";
-import { prepare } from "./prepare.ts";
-import { STATES } from "./statements.ts";
-
-interface TicketRow {
-  run: number;
-  attempt: number;
+/** A run to be created with its delivery, for a handler that matches now. */
+export interface NewRun {
   handler: string;
-  spent: number;
-  interrupted: number;
-  alone: number;
-  replay: string;
-  markedAt: number | null;
-  id: string;
-  type: string;
-  subject: string | null;
-  receivedAt: number;
-  receipts: number;
-  sample: number;
-  at: number;
-  body: Uint8Array | null;
+  lane: string;
+  /** The handler's file does not load: the run waits for it, and blocks no other. */
+  parked: boolean;
 }
 
-interface RunRow {
+export type RunState = "waiting" | "running" | "done" | "dead" | "skipped";
+
+/** The result of one attempt, kept with the run. */
+export interface AttemptRecord {
+  startedAt: number;
+  /** Milliseconds that it took. */
+  took: number;
+  error?: ErrorRecord;
+  log?: LogLine[];
+}
+
+export interface ErrorRecord {
+  /** The error's name, or that of its class. */
+  name: string;
+  message: string;
+  stack?: string;
+  /** The error's `cause` and the `errors` of an AggregateError, and theirs, outermost first. */
+  causes?: ErrorCause[];
+}
+
+export interface ErrorCause {
+  name: string;
+  message: string;
+  /** The first line of its stack that is neither Bellhop's nor a package's: `/app/handlers/user.created.ts:3:15`. */
+  at?: string;
+}
+
+export interface LogLine {
+  level: "debug" | "info" | "warn" | "error";
+  message: string;
+}
+
+export interface RunView {
   run: number;
   handler: string;
+  /** A random id for a replay, else "". */
   replay: string;
-  state: number;
-  parked: number;
-  due: number;
+  state: RunState;
+  parked: boolean;
+  attempts: (AttemptRecord & { attempt: number; outcome: string })[];
+  /** Milliseconds until a waiting run is due. */
+  due: number | null;
   reason: string | null;
 }
 
-type DeliveryRow = Omit<DeliveryView, "runs" | "sample" | "headers"> & {
-  seq: number;
-  sample: number;
-  headers: string | null;
-};
-
-interface AttemptRow {
-  n: number;
-  startedAt: number;
-  took: number;
-  outcome: string;
-  error: string | null;
-  log: string | null;
+export interface DeliveryView {
+  id: string;
+  type: string;
+  subject: string | null;
+  at: number;
+  sample: boolean;
+  receivedAt: number;
+  receipts: number;
+  /** Null, as is the body, once the payload was deleted. */
+  headers: Record<string, string> | null;
+  body: Uint8Array | null;
+  runs: RunView[];
 }
 
-/** `begun` are written nowhere yet: whoever reads while the disk refuses sees them all the same. */
-export function prepareViews(db: Database, clock: () => number, begun: Pick<Begun, "of">) {
-  const ticketRow = prepare<TicketRow, [number]>(
-    db,
-    `
-    select r.id as run, r.attempts as attempt, handler, spent, interrupted, alone, replay, m.at as markedAt,
-      d.id, type, subject, received_at as receivedAt, receipts, sample, d.at, body
-    from run r join delivery d on d.seq = r.seq left join payload p on p.seq = r.seq
-    left join mark m on m.lane = r.lane and m.line = r.line where r.id = ?`,
-  );
-  const deliveryRow = prepare<DeliveryRow, [string]>(
-    db,
-    `
-    select d.seq, id, type, subject, at, sample, received_at as receivedAt, receipts, headers, body
-    from delivery d left join payload p on p.seq = d.seq where id = ?`,
-  );
-  const runRows = prepare<RunRow, [number]>(
-    db,
-    `
-    select id as run, handler, replay, state, parked_at is not null as parked, due, reason
-    from run where seq = ? order by id`,
-  );
-  const attemptRows = prepare<AttemptRow, [number, number]>(
-    db,
-    `
-    select 1 as n, first_at as startedAt, first_took as took, 'done' as outcome, null as error, null as log
-    from run where id = ? and first_at is not null
-    union all select n, started_at, took, outcome, error, log from attempt where run = ? order by n`,
-  );
-
-  return {
-    ticket(run: number): Ticket {
-      const row = ticketRow.get(run);
-      if (!row) throw new Error(`run ${run} is gone`);
-      const { id, type, subject, receivedAt, receipts, sample, at, markedAt, ...rest } = row;
-      return {
-        ...rest,
-        alone: Boolean(row.alone),
-        stale: markedAt !== null && markedAt > at,
-        delivery: { id, type, subject, receivedAt, receipts, sample: Boolean(sample), at },
-      };
-    },
-
-    get(id: string): DeliveryView | null {
-      const row = deliveryRow.get(id);
-      if (!row) return null;
-      const { seq, headers, sample, ...delivery } = row;
-      const runs = [...runRows.all(seq).map(runView), ...begun.of(seq).map(begunView)];
-      return { ...delivery, sample: Boolean(sample), headers: headers === null ? null : JSON.parse(headers), runs };
-    },
-  };
-
-  function runView({ state, parked, due, ...run }: RunRow): RunView {
-    const attempts = attemptRows.all(run.run, run.run).map(attemptView);
-    const name = STATES[state] ?? "waiting";
-    const waits = name === "waiting" ? Math.max(0, due - clock()) : null;
-    return { ...run, state: name, parked: Boolean(parked), due: waits, attempts };
-  }
+export interface RunSummary extends Omit<RunView, "attempts"> {
+  /** Attempts on record: `released` ones are not. */
+  attempts: number;
+  /** Milliseconds that the last attempt took. */
+  took: number | null;
 }
 
-function begunView({ run, handler }: BegunRun): RunView {
-  return { run, handler, replay: "", state: "running", parked: false, due: null, reason: null, attempts: [] };
+/** A delivery without its payload, as in a list. */
+export interface DeliverySummary extends Omit<DeliveryView, "headers" | "body" | "runs"> {
+  /** Its number in the order of arrival. */
+  arrival: number;
+  /** Its payload is deleted, so it can't be replayed. */
+  wiped: boolean;
+  runs: RunSummary[];
 }
 
-function attemptView({ n, error, log, ...row }: AttemptRow): AttemptRecord & { attempt: number; outcome: string } {
-  return { ...row, attempt: n, ...(error && { error: JSON.parse(error) }), ...(log && { log: JSON.parse(log) }) };
+/** A current handler: which events it takes, and whether its file loads. */
+export interface KnownHandler extends NewRun {
+  /** Its event or pattern: `user.created`, `user.*` or `*`. */
+  event: string;
+}
+
+/** Selects deliveries. A condition that is null or missing selects all. */
+export interface DeliveryFilter {
+  /** The whole `svix-id`. */
+  id?: string | null;
+  /** An event or a pattern: `user.created`, `user.*` or `*`. */
+  type?: string | null;
+  /** `data.id`; samples of it are included. */
+  subject?: string | null;
+  /** A run of this handler exists; with `state`, its latest one is in that state. */
+  handler?: string | null;
+  /**
+   * The latest run of a handler is in this state. `waiting` includes `parked` and `retrying`, which has failed and waits
+   * for its next attempt; `unhandled` selects deliveries without runs.
+   */
+  state?: RunState | "parked" | "retrying" | "unhandled" | null;
+  /** Received at this time or later, in milliseconds. */
+  since?: number | null;
+  /** Received at this time or earlier. */
+  until?: number | null;
+  /** The delivery matches this handler's event, and the handler has no run of it, replays aside. */
+  neverSeenBy?: KnownHandler | null;
+}
+
+export interface Page {
+  /** The `next` of the page before; null for the newest. */
+  before: number | null;
+  limit: number;
+}
+
+/** Newest first. `next` is null at the end; the page after a page that is just full may be empty. */
+export interface DeliveryList {
+  deliveries: DeliverySummary[];
+  next: number | null;
+}
+
+/** Selects new runs of stored deliveries: for each selected delivery, one of each handler that takes its event. */
+export interface ReplaySelection {
+  /** With `state`, only handlers whose latest run of the delivery is in that state. */
+  filter: DeliveryFilter;
+  handlers: readonly KnownHandler[];
+  /** Includes runs that a later event of their subject has overtaken in the handler's lane. */
+  stale: boolean;
+}
+
+export interface ReplayStepRequest extends ReplaySelection {
+  /** The id of the new runs, made by the caller. Under one id, a handler gets one run of a delivery. */
+  replay: string;
+  /** Bulk runs wait for live ones of their order key and handler. */
+  bulk: boolean;
+  /** 0, then the `next` of the step before. */
+  after: number;
+  /** The most runs that this step adds. */
+  limit: number;
+}
+
+/** Counted in runs, since a delivery may have several. */
+interface LeftOut {
+  /** A later event of the subject is done. */
+  stale: number;
+  /** The payload was deleted. */
+  wiped: number;
+  /** The handler does not exist any more. */
+  gone: number;
+}
+
+export interface ReplayCount extends LeftOut {
+  found: number;
+  /** Counting stopped at the limit: there may be more. */
+  more: boolean;
+}
+
+export interface ReplayStep extends LeftOut {
+  added: number;
+  /** Where the next step continues; null at the end. */
+  next: number | null;
+  /** The ids of the added runs lie in this range. */
+  runs: RunRange | null;
+}
+
+export interface RunRange {
+  first: number;
+  last: number;
+}
+
+/** Counts of runs by state. `active` counts waiting runs that are running, due, or behind such a run. */
+export type ReplayProgress = Record<"done" | "dead" | "skipped" | "waiting" | "active", number>;
+
+/** Identifies a run in the ledger of effects. */
+export interface RunKey {
+  delivery: string;
+  handler: string;
+  replay: string;
+}
+
+/** A page of runs with a row in the ledger. */
+export interface WroteRuns {
+  runs: RunKey[];
+  /** Where the next page begins; null after the last one. */
+  next: number | null;
+}
+
+/** The deliveries of one step of retention. Whether each may be deleted is checked again at its deletion. */
+export interface RetentionStep {
+  retentionDays: number;
+  /** Ledger rows of the runs that are deleted with their deliveries. They are deleted first. */
+  ledger: RunKey[];
+  arrivals: number[];
+  /** The stage that advances with this step; null for deliveries that an earlier step had to keep. */
+  stage: string | null;
+}
+
+export interface RetentionResult {
+  payloads: number;
+  deliveries: number;
 }

@@ -1,4 +1,4 @@
-// The page as the browser gets it: built from src/inspector/page when somebody first asks, and kept in memory.
+// Builds the page from src/inspector/page at the first request, and keeps it in memory.
 
 import { join } from "node:path";
 
@@ -16,7 +16,7 @@ export interface Asset {
 
 const DIR = join(import.meta.dir, "page");
 
-/** Built once; when that fails, again for the next one who asks. */
+/** Builds once; after a failure, the next request builds again. */
 export function createPage(): () => Promise<Page> {
   let built: Promise<Page> | undefined;
   return () => {
@@ -48,7 +48,7 @@ async function bundle(file: string): Promise<string> {
     minify: true,
   });
   const entry = outputs.find(({ kind }) => kind === "entry-point") ?? outputs[0];
-  if (!entry) throw new Error(`${file} came to nothing`);
+  if (!entry) throw new Error(`${file} produced no output`);
   return await entry.text();
 }
 

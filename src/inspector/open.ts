@@ -1,24 +1,30 @@
-// Whether there is an inspector, and on which port.
+// Decides whether the inspector runs, and on which port.
+
+import { join } from "node:path";
 
 import type { Config } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { type Inspector, type InspectorOptions, startInspector } from "./server.ts";
 
-// Who works on several projects has as many servers, each with an inspector.
+// A developer may run the servers of several projects, each with an inspector.
 const OTHER_PORTS = 10;
 
-/**
- * On while you develop, and elsewhere for whoever has the token. What keeps it from starting in dev is a warning, since it
- * need not keep anybody from working.
- */
+/** Always on in dev; in production only with a token. In dev, an inspector that can't start is only a warning. */
 export function openInspector(
-  { mode, inspector }: Pick<Config, "mode" | "inspector">,
+  config: Pick<Config, "mode" | "inspector" | "dataDir"> & Pick<InspectorOptions, "unverified">,
   api: InspectorOptions["api"],
   warn: (note: string) => void,
 ): Inspector | undefined {
+  const { mode, inspector, dataDir, unverified } = config;
   if (mode === "start" && inspector.token === undefined) return undefined;
   try {
-    const opened = startInspector({ ...inspector, api, otherPorts: mode === "dev" ? OTHER_PORTS : 0 });
+    const opened = startInspector({
+      ...inspector,
+      unverified,
+      api,
+      signedOutFile: join(dataDir, "inspector-signed-out.json"),
+      otherPorts: mode === "dev" ? OTHER_PORTS : 0,
+    });
     if (inspector.port !== 0 && opened.port !== inspector.port)
       warn(`port ${inspector.port} is taken: the inspector is on ${opened.port} instead (INSPECTOR_PORT)`);
     return opened;

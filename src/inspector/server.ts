@@ -1,39 +1,51 @@
-// The inspector's own port: every request passes the door, and every answer carries what keeps a browser safe.
-// Never the public port, and nothing of it is reachable from there.
+// The inspector's own port: checks the access of every request, and adds security headers to every answer.
+// Nothing of it is reachable through the public port.
+
+import { randomBytes } from "node:crypto";
 
 import { Elysia } from "elysia";
 
+import { createApi, errorAnswer } from "../api/app.ts";
+import type { ApiOptions } from "../api/options.ts";
+import type { Live } from "../api/routes/live.ts";
 import { UserError } from "../errors.ts";
-import { answerError, type ApiOptions, createApi } from "./app.ts";
+import type { UnverifiedBodies } from "../receive/unverified.ts";
+import { refuse } from "./access.ts";
 import { createPage, type Page } from "./bundle.ts";
-import { refuse } from "./door.ts";
-import type { Live } from "./routes/live.ts";
-import { pageRoutes } from "./routes/page.ts";
+import { pageRoutes } from "./page-routes.ts";
 import { createSessions } from "./session.ts";
 
 export interface InspectorOptions {
   host: string;
   /** 0 lets the system choose. */
   port: number;
+  /** INSPECTOR_TOKEN. Without one, a token is made for this start, and only this machine's browsers are accepted. */
   token: string | undefined;
   api: ApiOptions & { live: Live };
-  /** When the port is taken, so many ones after it are tried. */
+  /** Reads the bodies of browsers that have not signed in. */
+  unverified: UnverifiedBodies;
+  /** Stores signed-out sessions, so that they stay signed out after a restart. */
+  signedOutFile?: string;
+  /** The number of further ports to try when the port is taken. */
   otherPorts: number;
   page?: () => Promise<Page>;
 }
 
 export interface Inspector {
   port: number;
-  /** For this machine's browser. */
   url: string;
+  /** For this machine's browser. Contains the token of this start, so it must not be logged. */
+  link: string;
   stop(): Promise<void>;
 }
 
-// A feed says something every five seconds.
+// Longer than the pauses of the feed, which sends something every five seconds.
 const IDLE_SECONDS = 30;
-const LARGEST_REQUEST = 1_048_576;
-// A stream outlives its session by no more than this: it is ended, comes again, and has to show its cookie.
-const STREAM_LASTS_MS = 3_600_000;
+const TOKEN_BYTES = 24;
+const MAX_REQUEST_BYTES = 1_048_576;
+const MAX_SIGN_IN_BYTES = 4_096;
+// Streams are ended this often, so that a browser reconnects with its cookie: no stream outlives its session by more.
+const MAX_STREAM_MS = 3_600_000;
 
 const HEADERS = {
   "content-security-policy":
@@ -45,28 +57,52 @@ const HEADERS = {
   "cross-origin-resource-policy": "same-origin",
 };
 
-/** Starts to listen. Throws a `UserError` that says what to do when it can't. */
+/** Starts listening. Throws a `UserError` with a remedy when it can't. */
 export function startInspector(options: InspectorOptions): Inspector {
-  const { token, api, page = createPage() } = options;
+  const { api, unverified, page = createPage() } = options;
   const { feed } = api.live;
-  const sessions = token === undefined ? undefined : createSessions({ token });
+  const remote = options.token !== undefined;
+  const token = options.token ?? randomBytes(TOKEN_BYTES).toString("hex");
+  const server = listen(options, fetch);
+  const { port = options.port } = server;
+  // Cookies of one host are shared by all its ports, so two inspectors need two names.
+  const sessions = createSessions({
+    token,
+    cookie: `bellhop_inspector_${port}`,
+    signedOutFile: options.signedOutFile,
+    onError: api.onError,
+  });
   const app = new Elysia()
-    .onError(({ code, error }) => answerError(code, error, api.onError))
+    .onError(({ code, error }) => errorAnswer(code, error, api.onError))
     .use(createApi(api))
-    .use(pageRoutes({ page, sessions, drop: () => feed.drop() }));
+    .use(pageRoutes({ page, sessions, dropStreams: () => feed.drop() }));
 
   async function answer(request: Request): Promise<Response> {
     const { method, headers } = request;
-    // A target without a path, as `OPTIONS *`, is no URL.
+    // A target without a path, such as `OPTIONS *`, is not a URL.
     const url = URL.parse(request.url);
     const path = url?.pathname ?? "";
-    const signedIn = sessions?.knows(headers.get("cookie")) ?? true;
-    const refusal = refuse({ method, path, headers, signedIn }, { token: token !== undefined });
-    // Elysia looks for the path from the eleventh character on: after a short Host that may be in the query.
+    const signedIn = sessions.knows(headers.get("cookie"));
+    const refusal = refuse({ method, path, headers, signedIn }, { remote });
+    // Elysia searches the path from the eleventh character of the URL on. After a very short Host that is in the query,
+    // so a client could choose the path after the access check.
     if (!refusal)
-      return await app.fetch(url ? new Request(`http://inspector.invalid${path}${url.search}`, request) : request);
-    const { status, ...says } = refusal;
-    return Response.json(says, { status });
+      return url && !signedIn && method === "POST"
+        ? await answerUnverified(path, request)
+        : await app.fetch(url ? new Request(`http://inspector.invalid${path}${url.search}`, request) : request);
+    const { status, ...body } = refusal;
+    return Response.json(body, { status });
+  }
+
+  /** Signing in: its body is read here, since Elysia would wait for it as long as the client likes. */
+  async function answerUnverified(path: string, request: Request): Promise<Response> {
+    const body = await unverified.read(request, MAX_SIGN_IN_BYTES);
+    if (typeof body !== "string")
+      return await app.fetch(
+        new Request(`http://inspector.invalid${path}`, { method: "POST", headers: request.headers, body }),
+      );
+    const status = body === "too_large" ? 413 : 408;
+    return Response.json({ error: `body_${body}` }, { status, headers: { connection: "close" } });
   }
 
   async function fetch(request: Request): Promise<Response> {
@@ -76,12 +112,13 @@ export function startInspector(options: InspectorOptions): Inspector {
     return response;
   }
 
-  const server = listen(options, fetch);
-  const renew = token === undefined ? undefined : setInterval(() => feed.drop(), STREAM_LASTS_MS).unref();
-  const { port = options.port } = server;
+  const renew = setInterval(() => feed.drop(), MAX_STREAM_MS).unref();
+  const url = urlOf(options.host, port);
   return {
     port,
-    url: urlOf(options.host, port),
+    url,
+    // A browser does not send the fragment: no proxy and no log sees the token. The page exchanges it for a cookie.
+    link: remote ? url : `${url}/#token=${token}`,
     async stop() {
       clearInterval(renew);
       feed.stop();
@@ -92,33 +129,34 @@ export function startInspector(options: InspectorOptions): Inspector {
 
 function listen({ host, port, otherPorts }: InspectorOptions, fetch: (request: Request) => Promise<Response>) {
   const last = port === 0 ? 0 : Math.min(port + otherPorts, 65_535);
-  for (let each = port; ; each += 1) {
+  for (let candidate = port; ; candidate += 1) {
     try {
       return Bun.serve({
         hostname: host,
-        port: each,
-        // Two servers on one port would each get half of the requests, silently.
+        port: candidate,
+        // Otherwise two servers could share one port, and each would silently get half of the requests.
         reusePort: false,
-        // Otherwise Bun answers what nobody caught with a page that shows our source.
+        // Otherwise Bun answers an uncaught error with a page that shows source code.
         development: false,
-        maxRequestBodySize: LARGEST_REQUEST,
+        maxRequestBodySize: MAX_REQUEST_BYTES,
         idleTimeout: IDLE_SECONDS,
         fetch,
       });
     } catch (error) {
       const { code } = error as { code?: unknown };
-      if (code === "EADDRINUSE" && each < last) continue;
-      throw explained(error, host, port);
+      if (code === "EADDRINUSE" && candidate < last) continue;
+      throw toUserError(error, host, port);
     }
   }
 }
 
-function explained(error: unknown, host: string, port: number): unknown {
+function toUserError(error: unknown, host: string, port: number): unknown {
   const reasons: Record<string, string> = {
-    EADDRINUSE: `Port ${port} is taken, so the inspector can't have it.\n\n    INSPECTOR_PORT=${port === 3001 ? 3101 : 3001}`,
-    EACCES: `Port ${port} needs more rights than this user has, as all below 1024 do.\n\n    INSPECTOR_PORT=3001`,
+    EADDRINUSE: `Port ${port} is taken, so the inspector can't use it.\n\n    INSPECTOR_PORT=${port === 3001 ? 3101 : 3001}`,
+    EACCES: `Port ${port} needs more rights than this user has, like all ports below 1024.\n\n    INSPECTOR_PORT=3001`,
     EADDRNOTAVAIL: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
     ENOENT: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
+    ENOTFOUND: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
   };
   const reason = reasons[String((error as { code?: unknown }).code)];
   return reason ? new UserError(reason) : error;

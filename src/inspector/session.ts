@@ -1,90 +1,100 @@
-// Who has shown the token: cookies that are made from it and never are it, and how many wrong ones may be tried.
-// What is kept in memory is bounded, whoever knocks.
+// Sessions of browsers that have signed in: cookies derived from the token, which they never contain, and a limit on
+// wrong tokens. Uses bounded memory whatever clients send.
 
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 
+import { openSignedOut } from "./signed-out.ts";
+
 export interface Sessions {
-  /** A cookie's value, for whoever shows the token. The answer to a wrong one comes late. */
-  signIn(token: string): Promise<SignedIn>;
-  /** Whether the `cookie` header holds a session that goes on. */
+  /** Returns a cookie's value for the right token. The answer to a wrong one is delayed. */
+  signIn(token: string): Promise<SignIn>;
+  /** Whether the `cookie` header contains a valid session. */
   knows(cookies: string | null): boolean;
   /** Ends the session in the `cookie` header. */
   signOut(cookies: string | null): void;
+  /** The `set-cookie` header of a session; null deletes the cookie. `secure` when the browser uses TLS. */
+  setCookie: (value: string | null, secure: boolean) => string;
 }
 
-export type SignedIn = { is: "right"; value: string } | { is: "wrong" } | { is: "too_many"; retryAfterMs: number };
+export type SignIn = { kind: "right"; value: string } | { kind: "wrong" } | { kind: "too_many"; retryAfterMs: number };
 
 export interface SessionOptions {
   token: string;
+  /** The name of the cookie. */
+  cookie: string;
+  /** Stores signed-out sessions across a restart. */
+  signedOutFile?: string | undefined;
+  /** Called when that file can't be written. */
+  onError?: ((error: unknown) => void) | undefined;
   now?: () => number;
   sleep?: (milliseconds: number) => Promise<void>;
 }
 
-const COOKIE = "bellhop_inspector";
 // A working day.
-const LASTS_MS = 12 * 3_600_000;
+const SESSION_MS = 12 * 3_600_000;
 const WINDOW_MS = 60_000;
-// For all that ask together: whoever has many addresses is slowed down as well. A token has 24 characters at least.
-const WRONG_IN_WINDOW = 10;
+// For all clients together. The limit only slows guessing down: a token of at least 24 characters can't be guessed, and
+// applying the limit to the right token would let any client lock out all users.
+const MAX_WRONG_IN_WINDOW = 10;
 const FIRST_DELAY_MS = 250;
-const LONGEST_DELAY_MS = 4_000;
-// Only sessions that were ours get in here, and each goes when it would have ended.
-const MOST_ENDED = 1_000;
-
-export function createSessions({ token, now = Date.now, sleep = Bun.sleep }: SessionOptions): Sessions {
-  // From the token, so that a restart signs nobody out, and another token everybody.
+const MAX_DELAY_MS = 4_000;
+export function createSessions(options: SessionOptions): Sessions {
+  const { token, cookie, now = Date.now, sleep = Bun.sleep } = options;
+  // Derived from the token, so that a restart keeps all sessions and another token ends them.
   const key = createHmac("sha256", token).update("bellhop inspector session").digest();
   const sign = (text: string) => createHmac("sha256", key).update(text).digest("base64url");
-  /** When wrong tokens were shown. */
+  /** Times of wrong tokens. */
   const wrong: number[] = [];
-  /** Sessions that were ended by hand, and when they would have ended. */
-  const ended = new Map<string, number>();
+  const signedOut = openSignedOut({ file: options.signedOutFile, now, onError: options.onError });
+  // Over TLS, browsers refuse to take a cookie with this prefix from another host of the domain.
+  const secureCookie = `__Host-${cookie}`;
 
-  function read(cookies: string | null): { value: string; until: number } | undefined {
-    const value = cookieIn(cookies, COOKIE) ?? "";
-    const [, text = "", signature = ""] = /^(\d{1,15}\.[\w-]{22})\.([\w-]{43})$/.exec(value) ?? [];
-    const until = Number(text.split(".")[0]);
-    if (text === "" || !equal(sign(text), signature) || until <= now()) return undefined;
-    return ended.has(value) ? undefined : { value, until };
+  /** The valid sessions in the `cookie` header, with the time at which they expire. */
+  function read(cookies: string | null): { session: string; until: number }[] {
+    return [secureCookie, cookie].flatMap((name) => {
+      const value = cookieIn(cookies, name) ?? "";
+      const [, session = "", signature = ""] = /^(\d{1,15}\.[\w-]{22})\.([\w-]{43})$/.exec(value) ?? [];
+      const until = Number(session.split(".")[0]);
+      if (session === "" || !equal(sign(session), signature) || until <= now()) return [];
+      return signedOut.has(session) ? [] : [{ session, until }];
+    });
   }
 
   return {
-    async signIn(shown) {
+    async signIn(candidate) {
       const at = now();
       while (wrong[0] !== undefined && wrong[0] <= at - WINDOW_MS) wrong.shift();
-      // Whatever it is: if the right one went through, guessing would go on too.
-      if (wrong.length >= WRONG_IN_WINDOW) return { is: "too_many", retryAfterMs: (wrong[0] ?? at) + WINDOW_MS - at };
-      if (equal(shown, token)) {
-        const text = `${at + LASTS_MS}.${randomBytes(16).toString("base64url")}`;
-        return { is: "right", value: `${text}.${sign(text)}` };
+      if (equal(candidate, token)) {
+        const text = `${at + SESSION_MS}.${randomBytes(16).toString("base64url")}`;
+        return { kind: "right", value: `${text}.${sign(text)}` };
       }
-      // Counted before the wait: many at once are as slow as one after the other.
+      if (wrong.length >= MAX_WRONG_IN_WINDOW)
+        return { kind: "too_many", retryAfterMs: (wrong[0] ?? at) + WINDOW_MS - at };
+      // Counted before the delay, so that parallel guesses are not faster than sequential ones.
       wrong.push(at);
-      await sleep(Math.min(FIRST_DELAY_MS * 2 ** (wrong.length - 1), LONGEST_DELAY_MS));
-      return { is: "wrong" };
+      await sleep(Math.min(FIRST_DELAY_MS * 2 ** (wrong.length - 1), MAX_DELAY_MS));
+      return { kind: "wrong" };
     },
-    knows: (cookies) => read(cookies) !== undefined,
+    knows: (cookies) => read(cookies).length > 0,
     signOut(cookies) {
-      const session = read(cookies);
-      if (!session) return;
-      for (const [value, until] of ended) if (until <= now() || ended.size >= MOST_ENDED) ended.delete(value);
-      ended.set(session.value, session.until);
+      for (const { session, until } of read(cookies)) signedOut.add(session, until);
+    },
+    setCookie(value, secure) {
+      const age = value === null ? 0 : SESSION_MS / 1_000;
+      const attributes = `Path=/; Max-Age=${age}; HttpOnly; SameSite=Strict`;
+      return secure
+        ? `${secureCookie}=${value ?? ""}; ${attributes}; Secure`
+        : `${cookie}=${value ?? ""}; ${attributes}`;
     },
   };
 }
 
-/** The header that gives a session to the browser; `secure` when it came by TLS. Without a value, it takes it away. */
-export function setCookie(value: string | null, secure: boolean): string {
-  const age = value === null ? 0 : LASTS_MS / 1_000;
-  return `${COOKIE}=${value ?? ""}; Path=/; Max-Age=${age}; HttpOnly; SameSite=Strict${secure ? "; Secure" : ""}`;
-}
-
 function cookieIn(header: string | null, name: string): string | undefined {
-  const pair = header?.split(";").find((each) => each.trim().startsWith(`${name}=`));
+  const pair = header?.split(";").find((part) => part.trim().startsWith(`${name}=`));
   return pair?.trim().slice(name.length + 1);
 }
 
-/** In the same time, however much of it is right and however long it is. */
+/** Compares in constant time, whatever the lengths. */
 function equal(one: string, other: string): boolean {
   const digest = (text: string) => createHmac("sha256", "compared").update(text).digest();
   return timingSafeEqual(digest(one), digest(other));

@@ -1,10 +1,10 @@
-// Fetches everybody who was there before the webhooks. Each page is one transaction together with how far it is, so that
-// a backfill which was stopped goes on where it was; beside live webhooks every row decides for itself which state is later.
+// Copies all objects that Clerk had before the first webhook. Each page is written in one transaction with its cursor,
+// so that a stopped backfill continues there. Safe beside live webhooks: every row keeps the later of two states.
 
 import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
-import type { Effects } from "../dispatch/effects.ts";
+import type { Effects } from "../db/effects.ts";
 import { listOrganizations } from "./organizations.ts";
 import { type Cursor, readPages, START } from "./pages.ts";
 import { type Ask, isWithoutOrganizations, statusOf } from "./polite.ts";
@@ -16,9 +16,9 @@ export interface Backfill {
   ask: Ask;
   effects: Effects;
   into: readonly MirrorTable[];
-  /** From the beginning, whatever is done already. */
+  /** Start over, although parts are done already. */
   restart?: boolean;
-  /** Objects a page. Default: Clerk's most. */
+  /** Objects per page. Default: Clerk's maximum. */
   pageSize?: number | undefined;
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
@@ -26,27 +26,27 @@ export interface Backfill {
 
 export interface Progress {
   name: string;
-  /** Objects that were written, or organizations that were asked. */
+  /** Objects that were written, or organizations whose objects were listed. */
   done: number;
   total: number;
 }
 
-// Each of them is asked for its invitations, and a stop costs at most so many questions.
-const ORGANIZATIONS_AT_A_TIME = 20;
+// One request per organization lists its invitations; after a stop, at most this many are repeated.
+const ORGANIZATIONS_PER_PAGE = 20;
 
-/** How many objects of each table were read, by its name. Rejects when `signal` stops it, at the end of a page. */
+/** Returns the number of objects read, by table name. Rejects at the end of a page when `signal` is aborted. */
 export async function backfill(options: Backfill): Promise<Record<string, number>> {
   const { effects, into, restart = false } = options;
   await effects.write((tx) => tx.unsafe(PROGRESS));
   const states = await effects.sql`select name, cursor from bellhop_backfill`;
   const cursors = new Map(states.map(({ name, cursor }: Record<"name" | "cursor", string>) => [name, cursor]));
   const done = (name: string) => cursors.get(name) === DONE;
-  // The last one came to its end: this is a new one.
-  const anew = restart || into.every(({ name }) => done(name));
+  // The previous backfill is complete, so this one starts over.
+  const startsOver = restart || into.every(({ name }) => done(name));
   const read: Record<string, number> = {};
   for (const to of into) {
-    if (!anew && done(to.name)) continue;
-    const cursor = anew ? undefined : (cursors.get(to.name) as string | undefined);
+    if (!startsOver && done(to.name)) continue;
+    const cursor = startsOver ? undefined : (cursors.get(to.name) as string | undefined);
     read[to.name] = await backfillTable(options, to, cursor ? (JSON.parse(cursor) as Cursor) : START);
   }
   return read;
@@ -74,11 +74,11 @@ interface TablePage {
   next: Cursor;
   done: number;
   total: number;
-  /** Whose objects these are, where Clerk lists them so. */
+  /** The organizations of these objects, where Clerk lists them by organization. */
   organizations?: string[];
 }
 
-/** A table's objects by pages; those that Clerk lists by organization, by some organizations at a time. */
+/** A table's objects, page by page; where Clerk lists them by organization, a page covers several organizations. */
 export async function* pagesOf(
   { clerk, ask, pageSize }: Pick<Backfill, "clerk" | "ask" | "pageSize">,
   { source }: Table,
@@ -90,19 +90,19 @@ export async function* pagesOf(
     return;
   }
   const all = (span: Span) => ask(() => listOrganizations(clerk, span)).catch(orNone);
-  const some = Math.min(pageSize ?? Infinity, ORGANIZATIONS_AT_A_TIME);
+  const some = Math.min(pageSize ?? Infinity, ORGANIZATIONS_PER_PAGE);
   for await (const { objects, ...page } of readPages(all, from, some)) {
     const ids = objects.map(({ id }) => id as string);
     const found: ClerkObject[] = [];
     for (const id of ids) {
       const list = (span: Span) => ask(() => source.listOf(clerk, id, span)).catch(noneOfLost);
-      for await (const each of readPages(list, START, pageSize)) found.push(...each.objects);
+      for await (const part of readPages(list, START, pageSize)) found.push(...part.objects);
     }
     yield { ...page, objects: found, done: page.next.offset, organizations: ids };
   }
 }
 
-/** Where Organizations are turned off, there are none, and nothing is wrong. */
+/** An instance with Organizations turned off has none; that is not an error. */
 function orNone(error: unknown): Page {
   if (isWithoutOrganizations(error)) return { objects: [], total: 0 };
   throw error;

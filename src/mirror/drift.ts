@@ -1,21 +1,22 @@
-// Compares tables with Clerk, page by page in bounded memory: Clerk's objects come by `created_at`, and what of ours lies
-// between a page's ends and is not in it, Clerk does not have. What is under way to us right now is not judged.
+// Compares tables with Clerk, page by page in bounded memory. Clerk lists objects by `created_at`, so a row whose time
+// is within a page and whose id is not in it is missing in Clerk. Skips objects whose webhook may still be in flight.
 
 import type { SQL } from "bun";
 
 import { type Backfill, pagesOf } from "./backfill.ts";
+import { collectDeletions, type Deletions } from "./deletions.ts";
 import { versionedAt } from "./order.ts";
 import { createdAtOf } from "./pages.ts";
 import { isWithoutOrganizations, statusOf } from "./polite.ts";
 import { decodeRow, dialectOf, encode, holes, quoted, template } from "./sql.ts";
 import { type ClerkObject, readRow, type Row, type Value } from "./table.ts";
-import { applyRead, IN_FLIGHT_MS, type MirrorTable, remove, repair } from "./write.ts";
+import { applyRead, IN_FLIGHT_MS, type MirrorTable, repair } from "./write.ts";
 
 export interface Difference {
-  /** The table's. */
+  /** The table's name. */
   name: string;
   id: string;
-  /** Clerk has it and we do not; we have it and Clerk does not; deleted here, and Clerk has it; or columns differ. */
+  /** Only in Clerk; only in the table; deleted in the table but not in Clerk; or columns differ. */
   kind: "missing" | "extra" | "deleted" | "different";
   fields: { name: string; here: Value; there: Value }[];
   fixed: boolean;
@@ -23,6 +24,8 @@ export interface Difference {
 
 export interface Drift extends Omit<Backfill, "restart"> {
   fix?: boolean;
+  /** With `fix`: also when it deletes more than a small share of a table. */
+  yes?: boolean;
   onDifference: (difference: Difference) => void;
 }
 
@@ -41,11 +44,12 @@ export async function drift(options: Drift): Promise<DriftCount[]> {
   const counts: DriftCount[] = [];
   for (const to of options.into) {
     const count: DriftCount = { name: to.name, compared: 0, differences: 0 };
-    const tell = (difference: Omit<Difference, "name">) => {
+    const report = (difference: Omit<Difference, "name">) => {
       count.differences += 1;
       options.onDifference({ name: to.name, ...difference });
     };
-    await driftOf({ ...options, to, tell, onCompared: (objects) => (count.compared += objects) });
+    const deletions = await collectDeletions(options.effects, to, options.yes);
+    await driftOf({ ...options, to, report, deletions, onCompared: (objects) => (count.compared += objects) });
     counts.push(count);
   }
   return counts;
@@ -53,16 +57,17 @@ export async function drift(options: Drift): Promise<DriftCount[]> {
 
 interface TableDrift extends Drift {
   to: MirrorTable;
-  tell: (difference: Omit<Difference, "name">) => void;
+  report: (difference: Omit<Difference, "name">) => void;
   onCompared: (objects: number) => void;
+  deletions: Deletions;
 }
 
 async function driftOf(options: TableDrift): Promise<void> {
-  const { to, onProgress, onCompared, signal } = options;
-  /** Objects of Clerk's from the moment `from` on. */
+  const { to, onProgress, onCompared, signal, deletions } = options;
+  /** Clerk's objects created at `from` or later. */
   let open = new Map<string, ClerkObject>();
   let from = 0;
-  /** Of the last page: an object may come twice. */
+  /** The ids of the last page: an object may be listed twice. */
   let before = new Set<string>();
   for await (const page of pagesOf(options, to.table)) {
     const objects = page.objects.filter(({ id }) => !before.has(id as string));
@@ -84,11 +89,12 @@ async function driftOf(options: TableDrift): Promise<void> {
   }
   if ("listOf" in to.table.source) await judgeLostOrganizations(options);
   else for await (const rows of rowsBetween(options, from, undefined)) await judgeExtra(options, rows, open);
+  await deletions.write();
 }
 
-/** What Clerk has, and how it stands here. */
+/** Compares Clerk's objects with their rows. */
 async function compare(options: TableDrift, objects: readonly ClerkObject[], readAt: number): Promise<void> {
-  const { to, effects, fix = false, tell } = options;
+  const { to, effects, fix = false, report } = options;
   if (objects.length === 0) return;
   const ids = objects.map(({ id }) => id as string);
   const found = await select(effects.sql, to, `id in (${holes(ids)})`, ids);
@@ -97,11 +103,11 @@ async function compare(options: TableDrift, objects: readonly ClerkObject[], rea
   for (const object of objects) {
     const id = object["id"] as string;
     const row = here.get(id);
-    const told = [row?.["mirror_version"], row?.["mirror_deletion"]].map(versionedAt);
-    if ([object["updated_at"], ...told].some((time) => isRecent(time, readAt))) continue;
+    const versions = [row?.["mirror_version"], row?.["mirror_deletion"]].map(versionedAt);
+    if ([object["updated_at"], ...versions].some((time) => isRecent(time, readAt))) continue;
     const judged = judge(to, object, row);
     if (!judged) continue;
-    tell({ id, ...judged, fixed: fix });
+    report({ id, ...judged, fixed: fix });
     repairs.push(async (tx) => {
       if (judged.kind === "different") await repair(tx, to, object, readAt, String(row?.["mirror_version"]));
       else await applyRead(tx, to, [object], readAt);
@@ -109,7 +115,7 @@ async function compare(options: TableDrift, objects: readonly ClerkObject[], rea
   }
   if (fix && repairs.length > 0)
     await effects.write(async (tx) => {
-      for (const each of repairs) await each(tx);
+      for (const write of repairs) await write(tx);
     });
 }
 
@@ -123,14 +129,14 @@ function judge(to: MirrorTable, object: ClerkObject, found: Record<string, unkno
   return fields.length > 0 ? { kind: "different" as const, fields } : undefined;
 }
 
-/** Rows that Clerk did not list: it is asked for each of them, since the list may have moved. */
+/** Requests each row that Clerk did not list, since the list may have shifted. */
 async function judgeExtra(options: TableDrift, rows: readonly Row[], listed: { has(id: string): boolean }) {
-  const { to, effects, clerk, ask, fix = false, tell } = options;
+  const { to, clerk, ask, fix = false, report, deletions } = options;
   for (const row of rows) {
     const id = row["id"] as string;
     if (listed.has(id) || (await exists())) continue;
-    tell({ id, kind: "extra", fields: [], fixed: fix });
-    if (fix) await effects.write((tx) => remove(tx, to, id, Date.now(), "drift"));
+    report({ id, kind: "extra", fields: [], fixed: fix });
+    if (fix) await deletions.add(id);
 
     async function exists() {
       try {
@@ -143,7 +149,7 @@ async function judgeExtra(options: TableDrift, rows: readonly Row[], listed: { h
   }
 }
 
-/** Of an organization that is gone Clerk lists nothing, and so says nothing about what we have of it. */
+/** Clerk lists nothing of a deleted organization, so its rows have to be found from here. */
 async function judgeLostOrganizations(options: TableDrift) {
   const { to, effects, clerk, ask } = options;
   let last = "";
@@ -167,7 +173,7 @@ async function judgeLostOrganizations(options: TableDrift) {
   }
 }
 
-/** Rows that are not deleted, created from `from` up to and without `upTo`; without an end also those of no known time. */
+/** Undeleted rows created from `from` to before `upTo`; without `upTo` also rows of unknown time. */
 async function* rowsBetween({ to, effects }: TableDrift, from: number, upTo: number | undefined) {
   const time = (milliseconds: number) => encode("time", new Date(milliseconds), dialectOf(effects.sql));
   const within = upTo === undefined ? "(created_at >= ? or created_at is null)" : "created_at >= ? and created_at < ?";

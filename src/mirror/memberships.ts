@@ -1,4 +1,4 @@
-// `clerk_organization_memberships`: who is in which organization.
+// `clerk_organization_memberships`: the users of each organization.
 
 import { type ClerkObject, json, type Table, text, time } from "./table.ts";
 
@@ -31,6 +31,6 @@ export const memberships: Table = {
       organizationId: organization_id as string,
       userId: [user_id as string],
     });
-    return data.find((each) => each.id === id)?.raw as unknown as ClerkObject | undefined;
+    return data.find((membership) => membership.id === id)?.raw as unknown as ClerkObject | undefined;
   },
 };

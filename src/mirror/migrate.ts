@@ -1,22 +1,24 @@
-// Makes the mirror's tables and brings them up to date: each step once, by number. Columns that somebody has added stay.
+// Creates and migrates the mirror's tables, each step once, by number. Never touches columns that the user has added.
 
 import type { SQL } from "bun";
 
 import { UserError } from "../errors.ts";
+import { INSTANCES_TABLE } from "./instance.ts";
 import { type Dialect, dialectOf, type NamedTable, quoted, template, types } from "./sql.ts";
 import { type Column, columnsOf } from "./table.ts";
 
-/** To be called in a transaction that nobody else's migration runs beside. Throws when a newer Bellhop made the table. */
+/** Call it in a transaction that excludes concurrent migrations. Throws when a newer Bellhop created the table. */
 export async function migrate(tx: SQL, named: NamedTable): Promise<void> {
   const { table, name } = named;
   const columns = Object.entries(columnsOf(table));
   const newest = Math.max(...columns.map(([, { since = 1 }]) => since));
   await tx.unsafe("create table if not exists bellhop_mirror (name text primary key, version integer not null)");
+  await tx.unsafe(INSTANCES_TABLE);
   const [row] = await tx`select version from bellhop_mirror where name = ${name}`;
   const version = row === undefined ? 0 : Number((row as { version: unknown }).version);
   if (version > newest)
     throw new UserError(
-      `The table ${name} is at version ${version}, this Bellhop knows ${newest}: it was made by a newer one. Update Bellhop.`,
+      `The table ${name} is at version ${version}, this Bellhop knows ${newest}: a newer one created it. Update Bellhop.`,
     );
   const dialect = dialectOf(tx);
   const of = (step: number) => columns.filter(([, { since = 1 }]) => since === step);
@@ -37,11 +39,11 @@ function createTable(name: string, columns: readonly (readonly [string, Column])
   const lines = columns.map(([column, { kind }]) =>
     column === "id" ? "id text primary key" : `${quoted(column)} ${types[dialect][kind]}`,
   );
-  const ours = [`deleted_at ${time}`, `mirror_version ${version}`, `mirror_deletion ${version}`];
-  return `create table ${quoted(name)} (${[...lines, ...ours].join(", ")})`;
+  const internal = [`deleted_at ${time}`, `mirror_version ${version}`, `mirror_deletion ${version}`];
+  return `create table ${quoted(name)} (${[...lines, ...internal].join(", ")})`;
 }
 
-/** A table of that name that we have not made is somebody's own. */
+/** Refuses to use a table of that name that the mirror has not created. */
 async function refuseForeign(tx: SQL, name: string, dialect: Dialect) {
   const found =
     dialect === "sqlite"
@@ -49,13 +51,13 @@ async function refuseForeign(tx: SQL, name: string, dialect: Dialect) {
       : await tx`select 1 where to_regclass(${quoted(name)}) is not null`;
   if (found.length > 0)
     throw new UserError(
-      `There is a table ${name} already that the mirror has not made. Rename it, or choose another prefix:\n\n` +
+      `The table ${name} exists already, and the mirror did not create it. Rename it, or choose another prefix:\n\n` +
         `    export default mirror({ prefix: "mirror_" });`,
     );
 }
 
 async function addColumn(tx: SQL, name: string, column: string, type: string, dialect: Dialect) {
-  // SQLite has no "if not exists" here, and somebody may have added a column of that name.
+  // SQLite has no "if not exists" here, and the user may have added a column of that name.
   const there = dialect === "sqlite" ? await tx`select 1 from pragma_table_info(${name}) where name = ${column}` : [];
   if (there.length > 0) return;
   const unless = dialect === "postgres" ? "if not exists " : "";

@@ -1,10 +1,11 @@
-// What `import … from "bellhop/mirror"` gives: your users and organizations in your database, kept right by their events.
+// The exports of `bellhop/mirror`: users and organizations in the app's database, kept up to date by their events.
 
 import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
 import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../bellhop.ts";
 import { subjectOf, suggest } from "../clerk/events.ts";
+import { createInstanceNote } from "./instance.ts";
 import { migrate } from "./migrate.ts";
 import { decodeRow, quoted, template } from "./sql.ts";
 import type { ClerkObject, Metadata, Row, TableName } from "./table.ts";
@@ -13,20 +14,20 @@ import { users } from "./users.ts";
 import { applyEvent, applyRead, type MirrorTable } from "./write.ts";
 
 export interface MirrorOptions {
-  /** Which of them. Default: all four. */
+  /** The tables to mirror. Default: all four. */
   tables?: readonly TableName[];
-  /** What their names begin with. Default: `"clerk_"`. */
+  /** The prefix of their names. Default: `"clerk_"`. */
   prefix?: string;
-  /** Which metadata is kept. Default: `["public"]`. */
+  /** The metadata to store. Default: `["public"]`. */
   metadata?: readonly Metadata[];
 }
 
 /** A row of `clerk_users`. */
 export interface MirroredUser {
   id: string;
-  /** The primary one. */
+  /** The primary address. */
   email: string | null;
-  /** The primary one. */
+  /** The primary number. */
   phone: string | null;
   username: string | null;
   first_name: string | null;
@@ -39,7 +40,7 @@ export interface MirroredUser {
   last_sign_in_at: Date | null;
   created_at: Date | null;
   updated_at: Date | null;
-  /** Set when Clerk has said that the user is gone; the rest stays as it was. */
+  /** Set when the user was deleted in Clerk; the other columns keep their values. */
   deleted_at: Date | null;
   /** Clerk's object. */
   raw: Record<string, unknown>;
@@ -49,19 +50,20 @@ const PREFIX = "clerk_";
 const OPTIONS: readonly string[] = ["tables", "prefix", "metadata"] satisfies (keyof MirrorOptions)[];
 const METADATA: readonly string[] = ["public", "private", "unsafe"] satisfies Metadata[];
 
-/** Where a mirror keeps its tables, for `bun backfill` and `bun drift`. */
+/** The property of a mirror that holds its tables, for `bun backfill` and `bun drift`. */
 const mirrored: unique symbol = Symbol("bellhop.mirror");
 
 /**
  * A handler that keeps `clerk_users`, `clerk_organizations`, `clerk_organization_memberships` and
- * `clerk_organization_invitations` as Clerk has them, whatever order events come in. Throws on options that make no sense.
+ * `clerk_organization_invitations` equal to Clerk's, whatever order events arrive in. Throws on invalid options.
  *
  *     // handlers/[...event].ts
  *     export default mirror();
  */
 export function mirror(options: MirrorOptions = {}): HandlerFunction {
   const into = readOptions(options);
-  /** Why its tables can't be used. */
+  const noteInstance = createInstanceNote();
+  /** The error because of which the tables can't be used. */
   let problem: unknown;
 
   async function handle({ event, data, delivery, db, log }: HandlerContext) {
@@ -69,18 +71,21 @@ export function mirror(options: MirrorOptions = {}): HandlerFunction {
     const to = into.find(({ table }) => table.kind === kind);
     if (!to) return;
     const id = subjectOf({ data });
-    if (delivery.sample) return log.info(`${id} is an example of the Dashboard's, and is not written`);
-    if (id === null) return log.warn(`${event.type} has no data.id, and is not written`);
+    if (delivery.sample) return log.info(`${id} is a Dashboard example and is not written`);
+    if (id === null) return log.warn(`${event.type} has no data.id and is not written`);
     if (problem) throw problem;
-    const said = { object: data as unknown as ClerkObject, deleted: action === "deleted" };
-    const applied = await applyEvent(db, to, { ...said, at: event.timestamp, delivery: delivery.id });
-    if (!applied) log.debug(`${to.name} has a later state of ${id}`);
+    await noteInstance(db, event.instance_id);
+    const change = { object: data as unknown as ClerkObject, deleted: action === "deleted" };
+    const applied = await applyEvent(db, to, { ...change, at: event.timestamp, delivery: delivery.id });
+    if (applied === "later") log.debug(`${to.name} has a later state of ${id}`);
+    if (applied === "partial")
+      log.warn(`${event.type} of ${id} has no created_at in milliseconds, unlike Clerk's, and is not written`);
   }
 
   const make: MakeTables = async (tx) => {
     problem = undefined;
     try {
-      for (const each of into) await migrate(tx, each);
+      for (const table of into) await migrate(tx, table);
     } catch (error) {
       problem = error;
       throw error;
@@ -95,8 +100,8 @@ export function tablesOf(handler: HandlerFunction): readonly MirrorTable[] | und
 }
 
 /**
- * The row of a user whose event may not have come yet: when it is not there, it is fetched from Clerk and written in the
- * run's transaction. Rejects when Clerk does not know the user. A deleted user's row has a `deleted_at`.
+ * The row of a user whose event may not have arrived yet: a missing row is fetched from Clerk and written in the run's
+ * transaction. Rejects when Clerk does not know the user. A deleted user's row has a `deleted_at`.
  *
  *     const user = await ensureUser(db, clerk, data.public_user_data.user_id);
  */
@@ -124,7 +129,7 @@ export async function ensureUser(
 }
 
 function notMirrored(name: string): Error {
-  return new Error(`ensureUser looks into ${name}, which is not there. The mirror makes it: bun new mirror`);
+  return new Error(`ensureUser needs the table ${name}, which does not exist. The mirror creates it: bun new mirror`);
 }
 
 function readOptions({ prefix = PREFIX, metadata = ["public"], ...rest }: MirrorOptions): MirrorTable[] {
@@ -133,10 +138,10 @@ function readOptions({ prefix = PREFIX, metadata = ["public"], ...rest }: Mirror
   refuseUnknown("metadata", metadata, METADATA);
   const wanted = rest.tables ?? names;
   refuseUnknown("table", wanted, names);
-  // They stand in statements as they are.
+  // The prefix becomes part of SQL statements.
   if (!/^[a-z_][a-z0-9_]{0,30}$/.test(prefix))
     throw new TypeError(
-      `mirror({ prefix: ${JSON.stringify(prefix)} }): expected small letters, digits and _, like "clerk_"`,
+      `mirror({ prefix: ${JSON.stringify(prefix)} }): expected lowercase letters, digits and _, like "clerk_"`,
     );
   return tables
     .filter(({ name }) => wanted.includes(name))
@@ -144,10 +149,10 @@ function readOptions({ prefix = PREFIX, metadata = ["public"], ...rest }: Mirror
 }
 
 function refuseUnknown(what: string, given: readonly string[], known: readonly string[]) {
-  const slip = given.find((each) => !known.includes(each));
-  if (slip === undefined) return;
-  const meant = suggest(slip, known);
+  const unknown = given.find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  const meant = suggest(unknown, known);
   throw new TypeError(
-    `mirror() knows no ${what} ${slip}; ${meant ? `did you mean ${meant}?` : `there are ${known.join(", ")}`}`,
+    `mirror() knows no ${what} ${unknown}; ${meant ? `did you mean ${meant}?` : `there are ${known.join(", ")}`}`,
   );
 }

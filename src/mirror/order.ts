@@ -1,37 +1,42 @@
-// Which of two states of an object is the later one. Events may come in any order and as often as they like: a row ends as
-// the greatest of them, and a deletion, which is kept apart, holds against whatever comes late. Pure.
+// Versions, which order the states of an object. Events may arrive in any order and repeatedly: a row ends with the
+// greatest version, and a deletion, which is stored separately, is not undone by late events. Pure.
 
-import { toMilliseconds } from "../clerk/time.ts";
+import { toMilliseconds } from "../clerk/milliseconds.ts";
 import type { ClerkObject } from "./table.ts";
 
 // Milliseconds up to the year 33658.
 const DIGITS = 15;
 
 /**
- * Where a state of an object stands among the others, as text that sorts by bytes: the object's own `updated_at`, or else
- * the event's time; the event's time; the delivery's id.
+ * The version of a state, as text that sorts by bytes: the object's own `updated_at`, or else the event's time; the
+ * event's time; the delivery's id.
  */
 export function versionOf(object: ClerkObject, eventAt: number, delivery: string): string {
   const updatedAt = toMilliseconds(object["updated_at"]) ?? eventAt;
   return `${digits(updatedAt)} ${digits(eventAt)} ${delivery}`;
 }
 
+/** The position in a version, from 1, of the part after the object's own time, in the format of `deletionOf`. */
+export const EVENT_TIME_FROM = DIGITS + 2;
+
 /** The time of the object in a version, in milliseconds. */
 export function versionedAt(version: unknown): number {
   return Number(String(version).slice(0, DIGITS));
 }
 
-/** Of a deletion; and of the little that it says about the object, which must not stand against anything that is whole. */
+/** The version of a deletion. */
 export function deletionOf(eventAt: number, delivery: string): string {
   return `${digits(eventAt)} ${delivery}`;
 }
 
-/** Below every version of a whole object. */
+/**
+ * The version of the few fields in a deletion: below every version of a whole object, so that it never replaces one.
+ */
 export function versionOfRest(eventAt: number, delivery: string): string {
   return `${digits(0)} ${digits(eventAt)} ${delivery}`;
 }
 
-/** A deletion is whole when it carries the object as it last was, as those of memberships do. */
+/** Whether an event has the whole object. Deletions of memberships do, others have only the id. */
 export function isWhole(object: ClerkObject): boolean {
   return toMilliseconds(object["created_at"]) !== undefined;
 }

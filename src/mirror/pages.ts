@@ -1,43 +1,43 @@
-// All the objects of a list that Clerk gives by pages, oldest first. The list changes while it is read: what is deleted
-// moves everything after it to the left, so each page has to begin where the one before it ended, or is asked for again.
+// Reads a paginated list of Clerk's, oldest first. The list changes meanwhile: a deletion shifts everything after it,
+// so each page has to begin with the last object of the previous page, or is requested again further left.
 
-import { toMilliseconds } from "../clerk/time.ts";
+import { toMilliseconds } from "../clerk/milliseconds.ts";
 import type { ClerkObject, Page, Span } from "./table.ts";
 
-/** How far a list is read. */
+/** The position in a list. */
 export interface Cursor {
   offset: number;
-  /** Of the last object, in milliseconds. */
+  /** `created_at` of the last object, in milliseconds. */
   createdAt: number;
-  /** Of the last object. */
+  /** The id of the last object. */
   id?: string;
 }
 
 export interface ReadPage {
   objects: ClerkObject[];
   total: number;
-  /** Our clock, before it was asked for. */
+  /** The local clock before the request. */
   readAt: number;
-  /** Where to go on after it. */
+  /** The cursor after this page. */
   next: Cursor;
 }
 
 export const START: Cursor = { offset: 0, createdAt: 0 };
-// Clerk's largest.
+// Clerk's maximum.
 const LIMIT = 500;
 
-/** Some objects may come twice, none that is there all the time is left out. */
+/** May yield an object twice, but never omits one that exists all the time. */
 export async function* readPages(
   list: (span: Span) => Promise<Page>,
   from: Cursor = START,
   limit: number = LIMIT,
 ): AsyncGenerator<ReadPage> {
   let { offset, createdAt, id } = from;
-  // Of those with one `created_at`, only the last one itself shows that none of them is left out.
+  // Among objects with the same `created_at`, only the last object itself proves that none was omitted.
   const joins = (first: ClerkObject | undefined) =>
     first !== undefined && (createdAtOf(first) < createdAt || first["id"] === id);
   while (true) {
-    // One back, so that the page shows whether it joins the last one.
+    // Overlap by one object, to check that the page continues the previous one.
     const at = Math.max(0, offset - 1);
     const readAt = Date.now();
     const { objects, total } = await list({ limit, offset: at });

@@ -1,12 +1,13 @@
-// What the mirror's tables are in SQL, on SQLite and on Postgres: types, values, and statements that are built once.
+// SQL of the mirror's tables for SQLite and Postgres: types, values, and statements, which are built once.
 
 import type { SQL } from "bun";
 
+import { EVENT_TIME_FROM } from "./order.ts";
 import { type Column, columnsOf, type Row, type Table, type Value } from "./table.ts";
 
 export type Dialect = "sqlite" | "postgres";
 
-/** A table under the name that it has in somebody's database. */
+/** A table with its name in the user's database. */
 export interface NamedTable {
   table: Table;
   /** With the prefix: `clerk_users`. */
@@ -19,11 +20,11 @@ export function dialectOf(sql: Pick<SQL, "options">): Dialect {
 
 export const types: Record<Dialect, Record<Column["kind"] | "version", string>> = {
   sqlite: { text: "text", boolean: "boolean", time: "text", json: "text", version: "text" },
-  // Versions sort by bytes, whatever the language of the database.
+  // Versions sort by bytes, independent of the database's locale.
   postgres: { text: "text", boolean: "boolean", time: "timestamptz", json: "jsonb", version: 'text collate "C"' },
 };
 
-/** A value as the driver takes it. */
+/** Converts a value for the driver. */
 export function encode(kind: Column["kind"], value: Value, dialect: Dialect): unknown {
   if (value === null) return null;
   if (kind === "json") return JSON.stringify(value);
@@ -31,7 +32,7 @@ export function encode(kind: Column["kind"], value: Value, dialect: Dialect): un
   return kind === "boolean" ? Number(value) : value instanceof Date ? value.toISOString() : value;
 }
 
-/** A row as the driver gives it, as the mirror knows it: the same on both databases. */
+/** Converts a row of the driver to the mirror's form, which is the same on both databases. */
 export function decodeRow(table: Table, found: Record<string, unknown>): Row {
   const kinds = { ...columnsOf(table), deleted_at: { kind: "time" } } as Record<string, Pick<Column, "kind">>;
   const cells = Object.entries(kinds)
@@ -52,17 +53,20 @@ export function quoted(name: string): string {
   return `"${name}"`;
 }
 
-/** A statement as a tagged template takes it: its text with a `?` for each value. */
+/** A text with a `?` for each value, as the argument of a tagged template. */
 export function template(text: string): TemplateStringsArray {
   const parts = text.split("?");
-  // As a real one has it; Bun takes nothing else.
+  // Bun accepts only an array with `raw`, as a real template has.
   return Object.defineProperty(parts, "raw", { value: parts }) as unknown as TemplateStringsArray;
 }
 
-/** For a list of values: `?, ?, ?`. */
+/** Placeholders for a list of values: `?, ?, ?`. */
 export function holes(values: readonly unknown[]): string {
   return values.map(() => "?").join(", ");
 }
+
+/** The source in `mirror_deletion` of a deletion by `bun drift`, in place of a delivery's id. */
+export const BY_DRIFT = "drift";
 
 const statements = new Map<string, ReturnType<typeof build>>();
 
@@ -78,16 +82,20 @@ function build({ table, name }: NamedTable, dialect: Dialect) {
   const columns = Object.entries(columnsOf(table));
   const names = [...columns.map(([column]) => column), "mirror_version"].map(quoted);
   const holes = columns.map(([, { kind }]) => (kind === "json" && dialect === "postgres" ? "?::text::jsonb" : "?"));
-  const sets = names.filter((each) => each !== '"id"').map((each) => `${each} = excluded.${each}`);
+  const sets = names.filter((column) => column !== '"id"').map((column) => `${column} = excluded.${column}`);
   const insert = `insert into ${quoted(name)} (${names.join(", ")}) values (${holes.join(", ")}, ?)
     on conflict (id) do update set ${sets.join(", ")}`;
-  const its = `${quoted(name)}.mirror_version`;
+  const version = `${quoted(name)}.mirror_version`;
+  // `bun drift` infers a deletion from a missing object. A later event about the object proves it wrong.
+  const deletion = `${quoted(name)}.mirror_deletion`;
+  const revived = `deleted_at = case when ${deletion} like '% ${BY_DRIFT}'
+    and ${deletion} < substr(excluded.mirror_version, ${EVENT_TIME_FROM}) then null else ${quoted(name)}.deleted_at end`;
   return {
     columns,
-    /** An equal version is the same delivery, or a replay of it: it applies. */
-    upsert: template(`${insert} where ${its} is null or excluded.mirror_version >= ${its}`),
-    /** Only onto the state that somebody has seen. */
-    repair: template(`${insert} where ${its} is null or ${its} = ?`),
+    /** An equal version is the same delivery or its replay, and is applied. */
+    upsert: template(`${insert}, ${revived} where ${version} is null or excluded.mirror_version >= ${version}`),
+    /** Only overwrites the version that was compared. */
+    repair: template(`${insert} where ${version} is null or ${version} = ?`),
     remove: template(`update ${quoted(name)} set deleted_at = ?, mirror_deletion = ?
       where id = ? and (mirror_deletion is null or mirror_deletion < ?)`),
   };

@@ -1,27 +1,27 @@
-// A table of the mirror as its own file declares it: which columns it has, how each is read from Clerk's object, and how
-// Clerk lists such objects. Everything else (making it, writing it, comparing it) follows from that.
+// The declaration of a mirror table: its columns, how each is read from Clerk's object, and how Clerk lists such
+// objects. Creating, writing and comparing the table follow from that.
 
 import type { ClerkClient } from "@clerk/backend";
 
-import { toMilliseconds } from "../clerk/time.ts";
+import { toMilliseconds } from "../clerk/milliseconds.ts";
 
-/** An object as Clerk's webhooks and its API carry it. */
+/** An object of Clerk's webhooks and API. */
 export type ClerkObject = { readonly [name: string]: unknown };
 
-/** What a column holds: as Postgres' `text`, `boolean`, `timestamptz` and `jsonb`; in SQLite times are ISO text. */
+/** A column's value: `text`, `boolean`, `timestamptz` and `jsonb` on Postgres; on SQLite times are ISO text. */
 export type Value = string | boolean | Date | object | null;
 export type Row = Record<string, Value>;
 
 export interface Column {
   kind: "text" | "boolean" | "time" | "json";
   read: (object: ClerkObject) => unknown;
-  /** The version of the table that brought it. Default: 1, with the table itself. */
+  /** The version of the table that added the column. Default: 1, the first one. */
   since?: number;
-  /** People look rows up by it. */
+  /** Indexed, for queries by this column. */
   index?: boolean;
 }
 
-/** Objects that Clerk lists, oldest first where it can. */
+/** Objects that Clerk lists, oldest first where the API can sort. */
 export interface Page {
   objects: ClerkObject[];
   total: number;
@@ -35,13 +35,13 @@ export interface Span {
 export interface Table {
   /** Without the prefix: `users`. */
   name: TableName;
-  /** The kind of its events: `user` of `user.created`. */
+  /** The kind of the events: `user` of `user.created`. */
   kind: string;
   /** Besides `id`, `deleted_at` and `raw`, which every table has. */
   columns: Record<string, Column>;
-  /** How Clerk lists them: all of them by `created_at`, or those of one organization. */
-  source: { list: List; /** What a page costs. */ requests: number } | { listOf: ListOf };
-  /** One of them as it is now; rejects with Clerk's 404 when it is not there. */
+  /** How Clerk lists the objects: all of them by `created_at`, or by organization. */
+  source: { list: List; /** API requests per page. */ requests: number } | { listOf: ListOf };
+  /** The current object; rejects with Clerk's 404 when it does not exist. */
   find(clerk: ClerkClient, row: Row): Promise<ClerkObject | undefined>;
 }
 
@@ -62,12 +62,12 @@ export const boolean = (read: Column["read"], more: Partial<Column> = {}): Colum
 export const time = (read: Column["read"], more: Partial<Column> = {}): Column => ({ kind: "time", read, ...more });
 export const json = (read: Column["read"], more: Partial<Column> = {}): Column => ({ kind: "json", read, ...more });
 
-/** Those of a table and those of every table, in the order in which they stand in it. */
+/** All columns of a table in their order, including those of every table. */
 export function columnsOf(table: Table): Record<string, Column> {
   return { id: text(({ id }) => id), ...table.columns, raw: json((object) => object) };
 }
 
-/** What a table holds of an object. Absent and misshapen values are null; metadata that is not kept is nowhere in it. */
+/** The row of an object. Absent and malformed values are null; metadata that is not kept is removed everywhere. */
 export function readRow(table: Table, object: ClerkObject, kept: readonly Metadata[]): Row {
   const clean = cleaned(object, kept) as ClerkObject;
   const cells = Object.entries(columnsOf(table)).map(([name, { kind, read }]) => [name, readers[kind](read(clean))]);
@@ -79,25 +79,25 @@ const readers: Record<Column["kind"], (value: unknown) => Value> = {
   boolean: (value) => (typeof value === "boolean" ? value : null),
   time(value) {
     const milliseconds = toMilliseconds(value);
-    return milliseconds === undefined || milliseconds > MOST_MS ? null : new Date(milliseconds);
+    return milliseconds === undefined || milliseconds > MAX_TIME_MS ? null : new Date(milliseconds);
   },
   json: (value) => (typeof value === "object" ? value : null),
 };
 
-// The year 9999: ISO text sorts up to there.
-const MOST_MS = 253_402_300_799_999;
+// The end of the year 9999, up to which ISO text sorts by time.
+const MAX_TIME_MS = 253_402_300_799_999;
 const METADATA = /^(public|private|unsafe)_metadata$/;
 
-/** Without metadata that is not kept, also in nested objects, and without what Postgres can't hold as text. */
+/** Removes metadata that is not kept, also in nested objects, and characters that Postgres can't store as text. */
 function cleaned(value: unknown, kept: readonly Metadata[] | undefined): unknown {
   if (typeof value === "string") return value.toWellFormed().replaceAll("\0", "\u{FFFD}");
-  if (Array.isArray(value)) return value.map((each) => cleaned(each, kept));
+  if (Array.isArray(value)) return value.map((item) => cleaned(item, kept));
   if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).flatMap(([name, each]) => {
+  const entries = Object.entries(value).flatMap(([name, item]) => {
     const metadata = kept && METADATA.exec(name)?.[1];
     if (metadata && !kept.includes(metadata as Metadata)) return [];
-    // What stands in metadata is the application's, whatever it is called.
-    return [[cleaned(name, undefined), cleaned(each, metadata ? undefined : kept)]];
+    // The content of metadata belongs to the app, so its keys are not filtered.
+    return [[cleaned(name, undefined), cleaned(item, metadata ? undefined : kept)]];
   });
   return Object.fromEntries(entries) as object;
 }

@@ -1,4 +1,4 @@
-// Every table of the mirror. One more is a file like `users.ts` and a row in here.
+// All tables of the mirror. To add one, write a file like `users.ts` and list it here.
 
 import { invitations } from "./invitations.ts";
 import { memberships } from "./memberships.ts";
@@ -6,5 +6,5 @@ import { organizations } from "./organizations.ts";
 import type { Table } from "./table.ts";
 import { users } from "./users.ts";
 
-/** In the order in which they are backfilled: users and organizations before what points at them. */
+/** In backfill order: users and organizations before the tables that refer to them. */
 export const tables: readonly Table[] = [users, organizations, memberships, invitations];

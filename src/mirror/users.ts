@@ -21,7 +21,7 @@ export const users: Table = {
     updated_at: time(({ updated_at }) => updated_at),
   },
   source: {
-    // The client counts them by a second one.
+    // Clerk's client sends a second request for the total.
     requests: 2,
     async list(clerk, span) {
       const { data, totalCount } = await clerk.users.getUserList({ ...span, orderBy: "+created_at" });
@@ -31,10 +31,10 @@ export const users: Table = {
   find: async (clerk, { id }) => (await clerk.users.getUser(id as string)).raw as unknown as ClerkObject,
 };
 
-/** The one that the user chose; the first of the list may be any of them. Null for a user without one. */
+/** The primary address or number, which need not be the first in the list. Null for a user without one. */
 function primary(user: ClerkObject, name: string, list: string): unknown {
   const id = user[`primary_${name}_id`];
   const all = user[list];
   if (typeof id !== "string" || !Array.isArray(all)) return null;
-  return (all as (ClerkObject | null)[]).find((each) => each?.["id"] === id)?.[name];
+  return (all as (ClerkObject | null)[]).find((entry) => entry?.["id"] === id)?.[name];
 }

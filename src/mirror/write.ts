@@ -1,5 +1,5 @@
-// Writes states and deletions of Clerk's objects. Each write is one statement that decides by itself whether it is the
-// later one, so that any order of any of them ends in the same rows.
+// Writes states and deletions of Clerk's objects. Each write is one statement that only applies if its version is
+// later, so that writes in any order end in the same rows.
 
 import type { SQL } from "bun";
 
@@ -7,30 +7,34 @@ import { deletionOf, isWhole, versionOf, versionOfRest } from "./order.ts";
 import { dialectOf, encode, holes, type NamedTable, quoted, statementsFor, template } from "./sql.ts";
 import { type ClerkObject, type Metadata, readRow, type Row } from "./table.ts";
 
-/** A table, and what of the metadata it holds. */
+/** A table, and the metadata that it stores. */
 export interface MirrorTable extends NamedTable {
   kept: readonly Metadata[];
 }
 
-// Clerk's clock and ours may differ, and what its API reads may be a little behind what it has announced.
+// Clerk's clock may differ from the local one, and its API may lag a little behind its webhooks.
 export const IN_FLIGHT_MS = 60_000;
 
-/** What a webhook says. False when the row is a later state already. */
+/** `later`: the row has a later state already. `partial`: the object has no `created_at`, so it may be incomplete. */
+export type Applied = "written" | "later" | "partial";
+
+/** Writes the state or the deletion of a webhook. */
 export async function applyEvent(
   db: SQL,
   to: MirrorTable,
   { object, deleted, at, delivery }: { object: ClerkObject; deleted: boolean; at: number; delivery: string },
-): Promise<boolean> {
+): Promise<Applied> {
   const whole = isWhole(object);
-  if (!deleted) return whole && (await applyState(db, to, object, versionOf(object, at, delivery)));
+  if (!deleted && !whole) return "partial";
+  if (!deleted) return (await applyState(db, to, object, versionOf(object, at, delivery))) ? "written" : "later";
   const version = whole ? versionOf(object, at, delivery) : versionOfRest(at, delivery);
   await applyState(db, to, object, version);
-  return remove(db, to, String(object["id"]), at, delivery);
+  return (await remove(db, to, String(object["id"]), at, delivery)) ? "written" : "later";
 }
 
 /**
- * What Clerk's API says at `readAt`. It brings back what was deleted a while before that: Clerk never uses an id again,
- * so such a deletion was not true.
+ * Writes objects that Clerk's API returned at `readAt`. Restores rows that were deleted some time before: Clerk never
+ * reuses an id, so such a deletion was wrong.
  */
 export async function applyRead(
   db: SQL,
@@ -46,7 +50,7 @@ export async function applyRead(
   await db(revive, deletionOf(readAt - IN_FLIGHT_MS, ""), ...ids);
 }
 
-/** Overwrites whatever the row says, if it is still the one with the version that was `seen`. */
+/** Overwrites the row if it still has the version `seen`. */
 export async function repair(db: SQL, to: MirrorTable, object: ClerkObject, readAt: number, seen: string) {
   const { repair: statement } = statementsFor(to, dialectOf(db));
   const row = readRow(to.table, object, to.kept);
@@ -54,7 +58,7 @@ export async function repair(db: SQL, to: MirrorTable, object: ClerkObject, read
   return affected(written);
 }
 
-/** Marks a row as deleted at a moment. False when a later deletion is known. */
+/** Marks a row as deleted at a time. False when a later deletion is stored. */
 export async function remove(db: SQL, to: MirrorTable, id: string, at: number, by: string): Promise<boolean> {
   const dialect = dialectOf(db);
   const key = deletionOf(at, by);

@@ -1,5 +1,5 @@
-// Remembers what was refused, in memory and within bounds: code, time, size and the id that was claimed.
-// Never a body, a header or a secret; a flood of refusals is one log line per code and second.
+// Remembers refused requests, in bounded memory: code, time, size and the claimed id. Never a body, a header or a secret.
+// A flood of refusals causes one log line per code and second.
 
 import type { RefusalCode } from "../errors.ts";
 
@@ -9,11 +9,11 @@ export interface RefusedRequest {
   at: number;
   /** Bytes of the body, as far as they are known. */
   size: number;
-  /** What the request says its id is: 64 printable characters at most. */
+  /** The unverified id of the request: 64 printable characters at most. */
   claimedId: string | null;
-  /** How far its signed time is from ours, in seconds. */
+  /** The difference between its signed time and the server's clock, in seconds. */
   skewSeconds?: number;
-  /** With `wrong_path`: ours, for whoever has to correct the endpoint. */
+  /** With `wrong_path`: the webhook's path, to correct the endpoint. */
   rightPath?: string;
 }
 
@@ -26,12 +26,12 @@ export interface Refusals {
 const KEPT = 1_000;
 const WINDOW_MS = 1_000;
 
-/** `report` gets the latest of a code and how many there were since its last line. */
+/** `report` gets the latest refusal of a code and the number of refusals since the last report. */
 export function createRefusals(report: (latest: RefusedRequest, count: number) => void): Refusals {
   const kept: RefusedRequest[] = [];
   const windows = new Map<RefusalCode, { latest: RefusedRequest; count: number }>();
 
-  // The first of a code is told at once; those within the next second together.
+  // The first refusal of a code is reported at once, those of the next second together.
   function openWindow(code: RefusalCode) {
     setTimeout(() => {
       const { latest, count } = windows.get(code) ?? {};

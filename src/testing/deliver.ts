@@ -1,24 +1,23 @@
-// What `import … from "bellhop/test"` gives: deliver an event to handlers in a test, and see what became of it.
-// Nothing in it is played: the event is signed, received, stored and dispatched as in the server.
+// The exports of `import … from "bellhop/test"`: deliver an event to handlers in a test and read its runs.
+// Nothing is simulated except time: the event is signed, received, stored and dispatched as in the server.
 
-import type { DataInput, EventInput } from "./event.ts";
-import { type BellhopOptions, type Delivered, openBellhop, type TestBellhop } from "./server.ts";
+import { type BellhopOptions, type Delivered, openBellhop, type TestBellhop } from "./test-bellhop.ts";
+import type { DataInput, EventInput } from "./test-event.ts";
 
-export type { DataInput, EventInput, SentEvent, WholeEvent } from "./event.ts";
 export type { TestRun, TestRuns } from "./runs.ts";
-export type { Answer } from "./send.ts";
-export type { BellhopOptions, ClerkStandIn, Delivered, TestBellhop } from "./server.ts";
-export type { HandlerRecord } from "./table.ts";
+export type { Answer, DataInput, EventInput, SentEvent, RawEvent } from "./test-event.ts";
+export type { BellhopOptions, ClerkStandIn, Delivered, TestBellhop } from "./test-bellhop.ts";
+export type { HandlerRecord } from "./test-handlers.ts";
 
 /**
- * Delivers a sample of an event, with `data` laid over it, or a whole event. Resolves when each run has ended, or has
- * failed and waits for its next attempt; then nothing is left of it, also no timer that a handler left behind.
- * Rejects when a handler for the event does not load, or throws when nobody is there to catch it.
+ * Delivers a sample of an event with `data` merged into it, or a raw event. Resolves when each run has finished, or has
+ * failed and waits for its next attempt. Everything is released by then, including timers that a handler started.
+ * Rejects when a handler for the event does not load, or leaves an error uncaught.
  *
  *     const { runs } = await deliver("user.created", { first_name: "Ada" });
  *     expect(runs["user.created"]).toMatchObject({ state: "done", attempts: 1 });
  *
- * One handler without a folder, with a stand-in for Clerk's API:
+ * One handler without a directory, with a stand-in for Clerk's API:
  *
  *     const updateUserMetadata = mock();
  *     await deliver("user.created", {}, { handlers: { "user.created": handler }, clerk: { users: { updateUserMetadata } } });
@@ -34,7 +33,7 @@ export async function deliver<E extends EventInput>(
 }
 
 /**
- * A server for several deliveries, with a clock to move:
+ * A server for several deliveries, with a clock that the test moves:
  *
  *     await using bellhop = await testBellhop();
  *     const { id } = await bellhop.deliver("user.created");

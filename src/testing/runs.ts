@@ -1,24 +1,25 @@
-// A delivery's runs as a test looks at them. Pure.
+// Turns a delivery's runs into the form that tests assert on. Pure.
 
-import type { AttemptRecord, DeliveryView, RunState, RunView } from "../inbox/inbox.ts";
+import type { AttemptRecord, RunState } from "../inbox/inbox.ts";
+import type { DeliveryView, RunView } from "../inbox/views.ts";
 
 export interface TestRun {
   state: RunState;
-  /** How often it was tried. */
+  /** The number of attempts so far. */
   attempts: number;
-  /** What the last attempt threw. */
+  /** The error of the last attempt. */
   error?: NonNullable<AttemptRecord["error"]>;
-  /** Why it is dead or skipped. */
+  /** Why the run is dead or skipped. */
   reason?: string;
-  /** What `log` and `console` were told, in all attempts. */
+  /** The messages that the handler wrote to `log` and `console`, in all attempts. */
   log: string[];
-  /** Milliseconds until the next attempt; 0 when it waits for an earlier run of its subject. */
+  /** Milliseconds until the next attempt; 0 while an earlier run of the same subject has to finish first. */
   next?: number;
-  /** Milliseconds that the last attempt took. */
+  /** The duration of the last attempt in milliseconds. */
   took: number;
 }
 
-/** By the handler's name. */
+/** Runs by handler name. */
 export type TestRuns = Record<string, TestRun>;
 
 export function readRuns({ runs }: DeliveryView): TestRuns {

@@ -1,12 +1,12 @@
-// `bun test/bench/backlog.ts [deliveries]`: how fast a backlog of 100,000 is handled, from the start of the server until
-// the last run is done: by a handler that does nothing, and by one that writes a row through `db`.
+// `bun test/bench/backlog.ts [deliveries]`: how fast a backlog of 100,000 is handled, from starting the server until the
+// last run is done, by a handler that does nothing and by one that inserts a row through `db`.
 
 import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { messageId } from "../../src/clerk/message-id.ts";
-import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
+import { openSqliteInbox } from "../../src/inbox/open.ts";
 import { type Files, temporaryFolder } from "../harness.ts";
 import { checkEffects, checkInbox } from "./check.ts";
 import { machine } from "./machine.ts";
@@ -16,20 +16,20 @@ import { DB_HANDLER, HANDLER, startBellhop } from "./servers.ts";
 import { number, table } from "./table.ts";
 
 const count = Number(process.argv[2] ?? 100_000);
-const AT_ONCE = 5_000;
+const BATCH_SIZE = 5_000;
 
-/** Through the inbox's own door, as if they had come while no handler could run. */
-async function accept(folder: string): Promise<string[]> {
+/** Accepts the deliveries directly through the inbox, as if they had arrived while no handler could run. */
+async function acceptBacklog(folder: string): Promise<string[]> {
   await mkdir(join(folder, "data"));
   await using inbox = await openSqliteInbox(join(folder, "data"));
   const template = userCreated(1_024);
   const ids: string[] = [];
   while (ids.length < count) {
     const now = Date.now();
-    const some = Array.from({ length: Math.min(AT_ONCE, count - ids.length) }, () => messageId(now));
-    ids.push(...some);
+    const batch = Array.from({ length: Math.min(BATCH_SIZE, count - ids.length) }, () => messageId(now));
+    ids.push(...batch);
     await Promise.all(
-      some.map((id) => {
+      batch.map((id) => {
         const subject = `user_${createHash("sha1").update(id).digest("hex").slice(0, 27)}`;
         const body = Buffer.from(template.replace(/user_0{27}/, subject));
         const rest = { type: "user.created", at: now, sample: false, sensitive: false, receivedAt: now, headers: {} };
@@ -42,15 +42,15 @@ async function accept(folder: string): Promise<string[]> {
 
 async function drain(name: string, files: Files, check: (folder: string, ids: readonly string[]) => string[]) {
   await using folder = await temporaryFolder();
-  const ids = await accept(folder.path);
+  const ids = await acceptBacklog(folder.path);
   const began = performance.now();
   await using server = await startBellhop(files, { folder: folder.path });
   await server.settle(3_600_000);
   const seconds = (performance.now() - began) / 1_000;
   const { cpuSeconds, residentMegabytes } = usageOf(server.pid);
   await server.stop();
-  for (const each of check(folder.path, ids)) {
-    console.error(`${name}: ${each}`);
+  for (const problem of check(folder.path, ids)) {
+    console.error(`${name}: ${problem}`);
     process.exitCode = 1;
   }
   return {
@@ -65,7 +65,7 @@ async function drain(name: string, files: Files, check: (folder: string, ids: re
 
 const rows = [
   await drain("does nothing", HANDLER, checkInbox),
-  await drain("a row through `db`", DB_HANDLER, (...all) => [...checkInbox(...all), ...checkEffects(...all)]),
+  await drain("a row through `db`", DB_HANDLER, (...args) => [...checkInbox(...args), ...checkEffects(...args)]),
 ];
 console.log(table(rows));
-console.log(`\nFrom the start of the process, its start-up included. ${machine()}.`);
+console.log(`\nMeasured from starting the process, including start-up. ${machine()}.`);

@@ -1,11 +1,11 @@
-// What measures is tested, too: a figure is worth as much as the check behind it.
+// Tests the bench itself, because a figure is only as good as the check behind it.
 
 import { expect, test } from "bun:test";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 
-import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
-import { parseEvent } from "../../src/receive/delivery.ts";
+import { openSqliteInbox } from "../../src/inbox/open.ts";
+import { parseEvent } from "../../src/receive/event.ts";
 import { parseSecrets, verify } from "../../src/receive/verify.ts";
 import { SECRET, temporaryFolder } from "../harness.ts";
 import { CREATED, dead, delivery, done, ME, run } from "../inbox/box.ts";
@@ -13,10 +13,10 @@ import { seeded } from "../random.ts";
 import { checkInbox } from "./check.ts";
 import { createHistogram } from "./histogram.ts";
 import { load } from "./load.ts";
-import { writeBetween } from "./report.ts";
+import { replaceFigures } from "./report.ts";
 import { createRequests } from "./requests.ts";
 
-test("each request is signed, of 1 KB, and has an id and a user of its own", () => {
+test("each request is signed, has a body of 1 KB, and has a unique id and user", () => {
   const requests = createRequests();
   requests.prepare(2_000);
   const keys = parseSecrets(SECRET);
@@ -25,8 +25,8 @@ test("each request is signed, of 1 KB, and has an id and a user of its own", () 
     const from = requests.take() * requests.size;
     const text = requests.bytes.toString("utf8", from, from + requests.size);
     const [head = "", body = ""] = text.split("\r\n\r\n");
-    const lines = head.split("\r\n").slice(1);
-    const headers = new Headers(lines.map((line) => line.split(": ") as [string, string]));
+    const fields = head.split("\r\n").slice(1);
+    const headers = new Headers(fields.map((field) => field.split(": ") as [string, string]));
     expect(Buffer.byteLength(body)).toBe(1_024);
     expect(verify({ headers, body: Buffer.from(body), keys, now: Date.now() / 1_000 }).ok).toBe(true);
     const { data } = parseEvent(Buffer.from(body)) ?? { data: {} };
@@ -35,7 +35,7 @@ test("each request is signed, of 1 KB, and has an id and a user of its own", () 
   expect(seen.size).toBe(4_000);
 });
 
-test("the generator counts every answer once, and those with another status as wrong", async () => {
+test("the load generator counts every response once, and one with another status as wrong", async () => {
   let count = 0;
   using server = Bun.serve({
     port: 0,
@@ -50,7 +50,7 @@ test("the generator counts every answer once, and those with another status as w
   expect(latency.count).toBe(answers);
 });
 
-test("quantiles are right to one part in 64", () => {
+test("quantiles are within 1/32 of the exact value", () => {
   const random = seeded(7);
   const values = Array.from({ length: 10_000 }, () => 10 ** (random() * 5 - 2));
   const histogram = createHistogram();
@@ -58,22 +58,25 @@ test("quantiles are right to one part in 64", () => {
   const sorted = values.toSorted((a, b) => a - b);
   for (const share of [0.01, 0.5, 0.9, 0.99, 0.999]) {
     const exact = sorted[Math.floor(share * sorted.length)]!;
-    expect(Math.abs(histogram.at(share) / exact - 1)).toBeLessThan(1 / 32);
+    expect(Math.abs(histogram.quantile(share) / exact - 1)).toBeLessThan(1 / 32);
   }
   expect(histogram.max).toBe(sorted.at(-1)!);
 });
 
-test("the check at the end finds what is lost, not done, run twice, or answered twice", async () => {
+test("the final check finds lost, unfinished, repeated and twice answered deliveries", async () => {
   await using folder = await temporaryFolder();
   await mkdir(join(folder.path, "data"));
   {
     await using inbox = await openSqliteInbox(join(folder.path, "data"));
     for (const id of ["good", "dead", "waits", "again"])
       await inbox.accept(delivery(id, { subject: id }), [run(CREATED)]);
-    const { tickets } = await inbox.claim(ME, new Map([[CREATED, 10]]));
-    for (const ticket of tickets)
-      if (ticket.delivery.id !== "waits") await inbox.settle(ticket, ticket.delivery.id === "dead" ? dead : done);
-    await inbox.replay("again", "once more", [run(CREATED)]);
+    const slots = new Map([[CREATED, 10]]);
+    const { runs } = await inbox.claim({ owner: ME, capacity: () => ({ slots }), held: () => new Map() });
+    for (const claimed of runs)
+      if (claimed.delivery.id !== "waits") await inbox.finish(claimed, claimed.delivery.id === "dead" ? dead : done);
+    const handlers = [{ ...run(CREATED), event: CREATED }];
+    const request = { handlers, stale: true, replay: "replay_1", bulk: false, after: 0, limit: 10 };
+    await inbox.replay({ filter: { id: "again" }, ...request });
   }
   expect(checkInbox(folder.path, ["good"])).toEqual([]);
   expect(checkInbox(folder.path, ["good", "lost", "good"])).toEqual([
@@ -85,8 +88,8 @@ test("the check at the end finds what is lost, not done, run twice, or answered 
   );
 });
 
-test("figures are written between their marks, and nowhere else", () => {
+test("writes the figures between their markers and nowhere else", () => {
   const text = "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter";
-  expect(writeBetween(text, "new")).toBe("before\n<!-- bench -->\n\nnew\n\n<!-- /bench -->\nafter");
-  expect(() => writeBetween("nothing here", "new")).toThrow("there is no <!-- bench -->");
+  expect(replaceFigures(text, "new")).toBe("before\n<!-- bench -->\n\nnew\n\n<!-- /bench -->\nafter");
+  expect(() => replaceFigures("nothing here", "new")).toThrow("<!-- bench -->");
 });

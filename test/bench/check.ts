@@ -1,10 +1,11 @@
-// After a run of the bench: every id that was answered 200 is on the disk, and was handled exactly once. Read from the
-// files, after the server has stopped; what is found wrong is said in words, a few examples of each.
+// Checks after a bench that every id that was answered 200 is stored and was handled exactly once. Reads the database
+// files after the server has stopped. Each problem is one line with a few ids as examples.
 
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 
-const EXAMPLES = 3;
+const EXAMPLES_PER_PROBLEM = 3;
+/** `run.state` of a run that is done, from src/inbox/schema.ts. */
 const DONE = 2;
 
 interface Stored {
@@ -15,40 +16,40 @@ interface Stored {
   recorded: number;
 }
 
-/** Bellhop's inbox: one delivery, one run, done, at its first attempt, which is recorded. Returns what is wrong. */
+/** Returns the problems in an inbox: each id needs one delivery with one run, done and recorded at its first attempt. */
 export function checkInbox(folder: string, answered: readonly string[]): string[] {
   using db = new Database(join(folder, "data/inbox.db"), { readonly: true });
-  using all = db.prepare<Stored, []>(`
+  using query = db.prepare<Stored, []>(`
     select d.id, count(r.id) as runs, max(r.state) as state, max(r.attempts) as attempts,
       (select count(*) from attempt a where a.run = r.id) + (r.first_at is not null) as recorded
     from delivery d left join run r on r.seq = d.seq group by d.seq`);
   const stored = new Map<string, Stored>();
-  for (const row of all.iterate()) stored.set(row.id, row);
+  for (const row of query.iterate()) stored.set(row.id, row);
   return [
     ...problems("answered 200, but not in inbox.db", answered, (id) => !stored.has(id)),
     ...problems("without exactly one run", answered, (id) => stored.has(id) && stored.get(id)?.runs !== 1),
-    ...problems("with a run that is not done", answered, (id) => isNot(stored.get(id)?.state, DONE)),
-    ...problems("not handled at the first attempt", answered, (id) => isNot(stored.get(id)?.attempts, 1)),
-    ...problems("without exactly one attempt on record", answered, (id) => isNot(stored.get(id)?.recorded, 1)),
+    ...problems("with a run that is not done", answered, (id) => differs(stored.get(id)?.state, DONE)),
+    ...problems("not handled at the first attempt", answered, (id) => differs(stored.get(id)?.attempts, 1)),
+    ...problems("without exactly one attempt on record", answered, (id) => differs(stored.get(id)?.recorded, 1)),
     ...problems("answered 200 twice", answered, seenBefore()),
   ];
 }
 
-/** What the handler wrote through `db`: one row for each id. */
+/** Returns the problems in the rows that DB_HANDLER wrote through `db`: each id needs one row. */
 export function checkEffects(folder: string, answered: readonly string[]): string[] {
   using db = new Database(join(folder, "data/app.db"), { readonly: true });
   return checkRows("app.db", rows(db, "select id, count(*) as count from handled group by id"), answered);
 }
 
-/** What the limit wrote. */
-export function checkLimit(folder: string, answered: readonly string[]): string[] {
-  using db = new Database(join(folder, "limit.db"), { readonly: true });
-  return checkRows("limit.db", rows(db, "select id, count(*) as count from delivery group by id"), answered);
+/** Returns the problems in the rows that the baseline server wrote. */
+export function checkBaseline(folder: string, answered: readonly string[]): string[] {
+  using db = new Database(join(folder, "baseline.db"), { readonly: true });
+  return checkRows("baseline.db", rows(db, "select id, count(*) as count from delivery group by id"), answered);
 }
 
 function rows(db: Database, text: string): Map<string, number> {
-  using all = db.prepare<{ id: string; count: number }, []>(text);
-  return new Map(all.all().map(({ id, count }) => [id, count]));
+  using query = db.prepare<{ id: string; count: number }, []>(text);
+  return new Map(query.all().map(({ id, count }) => [id, count]));
 }
 
 function checkRows(file: string, counts: Map<string, number>, answered: readonly string[]): string[] {
@@ -58,14 +59,14 @@ function checkRows(file: string, counts: Map<string, number>, answered: readonly
   ];
 }
 
-function problems(says: string, ids: readonly string[], wrong: (id: string) => boolean): string[] {
-  const found = ids.filter(wrong);
-  return found.length === 0 ? [] : [`${found.length} ${says}: ${found.slice(0, EXAMPLES).join(", ")}`];
+function problems(problem: string, ids: readonly string[], isWrong: (id: string) => boolean): string[] {
+  const found = ids.filter(isWrong);
+  return found.length === 0 ? [] : [`${found.length} ${problem}: ${found.slice(0, EXAMPLES_PER_PROBLEM).join(", ")}`];
 }
 
-/** Another value than it should be. One that is not there is told by the first check. */
-function isNot(value: number | null | undefined, right: number): boolean {
-  return value !== undefined && value !== null && value !== right;
+/** Whether a value is not the expected one. A missing row is not reported again: the first check covers it. */
+function differs(value: number | null | undefined, expected: number): boolean {
+  return value !== undefined && value !== null && value !== expected;
 }
 
 function seenBefore() {

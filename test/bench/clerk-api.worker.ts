@@ -1,4 +1,4 @@
-// Clerk's stand-in in a thread of its own, so that its work and its memory are not measured with ours.
+// Runs the stand-in for Clerk's API in its own thread, so that its work does not slow the measured code.
 
 import { startClerkApi } from "../clerk-api.ts";
 

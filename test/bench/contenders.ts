@@ -1,40 +1,40 @@
-// Who is measured by `bun run bench`, in the order in which the table shows them.
+// The servers that `bun run bench` measures, in the order of its table.
 
-import { checkEffects, checkInbox, checkLimit } from "./check.ts";
+import { checkBaseline, checkEffects, checkInbox } from "./check.ts";
 import { installPeer, peers } from "./peers.ts";
-import { DB_HANDLER, HANDLER, type Running, startBellhop, startCeiling, startLimit, startPeer } from "./servers.ts";
+import { DB_HANDLER, HANDLER, type Running, startBaseline, startBellhop, startCeiling, startPeer } from "./servers.ts";
 
 export interface Contender {
-  /** What `--only` knows it by. */
-  word: string;
+  /** The name in `--only`. */
+  key: string;
   name: string;
   does: string;
   start(): Promise<Running>;
-  /** It handles what it has answered: `settle` says when. */
+  /** It runs handlers for what it has accepted, and `settle` waits for them. */
   handles?: true;
-  /** Looks at what it left on the disk, once it has stopped; returns what is wrong. */
+  /** Checks the files of the stopped server; returns the problems. */
   check?(folder: string, answered: readonly string[]): string[];
-  /** What has to be done once on a machine. */
+  /** Done once on a machine. */
   install?(): Promise<unknown>;
   versions?: Record<string, string>;
 }
 
-/** What everything is compared with. */
+/** The server that all others are compared with. */
 export const BELLHOP = "bellhop";
 export const CEILING = "ceiling";
 
 export function contenders(requestBytes: number): Contender[] {
   return [
     {
-      word: BELLHOP,
+      key: BELLHOP,
       name: "Bellhop, `bun start`",
-      does: "verify, fsync, 200, run a handler, settle",
+      does: "verify, fsync, 200, run a handler, record",
       start: () => startBellhop(HANDLER),
       handles: true,
       check: checkInbox,
     },
     {
-      word: "db",
+      key: "db",
       name: "Bellhop, a handler with `db`",
       does: "the same and one row, exactly once",
       start: () => startBellhop(DB_HANDLER),
@@ -42,7 +42,7 @@ export function contenders(requestBytes: number): Contender[] {
       check: (folder, answered) => [...checkInbox(folder, answered), ...checkEffects(folder, answered)],
     },
     ...peers.map((peer) => ({
-      word: peer.template.replace(".mjs", ""),
+      key: peer.template.replace(".mjs", ""),
       name: peer.name,
       does: peer.does,
       start: () => startPeer(peer),
@@ -50,14 +50,14 @@ export function contenders(requestBytes: number): Contender[] {
       versions: peer.versions,
     })),
     {
-      word: "limit",
-      name: "the limit: bare `Bun.serve`",
+      key: "baseline",
+      name: "baseline: bare `Bun.serve`",
       does: "verify, fsync, 200",
-      start: startLimit,
-      check: checkLimit,
+      start: startBaseline,
+      check: checkBaseline,
     },
     {
-      word: CEILING,
+      key: CEILING,
       name: "the load generator's ceiling",
       does: "200",
       start: () => startCeiling(requestBytes),

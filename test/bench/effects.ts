@@ -1,20 +1,20 @@
-// `bun test/bench/effects.ts [runs]`: what a run costs that writes nothing, one that writes a row to SQLite, and one that
-// writes a row to Postgres. A backlog is drained by the dispatcher, in turns, three times each.
+// `bun test/bench/effects.ts [runs]`: the cost of a run that writes nothing, of one that inserts a row into SQLite, and of
+// one that inserts a row into Postgres. The dispatcher drains a backlog, three times each, in alternation.
 
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { HandlerFunction } from "../../src/bellhop.ts";
-import { type DatabaseUrl, parseDatabaseUrl } from "../../src/dispatch/database-url.ts";
+import { openEffects } from "../../src/db/effects.ts";
+import { type DatabaseUrl, parseDatabaseUrl } from "../../src/db/url.ts";
 import { startDispatcher } from "../../src/dispatch/dispatcher.ts";
-import { openEffects } from "../../src/dispatch/effects.ts";
-import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
+import { openSqliteInbox } from "../../src/inbox/open.ts";
 import { tableOf } from "../dispatch/dispatching.ts";
 import { startPostgres } from "../postgres.ts";
 
 const RUNS = Number(process.argv[2] ?? 2_000);
-const writes: HandlerFunction = async ({ db, data }) => {
+const insertRow: HandlerFunction = async ({ db, data }) => {
   await db`insert into t (id) values (${data.id})`;
 };
 
@@ -52,7 +52,7 @@ async function drain(handler: HandlerFunction, database: (folder: string) => Pro
     const seconds = (performance.now() - began) / 1_000;
     await dispatcher.stop(0);
     const [row] = await effects.sql`select count(*) as count from t`;
-    if (Number(row.count) !== (handler === writes ? RUNS : 0)) throw new Error(`${row.count} rows`);
+    if (Number(row.count) !== (handler === insertRow ? RUNS : 0)) throw new Error(`${row.count} rows`);
     return RUNS / seconds;
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -62,8 +62,8 @@ async function drain(handler: HandlerFunction, database: (folder: string) => Pro
 const sqlite = async (folder: string): Promise<DatabaseUrl> => ({ kind: "sqlite", filename: join(folder, "app.db") });
 const contenders = {
   "no db": () => drain(() => undefined, sqlite),
-  "a row in SQLite": () => drain(writes, sqlite),
-  "a row in Postgres": () => drain(writes, async () => parseDatabaseUrl(await postgres.database())),
+  "a row in SQLite": () => drain(insertRow, sqlite),
+  "a row in Postgres": () => drain(insertRow, async () => parseDatabaseUrl(await postgres.database())),
 };
 const found: Record<string, number[]> = {};
 for (let round = 0; round < 3; round += 1)

@@ -1,5 +1,5 @@
-// `bun test/bench/flood.ts [seconds] [rounds]`: a client with right signatures at an even 100 a second, alone and beside a
-// flood of wrong ones from 64 connections, in turns. The flood comes from a process of its own, as it would.
+// `bun test/bench/flood.ts [seconds] [rounds]`: the latency of a client with valid signatures at 100 requests a second,
+// alone and beside a flood of forged ones from 64 connections, in alternation. The flood runs in its own process.
 
 import { checkInbox } from "./check.ts";
 import { createHistogram } from "./histogram.ts";
@@ -12,15 +12,15 @@ import { number, ratio, table } from "./table.ts";
 const FLOOD_CONNECTIONS = 64;
 const CONNECTIONS = 8;
 const RATE = 100;
-// The flood begins before the client, and ends after it.
-const AROUND_SECONDS = 0.5;
-const FORGED = 20_000;
+// The flood begins this long before the valid client and ends this long after it.
+const MARGIN_SECONDS = 0.5;
+const FORGED_REQUESTS = 20_000;
 
-/** In a process of its own: floods until its time is over, and prints how many were refused a second. */
+/** Runs in a child process: floods for some seconds, then prints how many requests a second were refused. */
 async function flood(port: number, seconds: number) {
   const requests = createRequests({ forged: true, repeat: true });
-  requests.prepare(FORGED);
-  console.log("begins");
+  requests.prepare(FORGED_REQUESTS);
+  console.log("ready");
   const { rate } = await load({ port, requests, connections: FLOOD_CONNECTIONS, seconds, expect: 400 });
   console.log(rate);
 }
@@ -29,49 +29,49 @@ async function main(seconds: number, rounds: number) {
   await using server = await startBellhop(HANDLER);
   const requests = createRequests();
   const answered: string[] = [];
-  const good = () => load({ port: server.port, requests, connections: CONNECTIONS, rate: RATE, seconds, answered });
-  const [alone, during] = [createHistogram(), createHistogram()];
-  const flooded: number[] = [];
+  const measure = () => load({ port: server.port, requests, connections: CONNECTIONS, rate: RATE, seconds, answered });
+  const [alone, besideFlood] = [createHistogram(), createHistogram()];
+  const floodRates: number[] = [];
   let wrong = 0;
 
   await load({ port: server.port, requests, connections: CONNECTIONS, seconds: 1, answered });
   for (let round = 0; round < rounds; round += 1) {
-    const before = await good();
+    const before = await measure();
     alone.merge(before.latency);
-    const length = String(seconds + 2 * AROUND_SECONDS);
+    const length = String(seconds + 2 * MARGIN_SECONDS);
     const child = Bun.spawn([process.execPath, import.meta.path, "--flood", String(server.port), length], {
       stdout: "pipe",
       stderr: "inherit",
     });
-    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-    // Its requests are made first.
-    await lines.read();
-    await Bun.sleep(AROUND_SECONDS * 1_000);
-    const meanwhile = await good();
-    during.merge(meanwhile.latency);
-    flooded.push(Number((await lines.read()).value));
-    wrong += before.wrong + meanwhile.wrong;
+    const output = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    // Wait until its requests are signed.
+    await output.read();
+    await Bun.sleep(MARGIN_SECONDS * 1_000);
+    const during = await measure();
+    besideFlood.merge(during.latency);
+    floodRates.push(Number((await output.read()).value));
+    wrong += before.wrong + during.wrong;
   }
   await server.settle();
 
   const row = (name: string, latency: typeof alone) => ({
-    "the good client": name,
-    answers: number(latency.count),
-    "p50 ms": number(latency.at(0.5)),
-    "p99 ms": number(latency.at(0.99)),
+    "valid client": name,
+    responses: number(latency.count),
+    "p50 ms": number(latency.quantile(0.5)),
+    "p99 ms": number(latency.quantile(0.99)),
     "max ms": number(latency.max),
   });
-  console.log(table([row("alone", alone), row("beside the flood", during)]));
-  const refused = flooded.reduce((sum, each) => sum + each, 0) / rounds;
+  console.log(table([row("alone", alone), row("beside the flood", besideFlood)]));
+  const refused = floodRates.reduce((sum, rate) => sum + rate, 0) / rounds;
   console.log(
-    `\np99 is ${ratio(during.at(0.99) / alone.at(0.99))} as long beside ${number(refused)} forged requests a second`,
+    `\np99 is ${ratio(besideFlood.quantile(0.99) / alone.quantile(0.99))} as long beside ${number(refused)} forged requests a second`,
   );
   console.log(
-    `from ${FLOOD_CONNECTIONS} connections; ${wrong} of the good client's answers were not 200. ${machine()}.`,
+    `from ${FLOOD_CONNECTIONS} connections; ${wrong} of the valid client's responses were not 200. ${machine()}.`,
   );
   await server.stop();
   const problems = checkInbox(server.folder, answered);
-  for (const each of problems) console.error(each);
+  for (const problem of problems) console.error(problem);
   if (problems.length > 0 || wrong > 0) process.exitCode = 1;
 }
 

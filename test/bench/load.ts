@@ -1,6 +1,6 @@
-// The load generator: raw sockets, one request at a time on each, prepared beforehand. Without a rate, every connection
-// is always busy; with one, requests are due at even times, and one that has to wait for a connection waits on its clock.
-// It counts only whole answers, and nothing is allocated for one but what Bun hands over.
+// The load generator: raw sockets, one request at a time on each, signed beforehand. Without a rate every connection is
+// always busy. With a rate, requests are due at even intervals, and waiting for a connection counts as latency. It counts
+// only complete responses and allocates nothing for them but the buffers that Bun passes.
 
 import { createHistogram, type Histogram } from "./histogram.ts";
 import type { Requests } from "./requests.ts";
@@ -9,40 +9,41 @@ export interface LoadOptions {
   port: number;
   requests: Requests;
   connections: number;
-  /** No request is begun later. With 0 and no rate, each connection sends one. */
+  /** No request starts later than this. With 0 and no rate, each connection sends one request. */
   seconds: number;
-  /** Requests a second; without it, as many as there are answers to. */
+  /** Requests a second. Default: each connection sends its next request after a response. */
   rate?: number;
-  /** The status that is right. Default: 200. */
+  /** The expected status. Default: 200. */
   expect?: number;
-  /** Gets the ids that were answered as expected. */
+  /** Receives the ids that were answered with the expected status. */
   answered?: string[];
-  /** Ends it before its time. */
+  /** Stops the load early. */
   signal?: AbortSignal;
 }
 
 export interface Load {
   answers: number;
-  /** Answers with another status than expected. */
+  /** Responses with another status. */
   wrong: number;
-  /** From the first request to the last answer. */
+  /** From the first request to the last response. */
   seconds: number;
-  /** Answers as expected, a second. */
+  /** Responses with the expected status, a second. */
   rate: number;
-  /** When the first request was written, on `performance.now()`. */
+  /** When the first request was sent, on the clock of `performance.now()`. */
   began: number;
   latency: Histogram;
 }
 
 interface Connection {
+  /** The place of the current request in `Requests`. */
   place: number;
-  /** When its request was due. */
+  /** When the current request was due. */
   due: number;
   busy: boolean;
-  /** What came of an answer that is not whole yet. */
+  /** The received part of an incomplete response. */
   text: string;
-  /** What of the request did not fit into the socket. */
-  rest: number;
+  /** Bytes of the request that are not written yet. */
+  unsent: number;
 }
 
 type Socket = Bun.Socket<Connection>;
@@ -54,16 +55,16 @@ export async function load(options: LoadOptions): Promise<Load> {
   const [first, second, third] = [...Buffer.from(String(expect))];
   const latency = createHistogram();
   const idle: Socket[] = [];
-  /** When those were due that found no connection. */
+  /** Due times of requests for which no connection was free. */
   const waiting: number[] = [];
   const sockets: Socket[] = [];
-  const over = Promise.withResolvers<void>();
-  // Of a server's answers nearly all have one length: such a one needs no reading.
-  let [usual, wrong, busy, last, end, ended] = [0, 0, 0, 0, Infinity, false];
+  const finished = Promise.withResolvers<void>();
+  // Nearly all responses of a server have the same length; one with that length needs no parsing.
+  let [usualLength, wrong, busy, last, end, ended] = [0, 0, 0, 0, Infinity, false];
 
   function write(socket: Socket, from: number, length: number) {
     const written = Math.max(0, socket.write(requests.bytes, from, length));
-    socket.data.rest = length - written;
+    socket.data.unsent = length - written;
   }
 
   function send(socket: Socket, due: number) {
@@ -75,51 +76,51 @@ export async function load(options: LoadOptions): Promise<Load> {
     write(socket, place * requests.size, requests.size);
   }
 
-  function answer(socket: Socket, right: boolean) {
+  function onResponse(socket: Socket, isExpected: boolean) {
     const now = performance.now();
     latency.add(now - socket.data.due);
     last = now;
-    if (right) answered?.push(requests.ids[socket.data.place]!);
+    if (isExpected) answered?.push(requests.ids[socket.data.place]!);
     else wrong += 1;
     socket.data.busy = false;
     busy -= 1;
-    goOn(socket, now);
+    sendNext(socket, now);
   }
 
-  function goOn(socket: Socket, now: number) {
-    // The one that has waited longest: its clock runs since it was due.
+  function sendNext(socket: Socket, now: number) {
+    // The request that has waited longest. Its latency counts from its due time.
     if (waiting.length > 0) send(socket, waiting.shift()!);
-    else if (now >= end) finish();
+    else if (now >= end) finishIfIdle();
     else if (rate === undefined) send(socket, now);
     else idle.push(socket);
   }
 
-  function finish() {
-    if (busy === 0 && waiting.length === 0) over.resolve();
+  function finishIfIdle() {
+    if (busy === 0 && waiting.length === 0) finished.resolve();
   }
 
   const handler: Bun.SocketHandler<Connection> = {
     data(socket, bytes) {
       const { data } = socket;
-      if (bytes.length === usual && data.text === "")
-        return answer(socket, bytes[9] === first && bytes[10] === second && bytes[11] === third);
+      if (bytes.length === usualLength && data.text === "")
+        return onResponse(socket, bytes[9] === first && bytes[10] === second && bytes[11] === third);
       data.text += bytes.toString("latin1");
-      if (!isWhole(data.text)) return;
-      if (data.text.length === bytes.length) usual = bytes.length;
-      const right = data.text.slice(9, 12) === String(expect);
+      if (!isComplete(data.text)) return;
+      if (data.text.length === bytes.length) usualLength = bytes.length;
+      const isExpected = data.text.slice(9, 12) === String(expect);
       data.text = "";
-      answer(socket, right);
+      onResponse(socket, isExpected);
     },
     drain(socket) {
-      const { rest, place } = socket.data;
-      if (rest > 0) write(socket, (place + 1) * requests.size - rest, rest);
+      const { unsent, place } = socket.data;
+      if (unsent > 0) write(socket, (place + 1) * requests.size - unsent, unsent);
     },
     close() {
-      if (!ended) over.reject(new Error(`port ${port} closed a connection after ${latency.count} answers`));
+      if (!ended) finished.reject(new Error(`port ${port} closed a connection after ${latency.count} responses`));
     },
-    error: (_, error) => over.reject(error),
+    error: (_, error) => finished.reject(error),
   };
-  const data = () => ({ place: 0, due: 0, busy: false, text: "", rest: 0 });
+  const data = () => ({ place: 0, due: 0, busy: false, text: "", unsent: 0 });
   for (let n = 0; n < connections; n += 1)
     sockets.push(await Bun.connect({ hostname: "127.0.0.1", port, data: data(), socket: handler }));
 
@@ -128,22 +129,25 @@ export async function load(options: LoadOptions): Promise<Load> {
   end = began + seconds * 1_000;
   const stop = setTimeout(() => {
     end = 0;
-    finish();
+    finishIfIdle();
   }, seconds * 1_000);
   const abort = () => {
     end = 0;
     waiting.length = 0;
-    finish();
+    finishIfIdle();
   };
   signal?.addEventListener("abort", abort, { once: true });
   if (rate === undefined) for (const socket of sockets) send(socket, performance.now());
   else idle.push(...sockets);
-  const tick = rate === undefined ? undefined : setInterval(() => dueNow(rate), TICK_MS);
+  const tick = rate === undefined ? undefined : setInterval(() => sendDue(rate), TICK_MS);
 
-  /** Sends what has become due since the last tick, from now on: the timer's own lateness is not the server's. */
-  function dueNow(rate: number) {
+  /**
+   * Sends the requests that became due since the last tick. Their latency counts from now, so that a late timer is not
+   * counted as the server's latency.
+   */
+  function sendDue(rate: number) {
     const now = performance.now();
-    if (now >= end) return finish();
+    if (now >= end) return finishIfIdle();
     for (; sent < ((now - began) / 1_000) * rate; sent += 1) {
       const socket = idle.shift();
       if (socket) send(socket, performance.now());
@@ -152,7 +156,7 @@ export async function load(options: LoadOptions): Promise<Load> {
   }
 
   try {
-    await over.promise;
+    await finished.promise;
   } finally {
     ended = true;
     clearTimeout(stop);
@@ -160,19 +164,19 @@ export async function load(options: LoadOptions): Promise<Load> {
     signal?.removeEventListener("abort", abort);
     for (const socket of sockets) socket.end();
   }
-  const took = Math.max(last - began, 1) / 1_000;
+  const elapsed = Math.max(last - began, 1) / 1_000;
   return {
     answers: latency.count,
     wrong,
-    seconds: took,
-    rate: (latency.count - wrong) / (rate === undefined ? took : Math.max(took, seconds)),
+    seconds: elapsed,
+    rate: (latency.count - wrong) / (rate === undefined ? elapsed : Math.max(elapsed, seconds)),
     began,
     latency,
   };
 }
 
-/** Whether an answer has ended: by its length, or by the last of its chunks. */
-function isWhole(text: string): boolean {
+/** Whether a response is complete, by its content-length or its last chunk. */
+function isComplete(text: string): boolean {
   const head = text.indexOf("\r\n\r\n");
   if (head < 0) return false;
   const length = /^content-length: *(\d+)/im.exec(text.slice(0, head))?.[1];

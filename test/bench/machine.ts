@@ -1,4 +1,4 @@
-// What the figures were measured on: a figure without its machine says nothing.
+// Describes the machine: figures are comparable only with the machine they were measured on.
 
 import { closeSync, fsyncSync, openSync, rmSync, writeSync } from "node:fs";
 import { cpus, release, tmpdir, totalmem } from "node:os";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { median } from "./histogram.ts";
 
-/** One line: processor, memory, system, runtimes, and what a flush to the disk costs where the data lies. */
+/** One line: processor, memory, system, runtimes, and the time of an fsync on the disk that holds the data. */
 export function machine(): string {
   const [first] = cpus();
   const name = first?.model.trim() || process.arch;
@@ -21,17 +21,17 @@ export function machine(): string {
   ].join(", ");
 }
 
-/** The day as people in every country read it. */
+/** Today as an ISO date. */
 export function today(): string {
   return new Date().toISOString().slice(0, 10);
 }
 
-/** Milliseconds to add 4 KB to a file and flush it: the middle one of fifty. */
+/** Milliseconds to append 4 KB to a file and flush it: the median of fifty. */
 function flushMs(): number {
   const path = join(tmpdir(), `bellhop-fsync-${process.pid}`);
   const file = openSync(path, "w");
   const bytes = Buffer.alloc(4_096, 1);
-  const took = Array.from({ length: 50 }, () => {
+  const times = Array.from({ length: 50 }, () => {
     const began = performance.now();
     writeSync(file, bytes);
     fsyncSync(file);
@@ -39,5 +39,5 @@ function flushMs(): number {
   });
   closeSync(file);
   rmSync(path);
-  return median(took);
+  return median(times);
 }

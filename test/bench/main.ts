@@ -1,13 +1,13 @@
-// `bun run bench`: Bellhop beside what people write without it, and beside the least that keeps what it answers; in one
-// run on one machine, in turns, since machines are noisy. Signing is not measured, and the generator shows its own
-// ceiling. It ends by checking that everything answered 200 is on the disk and was handled exactly once.
+// `bun run bench`: compares Bellhop with receivers that people write without it and with a baseline. All run on one machine
+// in alternating rounds, because machines are noisy; signing is not measured. Then it checks that everything that was
+// answered 200 is stored and was handled exactly once.
 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { BELLHOP, CEILING, type Contender, contenders } from "./contenders.ts";
 import { type Started, type Turn, turn } from "./measure.ts";
-import { report, type Result, summary, writeBetween } from "./report.ts";
+import { replaceFigures, report, type Result, summary } from "./report.ts";
 import { createRequests, type Requests } from "./requests.ts";
 import { ROOT } from "./servers.ts";
 
@@ -24,39 +24,39 @@ const { values } = parseArgs({
 });
 const rounds = positive("rounds", values.rounds ?? (values.quick ? "1" : "3"));
 const seconds = positive("seconds", values.seconds ?? (values.quick ? "0.8" : "5"));
-const connections = values.connections.split(",").map((many) => positive("connections", many));
+const connections = values.connections.split(",").map((text) => positive("connections", text));
 const setup = { rounds, seconds, connections };
 const WARM_UP_SECONDS = values.quick ? 0.4 : 2;
-// Above this share of the ceiling, the generator may be what is measured.
-const TOO_CLOSE = 0.7;
+// Above this share of the ceiling, the load generator may be the bottleneck.
+const MAX_CEILING_SHARE = 0.7;
 
 await using opened = new AsyncDisposableStack();
 const signed = createRequests();
-const unlooked = createRequests({ repeat: true });
+const unverified = createRequests({ repeat: true });
 
 const started: (Started & { turns: Map<number, Turn[]> })[] = [];
-for (const contender of chosen(contenders(signed.size))) {
+for (const contender of selected(contenders(signed.size))) {
   await contender.install?.();
   const running = opened.use(await contender.start());
   started.push({ ...contender, running, answered: [], turns: new Map() });
 }
-for (const each of started) {
-  process.stderr.write(`warming up ${each.name}\n`);
-  await turn(each, { ...requestsOf(each), connections: 32, seconds: WARM_UP_SECONDS });
+for (const contender of started) {
+  process.stderr.write(`warming up ${contender.name}\n`);
+  await turn(contender, { requests: requestsOf(contender), connections: 32, seconds: WARM_UP_SECONDS });
 }
 
-for (const many of connections) {
-  let most = 0;
+for (const count of connections) {
+  let fastest = 0;
   for (let round = 0; round < rounds; round += 1) {
-    for (const each of inTurn(started, round)) {
-      const requests = requestsOf(each).requests;
-      // Twice as many as the fastest one has used so far; should they not do, more are signed meanwhile.
-      if (requests === signed) signed.prepare(Math.max(most * 2, many * 500) * seconds);
-      process.stderr.write(`${many} connections, round ${round + 1} of ${rounds}: ${each.name}\n`);
-      const result = await turn(each, { requests, connections: many, seconds });
-      if (result.wrong > 0) throw new Error(`${each.name}: ${result.wrong} answers were not 200`);
-      each.turns.set(many, [...(each.turns.get(many) ?? []), result]);
-      if (each.word !== CEILING) most = Math.max(most, result.rate);
+    for (const contender of rotate(started, round)) {
+      const requests = requestsOf(contender);
+      // Twice as many as the fastest contender has used so far. If they run out, more are signed during the turn.
+      if (requests === signed) signed.prepare(Math.max(fastest * 2, count * 500) * seconds);
+      process.stderr.write(`${count} connections, round ${round + 1} of ${rounds}: ${contender.name}\n`);
+      const result = await turn(contender, { requests, connections: count, seconds });
+      if (result.wrong > 0) throw new Error(`${contender.name}: ${result.wrong} responses were not 200`);
+      contender.turns.set(count, [...(contender.turns.get(count) ?? []), result]);
+      if (contender.key !== CEILING) fastest = Math.max(fastest, result.rate);
     }
   }
 }
@@ -66,54 +66,54 @@ console.log(`${report(results, setup)}\n`);
 warnOfCeiling();
 
 for (const { running } of started) await running.stop();
-const wrong = started.flatMap(({ name, running, answered, ...contender }) => {
+const problems = started.flatMap(({ name, running, answered, ...contender }) => {
   const found = contender.check?.(running.folder, answered) ?? [];
   if (contender.check && found.length === 0)
-    console.log(`${name}: all ${answered.length} that were answered 200 are on the disk`);
-  return found.map((each) => `${name}: ${each}`);
+    console.log(`${name}: all ${answered.length} requests that were answered 200 are stored`);
+  return found.map((problem) => `${name}: ${problem}`);
 });
-for (const each of wrong) console.error(each);
-if (wrong.length === 0) console.log("each was handled exactly once");
+for (const problem of problems) console.error(problem);
+if (problems.length === 0) console.log("each delivery was handled exactly once");
 else process.exitCode = 1;
 
-if (values.write && wrong.length === 0) {
+if (values.write && problems.length === 0) {
   const file = Bun.file(values.readme);
-  await Bun.write(file, writeBetween(await file.text(), summary(results, setup)));
+  await Bun.write(file, replaceFigures(await file.text(), summary(results, setup)));
   console.log(`written into ${values.readme}`);
 }
 
-/** Figures of no rounds must not get into a README. */
+/** Parses an option. Rejects 0, because figures of no rounds must not get into the README. */
 function positive(option: string, text: string): number {
   const value = Number(text);
-  if (!(value > 0)) throw new Error(`--${option} is ${text}, expected numbers above 0`);
+  if (!(value > 0)) throw new Error(`--${option} is ${text}; expected numbers above 0`);
   return value;
 }
 
-function chosen(all: Contender[]): Contender[] {
-  const words = values.only?.split(",");
-  const unknown = words?.filter((word) => !all.some((each) => each.word === word)) ?? [];
+function selected(all: Contender[]): Contender[] {
+  const keys = values.only?.split(",");
+  const unknown = keys?.filter((key) => !all.some((contender) => contender.key === key)) ?? [];
   if (unknown.length > 0)
-    throw new Error(`--only knows ${all.map(({ word }) => word).join(", ")}, and not ${unknown.join(", ")}`);
-  return all.filter(({ word }) => !words || words.includes(word) || word === BELLHOP || word === CEILING);
+    throw new Error(`--only has no ${unknown.join(", ")}; choose from ${all.map(({ key }) => key).join(", ")}`);
+  return all.filter(({ key }) => !keys || keys.includes(key) || key === BELLHOP || key === CEILING);
 }
 
-function requestsOf({ word }: Contender): { requests: Requests } {
-  return { requests: word === CEILING ? unlooked : signed };
+function requestsOf({ key }: Contender): Requests {
+  return key === CEILING ? unverified : signed;
 }
 
-/** Another one begins in each round: a machine that grows slower is unfair to all alike. */
-function inTurn<T>(all: readonly T[], round: number): T[] {
+/** Starts each round with another contender, so that a machine that slows down affects all of them equally. */
+function rotate<T>(all: readonly T[], round: number): T[] {
   const first = round % all.length;
   return [...all.slice(first), ...all.slice(0, first)];
 }
 
 function warnOfCeiling() {
-  const ceiling = started.find(({ word }) => word === CEILING);
-  for (const each of started)
-    for (const [many, turns] of each.turns) {
-      const most = Math.max(...(ceiling?.turns.get(many) ?? []).map(({ rate }) => rate));
-      const share = Math.max(...turns.map(({ rate }) => rate)) / most;
-      if (each !== ceiling && share > TOO_CLOSE)
-        console.log(`${each.name} at ${many} connections: ${Math.round(share * 100)} % of the ceiling`);
+  const ceiling = started.find(({ key }) => key === CEILING);
+  for (const contender of started)
+    for (const [count, turns] of contender.turns) {
+      const fastest = Math.max(...(ceiling?.turns.get(count) ?? []).map(({ rate }) => rate));
+      const share = Math.max(...turns.map(({ rate }) => rate)) / fastest;
+      if (contender !== ceiling && share > MAX_CEILING_SHARE)
+        console.log(`${contender.name} at ${count} connections: ${Math.round(share * 100)} % of the ceiling`);
     }
 }

@@ -1,4 +1,4 @@
-// One turn of one contender: load for some seconds, then what is left is handled; and the middle of several turns.
+// Measures one turn of one contender (load for some seconds, then the rest is handled), and the median of several turns.
 
 import type { Contender } from "./contenders.ts";
 import { createHistogram, type Histogram, median } from "./histogram.ts";
@@ -7,25 +7,25 @@ import { usageOf } from "./process.ts";
 import type { Requests } from "./requests.ts";
 import type { Running } from "./servers.ts";
 
-/** A contender that runs, and what it has answered so far. */
+/** A running contender and the ids that it has answered so far. */
 export interface Started extends Contender {
   running: Running;
   answered: string[];
 }
 
 export interface Turn {
-  /** Answers of 200 a second. */
+  /** 200 responses a second. */
   rate: number;
-  /** The same ones, until the last run was done; NaN for those that handle nothing. */
+  /** 200 responses a second, with the time counted until the last run was done; NaN for a server without handlers. */
   handledRate: number;
   latency: Histogram;
   wrong: number;
-  /** Until all was handled, for 10,000 requests. */
+  /** CPU seconds per 10,000 requests, until all were handled. */
   cpuSeconds: number;
   residentMegabytes: number;
 }
 
-/** The requests have to be prepared: signing them is nobody's cost. */
+/** Measures one turn. The requests must be prepared, so that signing them is not measured. */
 export async function turn(
   { running, answered, handles }: Pick<Started, "running" | "answered" | "handles">,
   options: { requests: Requests; connections: number; seconds: number; rate?: number },
@@ -33,11 +33,11 @@ export async function turn(
   const before = usageOf(running.pid);
   const { answers, wrong, began, rate, latency } = await load({ ...options, port: running.port, answered });
   await running.settle();
-  const took = (performance.now() - began) / 1_000;
+  const elapsed = (performance.now() - began) / 1_000;
   const after = usageOf(running.pid);
   return {
     rate,
-    handledRate: handles ? (answers - wrong) / took : Number.NaN,
+    handledRate: handles ? (answers - wrong) / elapsed : Number.NaN,
     latency,
     wrong,
     cpuSeconds: ((after.cpuSeconds - before.cpuSeconds) / answers) * 10_000,
@@ -45,17 +45,17 @@ export async function turn(
   };
 }
 
-/** The middle of each figure; of latencies, those of all turns together. */
-export function middle(turns: readonly Turn[]): Turn {
+/** The median of each figure, and the latencies of all turns merged. */
+export function medianTurn(turns: readonly Turn[]): Turn {
   const latency = createHistogram();
-  for (const each of turns) latency.merge(each.latency);
-  const of = (figure: (turn: Turn) => number) => median(turns.map(figure));
+  for (const { latency: other } of turns) latency.merge(other);
+  const medianOf = (figure: (turn: Turn) => number) => median(turns.map(figure));
   return {
-    rate: of(({ rate }) => rate),
-    handledRate: of(({ handledRate }) => handledRate),
+    rate: medianOf(({ rate }) => rate),
+    handledRate: medianOf(({ handledRate }) => handledRate),
     latency,
     wrong: turns.reduce((sum, { wrong }) => sum + wrong, 0),
-    cpuSeconds: of(({ cpuSeconds }) => cpuSeconds),
-    residentMegabytes: of(({ residentMegabytes }) => residentMegabytes),
+    cpuSeconds: medianOf(({ cpuSeconds }) => cpuSeconds),
+    residentMegabytes: medianOf(({ residentMegabytes }) => residentMegabytes),
   };
 }

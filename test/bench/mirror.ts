@@ -1,12 +1,12 @@
-// `bun test/bench/mirror.ts [users]`: how long a backfill and a `drift` of so many users take, with how much memory, and how
-// many events a second the mirror takes, on SQLite and on Postgres (fsync on). Clerk is the stand-in of the tests.
+// `bun test/bench/mirror.ts [users]`: the time and memory of a backfill and of `drift`, and the events a second that the
+// mirror applies, on SQLite and on Postgres with fsync. Clerk is the stand-in of the tests.
 
 import { join } from "node:path";
 
 import { createClerkClient } from "@clerk/backend";
 
-import { parseDatabaseUrl } from "../../src/dispatch/database-url.ts";
-import { openEffects } from "../../src/dispatch/effects.ts";
+import { openEffects } from "../../src/db/effects.ts";
+import { parseDatabaseUrl } from "../../src/db/url.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { drift } from "../../src/mirror/drift.ts";
 import { migrate } from "../../src/mirror/migrate.ts";
@@ -19,9 +19,9 @@ import { startPostgres } from "../postgres.ts";
 
 const COUNT = Number(process.argv[2] ?? 100_000);
 const EVENTS = 3_000;
-const AT_A_TIME = 16;
+const CONCURRENCY = 16;
 
-const to: MirrorTable = { table: users, name: "clerk_users", kept: ["public"] };
+const mirrorTable: MirrorTable = { table: users, name: "clerk_users", kept: ["public"] };
 const clerkApi = new Worker(new URL("./clerk-api.worker.ts", import.meta.url));
 const { promise, resolve } = Promise.withResolvers<{ url: string; secretKey: string; user: ClerkObject }>();
 clerkApi.addEventListener("message", ({ data }: MessageEvent) => resolve(data));
@@ -36,25 +36,29 @@ for (const database of [join(folder.path, "app.db"), await postgres.database()])
 process.exit(0);
 
 async function measure(database: string) {
-  await using effects = await openEffects(parseDatabaseUrl(database), { max: AT_A_TIME });
-  await effects.applySchema({ tables: [(tx) => migrate(tx, to)] });
+  await using effects = await openEffects(parseDatabaseUrl(database), { max: CONCURRENCY });
+  await effects.applySchema({ tables: [(tx) => migrate(tx, mirrorTable)] });
   const ask = politely({ rate: 1_000_000 });
-  const options = { clerk, ask, effects, into: [to] };
+  const options = { clerk, ask, effects, into: [mirrorTable] };
   const before = process.memoryUsage.rss();
-  let most = before;
-  const onProgress = () => void (most = Math.max(most, process.memoryUsage.rss()));
+  let peak = before;
+  const onProgress = () => void (peak = Math.max(peak, process.memoryUsage.rss()));
 
   const seconds = await time(() => backfill({ ...options, onProgress }));
-  const filled = most;
-  const compared = await time(() => drift({ ...options, onProgress, onDifference: (each) => console.log(each) }));
-  const events = await time(() => Promise.all(Array.from({ length: AT_A_TIME }, (_, lane) => someEvents(lane))));
+  const afterBackfill = peak;
+  const driftSeconds = await time(() =>
+    drift({ ...options, onProgress, onDifference: (difference) => console.log(difference) }),
+  );
+  const eventSeconds = await time(() =>
+    Promise.all(Array.from({ length: CONCURRENCY }, (_, lane) => applyEvents(lane))),
+  );
 
-  async function someEvents(lane: number) {
-    for (let index = lane; index < EVENTS; index += AT_A_TIME) {
+  async function applyEvents(lane: number) {
+    for (let index = lane; index < EVENTS; index += CONCURRENCY) {
       const object = { ...user, id: `user_${index}`, created_at: 1_780_000_000_000, updated_at: 1_780_000_000_000 };
-      const key = { delivery: `msg_${index}`, handler: "*", replay: "" };
-      const run = effects.transaction({ key, attempt: 1, timeoutMs: 30_000 });
-      await applyEvent(run.db, to, { object, deleted: false, at: 1_780_000_000_000, delivery: key.delivery });
+      const key = { delivery: `msg_${index}`, handler: "*", replay: "", attempt: 1, owner: "bench" };
+      const run = effects.transaction({ key, timeoutMs: 30_000 });
+      await applyEvent(run.db, mirrorTable, { object, deleted: false, at: 1_780_000_000_000, delivery: key.delivery });
       await run.commit(new AbortController().signal);
     }
   }
@@ -63,9 +67,9 @@ async function measure(database: string) {
   console.log(database.split(":")[0], {
     users: COUNT,
     backfillSeconds: seconds,
-    driftSeconds: compared,
-    memory: `${megabytes(before)} → ${megabytes(filled)} → ${megabytes(most)} MiB`,
-    eventsPerSecond: Math.round(EVENTS / events),
+    driftSeconds,
+    memory: `${megabytes(before)} → ${megabytes(afterBackfill)} → ${megabytes(peak)} MiB`,
+    eventsPerSecond: Math.round(EVENTS / eventSeconds),
   });
 }
 

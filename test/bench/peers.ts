@@ -1,5 +1,5 @@
-// What people write without Bellhop: `peers/*.mjs`, each installed from exact versions into a folder of its own under the
-// system's temporary one, once for each set of versions. Never into this project's dependencies.
+// Installs the webhook receivers that people write without Bellhop, `peers/*.mjs`, with exact versions. Each gets its own
+// directory under the system's temporary directory, once per set of versions; never this project's dependencies.
 
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
@@ -11,9 +11,10 @@ export interface Peer {
   does: string;
   runtime: "bun" | "node";
   versions: Record<string, string>;
-  /** The template in `peers/`, and where it goes. */
+  /** The file in `peers/`. */
   template: string;
-  to: string;
+  /** The path of the copy in the installed directory. */
+  target: string;
   build?: string[];
   start: (port: number) => string[];
 }
@@ -27,7 +28,7 @@ export const peers: readonly Peer[] = [
     runtime: "node",
     versions: { next: "16.4.6", react: "19.3.1", "react-dom": "19.3.1", "@clerk/nextjs": "7.9.17" },
     template: "next.mjs",
-    to: "app/api/webhooks/route.js",
+    target: "app/api/webhooks/route.js",
     build: [NEXT, "build"],
     start: (port) => [NEXT, "start", "--port", String(port), "--hostname", "127.0.0.1"],
   },
@@ -37,7 +38,7 @@ export const peers: readonly Peer[] = [
     runtime: "node",
     versions: { express: "5.3.0", svix: "2.5.0" },
     template: "express.mjs",
-    to: "server.mjs",
+    target: "server.mjs",
     start: () => ["server.mjs"],
   },
   {
@@ -46,7 +47,7 @@ export const peers: readonly Peer[] = [
     runtime: "node",
     versions: { fastify: "5.12.8", "@clerk/fastify": "3.1.79" },
     template: "fastify.mjs",
-    to: "server.mjs",
+    target: "server.mjs",
     start: () => ["server.mjs"],
   },
   {
@@ -55,7 +56,7 @@ export const peers: readonly Peer[] = [
     runtime: "bun",
     versions: { hono: "4.13.19", "@clerk/backend": "3.25.0" },
     template: "hono.mjs",
-    to: "server.mjs",
+    target: "server.mjs",
     start: () => ["server.mjs"],
   },
   {
@@ -64,17 +65,17 @@ export const peers: readonly Peer[] = [
     runtime: "bun",
     versions: { elysia: "1.4.30", "@clerk/backend": "3.25.0" },
     template: "elysia.mjs",
-    to: "server.mjs",
+    target: "server.mjs",
     start: () => ["server.mjs"],
   },
 ];
 
-/** The program that a peer runs under. */
+/** The executable that runs a peer. */
 export function runtimeOf({ runtime }: Peer): string {
   return runtime === "bun" ? process.execPath : (Bun.which("node") ?? "node");
 }
 
-/** Installs and builds a peer, unless it is there; returns its folder. */
+/** Installs and builds a peer unless that is done already; returns its directory. */
 export async function installPeer(peer: Peer): Promise<string> {
   const text = await Bun.file(join(import.meta.dir, "peers", peer.template)).text();
   const manifest = JSON.stringify({ private: true, dependencies: peer.versions }, null, 2);
@@ -87,7 +88,7 @@ export async function installPeer(peer: Peer): Promise<string> {
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   await Bun.write(join(folder, "package.json"), manifest);
-  await Bun.write(join(folder, peer.to), text);
+  await Bun.write(join(folder, peer.target), text);
   await run([process.execPath, "install"], folder);
   if (peer.build) await run([runtimeOf(peer), ...peer.build], folder);
   await Bun.write(ready, "");
@@ -107,5 +108,5 @@ async function run(command: string[], cwd: string) {
     new Response(child.stderr).text(),
     child.exited,
   ]);
-  if (code !== 0) throw new Error(`${command.join(" ")} in ${cwd} ended with ${code}:\n${out}${err}`);
+  if (code !== 0) throw new Error(`${command.join(" ")} in ${cwd} exited with ${code}:\n${out}${err}`);
 }

@@ -1,22 +1,22 @@
-// What a process and its children cost, from /proc: nothing is asked of the process itself.
+// Reads the CPU time and memory of a process and its children from /proc, without involving the process.
 
 import { readdirSync, readFileSync } from "node:fs";
 
 export interface Usage {
-  /** User and system, of the whole tree, also of children that have ended. */
+  /** User and system time of the whole process tree, including children that have exited. */
   cpuSeconds: number;
   residentMegabytes: number;
 }
 
-// Of `man 5 proc`: a hundred a second on every Linux that Bun runs on.
-const TICKS = 100;
+// `man 5 proc`: USER_HZ is 100 on every Linux that Bun runs on.
+const TICKS_PER_SECOND = 100;
 
-/** Of the process and all below it. NaN where there is no /proc. */
+/** The usage of a process and all its descendants; NaN on systems without /proc. */
 export function usageOf(pid: number): Usage {
   const all = tree(pid);
   if (all.length === 0) return { cpuSeconds: Number.NaN, residentMegabytes: Number.NaN };
   return {
-    cpuSeconds: all.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS,
+    cpuSeconds: all.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND,
     residentMegabytes: all.reduce((sum, { pid }) => sum + resident(pid), 0),
   };
 }
@@ -32,10 +32,10 @@ function processes(): { pid: number; parent: number; ticks: number }[] {
   return entries("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
     const text = read(`/proc/${name}/stat`);
-    // After the command's name, which may contain anything: state, parent, …
+    // The fields after the command name, which may contain spaces and parentheses: state, parent, …
     const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
     if (fields.length < 15) return [];
-    const ticks = fields.slice(11, 15).reduce((sum, each) => sum + Number(each), 0);
+    const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
     return [{ pid: Number(name), parent: Number(fields[1]), ticks }];
   });
 }
@@ -52,7 +52,7 @@ function entries(folder: string): string[] {
   }
 }
 
-/** Empty when it has gone meanwhile. */
+/** The text of a file; empty when the process has exited meanwhile. */
 function read(path: string): string {
   try {
     return readFileSync(path, "utf8");

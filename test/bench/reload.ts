@@ -1,5 +1,5 @@
 // `bun test/bench/reload.ts`: 1,000 reloads of a dev server under load. No delivery may be lost or run twice, and memory
-// has to stay flat. Then what a run costs through the graph of its version, against a direct call.
+// must stay flat. Then the cost of calling a handler through its module graph, compared with a direct call.
 
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,10 +11,10 @@ import { loadHandlers } from "../../src/handlers/loader.ts";
 import { post, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
 
 const CONNECTIONS = 8;
-// Between two requests of one connection: the load of a busy day, and not a flood.
+// Between two requests of one connection: a busy day, not a flood.
 const PAUSE_MS = 10;
 
-/** Takes its time, so that it is cut in on; leaves a timer and some memory behind, which have to go with their version. */
+/** A handler that sleeps, so that reloads happen during its runs. Its timer and memory must be released with its version. */
 const handler = (version: number) => `
   import { appendFileSync, writeFileSync } from "node:fs";
   import { ballast } from "./_lib.ts";
@@ -31,13 +31,13 @@ export interface Reloads {
   accepted: number;
   lost: string[];
   twice: string[];
-  /** Milliseconds from a save until it was live. */
-  took: number[];
-  /** MiB of the server, after each tenth of the reloads. */
+  /** Milliseconds from saving a file until its code was live, one per reload. */
+  reloadMs: number[];
+  /** MiB of the server after each tenth of the reloads. */
   rss: number[];
 }
 
-/** Reloads a server as often, one save after the other, while events keep coming. */
+/** Reloads a server `count` times, one save after the other, under load. */
 export async function reload(count: number): Promise<Reloads> {
   await using folder = await temporaryFolder();
   await mkdir(join(folder.path, "handlers"));
@@ -47,9 +47,9 @@ export async function reload(count: number): Promise<Reloads> {
   });
   await using server = await spawnServer(folder.path, { mode: "dev", env: { LOG_LEVEL: "warn" } });
   const accepted: string[] = [];
-  let over = false;
+  let stopped = false;
   const clients = Array.from({ length: CONNECTIONS }, async () => {
-    while (!over) {
+    while (!stopped) {
       const id = messageId(Date.now());
       const event = sample("user.created", { overrides: { data: { id: `user_${id}` } } });
       const response = await post(server.url, event, { id });
@@ -59,33 +59,33 @@ export async function reload(count: number): Promise<Reloads> {
     }
   });
   const loaded = Bun.file(join(folder.path, "loaded"));
-  const took: number[] = [];
+  const reloadMs: number[] = [];
   const rss: number[] = [];
   for (let version = 1; version <= count; version += 1) {
     const began = performance.now();
     await writeHandlers(folder.path, { "user.created.ts": handler(version) });
     await until(`version ${version}`, async () => (await loaded.text()) === String(version));
-    took.push(performance.now() - began);
+    reloadMs.push(performance.now() - began);
     if (version % Math.ceil(count / 10) === 0) rss.push(await rssOf(server.process.pid));
   }
-  over = true;
+  stopped = true;
   await Promise.all(clients);
   const runs = Bun.file(join(folder.path, "runs.log"));
   const ran = async () => (await runs.text()).split("\n").slice(0, -1);
-  await until("all to be done", async () => (await ran()).length >= accepted.length).catch(() => undefined);
-  // One that runs twice would do so by now.
+  await until("all runs are done", async () => (await ran()).length >= accepted.length).catch(() => undefined);
+  // Time for a second run to show up, if there is one.
   await Bun.sleep(200);
   const times = Map.groupBy(await ran(), (id) => id);
   return {
     accepted: accepted.length,
     lost: accepted.filter((id) => !times.has(id)),
-    twice: [...times].filter(([, each]) => each.length > 1).map(([id]) => id),
-    took,
+    twice: [...times].filter(([, ids]) => ids.length > 1).map(([id]) => id),
+    reloadMs,
     rss,
   };
 }
 
-/** Microseconds for each call of a handler that does nothing: directly, and as a run calls it. */
+/** Microseconds per call of a handler that does nothing: called directly, and called as a run does. */
 export async function costOfACall(calls = 300_000): Promise<{ direct: number; graph: number }> {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, { "user.created.ts": `export default async () => {};` });
@@ -118,12 +118,12 @@ export function percentile(values: readonly number[], part: number): number {
 
 if (import.meta.main) {
   const count = Number(process.argv[2] ?? 1_000);
-  const { accepted, lost, twice, took, rss } = await reload(count);
+  const { accepted, lost, twice, reloadMs, rss } = await reload(count);
   console.log(`${count} reloads, ${accepted} deliveries meanwhile: ${lost.length} lost, ${twice.length} run twice`);
   console.log(
-    `live after ${percentile(took, 0.5).toFixed(0)} ms (median), ${percentile(took, 0.99).toFixed(0)} ms (p99)`,
+    `live after ${percentile(reloadMs, 0.5).toFixed(0)} ms (median), ${percentile(reloadMs, 0.99).toFixed(0)} ms (p99)`,
   );
-  console.log(`memory after each tenth: ${rss.map((each) => each.toFixed(0)).join(", ")} MiB`);
+  console.log(`memory after each tenth: ${rss.map((mebibytes) => mebibytes.toFixed(0)).join(", ")} MiB`);
   const { direct, graph } = await costOfACall();
   console.log(`a call costs ${direct.toFixed(2)} µs directly, ${graph.toFixed(2)} µs through the graph`);
   if (lost.length > 0 || twice.length > 0) process.exit(1);

@@ -1,11 +1,11 @@
-// What `bun run bench` prints, and writes into the README between its two marks.
+// Formats the report that `bun run bench` prints, and the summary that it writes between two markers of the README.
 
 import type { Contender } from "./contenders.ts";
 import { machine, today } from "./machine.ts";
-import { middle, type Turn } from "./measure.ts";
+import { medianTurn, type Turn } from "./measure.ts";
 import { number, ratio, table } from "./table.ts";
 
-/** The turns of a contender by connections. */
+/** The turns of a contender by number of connections. */
 export type Turns = ReadonlyMap<number, readonly Turn[]>;
 
 export interface Result {
@@ -19,24 +19,24 @@ interface Setup {
   seconds: number;
 }
 
-const MARKS = ["<!-- bench -->", "<!-- /bench -->"] as const;
+const MARKERS = ["<!-- bench -->", "<!-- /bench -->"] as const;
 
-/** All figures: a table for each number of connections. */
+/** All figures, with one table per number of connections. */
 export function report(results: readonly Result[], setup: Setup): string {
   const tables = setup.connections.map((connections) => {
-    const first = results[0] && middle(results[0].turns.get(connections) ?? []);
+    const first = results[0] && medianTurn(results[0].turns.get(connections) ?? []);
     const rows = results.map(({ contender, turns }) => {
-      const of = middle(turns.get(connections) ?? []);
+      const figures = medianTurn(turns.get(connections) ?? []);
       return {
         [connections === 1 ? "1 connection" : `${connections} connections`]: contender.name,
-        "requests/s": number(of.rate),
-        "handled/s": number(of.handledRate),
-        "p50 ms": number(of.latency.at(0.5)),
-        "p99 ms": number(of.latency.at(0.99)),
-        "max ms": number(of.latency.max),
-        "CPU s/10,000": number(of.cpuSeconds),
-        "memory MB": number(of.residentMegabytes),
-        "to Bellhop": ratio(of.rate / (first?.rate ?? Number.NaN)),
+        "requests/s": number(figures.rate),
+        "handled/s": number(figures.handledRate),
+        "p50 ms": number(figures.latency.quantile(0.5)),
+        "p99 ms": number(figures.latency.quantile(0.99)),
+        "max ms": number(figures.latency.max),
+        "CPU s/10,000": number(figures.cpuSeconds),
+        "memory MB": number(figures.residentMegabytes),
+        "to Bellhop": ratio(figures.rate / (first?.rate ?? Number.NaN)),
       };
     });
     return table(rows);
@@ -44,47 +44,47 @@ export function report(results: readonly Result[], setup: Setup): string {
   return [...tables, conditions(setup), versions(results)].join("\n\n");
 }
 
-/** What the README shows: one table, with all of 32 connections and the rates of the others. */
+/** The README's summary: one table with all figures at 32 connections, and the rates at the others. */
 export function summary(results: readonly Result[], setup: Setup): string {
   const { connections } = setup;
-  const usual = connections.includes(32) ? 32 : connections[0]!;
-  const bellhop = middle(results[0]?.turns.get(usual) ?? []);
+  const shown = connections.includes(32) ? 32 : connections[0]!;
+  const bellhop = medianTurn(results[0]?.turns.get(shown) ?? []);
   const rows = results.map(({ contender, turns }) => {
-    const of = middle(turns.get(usual) ?? []);
-    const rates = connections.map((each) => [`${each}`, number(middle(turns.get(each) ?? []).rate)]);
+    const figures = medianTurn(turns.get(shown) ?? []);
+    const rates = connections.map((count) => [`${count}`, number(medianTurn(turns.get(count) ?? []).rate)]);
     return {
       contender: contender.name,
       does: contender.does,
-      ...Object.fromEntries(rates.map(([each, rate]) => [`requests/s at ${each}`, rate])),
-      "p50 / p99 / max ms": [of.latency.at(0.5), of.latency.at(0.99), of.latency.max]
-        .map((each) => number(each))
+      ...Object.fromEntries(rates.map(([count, rate]) => [`requests/s at ${count}`, rate])),
+      "p50 / p99 / max ms": [figures.latency.quantile(0.5), figures.latency.quantile(0.99), figures.latency.max]
+        .map((ms) => number(ms))
         .join(" / "),
-      "CPU s per 10,000": number(of.cpuSeconds),
-      "memory MB": number(of.residentMegabytes),
-      "to Bellhop": ratio(of.rate / bellhop.rate),
+      "CPU s per 10,000": number(figures.cpuSeconds),
+      "memory MB": number(figures.residentMegabytes),
+      "to Bellhop": ratio(figures.rate / bellhop.rate),
     };
   });
   const handled = results
     .filter(({ contender }) => contender.handles)
-    .map(({ contender, turns }) => `${contender.name}, ${number(middle(turns.get(usual) ?? []).handledRate)}`)
+    .map(({ contender, turns }) => `${contender.name}, ${number(medianTurn(turns.get(shown) ?? []).handledRate)}`)
     .join("; ");
   return [
     table(rows),
-    `Latency, CPU, memory and ratio at ${usual} connections. Accepted and handled, a second: ${handled}.`,
+    `Latency, CPU, memory and ratio at ${shown} connections. Accepted and handled a second: ${handled}.`,
     `${conditions(setup)} ${versions(results)} Written by \`bun run bench --write\` on ${today()}.`,
   ].join("\n\n");
 }
 
-/** Puts the summary between the marks of a text. */
-export function writeBetween(text: string, block: string): string {
-  const [from, to] = MARKS.map((mark) => text.indexOf(mark)) as [number, number];
-  if (from < 0 || to < from) throw new Error(`there is no ${MARKS[0]} followed by ${MARKS[1]} to write between`);
-  return `${text.slice(0, from + MARKS[0].length)}\n\n${block}\n\n${text.slice(to)}`;
+/** Replaces the text between the two markers. */
+export function replaceFigures(text: string, block: string): string {
+  const [from, to] = MARKERS.map((marker) => text.indexOf(marker)) as [number, number];
+  if (from < 0 || to < from) throw new Error(`the text must contain ${MARKERS[0]} followed by ${MARKERS[1]}`);
+  return `${text.slice(0, from + MARKERS[0].length)}\n\n${block}\n\n${text.slice(to)}`;
 }
 
 function conditions({ rounds, seconds }: Setup): string {
-  const turns = rounds === 1 ? `One turn of ${seconds} s each` : `The middle of ${rounds} turns of ${seconds} s each`;
-  return `${turns}, side by side, signed \`user.created\` of 1 KB, on ${machine()}.`;
+  const turns = rounds === 1 ? `One turn of ${seconds} s each` : `Median of ${rounds} turns of ${seconds} s each`;
+  return `${turns}, alternating, signed \`user.created\` of 1 KB, on ${machine()}.`;
 }
 
 function versions(results: readonly Result[]): string {

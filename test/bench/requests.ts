@@ -1,5 +1,5 @@
-// Signed requests, ready to be written to a socket: one buffer, all of the same length, every id and every user another.
-// Whoever asks for more than was prepared gets a place that is signed anew, at some microseconds each.
+// Signed requests, ready to be written to a socket: one buffer of requests with equal length, unique ids and unique users.
+// When all prepared requests are used, each further one is signed on demand, which takes some microseconds.
 
 import { createHmac } from "node:crypto";
 
@@ -13,26 +13,26 @@ const USER = `user_${"0".repeat(27)}`;
 const ID = `msg_${"0".repeat(27)}`;
 const SIGNATURE = "A".repeat(44);
 const SECONDS = "1".repeat(10);
-const LEAST = 1_024;
+const MIN_COUNT = 1_024;
 
 export interface Requests {
-  /** All of them, `size` bytes each. */
+  /** All requests, `size` bytes each. */
   readonly bytes: Buffer;
   readonly size: number;
-  /** Signs so many, which replace all that was there. */
+  /** Signs `count` requests, which replace the previous ones. */
   prepare(count: number): void;
-  /** The place of the next one: its bytes begin at `place * size`, and its id is `ids[place]`. */
+  /** Returns the place of the next request: its bytes begin at `place * size`, and its id is `ids[place]`. */
   take(): number;
   readonly ids: readonly string[];
 }
 
 interface RequestOptions {
-  /** Bytes of a body. */
+  /** The length of a body in bytes. */
   body?: number;
   path?: string;
-  /** The same ones come again when all are used, as they are: for a server that does not look. */
+  /** Reuses the requests unchanged when all are used, for a server that does not verify. */
   repeat?: boolean;
-  /** None of the signatures is right. */
+  /** Makes every signature invalid. */
   forged?: boolean;
 }
 
@@ -72,17 +72,17 @@ export function createRequests({
     const now = Date.now();
     const id = messageId(now);
     const seconds = String(Math.floor(now / 1_000));
-    const written = bytes.subarray(from, from + size);
-    written.write(id, at.id, "latin1");
-    written.write(seconds, at.seconds, "latin1");
-    written.write(id.slice("msg_".length), at.user + "user_".length, "latin1");
-    const signed = createHmac("sha256", KEY).update(`${id}.${seconds}.`).update(written.subarray(at.body));
-    if (!forged) written.write(signed.digest("base64"), at.signature, "latin1");
+    const request = bytes.subarray(from, from + size);
+    request.write(id, at.id, "latin1");
+    request.write(seconds, at.seconds, "latin1");
+    request.write(id.slice("msg_".length), at.user + "user_".length, "latin1");
+    const signed = createHmac("sha256", KEY).update(`${id}.${seconds}.`).update(request.subarray(at.body));
+    if (!forged) request.write(signed.digest("base64"), at.signature, "latin1");
     ids[place] = id;
   }
 
-  function prepare(wanted: number) {
-    count = Math.max(LEAST, Math.ceil(wanted));
+  function prepare(minimum: number) {
+    count = Math.max(MIN_COUNT, Math.ceil(minimum));
     if (bytes.length < count * size) {
       bytes = Buffer.allocUnsafe(count * size);
       for (let place = 0; place < count; place += 1) template.copy(bytes, place * size);
@@ -91,7 +91,7 @@ export function createRequests({
     [next, ready] = [0, count];
   }
 
-  prepare(LEAST);
+  prepare(MIN_COUNT);
   return {
     get bytes() {
       return bytes;
@@ -109,27 +109,27 @@ export function createRequests({
   };
 }
 
-/** A `user.created` of so many bytes: as many of a sample's fields as fit, then more addresses, then a note. */
+/** A `user.created` body of exactly `bytes` bytes: the fields of a sample that fit, more email addresses, then padding. */
 export function userCreated(bytes: number): string {
   const { data, ...rest } = sample("user.created", { random: seeded(1) });
   const { email_addresses: addresses, ...others } = data;
   const event = { ...rest, data: { object: "user", id: USER } as Record<string, unknown> };
-  const { event_attributes: _, ...small } = event;
-  let best: Record<string, unknown> & { data: Record<string, unknown> } = small;
+  const { event_attributes: _, ...minimal } = event;
+  let current: Record<string, unknown> & { data: Record<string, unknown> } = minimal;
   const length = (value: unknown) => Buffer.byteLength(JSON.stringify(value));
-  const add = (more: Record<string, unknown>) => {
-    const wider = { ...best, data: { ...best.data, ...more } };
-    // Room for the note.
-    if (length(wider) + 40 <= bytes) best = wider;
-    return best === wider;
+  const addIfItFits = (fields: Record<string, unknown>) => {
+    const extended = { ...current, data: { ...current.data, ...fields } };
+    // 40 bytes are left for the padding's own field.
+    if (length(extended) + 40 <= bytes) current = extended;
+    return current === extended;
   };
   for (const [name, value] of Object.entries({ email_addresses: addresses, ...others })) {
-    if (!(name in best.data)) add({ [name]: value });
+    if (!(name in current.data)) addIfItFits({ [name]: value });
   }
-  let many = addresses;
-  while (add({ email_addresses: [...many, ...addresses] })) many = [...many, ...addresses];
+  let repeated = addresses;
+  while (addIfItFits({ email_addresses: [...repeated, ...addresses] })) repeated = [...repeated, ...addresses];
   const note = "x".repeat(
-    Math.max(0, bytes - length({ ...best, data: { ...best.data, unsafe_metadata: { note: "" } } })),
+    Math.max(0, bytes - length({ ...current, data: { ...current.data, unsafe_metadata: { note: "" } } })),
   );
-  return JSON.stringify({ ...best, data: { ...best.data, unsafe_metadata: { note } } });
+  return JSON.stringify({ ...current, data: { ...current.data, unsafe_metadata: { note } } });
 }

@@ -1,5 +1,5 @@
-// Starts and stops what is measured, each as a process of its own that prints to nowhere: what is read from a pipe would
-// cost the generator. Bellhop is `bun start` as people run it, with what it logs by default.
+// Starts and stops the measured servers, each in its own process. Their output is discarded, because reading a pipe would
+// slow the load generator. Bellhop is `bun start` with its default log level.
 
 import { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
@@ -8,7 +8,6 @@ import { join, resolve } from "node:path";
 
 import type { Environment } from "../../src/config.ts";
 import { environment, type Files, freePort, SECRET, temporaryFolder, until, writeHandlers } from "../harness.ts";
-import { OPEN_RUNS } from "../inbox/every-run.ts";
 import { installPeer, type Peer, runtimeOf } from "./peers.ts";
 
 export const ROOT = resolve(import.meta.dir, "../..");
@@ -16,13 +15,13 @@ export const ROOT = resolve(import.meta.dir, "../..");
 export interface Running extends AsyncDisposable {
   port: number;
   pid: number;
-  /** Where it keeps its files. */
+  /** The working directory of the server. */
   folder: string;
-  /** From the start of the process until it answered. */
+  /** Milliseconds from starting the process until it answered. */
   startMs: number;
-  /** Resolves when all that was accepted is handled. */
+  /** Resolves when every accepted delivery is handled. */
   settle(timeoutMs?: number): Promise<void>;
-  /** Asks it to stop, and waits for it. Its files stay. */
+  /** Stops the process and waits for its exit. Its files are kept. */
   stop(): Promise<void>;
 }
 
@@ -30,7 +29,7 @@ export const HANDLER: Files = {
   "user.created.ts": `import { on } from "bellhop";\nexport default on("user.created", () => {});\n`,
 };
 
-/** Writes a row for each run. Nothing keeps two apart: one too many would show. */
+/** Inserts a row for each run. Without a unique constraint, so that a repeated run is visible. */
 export const DB_HANDLER: Files = {
   "_schema.sql": "create table if not exists handled (id text not null, user_id text not null);",
   "user.created.ts": `import { on } from "bellhop";
@@ -43,11 +42,11 @@ export default on("user.created", async ({ data, db, delivery }) => {
 export interface BellhopOptions {
   mode?: "start" | "dev";
   env?: Environment;
-  /** An existing one; it is not removed. Default: a new one, which is. */
+  /** An existing directory, which is kept. Default: a temporary one, which is removed. */
   folder?: string;
 }
 
-/** Bellhop with these handlers. */
+/** Starts Bellhop with the given handler files. */
 export async function startBellhop(files: Files, { mode = "start", env, folder }: BellhopOptions = {}) {
   await using opened = new AsyncDisposableStack();
   const path = folder ?? opened.use(await temporaryFolder()).path;
@@ -61,16 +60,16 @@ export async function startBellhop(files: Files, { mode = "start", env, folder }
     ready: "/health",
   });
   opened.defer(server.stop);
-  const settle = (timeoutMs = 120_000) => settled(join(path, "data/inbox.db"), timeoutMs);
+  const settle = (timeoutMs = 120_000) => runsFinished(join(path, "data/inbox.db"), timeoutMs);
   return running({ ...server, port, folder: path, settle }, opened.move());
 }
 
-/** The limit, see `limit.ts`. */
-export async function startLimit(): Promise<Running> {
-  return startScript("limit.ts");
+/** Starts the baseline server, see `baseline.ts`. */
+export async function startBaseline(): Promise<Running> {
+  return startScript("baseline.ts");
 }
 
-/** The generator's ceiling, see `ceiling.ts`. */
+/** Starts the server that shows the load generator's ceiling, see `ceiling.ts`. */
 export async function startCeiling(requestBytes: number): Promise<Running> {
   return startScript("ceiling.ts", { REQUEST_BYTES: String(requestBytes) });
 }
@@ -106,7 +105,7 @@ interface SpawnOptions {
   cwd: string;
   env: Environment;
   port: number;
-  /** What is asked until it answers 200; by default a connection will do. */
+  /** A path that is polled until it answers 200. Default: wait until the port accepts a connection. */
   ready?: string;
 }
 
@@ -140,7 +139,7 @@ async function spawn(command: string[], { cwd, env, port, ready }: SpawnOptions)
     await until(
       command.join(" "),
       async () => {
-        if (child.exitCode !== null) throw new Error(`${command.join(" ")} ended:\n${await Bun.file(log).text()}`);
+        if (child.exitCode !== null) throw new Error(`${command.join(" ")} exited:\n${await Bun.file(log).text()}`);
         return await (ready ? isHealthy(port, ready) : accepts(port));
       },
       60_000,
@@ -169,10 +168,10 @@ async function accepts(port: number): Promise<true | undefined> {
   );
 }
 
-/** When no run of an inbox is open. Looks at the file, without a word to the server. */
-async function settled(path: string, timeoutMs: number): Promise<void> {
+/** Resolves when an inbox has no unfinished run. Reads the file, so that the server does no work for it. */
+async function runsFinished(path: string, timeoutMs: number): Promise<void> {
   if (!existsSync(path)) return;
   using db = new Database(path, { readonly: true });
-  using open = db.prepare(`${OPEN_RUNS} limit 1`);
-  await until("every run to end", () => open.get() === null || undefined, timeoutMs);
+  using unfinished = db.prepare("select 1 from run where state in (0, 1) limit 1");
+  await until("every run has finished", () => unfinished.get() === null || undefined, timeoutMs);
 }

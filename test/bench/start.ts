@@ -1,5 +1,5 @@
-// `bun test/bench/start.ts [times]`: from the start of the process until it answers on its port, with 1, 50 and 500
-// handlers, in `bun start` and in `bun dev`; and in dev, from saving a file until its new code runs in the server.
+// `bun test/bench/start.ts [times]`: the time from starting the process until it answers on its port, with 1, 50 and 500
+// handlers, in `bun start` and `bun dev`; and in dev, the time from saving a file until its new code is loaded.
 
 import { join } from "node:path";
 
@@ -13,8 +13,8 @@ import { number, table } from "./table.ts";
 const times = Number(process.argv[2] ?? 5);
 const SAVES = 5;
 
-/** One says what it is when it is loaded. */
-const first = (version: number) => `
+/** A handler that writes its version to a file when it is loaded. */
+const versionedHandler = (version: number) => `
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { on } from "bellhop";
@@ -25,7 +25,7 @@ export default on("user.created", () => {});
 function handlers(count: number): Files {
   const other = `import { on } from "bellhop";\nexport default on("user.created", () => {});\n`;
   const others = Array.from({ length: count - 1 }, (_, n) => [`user.created/number-${n}.ts`, other]);
-  return { "user.created/first.ts": first(0), ...(Object.fromEntries(others) as Files) };
+  return { "user.created/first.ts": versionedHandler(0), ...(Object.fromEntries(others) as Files) };
 }
 
 interface Started {
@@ -38,19 +38,19 @@ async function startMs(files: Files, mode: "start" | "dev"): Promise<Started> {
   return { ms: server.startMs, megabytes: usageOf(server.pid).residentMegabytes };
 }
 
-/** The middle of a few saves, each of which waits for the one before. */
+/** The median of a few saves, each of which waits for the one before. */
 async function saveMs(files: Files) {
   await using server = await startBellhop(files, { mode: "dev" });
   const loaded = Bun.file(join(server.folder, "loaded"));
-  const took: number[] = [];
+  const durations: number[] = [];
   for (let version = 1; version <= SAVES; version += 1) {
     await Bun.sleep(200);
     const began = performance.now();
-    await Bun.write(join(server.folder, "handlers/user.created/first.ts"), first(version));
+    await Bun.write(join(server.folder, "handlers/user.created/first.ts"), versionedHandler(version));
     await until(`version ${version}`, async () => (await loaded.text()) === String(version) || undefined);
-    took.push(performance.now() - began);
+    durations.push(performance.now() - began);
   }
-  return median(took);
+  return median(durations);
 }
 
 const rows = [];
@@ -71,4 +71,4 @@ for (const count of [1, 50, 500]) {
   });
 }
 console.log(table(rows));
-console.log(`\nThe middle of ${times} starts and of ${SAVES} saves. ${machine()}.`);
+console.log(`\nMedian of ${times} starts and of ${SAVES} saves. ${machine()}.`);

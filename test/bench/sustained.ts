@@ -1,10 +1,9 @@
-// `bun test/bench/sustained.ts [minutes] [share]`: load at half (or another share) of the peak rate for ten minutes, a
-// line a minute: what was answered and how fast, memory, and how old the oldest delivery was that waited for its run.
+// `bun test/bench/sustained.ts [minutes] [share]`: load at half (or another share) of the peak rate for ten minutes. Each
+// minute it prints responses, latency, memory, and the age of the oldest delivery whose run had not finished.
 
 import { Database } from "bun:sqlite";
 import { join } from "node:path";
 
-import { OPEN_RUNS } from "../inbox/every-run.ts";
 import { checkInbox } from "./check.ts";
 import { load } from "./load.ts";
 import { machine } from "./machine.ts";
@@ -25,35 +24,35 @@ const answered: string[] = [];
 const options = { port: server.port, requests, answered };
 const inbox = new Database(join(server.folder, "data/inbox.db"), { readonly: true });
 const oldest = inbox.prepare<{ at: number }, []>(`
-  select received_at as at from delivery where seq = (select min(seq) from (${OPEN_RUNS}))`);
+  select received_at as at from delivery where seq = (select min(seq) from run where state in (0, 1))`);
 
 await load({ ...options, connections: PEAK_CONNECTIONS, seconds: 1 });
 requests.prepare(10_000 * PEAK_SECONDS);
 const peak = await load({ ...options, connections: PEAK_CONNECTIONS, seconds: PEAK_SECONDS });
 await server.settle();
-// What is left of them would be too old one day; from now on each is signed when it is due.
+// Replaces the remaining requests, whose timestamps would become too old. Later ones are signed when they are due.
 requests.prepare(1_000);
 const rate = peak.rate * share;
-console.log(`${number(peak.rate)} a second at its peak; ${number(rate)} a second for ${minutes} minutes`);
+console.log(`${number(peak.rate)} requests a second at its peak; ${number(rate)} a second for ${minutes} minutes`);
 
 const rows = [];
 for (let minute = 1; minute <= Math.ceil(minutes); minute += 1) {
   const seconds = Math.min(1, minutes - minute + 1) * 60;
   const before = usageOf(server.pid);
   let age = 0;
-  const look = setInterval(() => {
+  const poll = setInterval(() => {
     const at = oldest.get()?.at;
     if (at) age = Math.max(age, Date.now() - at);
   }, 1_000);
   const { answers, wrong, latency } = await load({ ...options, connections: CONNECTIONS, seconds, rate });
-  clearInterval(look);
+  clearInterval(poll);
   const after = usageOf(server.pid);
   rows.push({
     minute,
     "requests/s": number(answers / seconds),
     "not 200": wrong,
-    "p50 ms": number(latency.at(0.5)),
-    "p99 ms": number(latency.at(0.99)),
+    "p50 ms": number(latency.quantile(0.5)),
+    "p99 ms": number(latency.quantile(0.99)),
     "max ms": number(latency.max),
     "memory MB": number(after.residentMegabytes),
     "queue age s": number(age / 1_000),
@@ -68,10 +67,10 @@ for (let minute = 1; minute <= Math.ceil(minutes); minute += 1) {
 }
 const began = performance.now();
 await server.settle();
-console.log(`\nall was handled ${number(performance.now() - began)} ms after the last answer. ${machine()}.`);
+console.log(`\nThe last run finished ${number(performance.now() - began)} ms after the last response. ${machine()}.`);
 inbox.close();
 await server.stop();
-const wrong = checkInbox(server.folder, answered);
-for (const each of wrong) console.error(each);
-if (wrong.length > 0) process.exitCode = 1;
-else console.log(`all ${answered.length} that were answered 200 were handled exactly once`);
+const problems = checkInbox(server.folder, answered);
+for (const problem of problems) console.error(problem);
+if (problems.length > 0) process.exitCode = 1;
+else console.log(`all ${answered.length} deliveries that were answered 200 were handled exactly once`);

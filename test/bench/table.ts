@@ -1,8 +1,8 @@
-// Tables as Markdown, which a terminal shows as well as a README does.
+// Formats Markdown tables, which are readable in a terminal and in the README.
 
 export type Cell = string | number;
 
-/** Columns are as wide as their widest cell; numbers stand to the right. */
+/** Pads each column to its widest cell; columns of numbers are right-aligned. */
 export function table(rows: readonly Record<string, Cell>[]): string {
   const names = Object.keys(rows[0] ?? {});
   const text = (row: Record<string, Cell>, name: string) => String(row[name] ?? "");
@@ -14,7 +14,7 @@ export function table(rows: readonly Record<string, Cell>[]): string {
   return [line(names), line(rule), ...rows.map((row) => line(names.map((name) => text(row, name))))].join("\n");
 }
 
-/** Three digits that count: 12,345 and 0.123; a dash for what was not measured. */
+/** Three significant digits, such as 12,345 and 0.123; a dash for a number that was not measured. */
 export function number(value: number, digits = 3): string {
   if (!Number.isFinite(value)) return "–";
   if (Math.abs(value) >= 10 ** (digits - 1)) return Math.round(value).toLocaleString("en");

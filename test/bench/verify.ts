@@ -1,10 +1,10 @@
-// `bun test/bench/verify.ts [seconds]`: verification alone, of bodies of four sizes, beside `svix` and `@clerk/backend`,
-// in turns. Theirs parse the body, too, so Bellhop is shown with and without; what is shown is the middle of five turns.
+// `bun test/bench/verify.ts [seconds]`: verification alone, with bodies of four sizes, compared with `svix` and
+// `@clerk/backend`. Those parse the body too, so Bellhop is shown with and without parsing. Shows the median of five rounds.
 
 import { verifyWebhook } from "@clerk/backend/webhooks";
 import { Webhook } from "svix";
 
-import { parseEvent } from "../../src/receive/delivery.ts";
+import { parseEvent } from "../../src/receive/event.ts";
 import { parseSecrets, verify } from "../../src/receive/verify.ts";
 import { SECRET, signed } from "../harness.ts";
 import { median } from "./histogram.ts";
@@ -20,21 +20,21 @@ const webhook = new Webhook(SECRET);
 
 type Verifier = () => unknown;
 
-/** The same request for all. What a server has anyway before it verifies, the bytes and the headers, is nobody's cost. */
+/** All verify the same request. A server has its bytes and headers anyway, so creating them is not measured. */
 function verifiers(text: string): Record<string, Verifier> {
   const body = Buffer.from(text);
   const plain = signed(text);
   const headers = new Headers(plain);
-  const asked = () => verify({ headers, body, keys, now: Date.now() / 1_000 });
+  const check = () => verify({ headers, body, keys, now: Date.now() / 1_000 });
   return {
     "Bellhop, verify": () => {
-      if (!asked().ok) throw new Error("not verified");
+      if (!check().ok) throw new Error("not verified");
     },
     "Bellhop, verify and parse": () => {
-      if (!asked().ok || !parseEvent(body)) throw new Error("not verified");
+      if (!check().ok || !parseEvent(body)) throw new Error("not verified");
     },
     svix: () => webhook.verify(body, plain),
-    // It takes a Request and nothing else, and reads it.
+    // It accepts only a Request, and reads its body.
     "@clerk/backend": () =>
       verifyWebhook(new Request("http://bellhop.example/", { method: "POST", headers, body }), {
         signingSecret: SECRET,
@@ -58,11 +58,11 @@ const rates = new Map<string, number[][]>();
 for (let round = -1; round < ROUNDS; round += 1)
   for (const [size, kilobytes] of KILOBYTES.entries())
     for (const [name, verifier] of Object.entries(verifiers(userCreated(kilobytes * 1_024)))) {
-      const found = await rate(verifier);
-      const of = rates.get(name) ?? KILOBYTES.map(() => []);
-      // The first round only warms up.
-      if (round >= 0) of[size]!.push(found);
-      rates.set(name, of);
+      const result = await rate(verifier);
+      const bySize = rates.get(name) ?? KILOBYTES.map(() => []);
+      // The first round is the warm-up.
+      if (round >= 0) bySize[size]!.push(result);
+      rates.set(name, bySize);
     }
 
 const base = rates.get("svix")!.map(median);
@@ -70,11 +70,11 @@ console.log(
   table(
     [...rates].map(([name, sizes]) => ({
       "verifications a second": name,
-      ...Object.fromEntries(sizes.map((all, size) => [`${KILOBYTES[size]} KB`, number(median(all))])),
+      ...Object.fromEntries(sizes.map((rounds, size) => [`${KILOBYTES[size]} KB`, number(median(rounds))])),
       ...Object.fromEntries(
-        sizes.map((all, size) => [`ratio, ${KILOBYTES[size]} KB`, ratio(median(all) / base[size]!)]),
+        sizes.map((rounds, size) => [`ratio, ${KILOBYTES[size]} KB`, ratio(median(rounds) / base[size]!)]),
       ),
     })),
   ),
 );
-console.log(`\nRatios to svix. ${machine()}.`);
+console.log(`\nRatios are relative to svix. ${machine()}.`);

@@ -3,33 +3,33 @@ import { describe, expect, test } from "bun:test";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import fc from "fast-check";
 
-import { isDashboardSample } from "../../src/clerk/dashboard.ts";
+import { isDashboardSample, SAMPLE_INSTANCE } from "../../src/clerk/dashboard.ts";
 import { envelope, eventNames, isEvent, sensitive, subjectOf, suggest } from "../../src/clerk/events.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import { officialExamples, withoutOfficial } from "./official.ts";
 
-describe("the names of events", () => {
-  test("are 46, sorted, and each is there once", () => {
+describe("eventNames", () => {
+  test("has 46 names, sorted and without duplicates", () => {
     expect(eventNames).toHaveLength(46);
     expect<readonly string[]>([...new Set(eventNames)].toSorted()).toEqual(eventNames);
   });
 
-  test.skipIf(withoutOfficial)("are those of the Dashboard's examples", async () => {
+  test.skipIf(withoutOfficial)("has exactly the names of the Dashboard's examples", async () => {
     const examples = await officialExamples();
     expect<string[]>([...examples.keys()].toSorted()).toEqual([...eventNames]);
     for (const [name, event] of examples) expect<string>(event.type).toBe(name);
   });
 });
 
-describe("an envelope", () => {
+describe("isEvent", () => {
   const check = TypeCompiler.Compile(envelope);
 
-  test("needs a type and data, and nothing else", () => {
+  test("requires a type and data, and nothing else", () => {
     expect(isEvent({ type: "user.created", data: {} })).toBe(true);
     expect(isEvent({ type: "something.new", data: { id: 1 }, object: 3, more: true })).toBe(true);
   });
 
-  test.each([null, undefined])("of an old delivery is let through when its other properties are %p", (value) => {
+  test.each([null, undefined])("accepts an old delivery whose other properties are %p", (value) => {
     const event = { type: "user.created", data: {}, object: value, timestamp: value, instance_id: value };
     expect(isEvent({ ...event, event_attributes: value })).toBe(true);
   });
@@ -39,21 +39,21 @@ describe("an envelope", () => {
     ["null", null],
     ["text", "user.created"],
     ["an array", []],
-    ["an array that has the properties", Object.assign([], { type: "user.created", data: {} })],
-    ["without a type", { data: {} }],
-    ["with an empty type", { type: "", data: {} }],
-    ["with a type that is a number", { type: 1, data: {} }],
-    ["without data", { type: "user.created" }],
-    ["with null as its data", { type: "user.created", data: null }],
-    ["with an array as its data", { type: "user.created", data: [] }],
-    ["with text as its data", { type: "user.created", data: "{}" }],
-  ])("is refused when it is %s", (_, value) => {
+    ["an array with the properties of an event", Object.assign([], { type: "user.created", data: {} })],
+    ["an event without a type", { data: {} }],
+    ["an event with an empty type", { type: "", data: {} }],
+    ["an event whose type is a number", { type: 1, data: {} }],
+    ["an event without data", { type: "user.created" }],
+    ["an event whose data is null", { type: "user.created", data: null }],
+    ["an event whose data is an array", { type: "user.created", data: [] }],
+    ["an event whose data is a string", { type: "user.created", data: "{}" }],
+  ])("rejects %s", (_, value) => {
     expect(isEvent(value)).toBe(false);
     expect(check.Check(value)).toBe(false);
   });
 
-  test("is judged as its schema judges it, whatever comes", () => {
-    const anything = fc.oneof(
+  test("agrees with the schema `envelope` on any input", () => {
+    const input = fc.oneof(
       fc.jsonValue(),
       fc.record(
         {
@@ -63,29 +63,32 @@ describe("an envelope", () => {
         { requiredKeys: [] },
       ),
     );
-    fc.assert(fc.property(anything, (value) => isEvent(value) === check.Check(value)));
+    fc.assert(fc.property(input, (value) => isEvent(value) === check.Check(value)));
   });
 
-  test.skipIf(withoutOfficial)("is what every one of the Dashboard's examples has", async () => {
+  test.skipIf(withoutOfficial)("accepts all of the Dashboard's examples", async () => {
     for (const event of (await officialExamples()).values()) expect(isEvent(event)).toBe(true);
   });
 });
 
-describe("the subject of an event", () => {
-  test("is the id of its data", () => {
+describe("subjectOf", () => {
+  test("returns data.id", () => {
     expect(subjectOf({ data: { id: "user_1" } })).toBe("user_1");
   });
 
-  test.each([[{}], [{ id: "" }], [{ id: null }], [{ id: 7 }]])("is null for %p", (data) => {
-    expect(subjectOf({ data })).toBeNull();
-  });
+  test.each([[{}], [{ id: "" }], [{ id: null }], [{ id: 7 }], [{ id: "u".repeat(257) }]])(
+    "returns null for the data %p",
+    (data) => {
+      expect(subjectOf({ data })).toBeNull();
+    },
+  );
 });
 
-test("the events that carry one-time codes are those of messages", () => {
+test("only email.created and sms.created are sensitive", () => {
   expect(eventNames.filter(sensitive)).toEqual(["email.created", "sms.created"]);
 });
 
-describe("a wrong name", () => {
+describe("suggest", () => {
   test.each([
     ["user.create", "user.created"],
     ["User.Created", "user.created"],
@@ -99,45 +102,65 @@ describe("a wrong name", () => {
     ["waitlist.created", "waitlistEntry.created"],
     ["session.end", "session.ended"],
     ["emails.created", "email.created"],
-  ])("%s gets the suggestion %s", (name, expected) => {
+  ])("corrects %s to %s", (name, expected) => {
     expect(suggest(name)).toBe(expected);
   });
 
   test.each(["", "x", "invoice.paid", "readme", "constructor", "x".repeat(100_000)])(
-    "that is near to nothing gets no suggestion (%#)",
+    "returns undefined when no name is near (%#)",
     (name) => {
       expect(suggest(name)).toBeUndefined();
     },
   );
 
-  test("is compared with other names when these are given", () => {
+  test("chooses among the given candidates", () => {
     expect(suggest("repaly", ["deliveries", "replay"])).toBe("replay");
   });
 
-  test("is found however one letter of it is missing, extra, wrong or swapped with the next", () => {
+  test("finds every name with one letter missing, added, wrong or swapped with the next", () => {
     const typo = fc.record({ name: fc.constantFrom(...eventNames), at: fc.nat(), kind: fc.nat(3) });
     fc.assert(
       fc.property(typo, ({ name, at, kind }) => {
         const i = at % name.length;
         const [head, letter, tail] = [name.slice(0, i), name.slice(i, i + 1), name.slice(i + 1)];
-        const wrong = [
+        const misspelled = [
           head + tail,
           `${head}${letter}q${tail}`,
           `${head}q${tail}`,
           head + tail.slice(0, 1) + letter + tail.slice(1),
         ];
-        return suggest(wrong[kind]!) === name;
+        return suggest(misspelled[kind]!) === name;
       }),
     );
   });
 });
 
-describe("the Dashboard's examples", () => {
-  test.skipIf(withoutOfficial)("are all known as such", async () => {
+describe("isDashboardSample", () => {
+  test.skipIf(withoutOfficial)("recognises all of the Dashboard's examples", async () => {
     for (const event of (await officialExamples()).values()) expect(isDashboardSample(event)).toBe(true);
   });
 
-  test("are told from our own samples, from real ids, and from events without an id", () => {
+  test.each([
+    "user_29w83sxmDNGwOuEthce5gg56FcC",
+    "user_29wBMCtzATuFJut8jO2VNTVekS4",
+    "user_29wACSk1DjeUCwsS6SbbgIgilMy",
+    "org_29w9IfBrPmcpi0IeBVaKtA7R94W",
+    "orgmem_29w9IptNja3mP8GDXpquBwN2qR9",
+    "orgmem_29wAbjiJs6aZuPq7AzmkW9dwmyl",
+    "orginv_29wBIniWYy0slasTNQlmHD9HeN1",
+    "orginv_29wBrB4vFM8wqWv9mHSpw3P7QW0",
+    "sess_29wBYxnMCQU2KIs6V3ZPOJCPUXx",
+  ])("is true for the older example %s", (id) => {
+    expect(isDashboardSample({ data: { id } })).toBe(true);
+    // A closed list, no prefix: neighbours are real.
+    expect(isDashboardSample({ data: { id: `${id.slice(0, -1)}Z` } })).toBe(false);
+  });
+
+  test("all samples are of one instance, which is none of Clerk's", () => {
+    for (const name of eventNames) expect(sample(name).instance_id).toBe(SAMPLE_INSTANCE);
+  });
+
+  test("is false for samples, for real ids and for events without an id", () => {
     for (const name of eventNames) expect(isDashboardSample(sample(name))).toBe(false);
     expect(isDashboardSample({ data: { id: "user_2g7np7Hrk0SN6kj5EDMLDaKNL0T" } })).toBe(false);
     expect(isDashboardSample({ data: {} })).toBe(false);

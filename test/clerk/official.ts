@@ -1,26 +1,26 @@
-// Clerk's own examples and specification, which are not ours to keep in the repository. They are looked for in
-// `../shared/clerk/` beside it; without them the tests that need them are skipped, and say so.
+// Reads Clerk's own examples and specification from `../shared/clerk/` beside the checkout; they are not copied into this
+// repository. Without that directory the tests that need it are skipped with a warning.
 
 import { existsSync, readdirSync } from "node:fs";
 
 import { type KnownEventName, type ReceivedEvent } from "../../src/clerk/events.ts";
 
-const folder = new URL("../../../shared/clerk/", import.meta.url);
+const directory = new URL("../../../shared/clerk/", import.meta.url);
 
-export const withoutOfficial = !existsSync(folder);
+export const withoutOfficial = !existsSync(directory);
 if (withoutOfficial)
-  console.warn(`Skipped what is checked against Clerk's examples and specification: there is no ${folder.pathname}`);
+  console.warn(`Skipping the tests against Clerk's examples and specification: ${directory.pathname} does not exist`);
 
 /** The 46 examples that the Dashboard sends, by event name. */
 export async function officialExamples(): Promise<Map<KnownEventName, ReceivedEvent>> {
   const examples = new Map<KnownEventName, ReceivedEvent>();
-  for (const file of readdirSync(new URL("examples/", folder)).toSorted()) {
-    const event = (await Bun.file(new URL(`examples/${file}`, folder)).json()) as ReceivedEvent;
+  for (const file of readdirSync(new URL("examples/", directory)).toSorted()) {
+    const event = (await Bun.file(new URL(`examples/${file}`, directory)).json()) as ReceivedEvent;
     examples.set(file.slice(0, -".json".length) as KnownEventName, event);
   }
   return examples;
 }
 
 export function officialSpecification(): Promise<string> {
-  return Bun.file(new URL("webhooks-2025-04-15.yml", folder)).text();
+  return Bun.file(new URL("webhooks-2025-04-15.yml", directory)).text();
 }

@@ -5,29 +5,34 @@ import fc from "fast-check";
 
 import { describeMismatch } from "../../src/clerk/check.ts";
 import { eventNames, isEvent, type ReceivedEvent, subjectOf } from "../../src/clerk/events.ts";
-import { sample } from "../../src/clerk/samples.ts";
-import { mergeDeep } from "../../src/clerk/samples/merge.ts";
+import samples from "../../src/clerk/samples.json";
+import { mergeDeep, sample } from "../../src/clerk/samples.ts";
+import { type Random, seeded } from "../random.ts";
 
 const NOW = Date.UTC(2026, 1, 3, 4, 5, 6);
 
-describe.each([...eventNames])("a sample of %s", (name) => {
-  const samples = seeded(40).map((random) => sample(name, { now: NOW, random }));
+test("samples.json has exactly the events that Clerk sends", () => {
+  expect(Object.keys(samples.events)).toEqual([...eventNames]);
+});
 
-  test("fits Clerk's specification, whatever chance brings", () => {
-    for (const event of samples) {
+describe.each([...eventNames])("a sample of %s", (name) => {
+  const events = randomSources(40).map((random) => sample(name, { now: NOW, random }));
+
+  test("matches Clerk's specification for any random numbers", () => {
+    for (const event of events) {
       expect(event.type).toBe(name);
       expect(isEvent(event)).toBe(true);
       expect(describeMismatch(name, event.data)).toEqual([]);
     }
   });
 
-  test("has a subject of its own, shaped like Clerk's ids", () => {
-    for (const event of samples) expect(subjectOf(event)).toMatch(/^[a-z]+(_[a-z]+)?_[0-9A-Za-z]{27}$/);
-    expect(new Set(samples.map(subjectOf)).size).toBe(samples.length);
+  test("has a unique subject in the format of Clerk's ids", () => {
+    for (const event of events) expect(subjectOf(event)).toMatch(/^[a-z]+(_[a-z]+)?_[0-9A-Za-z]{27}$/);
+    expect(new Set(events.map(subjectOf)).size).toBe(events.length);
   });
 
-  test("tells its times in milliseconds, none of them from before it was made", () => {
-    for (const event of samples) {
+  test("has its times in milliseconds, in order", () => {
+    for (const event of events) {
       const { created_at, updated_at } = event.data as ReceivedEvent["data"] & {
         created_at?: number;
         updated_at?: number;
@@ -41,32 +46,32 @@ describe.each([...eventNames])("a sample of %s", (name) => {
     }
   });
 
-  test("says so when its object was deleted, and hardly more", () => {
+  test("has only an id, object type and slug when the object was deleted", () => {
     if (!name.endsWith(".deleted") || name === "organizationMembership.deleted") return;
-    for (const { data } of samples) {
+    for (const { data } of events) {
       const { slug: _, ...rest } = data as ReceivedEvent["data"];
       expect(rest).toEqual({ object: expect.any(String), id: expect.any(String), deleted: true });
     }
   });
 
-  test("survives the way through JSON unchanged", () => {
-    for (const event of samples) expect(JSON.parse(JSON.stringify(event))).toEqual(event);
+  test("is unchanged by a round trip through JSON", () => {
+    for (const event of events) expect(JSON.parse(JSON.stringify(event))).toEqual(event);
   });
 });
 
 describe("users", () => {
-  const users = seeded(200).map((random) => sample("user.created", { random }).data);
+  const users = randomSources(200).map((random) => sample("user.created", { random }).data);
 
   test("sign in by email, by phone only, or by wallet only", () => {
-    const ways = Map.groupBy(users, (user) =>
+    const methods = Map.groupBy(users, (user) =>
       user.email_addresses.length > 0 ? "email" : user.phone_numbers.length > 0 ? "phone" : "wallet",
     );
-    expect([...ways.keys()].toSorted()).toEqual(["email", "phone", "wallet"]);
-    expect(ways.get("email")!.length).toBeGreaterThan(100);
-    for (const { first_name } of ways.get("wallet")!) expect(first_name).toBeNull();
+    expect([...methods.keys()].toSorted()).toEqual(["email", "phone", "wallet"]);
+    expect(methods.get("email")!.length).toBeGreaterThan(100);
+    for (const { first_name } of methods.get("wallet")!) expect(first_name).toBeNull();
   });
 
-  test("have exactly the identities that their primary ids name, each verified", () => {
+  test("have exactly the identities that their primary ids name, all verified", () => {
     for (const user of users) {
       expect(user.email_addresses.map(({ id }) => id)).toEqual(listOf(user.primary_email_address_id));
       expect(user.phone_numbers.map(({ id }) => id)).toEqual(listOf(user.primary_phone_number_id));
@@ -75,7 +80,7 @@ describe("users", () => {
     }
   });
 
-  test("who came with Google have an address that is linked to the account", () => {
+  test("with a Google account have an email address that is linked to it", () => {
     const viaGoogle = users.filter((user) => user.external_accounts.length > 0);
     expect(viaGoogle).not.toBeEmpty();
     for (const { email_addresses, external_accounts } of viaGoogle) {
@@ -88,7 +93,7 @@ describe("users", () => {
     expect(users.filter(({ first_name }) => /[^\x20-\x7e]/.test(first_name ?? "")).length).toBeGreaterThan(50);
   });
 
-  test("can't be reached: their addresses and numbers are kept for examples", () => {
+  test("have email addresses and phone numbers that are reserved for examples", () => {
     for (const user of users) {
       for (const { email_address } of user.email_addresses) expect(email_address).toMatch(/@example\.(com|net|org)$/);
       for (const { phone_number } of user.phone_numbers) expect(phone_number).toMatch(/^\+1\d{3}55501\d\d$/);
@@ -96,45 +101,45 @@ describe("users", () => {
   });
 });
 
-test("a session belongs to the user inside it", () => {
-  for (const random of seeded(20)) {
+test("a session belongs to the user embedded in it", () => {
+  for (const random of randomSources(20)) {
     const { data } = sample("session.created", { random });
     expect(data.user?.id).toBe(data.user_id);
   }
 });
 
-test("a subscription's payer is the one that it names, and an invitation's organization too", () => {
+test("ids of embedded objects match: the payer of a subscription, the organization of an invitation", () => {
   const { data: subscription } = sample("subscription.created");
   expect(subscription.payer.id).toBe(subscription.payer_id);
   const { data: invitation } = sample("organizationInvitation.created");
   expect(invitation.public_organization_data?.id).toBe(invitation.organization_id);
 });
 
-test("the same chance and time make the same sample", () => {
+test("the same random numbers and time give the same sample", () => {
   for (const name of eventNames) {
-    const [one, two] = [seed(7), seed(7)].map((random) => sample(name, { now: NOW, random }));
+    const [one, two] = [seeded(7), seeded(7)].map((random) => sample(name, { now: NOW, random }));
     expect(one).toEqual(two);
   }
 });
 
 describe("overrides", () => {
-  test("are laid over the sample, and leave the rest", () => {
+  test("are merged into the sample and keep the rest", () => {
     const event = sample("user.created", {
       overrides: {
-        instance_id: "ins_mine",
-        data: { id: "user_mine", public_metadata: { plan: "pro" }, last_name: null },
+        instance_id: "ins_1",
+        data: { id: "user_1", public_metadata: { plan: "pro" }, last_name: null },
       },
     });
-    expect(event.instance_id).toBe("ins_mine");
+    expect(event.instance_id).toBe("ins_1");
     expect(event.data).toMatchObject({
-      id: "user_mine",
+      id: "user_1",
       object: "user",
       public_metadata: { plan: "pro" },
       last_name: null,
     });
   });
 
-  test("replace arrays as a whole, and never change their arguments", () => {
+  test("replace whole arrays, and do not change the arguments", () => {
     const value = Object.freeze({ a: Object.freeze([1, 2]), b: Object.freeze({ c: 1, d: null }) });
     expect(mergeDeep(value, { a: [3], b: { d: { e: 1 } }, f: undefined })).toEqual({
       a: [3],
@@ -143,13 +148,13 @@ describe("overrides", () => {
     });
   });
 
-  test("can't reach the prototype of anything", () => {
+  test("cannot change a prototype", () => {
     const merged = mergeDeep({}, JSON.parse('{ "__proto__": { "admin": true } }'));
     expect(Object.getPrototypeOf(merged)).toBe(Object.prototype);
     expect("admin" in {}).toBe(false);
   });
 
-  test("win, whatever they are", () => {
+  test("take precedence for any two values", () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.jsonValue(), (value, over) => {
         expect(mergeDeep(mergeDeep(value, over), over)).toEqual(mergeDeep(value, over));
@@ -166,16 +171,6 @@ function listOf(id: string | null): string[] {
   return id === null ? [] : [id];
 }
 
-function seeded(count: number): (() => number)[] {
-  return Array.from({ length: count }, (_, index) => seed(index));
-}
-
-/** mulberry32: a stream of chance that can be had again. */
-function seed(state: number): () => number {
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+function randomSources(count: number): Random[] {
+  return Array.from({ length: count }, (_, seed) => seeded(seed));
 }

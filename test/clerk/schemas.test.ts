@@ -2,25 +2,25 @@ import { describe, expect, test } from "bun:test";
 
 import { TypeGuard } from "@sinclair/typebox";
 
+import { generate } from "../../scripts/generate-schemas.ts";
 import { eventNames } from "../../src/clerk/events.ts";
-import { generate } from "../../src/clerk/generate.ts";
-import { dataSchemas } from "../../src/clerk/schemas.ts";
+import { dataSchemas } from "../../src/clerk/generated/schemas.ts";
 import { officialSpecification, withoutOfficial } from "./official.ts";
 
-const schemasFile = new URL("../../src/clerk/schemas.ts", import.meta.url);
+const schemasFile = new URL("../../src/clerk/generated/schemas.ts", import.meta.url);
 
-test("there is a schema for the data of every event", () => {
+test("every event has a schema for its data", () => {
   expect(Object.keys(dataSchemas)).toEqual([...eventNames]);
   for (const schema of Object.values(dataSchemas)) expect(TypeGuard.IsSchema(schema)).toBe(true);
 });
 
-test.skipIf(withoutOfficial)("the schemas are what the generator makes of Clerk's specification", async () => {
+test.skipIf(withoutOfficial)("schemas.ts is the generator's output for Clerk's specification", async () => {
   const specification = await officialSpecification();
   expect(await formatted(generate(specification))).toBe(await Bun.file(schemasFile).text());
 });
 
 describe("the generator", () => {
-  test("keeps what is required, nullable, listed or open", () => {
+  test("keeps required, nullable, enum and additional properties", () => {
     expect(dataOf("type: object\nrequired: [a]\nproperties: { a: { type: string }, b: { type: integer } }")).toBe(
       'Type.Object({ "a": Type.String(), "b": Type.Optional(Type.Integer()), })',
     );
@@ -32,7 +32,7 @@ describe("the generator", () => {
     );
   });
 
-  test("puts alternatives and parts together", () => {
+  test("combines oneOf, anyOf and allOf", () => {
     expect(dataOf("type: array\nitems: { oneOf: [{ type: string }, { type: boolean }] }")).toBe(
       "Type.Array(Type.Union([Type.String(), Type.Boolean()]))",
     );
@@ -43,7 +43,7 @@ describe("the generator", () => {
     );
   });
 
-  test("writes a component before its first use, and one that contains itself one level deep", () => {
+  test("declares a component before its first use, and a recursive one one level deep", () => {
     const text = generate(
       specification(
         "$ref: '#/components/schemas/Tree'",
@@ -54,23 +54,23 @@ describe("the generator", () => {
     expect(text).toContain('"test.happened": Tree,');
   });
 
-  test("refuses an event without data and a reference to nothing, naming them", () => {
+  test("throws on an event without data and on an unresolved reference, with their names", () => {
     expect(() => generate(specification("$ref: '#/components/schemas/Gone'"))).toThrow("schemas/Gone");
     expect(() => generate(specification("type: string").replace("data:", "date:"))).toThrow("test.happened");
   });
 
-  test("says how it is used when it is run without a specification", async () => {
-    const script = Bun.fileURLToPath(new URL("../../src/clerk/generate.ts", import.meta.url));
+  test("prints its usage when it is run without a specification", async () => {
+    const script = Bun.fileURLToPath(new URL("../../scripts/generate-schemas.ts", import.meta.url));
     await using child = Bun.spawn([process.execPath, script], { stdout: "ignore", stderr: "pipe" });
     expect(await child.stderr.text()).toContain("bun run schemas webhooks-2025-04-15.yml");
     expect(await child.exited).toBe(1);
   });
 });
 
-/** The expression that the generator writes for a schema. */
+/** The expression that the generator emits for a schema. */
 function dataOf(schema: string): string {
-  const found = /"test\.happened": ([^]*?),\n\};/.exec(generate(specification(schema)));
-  return found![1]!.replaceAll("\n", " ");
+  const match = /"test\.happened": ([^]*?),\n\};/.exec(generate(specification(schema)));
+  return match![1]!.replaceAll("\n", " ");
 }
 
 function specification(data: string, components = "{}"): string {
@@ -93,9 +93,9 @@ components:
 }
 
 async function formatted(source: string): Promise<string> {
-  const folder = Bun.fileURLToPath(new URL("../../", import.meta.url));
-  await using child = Bun.spawn([process.execPath, "fmt", "--stdin-filepath=src/clerk/schemas.ts"], {
-    cwd: folder,
+  const root = Bun.fileURLToPath(new URL("../../", import.meta.url));
+  await using child = Bun.spawn([process.execPath, "fmt", "--stdin-filepath=src/clerk/generated/schemas.ts"], {
+    cwd: root,
     stdin: Buffer.from(source),
     stdout: "pipe",
   });

@@ -17,25 +17,25 @@ import { sample } from "../../src/clerk/samples.ts";
 
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 
-/** The SDK's `data` for one name, found another way than the source finds it. */
+/** The SDK's `data` for one name, derived independently of src/clerk/payloads.ts. */
 type Sdk<Name, Event extends WebhookEvent = WebhookEvent> = Event extends unknown
   ? Name extends Event["type"]
     ? Event["data"]
     : never
   : never;
 
-test("the names that are listed are the SDK's, and the one that it lacks", () => {
+test("eventNames has the SDK's names, and session.pending, which the SDK lacks", () => {
   expectTypeOf<Exclude<WebhookEventType, KnownEventName>>().toBeNever();
   expectTypeOf<Exclude<KnownEventName, WebhookEventType>>().toEqualTypeOf<"session.pending">();
-  // Not equal: whoever adds an event by declaration merging must not break this.
+  // Not equal: an event that is added by declaration merging must not break this.
   expectTypeOf<KnownEventName>().toExtend<EventName>();
 });
 
-test("data is the SDK's own type, except for the corrections", () => {
+test("data has the SDK's own type, except for the corrections", () => {
   type Different = {
     [Name in KnownEventName]: Same<ClerkEvent<Name>["data"], Sdk<Name>> extends true ? never : Name;
   }[KnownEventName];
-  // Where one is missing on the left, the SDK has caught up, and the correction can go.
+  // A name missing on the left means that the SDK has caught up: remove that correction.
   expectTypeOf<Different>().toEqualTypeOf<keyof Corrections>();
 
   expectTypeOf<ClerkEvents["user.created"]>().toEqualTypeOf<UserJSON>();
@@ -44,30 +44,30 @@ test("data is the SDK's own type, except for the corrections", () => {
   expectTypeOf<ClerkEvents["session.pending"]>().toExtend<SessionJSON>();
 });
 
-test("corrected data says what is sent", () => {
+test("corrected data has the types that Clerk sends", () => {
   type Item = ClerkEvents["subscriptionItem.active"];
   expectTypeOf<undefined>().toExtend<Item["amount"]>();
   expectTypeOf<Item["subscription_id"]>().toEqualTypeOf<string | null>();
   expectTypeOf<NonNullable<Item["plan"]>["name"]>().toEqualTypeOf<string>();
   expectTypeOf<ClerkEvents["subscription.active"]["canceled_at"]>().toEqualTypeOf<number | null>();
   expectTypeOf<ClerkEvents["paymentAttempt.updated"]["paid_at"]>().toEqualTypeOf<number | null>();
-  // @ts-expect-error The SDK's name for it; what is sent is `expire_at`.
+  // @ts-expect-error The SDK's name; Clerk sends `expire_at`.
   expectTypeOf<NonNullable<ClerkEvents["organizationDomain.created"]["verification"]>["expires_at"]>();
 });
 
-test("a pattern stands for the events that it matches", () => {
+test("a pattern has the union of the events that it matches", () => {
   expectTypeOf<ClerkEvent<"user.*">["type"]>().toEqualTypeOf<"user.created" | "user.deleted" | "user.updated">();
   expectTypeOf<ClerkEvent<"user.*">>().toEqualTypeOf<
     ClerkEvent<"user.created"> | ClerkEvent<"user.deleted"> | ClerkEvent<"user.updated">
   >();
-  // The subscription's own events, and not those of its items.
+  // `subscription.*` does not include the events of subscription items.
   expectTypeOf<Extract<ClerkEvent<"subscription.*">["type"], `subscriptionItem.${string}`>>().toBeNever();
   expectTypeOf<ClerkEvent["type"]>().toEqualTypeOf<EventName>();
 
   expectTypeOf<"session.*">().toExtend<EventPattern>();
   expectTypeOf<"*">().toExtend<EventPattern>();
   expectTypeOf<"user.create">().not.toExtend<EventPattern>();
-  // @ts-expect-error There is no such kind.
+  // @ts-expect-error The kind is `user`.
   expectTypeOf<ClerkEvent<"users.*">>();
 });
 
@@ -81,16 +81,16 @@ test("checking the type narrows the data", () => {
   }
 });
 
-test("an event's time is there, and what an old delivery lacks may be missing", () => {
+test("timestamp is always there, and properties that old deliveries lack are optional", () => {
   expectTypeOf<ClerkEvent<"user.created">["timestamp"]>().toEqualTypeOf<number>();
   expectTypeOf<ClerkEvent<"user.created">["object"]>().toEqualTypeOf<"event">();
   expectTypeOf<ClerkEvent<"user.created">["instance_id"]>().toEqualTypeOf<string | undefined>();
 });
 
-test("a sample has the type of its name, and goes wherever a received event goes", () => {
+test("a sample has the type of its event and is a received event", () => {
   expectTypeOf(sample<"user.created">).returns.toExtend<ClerkEvent<"user.created"> & ReceivedEvent>();
   // @ts-expect-error Clerk sends no such event.
   expectTypeOf(sample<"user.create">);
-  // @ts-expect-error A name is text.
+  // @ts-expect-error A name is a string.
   sample("user.created", { overrides: { data: { first_name: 7 } } });
 });

@@ -1,8 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readFile } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 
-import { freePort, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { type Files, freePort, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
 
 // Each starts processes of its own, which takes its time where others work as well.
 setDefaultTimeout(20_000);
@@ -27,7 +27,7 @@ test.concurrent("bun send prints the server's answer and what each handler did",
   expect(sent.stdout).toMatch(/^200 \{"id":"msg_\w{27}","status":"accepted"\}$/m);
   expect(sent.stdout).toMatch(/✓ user\.created done in \d+ ms\n +hello Ada/);
   expect(sent.stdout).toMatch(
-    /✗ user\.created\/crm failed in \d+ ms, goes again in [456](\.\d)? s\n +Error: the mailer is down/,
+    /✗ user\.created\/crm failed in \d+ ms, retry in [456](\.\d)? s\n +Error: the mailer is down/,
   );
   expect(sent.exitCode).toBe(1);
 });
@@ -79,11 +79,11 @@ test.concurrent(
       [["send", "user.created", "--cuont", "3"], /no option --cuont; did you mean --count\?/],
       [["send", "user.created", "--count", "x"], /--count is x, expected a whole number from 1/],
       [["send", "user.created", "--count", "2", "--id", "msg_1"], /leave out --count/],
-      [["send", "user.created", "--data", "{"], /--data is no JSON/],
-      [["send", "user.created", "--data", "[1]"], /--data is JSON, but no object/],
+      [["send", "user.created", "--data", "{"], /--data is not valid JSON/],
+      [["send", "user.created", "--data", "[1]"], /--data is JSON, but not an object/],
       [["send", "--file", "none.json"], /none\.json can't be read/],
       [["send", "user.created", "--url", "nowhere"], /--url is nowhere, expected an address like https:/],
-      [["send", "a", "b"], /One word too many: b/],
+      [["send", "a", "b"], /Unexpected argument: b/],
       [["send", "user.created", "--id"], /--id needs a value/],
       [["new"], /event/i],
       [["new", "user.creatd"], /did you mean user\.created\?/],
@@ -140,9 +140,13 @@ test.concurrent("bun new writes a typed handler that works, for every form of ev
   }
   const again = await runCommand(folder.path, ["new", "*"]);
   expect(again.exitCode).toBe(1);
-  expect(again.stderr).toContain("is there already");
+  expect(again.stderr).toContain("exists already");
   expect((await runCommand(folder.path, ["new", "passkey.created", "--force"])).exitCode).toBe(0);
 
+  const unknown = await runCommand(folder.path, ["handlers", "--check"]);
+  expect(unknown.stdout).toContain("Clerk has no event passkey.created that Bellhop knows");
+  expect(unknown.exitCode).toBe(1);
+  await rm(join(folder.path, "handlers/passkey.created.ts"));
   const listed = await runCommand(folder.path, ["handlers", "--check"]);
   expect(listed.stdout).toContain("✓  user.[action].ts");
   expect(listed.exitCode).toBe(0);
@@ -167,11 +171,62 @@ test.concurrent("bun handlers tells why a file is not loaded, and --check fails 
   expect(stdout).toContain("user.deleted.ts:1:20");
   expect(stdout).toContain("export default (1 +;");
   expect(stdout).toContain("Cannot find module './nowhere.ts'");
-  expect(stdout).toContain("welcome.ts: the file's name is no event");
+  expect(stdout).toContain("welcome.ts: the file's name is not an event");
   expect(stdout).toContain("_lib.ts: begins with an underscore");
-  expect((await runCommand(folder.path, ["handlers", "--check"])).exitCode).toBe(1);
   const { handlers } = JSON.parse((await runCommand(folder.path, ["handlers", "--json"])).stdout);
   expect(handlers).toHaveLength(3);
+});
+
+const SQL_FILES = {
+  "_migrations/0001_profiles.sql": "create table profiles (user_id text primary key);\n",
+  "_schema.sql": "create table if not exists t (a text);\ncreate trigger r after insert on t begin select 1; end;",
+};
+
+test.each<[string, Files | undefined, number, string]>([
+  ["good files", { "user.created.ts": HELLO, ...SQL_FILES }, 0, "✓ _migrations/0001_profiles.sql\n✓ _schema.sql"],
+  ["a file that does not load", { "user.created.ts": "export default (1 +;" }, 1, "user.created.ts:1:"],
+  ["an unknown event", { "user.craeted.ts": "export default () => 1;" }, 1, "did you mean user.created?"],
+  ["a file that is no handler", { "user.created.ts": HELLO, "welcome.ts": HELLO }, 1, "welcome.ts: the file's name"],
+  ["an empty folder", { "_lib.ts": "" }, 1, "No handlers in"],
+  ["no folder", undefined, 1, "is not a directory"],
+  [
+    "a broken _schema.sql",
+    { "user.created.ts": HELLO, ...SQL_FILES, "_schema.sql": "create table t (a text);\ncreat table u (a text);" },
+    1,
+    '✗ _schema.sql:2: near "creat": syntax error',
+  ],
+  [
+    "a migration that can't follow",
+    { "user.created.ts": HELLO, ...SQL_FILES, "_migrations/0002_plan.sql": "\nalter table profile add plan text;" },
+    1,
+    "✗ _migrations/0002_plan.sql:2: no such table: profile",
+  ],
+])("bun handlers --check with %s exits with its code", async (_, files, expected, text) => {
+  await using folder = await temporaryFolder();
+  if (files) await writeHandlers(folder.path, files);
+  const { stdout, stderr, exitCode } = await runCommand(folder.path, ["handlers", "--check"]);
+  expect(stdout + stderr).toContain(text);
+  expect(exitCode).toBe(expected);
+  expect((await readdir(folder.path)).filter((name) => name !== "handlers" && name !== ".bun")).toEqual([]);
+});
+
+test("bun start without its folder of handlers does not start, and bun dev does", async () => {
+  await using folder = await temporaryFolder();
+  const { stderr, exitCode } = await runCommand(folder.path, ["start"], { HANDLERS_DIR: "handlrs" });
+  expect(stderr).toStartWith("There is no folder handlrs, so no event would be handled: HANDLERS_DIR");
+  expect(exitCode).toBe(78);
+  await using dev = await spawnServer(folder.path, { mode: "dev" });
+  expect(dev.process.exitCode).toBeNull();
+});
+
+test.concurrent("bun handlers --check on a Postgres that can't be reached says so", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, { "user.created.ts": HELLO, ...SQL_FILES });
+  const env = { DATABASE_URL: "postgres://user:hidden@127.0.0.1:1/db" };
+  const { stderr, exitCode } = await runCommand(folder.path, ["handlers", "--check"], env);
+  expect(stderr).toStartWith("The SQL files can't be tried on DATABASE_URL, which can't be used:");
+  expect(stderr).not.toContain("hidden");
+  expect(exitCode).toBe(1);
 });
 
 test.concurrent("bun dev says where it listens, which handlers and which secret, and what to do next", async () => {
@@ -231,7 +286,7 @@ test.concurrent("bun send says that the server went away before the run had ende
   server.process.kill("SIGKILL");
   const { stderr, stdout, exitCode } = await sending;
   expect(stdout).toContain("accepted");
-  expect(stderr).toContain("The server has gone away meanwhile. What it accepted is stored");
+  expect(stderr).toContain("The server stopped meanwhile. Accepted deliveries are stored");
   expect(stderr).not.toMatch(/\n +at /);
   expect(exitCode).toBe(1);
 });
@@ -243,7 +298,7 @@ test.concurrent(
 export default on("user.created", () => { throw new RetryAfterError("later", 60_000); });`;
     await using dev = await devWith({ "user.created.ts": failing });
     const words = ["send", "user.created", "--data", '{"id":"user_1"}'];
-    expect((await dev.bellhop(...words)).stdout).toContain("goes again in");
+    expect((await dev.bellhop(...words)).stdout).toContain("retry in");
     const began = performance.now();
     const second = await dev.bellhop(...words);
     expect(performance.now() - began).toBeLessThan(20_000);

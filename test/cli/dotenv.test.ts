@@ -1,6 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, lstat, readdir, readFile, rename, stat, symlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
 
 import { ensureDevSecret, watchEnvFile } from "../../src/cli/dotenv.ts";
 import type { Config } from "../../src/config.ts";
@@ -35,6 +35,45 @@ test("an .env that is there keeps its lines, and gets the secret; only its owner
   const text = await readFile(env.file, "utf8");
   expect(text).toStartWith("OTHER=1\n");
   expect(text).toEndWith(`CLERK_WEBHOOK_SIGNING_SECRET=${made}\n`);
+  expect((await stat(env.file)).mode & 0o777).toBe(0o600);
+});
+
+test("an .env that gets the secret is replaced whole, also behind a link, and nothing is left beside it", async () => {
+  await using env = await envFile("OTHER=$1$&\nCLERK_WEBHOOK_SIGNING_SECRET=\n");
+  const folder = dirname(env.file);
+  await rename(env.file, join(folder, "shared.env"));
+  await symlink("shared.env", env.file);
+  await chmod(join(folder, "shared.env"), 0o644);
+  const before = await stat(env.file);
+  const { CLERK_WEBHOOK_SIGNING_SECRET: made } = ensureDevSecret({}, env.file, env.template);
+  expect((await lstat(env.file)).isSymbolicLink()).toBe(true);
+  const after = await stat(env.file);
+  expect(after.mode & 0o777).toBe(0o600);
+  // Another inode: a crash leaves the old file or the new one.
+  expect(after.ino).not.toBe(before.ino);
+  expect(await readFile(env.file, "utf8")).toMatch(/^OTHER=\$1\$&\n# Made by/);
+  expect(await readFile(env.file, "utf8")).toContain(`\nCLERK_WEBHOOK_SIGNING_SECRET=${made}\n`);
+  expect((await readdir(folder)).toSorted()).toEqual([".env", "shared.env"]);
+});
+
+test("a variable that refers to another one is followed as Bun reads it, and is not taken for the shell's", async () => {
+  const file = (secret: string) =>
+    `SECRET=${secret}\nCLERK_WEBHOOK_SIGNING_SECRET=$SECRET\nWEBHOOK_PATH=\${PREFIX}/hooks\nPREFIX=/api\n`;
+  await using env = await envFile(file(SECRET));
+  const configs: Config[] = [];
+  const notes: string[] = [];
+  const started = { CLERK_WEBHOOK_SIGNING_SECRET: SECRET, SECRET, WEBHOOK_PATH: "/api/hooks", PREFIX: "/api" };
+  const told = {
+    onConfig: (config: Config) => void configs.push(config),
+    onNote: (note: string) => void notes.push(note),
+  };
+  const end = watchEnvFile(started, told, env.file);
+  await Bun.sleep(300);
+  await Bun.write(env.file, file(OTHER));
+  await until("the change", () => configs.length || undefined, 4_000);
+  expect(configs[0]?.secrets).toEqual([Buffer.alloc(24, 9)]);
+  expect(notes).toEqual([]);
+  end();
 });
 
 test("a new .env is for its owner only", async () => {
@@ -58,8 +97,8 @@ test("a change of .env is used, or the reason why not is told", async () => {
   await until("the change", () => configs.length || undefined);
   expect(configs[0]?.secrets).toEqual([Buffer.alloc(24, 9)]);
   expect(notes).toEqual([
-    `PORT has changed in ${env.file}: start again to use it`,
-    `LOG_LEVEL has changed in ${env.file}, but the shell or another .env file sets it too, and that wins`,
+    `PORT has changed in ${env.file}: restart to use it`,
+    `LOG_LEVEL has changed in ${env.file}, but the shell or another .env file sets it too and takes precedence`,
   ]);
   await Bun.write(env.file, `CLERK_WEBHOOK_SIGNING_SECRET="sk_test_nope"\nPORT=4000\nLOG_LEVEL=debug\n`);
   await until("the note", () => notes[2]);

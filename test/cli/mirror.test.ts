@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { SQL } from "bun";
 
 import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
-import { post, runCommand, spawnServer, temporaryFolder } from "../harness.ts";
+import { freePort, post, runCommand, spawnServer, temporaryFolder } from "../harness.ts";
 
 setDefaultTimeout(60_000);
 
@@ -25,8 +25,12 @@ test("a mirror is written, filled, kept, compared and repaired", async () => {
   const written = await runCommand(folder.path, ["new", "mirror"]);
   expect(written.stdout).toContain("bun backfill");
   expect(await Bun.file(join(folder.path, "handlers/[...event].ts")).text()).toContain("export default mirror();");
-  expect((await runCommand(folder.path, ["new", "mirror"])).stdout).toContain("[...event]/mirror.ts");
-  await Bun.file(join(folder.path, "handlers/[...event]/mirror.ts")).delete();
+  // A second one would write every row twice.
+  const again = await runCommand(folder.path, ["new", "mirror"]);
+  expect(again).toMatchObject({ exitCode: 1, stdout: "" });
+  expect(again.stderr).toContain("There is a mirror already");
+  expect(again.stderr).toContain("handlers/[...event].ts");
+  expect(await Bun.file(join(folder.path, "handlers/[...event]/mirror.ts")).exists()).toBe(false);
 
   expect((await runCommand(folder.path, ["backfill"])).stderr).toContain("CLERK_SECRET_KEY=sk_test_…");
   expect((await runCommand(folder.path, ["backfill", "--table", "people"], env)).stderr).toContain("no table people");
@@ -56,6 +60,59 @@ test("a mirror is written, filled, kept, compared and repaired", async () => {
   expect(row.first_name).toBe("Ada");
 });
 
+test("the key of another instance is refused before anything is read or changed", async () => {
+  await using folder = await temporaryFolder();
+  await using api = await startClerkApi();
+  api.fill(3);
+  const env = settings(api);
+  const own = api.instanceId;
+  await runCommand(folder.path, ["new", "mirror"]);
+  expect(await runCommand(folder.path, ["backfill"], env)).toMatchObject({ exitCode: 0 });
+  api.instanceId = "ins_another";
+  api.users.clear();
+  api.requests.length = 0;
+  for (const words of [["drift"], ["drift", "--fix"], ["drift", "--fix", "--yes"], ["backfill"]]) {
+    const refused = await runCommand(folder.path, words, env);
+    expect(refused.exitCode, words.join(" ")).toBe(1);
+    expect(refused.stderr).toContain(`CLERK_SECRET_KEY belongs to the instance ins_another (development)`);
+    expect(refused.stderr).toContain(own);
+    expect(refused.stderr).not.toMatch(/\n +at /);
+  }
+  expect(api.requests.filter(({ path }) => path !== "/v1/instance")).toEqual([]);
+  await using sql = new SQL(`sqlite://${join(folder.path, "data/app.db")}`);
+  expect((await sql`select count(*) as n from clerk_users where deleted_at is null`)[0].n).toBe(3);
+  // The mirror has moved: a webhook of the new instance has come.
+  await sql`insert into bellhop_mirror_instances (id) values ('ins_another')`;
+  expect((await runCommand(folder.path, ["drift"], env)).stdout).toContain("clerk_users  0 in Clerk, 3 different");
+});
+
+test("a mirror beside a handler of all events is a file of its own", async () => {
+  await using folder = await temporaryFolder();
+  await Bun.write(join(folder.path, "handlers/[...event].ts"), "export default () => {};");
+  expect((await runCommand(folder.path, ["new", "mirror"])).stdout).toContain("[...event]/mirror.ts");
+  expect((await runCommand(folder.path, ["new", "mirror"])).stderr).toMatch(
+    /already: .*handlers\/\[\.\.\.event\]\/mirror\.ts/,
+  );
+});
+
+test("without a network, bun backfill says so, and nothing of rate limits", async () => {
+  await using folder = await temporaryFolder();
+  await runCommand(folder.path, ["new", "mirror"]);
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "../../src/main.ts"), "backfill"], {
+    cwd: folder.path,
+    env: {
+      PATH: process.env["PATH"],
+      HOME: folder.path,
+      CLERK_SECRET_KEY: "sk_test_x",
+      CLERK_API_URL: `http://127.0.0.1:${await freePort()}`,
+    },
+    stderr: "pipe",
+  });
+  const { value } = await child.stderr.getReader().read();
+  child.kill();
+  expect(new TextDecoder().decode(value)).toStartWith("Clerk's API can't be reached: trying again in 1 s");
+});
+
 test("Ctrl-C stops a backfill at a page, and the same command goes on there", async () => {
   await using folder = await temporaryFolder();
   await using api = await startClerkApi();
@@ -74,7 +131,7 @@ test("Ctrl-C stops a backfill at a page, and the same command goes on there", as
   await thirdPage;
   child.kill("SIGINT");
   expect(await child.exited).toBe(1);
-  expect(await new Response(child.stderr).text()).toContain("go on by the same command");
+  expect(await new Response(child.stderr).text()).toContain("run the same command to continue");
   api.requests.length = 0;
   expect(await runCommand(folder.path, ["backfill", "--rate", "1000"], settings(api))).toMatchObject({ exitCode: 0 });
   const [again] = api.requests.filter(({ path }) => path === "/v1/users");

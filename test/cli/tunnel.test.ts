@@ -31,6 +31,18 @@ test("the public address is that of the tunnel to our port", async () => {
   expect(await findTunnel(3000, "http://127.0.0.1:1/api/tunnels")).toBeUndefined();
 });
 
+test("ngrok's agent is not asked through HTTP_PROXY", async () => {
+  await using ngrok = agent(() => [tunnel("https://ours.ngrok.app", "http://localhost:3000")]);
+  const before = process.env["HTTP_PROXY"];
+  process.env["HTTP_PROXY"] = "http://127.0.0.1:1";
+  try {
+    expect(await findTunnel(3000, ngrok.api.replace("localhost", "127.0.0.1"))).toBe("https://ours.ngrok.app");
+  } finally {
+    if (before === undefined) delete process.env["HTTP_PROXY"];
+    else process.env["HTTP_PROXY"] = before;
+  }
+});
+
 test("an address that comes later, or changes, is told, and once", async () => {
   let tunnels: object[] = [];
   await using ngrok = agent(() => tunnels);
@@ -55,6 +67,30 @@ test("bun dev says the public address with the path, or how to get one", async (
   expect(banner(config, 3000, table)).toContain("bun new user.created");
   expect(localUrl({ host: "0.0.0.0", webhookPath: "/x" }, 1)).toBe("http://127.0.0.1:1/x");
   expect(localUrl({ host: "::1", webhookPath: "/x" }, 1)).toBe("http://[::1]:1/x");
+});
+
+test("the banner names the database without its password, and 300 handlers do not scroll it away", async () => {
+  await using folder = await temporaryFolder();
+  const table = await loadHandlers(`${folder.path}/handlers`, () => undefined);
+  const url = "postgres://app:hunter2@db.example.com:6432/app?sslmode=require";
+  const postgres = banner(configFor(folder.path, { DATABASE_URL: url }, "dev"), 3000, table);
+  expect(postgres).toContain("  Database   Postgres, db.example.com:6432/app\n");
+  expect(postgres).not.toContain("hunter2");
+  const config = configFor(folder.path, { DATABASE_URL: "sqlite:data/app.db" }, "dev");
+  expect(banner(config, 3000, table)).toContain("  Database   SQLite, data/app.db\n");
+
+  const handlers = Array.from({ length: 300 }, (_, n) => ({
+    name: `user.created/n${n}`,
+    file: `user.created/n${n}.ts`,
+    event: "user.created",
+    lane: `user/n${n}`,
+    options: {},
+    ...(n === 299 && { error: { where: "user.created/n299.ts", message: "no such\nthing" } }),
+  }));
+  const many = banner(config, 3000, { ...table, handlers });
+  expect(many.split("\n").length).toBeLessThan(24);
+  expect(many).toMatch(/Handlers +✗ .*n299\.ts {3}not loaded: no such\n/);
+  expect(many).toContain("and 289 more; to list them: bun handlers");
 });
 
 test("message ids have Svix's shape and sort by time", () => {

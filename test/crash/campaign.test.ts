@@ -1,80 +1,79 @@
-import { expect, test } from "bun:test";
-import { join } from "node:path";
+import { describe, expect, test } from "bun:test";
 
-import { freePort, post, type SpawnedServer, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
-import { openRuns } from "./audit.ts";
-import { crashCampaign, ended, launch } from "./campaign.ts";
+import { freePort, post, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { noPostgres } from "../postgres.ts";
+import { crashCampaign, describeResult, openRuns } from "./campaign.ts";
+import { ended, launch } from "./launch.ts";
+import { type CampaignStore, openStore, type StoreName } from "./stores.ts";
 
-test("a server that is killed ten times under load loses nothing that it answered 200", async () => {
-  const { missing, ...figures } = await crashCampaign({ kills: 10, seed: Math.floor(Math.random() * 1_000_000) });
-  console.log("crash:", JSON.stringify(figures));
-  expect(missing).toEqual([]);
-  expect(figures.accepted).toBeGreaterThan(100);
-  expect(figures.interrupted).toBeGreaterThan(0);
-}, 120_000);
-
+const KILLS = 8;
 const PEOPLE = 12;
-const POISONED = 5;
+const POISONED = "user_5";
+const RUNS = "select d.subject, r.handler, r.state, r.reason from run r join delivery d on d.seq = r.seq";
+const [DONE, DEAD] = [2, 3];
 
-test("a handler that kills its process is given up on, and its neighbours are not, however few attempts they have", async () => {
-  await using folder = await temporaryFolder();
-  await writeHandlers(folder.path, {
-    "user.created.ts": `import { on } from "bellhop"; export default on("user.created", () => Bun.sleep(150));`,
-    "user.created/once.ts": `import { on } from "bellhop";
+if (noPostgres) console.log(`skipped: ${noPostgres}`);
+describe("SQLite", () => describeCrashes("sqlite"));
+describe.skipIf(noPostgres !== undefined)("Postgres", () => describeCrashes("postgres"));
+
+function describeCrashes(name: StoreName) {
+  test("a server that is killed under load loses nothing that it answered 200", async () => {
+    await using store = await openStore(name);
+    const seed = Math.floor(Math.random() * 1_000_000);
+    const result = await crashCampaign({ kills: KILLS, seed, store });
+    console.log(describeResult(name, seed, result));
+    expect(result.violations).toEqual([]);
+    expect(result.accepted).toBeGreaterThan(100);
+    expect(result.interrupted).toBeGreaterThan(0);
+    expect(result.looks).toBeGreaterThan(KILLS);
+  }, 240_000);
+
+  test("a run that kills its process dies, and the runs beside it do not, however few attempts they have", async () => {
+    await using store = await openStore(name);
+    await using folder = await temporaryFolder();
+    await writeHandlers(folder.path, {
+      "user.created.ts": `import { on } from "bellhop"; export default on("user.created", () => Bun.sleep(150));`,
+      "user.created/once.ts": `import { on } from "bellhop";
       export default on("user.created", { attempts: 1 }, () => Bun.sleep(150));`,
-    "user.created/poison.ts": `import { on } from "bellhop";
+      "user.created/poison.ts": `import { on } from "bellhop";
       export default on("user.created", { attempts: 2 }, async ({ data }) => {
         await Bun.sleep(50);
-        if (data.id === "user_${POISONED}") process.kill(process.pid, "SIGKILL");
+        if (data.id === "${POISONED}") process.kill(process.pid, "SIGKILL");
         await Bun.sleep(100);
       });`,
-  });
-  const port = await freePort();
-  await using first = await spawnServer(folder.path, { port });
-  // The poisoned one comes last, when its neighbours are under way; its answer may die with the process.
-  const others = people().filter((person) => person !== POISONED);
-  await Promise.all(others.map((person) => postPerson(first.url, person)));
-  await postPerson(first.url, POISONED).catch(() => undefined);
-  await first.process.exited;
-
-  let deaths = 1;
-  for (; deaths < 10; deaths += 1) {
-    await using server = launch(folder.path, port);
-    await until("the runs or the process to end", () => isDone(folder.path) || ended(server.process), 30_000);
-    if (!ended(server.process)) break;
-  }
-  expect(deaths).toBe(2);
-
-  await using last = await spawnServer(folder.path, { port });
-  expect(await standing(last, POISONED)).toEqual({
-    "user.created": "done",
-    "user.created/once": "done",
-    "user.created/poison": "dead: the process died 2 times while it ran, the last time while it ran alone",
-  });
-  for (const person of others)
-    expect(await standing(last, person)).toEqual({
-      "user.created": "done",
-      "user.created/once": "done",
-      "user.created/poison": "done",
     });
-}, 60_000);
+    const port = await freePort();
+    await postPeople(folder.path, port, store);
 
-function people(): number[] {
-  return Array.from({ length: PEOPLE }, (_, person) => person);
+    let deaths = 1;
+    for (; deaths < 10; deaths += 1) {
+      await using server = launch(folder.path, port, store);
+      const isOver = async () => ended(server.process) || (await openRuns(store, folder.path)) === 0;
+      await until("the runs or the process to end", isOver, 30_000);
+      if (!ended(server.process)) break;
+    }
+    expect(deaths).toBe(2);
+
+    await using reader = await store.openReader(folder.path);
+    const [rows = []] = await reader.snapshot([RUNS]);
+    const reason = "the process died 2 times while it ran, the last time while nothing else ran";
+    expect(rows.filter(({ state }) => state !== DONE)).toEqual([
+      { subject: POISONED, handler: "user.created/poison", state: DEAD, reason },
+    ]);
+    expect(rows.length).toBe(3 * PEOPLE);
+  }, 60_000);
 }
 
-function postPerson(url: string, person: number): Promise<Response> {
-  const event = { type: "user.created", object: "event", data: { id: `user_${person}`, object: "user" } };
-  return post(url, event, { id: `msg_${person}` });
-}
-
-function isDone(folder: string): boolean {
-  return openRuns(join(folder, "data")) === 0;
-}
-
-async function standing(server: SpawnedServer, person: number): Promise<Record<string, string>> {
-  const runs = (await server.get(`msg_${person}`))?.runs ?? [];
-  return Object.fromEntries(
-    runs.map(({ handler, state, reason }) => [handler, reason ? `${state}: ${reason}` : state]),
-  );
+/** Returns when the server is dead. */
+async function postPeople(folder: string, port: number, store: CampaignStore) {
+  await using server = launch(folder, port, store);
+  const url = `http://127.0.0.1:${port}/api/webhooks`;
+  const send = (id: string) =>
+    post(url, { type: "user.created", object: "event", data: { id, object: "user" } }, { id: `msg_${id}` });
+  await until("the server to listen", () => fetch(url).catch(() => undefined), 30_000);
+  // The poisoned run comes last, when its neighbours are running. Its answer may die with the process.
+  const others = Array.from({ length: PEOPLE }, (_, index) => `user_${index}`).filter((id) => id !== POISONED);
+  await Promise.all(others.map(send));
+  await send(POISONED).catch(() => undefined);
+  await server.process.exited;
 }

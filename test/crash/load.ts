@@ -1,76 +1,102 @@
-// What Svix does to a server, only faster: several connections that post until they are answered, and post some twice.
-// Each subject belongs to one connection, so that its events are sent, and so have to run, in the order of their numbers.
+// Posts deliveries as Svix does, only faster: several connections repeat each until it is answered, and post some twice.
+// Each subject belongs to one connection, so its events are stored in the order in which they are sent.
 
 import { signed } from "../harness.ts";
-import type { Random } from "../random.ts";
+import { pick, type Random } from "../random.ts";
+import type { Sent } from "./order.ts";
+import { CLOCK_JUMP_MS } from "./outages.ts";
 
 export interface Load {
-  /** Every id that was answered 200, with its event's type. */
-  accepted: Map<string, string>;
-  /** Answers that break a promise by themselves. */
+  /** Everything that was answered 200, by id. */
+  accepted: Map<string, Sent>;
+  /** A sentence for each wrong answer. */
   problems: string[];
   /** Resolves at the next 200. */
   answered(): Promise<void>;
+  /** While something around the server is broken, it may answer 503. */
+  isOutage: boolean;
+  /** How far the server's clock is ahead: the load signs with that clock. */
+  clockOffsetMs: number;
   stop(): Promise<void>;
 }
 
 const CONNECTIONS = 8;
 const SUBJECTS_EACH = 6;
 const TYPES = ["user.created", "user.updated", "user.deleted"] as const;
-// Events lie in the past: a time ahead of the receipt would count as the receipt.
-const HOUR_MS = 3_600_000;
+// Events lie in the past, also for a server whose clock is behind: a time ahead of the receipt would count as the receipt.
+const PAST_MS = CLOCK_JUMP_MS + 3_600_000;
+const LATE_SHARE = 0.2;
+// As event times pass here, this is about the last 15 events of a subject.
+const LATE_MS = 50;
 
 export function startLoad(url: string, random: Random): Load {
-  const accepted = new Map<string, string>();
+  const accepted = new Map<string, Sent>();
   const problems: string[] = [];
-  const begin = Date.now() - HOUR_MS;
+  const begin = Date.now() - PAST_MS;
   let next = Promise.withResolvers<void>();
   let stopped = false;
-  const connections = Array.from({ length: CONNECTIONS }, (_, connection) => sendForEver(connection));
+  const load: Load = {
+    accepted,
+    problems,
+    isOutage: false,
+    clockOffsetMs: 0,
+    answered: () => next.promise,
+    async stop() {
+      stopped = true;
+      await Promise.all(connections);
+    },
+  };
+  const connections = Array.from({ length: CONNECTIONS }, (_, connection) => sendUntilStopped(connection));
 
-  async function sendForEver(connection: number) {
+  async function sendUntilStopped(connection: number) {
     for (let number = 0; !stopped; number += 1) {
       const id = `msg_${connection}_${number}`;
       const subject = `user_${connection}_${Math.floor(random() * SUBJECTS_EACH)}`;
       const type = pick(TYPES, random);
-      // Two share each millisecond: then the order is that of their arrival.
-      const timestamp = begin + Math.floor(number / 2);
+      // Two share each millisecond: then the order is that of their arrival. Some come late.
+      const late = random() < LATE_SHARE ? random() * LATE_MS : 0;
+      const timestamp = begin + Math.floor(number / 2 - late);
+      const flaky = random() < 0.2;
       const body = JSON.stringify({
         type,
         object: "event",
         timestamp,
-        data: { id: subject, object: "user", flaky: random() < 0.2 },
+        data: { id: subject, object: "user", flaky },
       });
+      const sent = { type, subject, flaky, at: timestamp, sentAt: Date.now() };
+      const onAnswer = () => {
+        if (!accepted.has(id)) accepted.set(id, { ...sent, answeredAt: Date.now() });
+      };
       const copies = random() < 0.1 ? 2 : 1;
-      const answers = await Promise.all(Array.from({ length: copies }, () => sendUntilAnswered(id, body)));
+      const answers = await Promise.all(Array.from({ length: copies }, () => sendUntilAnswered(id, body, onAnswer)));
       if (answers.filter((answer) => answer === "accepted").length > 1) problems.push(`${id} was accepted twice`);
       if (answers.includes(undefined)) continue;
-      if (random() < 0.05 && (await sendUntilAnswered(id, body)) === "accepted")
+      if (random() < 0.05 && (await sendUntilAnswered(id, body, onAnswer)) === "accepted")
         problems.push(`${id} was accepted again after its 200`);
-      accepted.set(id, type);
       await Bun.sleep(random() * 10);
     }
   }
 
   /** Undefined: the load was stopped before there was an answer. */
-  async function sendUntilAnswered(id: string, body: string): Promise<string | undefined> {
+  async function sendUntilAnswered(id: string, body: string, onAnswer: () => void): Promise<string | undefined> {
     while (!stopped) {
       try {
         const response = await fetch(url, {
           method: "POST",
           body,
-          headers: signed(body, { id }),
+          headers: signed(body, { id, at: new Date(Date.now() + load.clockOffsetMs) }),
           signal: AbortSignal.timeout(10_000),
         });
         if (response.status === 200) {
-          // The 200 counts, also when the process dies before the rest of the answer came.
-          accepted.set(id, (JSON.parse(body) as { type: string }).type);
+          // The 200 counts even if the process dies before the rest of the answer is sent.
+          onAnswer();
           next.resolve();
           next = Promise.withResolvers();
           const { status } = (await response.json().catch(() => ({ status: "cut off" }))) as { status: string };
           return status;
         }
-        problems.push(`${id} was answered ${response.status}: ${await response.text()}`);
+        if (load.isOutage && response.status === 503) await response.body?.cancel();
+        else problems.push(`${id} was answered ${response.status}: ${await response.text()}`);
       } catch {
         // The server is dead or not yet up.
       }
@@ -79,17 +105,5 @@ export function startLoad(url: string, random: Random): Load {
     return undefined;
   }
 
-  return {
-    accepted,
-    problems,
-    answered: () => next.promise,
-    async stop() {
-      stopped = true;
-      await Promise.all(connections);
-    },
-  };
-}
-
-function pick<T>(from: readonly T[], random: Random): T {
-  return from[Math.floor(random() * from.length)] as T;
+  return load;
 }

@@ -3,16 +3,19 @@
 import { join } from "node:path";
 
 import type { HandlerFunction, HandlerOptions } from "../../src/bellhop.ts";
+import { matchesPattern } from "../../src/clerk/events.ts";
+import { type Effects, openEffects } from "../../src/db/effects.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
-import { type Effects, openEffects } from "../../src/dispatch/effects.ts";
 import { InboxUnavailable } from "../../src/errors.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
-import { matches, readName } from "../../src/handlers/names.ts";
+import { readName } from "../../src/handlers/names.ts";
 import type { Version } from "../../src/handlers/version.ts";
-import type { Inbox, LogLine, NewDelivery, Outcome, RunView, Ticket } from "../../src/inbox/inbox.ts";
-import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
-import { temporaryFolder, until } from "../harness.ts";
-import { at, type Clocks } from "../inbox/contract.ts";
+import type { ClaimedRun, Inbox, LogLine, NewDelivery, Outcome } from "../../src/inbox/inbox.ts";
+import { openSqliteInbox } from "../../src/inbox/open.ts";
+import type { RunView } from "../../src/inbox/views.ts";
+import { at, type Clocks } from "../inbox/box.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { until } from "../until.ts";
 
 type Functions = Record<string, HandlerFunction | [HandlerOptions, HandlerFunction] | "broken">;
 
@@ -36,7 +39,7 @@ export function tableOf(functions: Functions): HandlerTable {
     dir: "handlers",
     handlers,
     notHandlers: [],
-    match: (type) => handlers.filter(({ event }) => matches(event, type)),
+    match: (type) => handlers.filter(({ event }) => matchesPattern(event, type)),
     get: (name) => handlers.find((handler) => handler.name === name),
     loaded: new Set(handlers.filter(({ code }) => code).map(({ name }) => name)),
     release: () => undefined,
@@ -58,7 +61,7 @@ export interface Dispatching extends AsyncDisposable {
   inbox: Inbox;
   effects: Effects;
   dispatcher: Dispatcher;
-  ends: { ticket: Ticket; outcome: Outcome }[];
+  ends: { run: ClaimedRun; outcome: Outcome }[];
   lines: LogLine[];
   troubles: unknown[];
   /** Accepts an event; its handlers run. */
@@ -78,12 +81,13 @@ export async function dispatching(functions: Functions, options: Options = {}): 
   const [ends, lines, troubles]: [Dispatching["ends"], LogLine[], unknown[]] = [[], [], []];
   const effects = opened.use(await openEffects({ kind: "sqlite", filename: join(path, "app.db") }));
   await before?.(inbox, effects);
+  const served = between(inbox);
   const dispatcher = await startDispatcher({
-    inbox: between(inbox),
+    inbox: served,
     effects,
     table,
     concurrency,
-    onOutcome: (ticket, outcome) => ends.push({ ticket, outcome }),
+    onOutcome: (run, outcome) => ends.push({ run, outcome }),
     onLog: (_, line) => lines.push(line),
     onTrouble: (error) => troubles.push(error),
   });
@@ -103,7 +107,7 @@ export async function dispatching(functions: Functions, options: Options = {}): 
     troubles,
     async send(id, more = {}) {
       const event = message(id, more);
-      await dispatcher.accept(event, runsFor(table(), event.type));
+      await served.accept(event, runsFor(table(), event.type));
     },
     run,
     reaches: (id, state, index) =>
@@ -144,7 +148,7 @@ export function runsFor(table: HandlerTable, type: string) {
 }
 
 /** An inbox of which one operation refuses `times` times; `durable` when what was asked for happened all the same. */
-export function refusing(operation: "settle" | "claim" | "accept", times: number, { durable = false } = {}) {
+export function refusing(operation: "finish" | "claim" | "accept" | "park", times: number, { durable = false } = {}) {
   let refused = 0;
   return {
     get refused() {
@@ -155,14 +159,11 @@ export function refusing(operation: "settle" | "claim" | "accept", times: number
         get(target, name) {
           const value: unknown = Reflect.get(target, name, target);
           if (name !== operation) return value;
-          return async (...words: unknown[]) => {
-            const call = () => (value as (...words: unknown[]) => Promise<unknown>)(...words);
-            const claims = operation === "claim" ? await (durable ? call() : undefined) : undefined;
-            const began = (claims as { tickets?: unknown[] } | undefined)?.tickets?.length ?? 0;
-            // A claim that finds nothing writes nothing, and so cannot fail.
-            if (refused >= times || (claims && began === 0)) return claims ?? call();
+          return async (...args: unknown[]) => {
+            const call = () => (value as (...args: unknown[]) => Promise<unknown>)(...args);
+            if (refused >= times) return call();
             refused += 1;
-            if (operation === "accept" && durable) await call();
+            if (durable) await call();
             throw new InboxUnavailable(new Error("disk I/O error"));
           };
         },

@@ -2,12 +2,12 @@ import { expect, test } from "bun:test";
 
 import fc from "fast-check";
 
-import { delayUntil, retryDelay } from "../../src/dispatch/retry.ts";
+import { delayUntil, isInnocent, retryDelay } from "../../src/dispatch/retry.ts";
 import { formatDuration, parseDuration } from "../../src/duration.ts";
 
 const HOUR = 3_600_000;
 
-test("a failed run goes again after 5 s, 20 s, 80 s and so on, at most 12 hours", () => {
+test("a failed run is retried after 5 s, 20 s, 80 s and so on, at most 12 hours", () => {
   const middle = () => 0.5;
   const delays = Array.from({ length: 9 }, (_, index) => retryDelay(index + 1, middle));
   expect(delays.map((delay) => delay / 1_000)).toEqual([5, 20, 80, 320, 1_280, 5_120, 20_480, 43_200, 43_200]);
@@ -74,4 +74,13 @@ test("durations are shown as people say them", () => {
     "20 min",
     "12 h",
   ]);
+});
+
+test("what was not the handler's fault costs no attempt, unless its connection is lost again and again", () => {
+  const at = (attempt: number) => ({ attempt, spent: 0 });
+  for (const hindrance of ["unreachable", "void"] as const) expect(isInnocent(at(999), hindrance)).toBe(true);
+  expect([isInnocent(at(20), "lost"), isInnocent(at(21), "lost")]).toEqual([true, false]);
+  // Those that counted are no losses.
+  expect(isInnocent({ attempt: 23, spent: 3 }, "lost")).toBe(true);
+  expect(isInnocent(at(1), undefined)).toBe(false);
 });

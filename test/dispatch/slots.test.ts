@@ -6,7 +6,7 @@ import { dispatching } from "./dispatching.ts";
 
 const roomOf = (slots: ReturnType<typeof createSlots>) => slots.free(["a"]).get("a") ?? 0;
 
-test("of a handler that nobody has seen yet as many begin as run", () => {
+test("of a handler that has not run yet, as many runs begin as may run", () => {
   const slots = createSlots(2);
   expect(roomOf(slots)).toBe(2);
   slots.take("a");
@@ -17,7 +17,7 @@ test("of a handler that nobody has seen yet as many begin as run", () => {
   expect(roomOf(slots)).toBe(1);
 });
 
-test("of a quick one more begin than run, until it is slow", async () => {
+test("of a quick handler more runs begin than may run, until it is slow", async () => {
   let clock = 0;
   const slots = createSlots(2, () => clock);
   (await slots.turn("a"))();
@@ -28,29 +28,7 @@ test("of a quick one more begin than run, until it is slow", async () => {
   expect(roomOf(slots)).toBe(2);
 });
 
-test("what is reserved for those that wait is half of what is free, and one slot whole", () => {
-  const slots = createSlots(5);
-  slots.take("a");
-  const reserved = slots.reserve(["a", "b"]);
-  expect(reserved).toEqual(
-    new Map([
-      ["a", 2],
-      ["b", 3],
-    ]),
-  );
-  expect(slots.free(["a", "b"])).toEqual(
-    new Map([
-      ["a", 2],
-      ["b", 2],
-    ]),
-  );
-  slots.release(reserved);
-  expect(roomOf(slots)).toBe(4);
-  const single = createSlots(1);
-  expect(single.reserve(["a"])).toEqual(new Map([["a", 1]]));
-});
-
-test("turns are taken in the order in which they were asked for", async () => {
+test("turns are given in the order of the requests", async () => {
   const slots = createSlots(1);
   const order: number[] = [];
   const leave = await slots.turn("a");
@@ -67,16 +45,16 @@ test("turns are taken in the order in which they were asked for", async () => {
   expect(order).toEqual([1, 2, 3]);
 });
 
-test("at the end nobody waits for a turn any longer", async () => {
+test("after drain, no run waits for its turn", async () => {
   const slots = createSlots(1);
   await slots.turn("a");
   const waiting = slots.turn("a");
-  slots.open();
+  slots.drain();
   await waiting;
   await slots.turn("a");
 });
 
-test("of a quick handler that becomes slow no more run at a time than CONCURRENCY says", async () => {
+test("of a quick handler that becomes slow, at most CONCURRENCY runs run at a time", async () => {
   let running = 0;
   let most = 0;
   let slow = false;
@@ -100,7 +78,7 @@ test("of a quick handler that becomes slow no more run at a time than CONCURRENC
   expect(await bellhop.run("msg_129")).toMatchObject({ state: "done", attempts: [{ attempt: 1 }] });
 });
 
-test("whose turn is next enters in the moment in which another one leaves", async () => {
+test("the next run enters at the moment in which another one leaves", async () => {
   const slots = createSlots(1);
   const leave = slots.turn("user.created") as () => void;
   const second = slots.turn("user.created");
@@ -117,7 +95,7 @@ test("whose turn is next enters in the moment in which another one leaves", asyn
   (await third)();
 });
 
-test("a slot that a delivery reserved in vain goes to a run that waits for it", async () => {
+test("a run that waits for a slot gets it while deliveries of its subject keep coming", async () => {
   let first = true;
   await using bellhop = await dispatching(
     {
@@ -130,7 +108,7 @@ test("a slot that a delivery reserved in vain goes to a run that waits for it", 
     },
     { concurrency: 1 },
   );
-  // The later ones of a subject are no heads while it waits for its retry: each takes the slot for a moment.
+  // The later deliveries of the subject wait behind the first one, which waits for its retry.
   await bellhop.send("msg_1", { subject: "user_1" });
   for (let number = 2; number < 40; number += 1) {
     await bellhop.send(`msg_${number}`, { subject: "user_1" });

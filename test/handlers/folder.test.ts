@@ -56,7 +56,7 @@ test("with bun dev running, a saved file runs the next event, in the same proces
   await writeHandlers(folder.path, { "user.created.ts": `const fine = 1;\nexport default ( => fine;\n` });
   await until("the slip to be told", () => server.output().includes("does not load"));
   const slip = lines().findIndex((line) => line.includes("does not load"));
-  expect(lines()[slip]).toMatch(/user\.created\.ts:2:\d+ does not load, the last good version goes on/);
+  expect(lines()[slip]).toMatch(/user\.created\.ts:2:\d+ does not load, the last good version still runs/);
   expect(server.output()).toContain("export default ( => fine;");
   await post(server.url, sample("user.created"), { id: "third" });
   expect(await server.ended("third")).toMatchObject({ runs: [{ attempts: [{ log: [{ message: "two" }] }] }] });
@@ -272,9 +272,9 @@ test("a slip in a helper is told with the handler that it breaks and its own lin
   const told = (line: string) => void lines.push(line);
   const log = { error: told, warn: told, info: told } as unknown as Logger;
   for (const change of handlers.changes) logChange(log, "handlers", change);
-  logChange(log, "handlers", { kind: "ignored", file: "handlers", reason: "is no folder; make it" });
+  logChange(log, "handlers", { kind: "ignored", file: "handlers", reason: "is not a directory; create it" });
   expect(lines.at(-2)).toMatch(/^handlers\/user\.created\.ts does not load, .*: handlers\/_lib\.ts:1:\d+: /);
-  expect(lines.at(-1)).toBe("handlers is no folder; make it");
+  expect(lines.at(-1)).toBe("handlers is not a directory; create it");
 });
 
 test("a folder that is not there is not read again and again", async () => {

@@ -79,6 +79,16 @@ test("a plain function is a handler", async () => {
   expect(call(folder.table, "user.created", { data: { id: "user_1" } })).toBe("user_1");
 });
 
+test("handlers may be CommonJS", async () => {
+  await using folder = await load({
+    "user.updated.cjs": `const { on } = require("bellhop"); module.exports = on("user.updated", { attempts: 2 }, () => 5);`,
+    "user.deleted.cts": `const { on } = require("bellhop"); export = on("user.deleted", () => 6);`,
+  });
+  expect([call(folder.table, "user.updated"), call(folder.table, "user.deleted")]).toEqual([5, 6]);
+  expect(folder.table.get("user.updated")?.options).toEqual({ attempts: 2 });
+  expect(folder.table.notHandlers).toEqual([]);
+});
+
 test("shared code is loaded once, and is no handler", async () => {
   await using folder = await load({
     "_count.ts": `let count = 0; export const next = () => (count += 1);`,
@@ -191,7 +201,7 @@ test("a file that exports nothing is shown what to export", async () => {
   const { error } = broken(folder.table);
   expect(error).toEqual({
     where: "user.created.ts",
-    message: expect.stringContaining("handlers/user.created.ts must export a function by default. It exports nothing"),
+    message: expect.stringContaining("user.created.ts must export a function by default. It exports nothing"),
   });
   expect(error?.message).toContain('export default on("user.created", ({ data }) => { … });');
 });

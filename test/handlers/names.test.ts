@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 
-import { eventNames } from "../../src/clerk/events.ts";
-import { fileFor, type HandlerName, matches, type NotAHandler, readName } from "../../src/handlers/names.ts";
+import { eventNames, matchesPattern } from "../../src/clerk/events.ts";
+import { fileFor, type HandlerName, type NotAHandler, readName } from "../../src/handlers/names.ts";
 
 test.each([
   ["user.created.ts", "user.created", "user.created", "user"],
@@ -26,7 +26,7 @@ test.each([
   expect(readName(file)).toEqual({ name, file, event, lane });
 });
 
-test.each(["ts", "tsx", "mts", "js", "jsx", "mjs"])("a handler may be written in .%s", (extension) => {
+test.each(["ts", "tsx", "mts", "cts", "js", "jsx", "mjs", "cjs"])("a handler may be written in .%s", (extension) => {
   expect(readName(`user.created.${extension}`)).toMatchObject({ name: "user.created" });
 });
 
@@ -53,19 +53,19 @@ test.each([
 });
 
 test.each([
-  ["user.ts", "is no event"],
-  ["created.ts", "is no event"],
-  ["user-created.ts", "is no event"],
-  ["user.created!.ts", "is no event"],
-  ["user..created.ts", "is no event"],
-  ["user.[action].extra.ts", "is no event"],
-  ["[action].ts", "is no event"],
-  ["1user.created.ts", "is no event"],
-  ["user/created.ts", "the folder's name, user, is no event"],
-  ["emails/welcome.ts", "the folder's name, emails, is no event"],
+  ["user.ts", "is not an event"],
+  ["created.ts", "is not an event"],
+  ["user-created.ts", "is not an event"],
+  ["user.created!.ts", "is not an event"],
+  ["user..created.ts", "is not an event"],
+  ["user.[action].extra.ts", "is not an event"],
+  ["[action].ts", "is not an event"],
+  ["1user.created.ts", "is not an event"],
+  ["user/created.ts", "the folder's name, user, is not an event"],
+  ["emails/welcome.ts", "the folder's name, emails, is not an event"],
   ["user.created/crm/deep.ts", "is too deep"],
-  ["user.created/my crm.ts", "is no plain name"],
-  ["user.created/crm.v2.ts", "is no plain name"],
+  ["user.created/my crm.ts", "is not a plain name"],
+  ["user.created/crm.v2.ts", "is not a plain name"],
 ])("%s is said to be no handler, and why", (file, reason) => {
   expect(readName(file)).toEqual({ file, reason: expect.stringContaining(reason), quiet: false });
 });
@@ -74,7 +74,7 @@ test("every event of Clerk's can have a file, and its file is its event's", () =
   for (const event of eventNames) {
     const read = readName(fileFor(event));
     expect(read).toMatchObject({ name: event, event });
-    expect(matches((read as HandlerName).event, event)).toBe(true);
+    expect(matchesPattern((read as HandlerName).event, event)).toBe(true);
   }
 });
 
@@ -119,7 +119,7 @@ test.each([
   ["*", "user.created", true],
   ["*", "whatever", true],
 ])("the handler of %s gets %s: %p", (event, type, expected) => {
-  expect(matches(event, type)).toBe(expected);
+  expect(matchesPattern(event, type)).toBe(expected);
 });
 
 test("reasons read as sentences about the file", () => {

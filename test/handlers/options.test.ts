@@ -134,7 +134,7 @@ for (const [what, body] of Object.entries({
       expect((await server.ended(id, 2_000)).runs).toMatchObject([{ state: "dead", attempts: [{}] }]);
     expect((await server.ended("next", 2_000)).runs).toMatchObject([{ state: "done" }]);
     if (what === "hangs") return;
-    const words = what === "throws later" ? "nobody was there to catch it" : "_dead.ts failed";
+    const words = what === "throws later" ? "threw an uncaught error" : "_dead.ts failed";
     await until("two lines", () => server.lines.filter(({ msg }) => String(msg).includes(words)).length === 2);
   }, 20_000);
 
@@ -144,17 +144,17 @@ test("a _dead.ts that does not load is told at the start, and its changes are to
   await writeHandlers(folder.path, files);
   await using server = await spawnServer(folder.path, { mode: "dev" });
   const says = (words: string | RegExp) => until(String(words), () => server.output().search(words) >= 0 || undefined);
-  await says(/_dead\.ts:1:\d+ does not load, nobody is told of runs that die/);
+  await says(/_dead\.ts:1:\d+ does not load, dead runs are only logged/);
   await writeHandlers(folder.path, { "_dead.ts": DEAD });
-  await says("_dead.ts is live: it is told of each run that dies");
+  await says("_dead.ts is live: it is called for each dead run");
   await post(server.url, sample("user.created"), { id: "one" });
   await until("the call", async () => (await told(folder.path)).length === 1);
   await writeHandlers(folder.path, { "_dead.ts": "export const x = 1;" });
-  await says(/_dead\.ts does not load, the last good version goes on: .* must export a function by default/);
+  await says(/_dead\.ts does not load, the last good version still runs: .* must export a function by default/);
   await post(server.url, sample("user.created"), { id: "two" });
   await until("the call", async () => (await told(folder.path)).length === 2);
   await rm(join(folder.path, "handlers/_dead.ts"));
-  await says("_dead.ts is gone: nobody is told of runs that die");
+  await says("_dead.ts is gone: dead runs are only logged");
   await post(server.url, sample("user.created"), { id: "three" });
   await server.ended("three");
   await Bun.sleep(50);

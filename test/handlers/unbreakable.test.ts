@@ -59,7 +59,7 @@ for (const [what, body] of Object.entries(unlooked))
     await writeHandlers(folder.path, { "user.created.ts": handler(body), "session.created.ts": GOOD });
     await using server = await spawnServer(folder.path);
     await post(server.url, sample("user.created"), { id: "bad" });
-    await until("it to be told", () => server.output().includes("threw when nobody was there") || undefined);
+    await until("it to be told", () => server.output().includes("threw an uncaught error") || undefined);
     await post(server.url, sample("session.created"), { id: "good" });
     expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
   });
@@ -113,7 +113,7 @@ for (const [what, [body, known]] of Object.entries(late))
     await server.post(sample("user.created"), { id: "bad" });
     await server.ended("bad");
     const line = await until("the log line", () =>
-      server.lines.find(({ msg }) => String(msg).includes("nobody was there")),
+      server.lines.find(({ msg }) => String(msg).includes("threw an uncaught error")),
     );
     expect(line).toMatchObject({ level: 50, err: { message: "late" } });
     if (known) expect(line).toMatchObject({ handler: "user.created", id: "bad" });

@@ -1,9 +1,28 @@
-// What the tests of inboxes share: an inbox in a folder of its own with its clocks in hand, deliveries and runs to put in.
+// Shared by the tests of inboxes: an inbox in a folder of its own with clocks that the test controls, and deliveries, runs,
+// outcomes and claimers to use it with.
 
 import { expect } from "bun:test";
 
-import type { AttemptRecord, Inbox, NewDelivery, NewRun, Outcome, RunView, Ticket } from "../../src/inbox/inbox.ts";
-import { temporaryFolder } from "../harness.ts";
+import type {
+  AttemptRecord,
+  Claim,
+  ClaimedRun,
+  Claimer,
+  Inbox,
+  NewDelivery,
+  NewRun,
+  Outcome,
+} from "../../src/inbox/inbox.ts";
+import type {
+  DeliveryFilter,
+  DeliverySummary,
+  KnownHandler,
+  ReplayStep,
+  ReplayStepRequest,
+  RunView,
+} from "../../src/inbox/views.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { until } from "../until.ts";
 
 /** What an inbox reads the time from. */
 export interface Clocks {
@@ -11,7 +30,7 @@ export interface Clocks {
   monotonic: () => number;
 }
 
-/** Opens an inbox whose state lives in `folder`; opened there again, it has what the one before it had. */
+/** Opens an inbox whose state belongs to `folder`: opened there again, it has the state of the one before. */
 export type OpenInbox = (folder: string, clocks: Clocks) => Promise<Inbox>;
 
 export const SECOND = 1_000;
@@ -20,7 +39,7 @@ export const DAY = 24 * HOUR;
 /** When the tests' events happen: `at(1)` is a second after `at(0)`. */
 export const at = (seconds: number) => Date.UTC(2026, 0, 1) + seconds * SECOND;
 
-/** Clocks that stand still until they are told. `jump` moves the wall clock alone, as a wrong time server does. */
+/** Clocks that only move when the test moves them. `jump` sets the wall clock alone, as a wrong time server does. */
 export function createClocks(wall = Date.UTC(2026, 0, 2)) {
   let monotonic = 5_000;
   return {
@@ -53,9 +72,14 @@ export function delivery(id: string, more: Partial<NewDelivery> = {}): NewDelive
 
 /** `user.created` runs in lane `user`, `user.created/crm` in `user/crm`. */
 export function run(handler: string, more: Partial<NewRun> = {}): NewRun {
-  const [event = "", own] = handler.split("/");
+  const [event = "", name] = handler.split("/");
   const kind = event.slice(0, event.indexOf("."));
-  return { handler, lane: own ? `${kind}/${own}` : kind, parked: false, ...more };
+  return { handler, lane: name ? `${kind}/${name}` : kind, parked: false, ...more };
+}
+
+/** The same handler with the event that it takes. */
+export function knownHandler(handler: string, more: Partial<KnownHandler> = {}): KnownHandler {
+  return { ...run(handler), event: handler.split("/")[0]!, ...more };
 }
 
 export const record: AttemptRecord = { startedAt: at(2), took: 3 };
@@ -63,43 +87,103 @@ export const done: Outcome = { kind: "done", record };
 export const dead: Outcome = { kind: "dead", record, reason: "failed 8 of 8 attempts" };
 export const skipped: Outcome = { kind: "skipped", record, reason: "stale" };
 export const released: Outcome = { kind: "released" };
-export const retry = (delay: number, alone = false): Outcome => ({ kind: "retry", record, delay, alone });
-export const interrupted = (delay: number, alone = false): Outcome => ({ kind: "interrupted", delay, alone });
+export const retry = (delay: number, exclusive = false): Outcome => ({ kind: "retry", record, delay, exclusive });
+export const interrupted = (delay: number, exclusive = false): Outcome => ({ kind: "interrupted", delay, exclusive });
+export const postponed = (delay: number): Outcome => ({ kind: "postponed", record, delay });
 
 export const CREATED = "user.created";
 export const UPDATED = "user.updated";
 export const DELETED = "user.deleted";
+export const CRM = "user.created/crm";
 export const ME = "owner-1";
+/** A page that holds everything. */
+export const NEWEST = { before: null, limit: 9_999 };
 
-/** An inbox in a folder of its own, with the clocks in the test's hands. */
+type Slots = Record<string, number>;
+
+/** Claims within these slots. `held` are the attempts in its hands, by run; nothing is held unless the test says so. */
+export function claimer(
+  slots: Slots,
+  options: { owner?: string; exclusive?: boolean; held?: Map<number, number> } = {},
+) {
+  const { owner = ME, exclusive = false, held = new Map<number, number>() } = options;
+  const capacity = { slots: new Map(Object.entries(slots)), exclusive };
+  return { owner, capacity: () => capacity, held: () => held } satisfies Claimer;
+}
+
+/** A replay by the id of the delivery: always runs, ahead of what was asked for in bulk. */
+export function replayOf(id: string, replay: string, handlers: readonly KnownHandler[]): ReplayStepRequest {
+  return { filter: { id }, handlers, stale: true, bulk: false, replay, after: 0, limit: Infinity };
+}
+
+/** Takes every step of a replay and sums what they added and left out. */
+export async function replayAll(inbox: Inbox, request: Omit<ReplayStepRequest, "after">) {
+  const steps: ReplayStep[] = [];
+  for (let after: number | null = 0; after !== null;) {
+    const step: ReplayStep = await inbox.replay({ ...request, after });
+    steps.push(step);
+    after = step.next;
+  }
+  const sum = (count: "added" | "stale" | "wiped" | "gone") => steps.reduce((total, step) => total + step[count], 0);
+  return { steps, added: sum("added"), stale: sum("stale"), wiped: sum("wiped"), gone: sum("gone") };
+}
+
+/** Fails unless the inbox calls `onWork` because of `action`. It may call it more often than it has to. */
+export async function expectWork(inbox: Inbox, action: () => Promise<unknown>) {
+  let calls = 0;
+  inbox.onWork(() => (calls += 1));
+  await action();
+  await until("a call of onWork", () => calls > 0, 3_000);
+}
+
+/** An inbox in a folder of its own, with clocks that the test controls. */
 export async function emptyBox(open: OpenInbox) {
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
   const clocks = createClocks();
   let inbox = await open(path, clocks);
   opened.defer(() => inbox.close());
-  const held = opened.move();
+  const held = new Map<number, number>();
+  const resources = opened.move();
   return {
     clocks,
     get inbox() {
       return inbox;
     },
-    /** As after a crash or a stop: what was running is running still, for an owner that is gone. */
+    /** As after a crash or a stop: runs that were running are still running, for an owner that is gone. */
     async reopen() {
       await inbox.close();
       inbox = await open(path, clocks);
     },
     accept: (id: string, more: Partial<NewDelivery> = {}, runs: NewRun[] = [run(more.type ?? CREATED)]) =>
       inbox.accept(delivery(id, { type: more.type ?? CREATED, ...more }), runs),
-    async claim(handlers: string[] = [CREATED, UPDATED, DELETED], room = 10): Promise<Ticket[]> {
-      return (await inbox.claim(ME, new Map(handlers.map((handler) => [handler, room])))).tickets;
+    async claimWithin(slots: Slots, options: { owner?: string; exclusive?: boolean } = {}): Promise<Claim> {
+      const claim = await inbox.claim(claimer(slots, { ...options, held }));
+      for (const claimed of claim.runs) held.set(claimed.run, claimed.attempt);
+      return claim;
     },
-    async claimOne(handlers?: string[]): Promise<Ticket> {
-      const tickets = await this.claim(handlers);
-      expect(tickets).toHaveLength(1);
-      return tickets[0]!;
+    async claim(handlers: string[] = [CREATED, UPDATED, DELETED], slots = 10): Promise<ClaimedRun[]> {
+      return (await this.claimWithin(Object.fromEntries(handlers.map((handler) => [handler, slots])))).runs;
     },
-    settle: (ticket: Pick<Ticket, "run" | "attempt">, outcome: Outcome = done) => inbox.settle(ticket, outcome),
+    async claimOne(handlers?: string[]): Promise<ClaimedRun> {
+      const runs = await this.claim(handlers);
+      expect(runs).toHaveLength(1);
+      return runs[0]!;
+    },
+    async finish(claimed: ClaimedRun, outcome: Outcome = done) {
+      const answer = await inbox.finish(claimed, outcome);
+      held.delete(claimed.run);
+      return answer;
+    },
+    /** Claims what is due and ends it. */
+    async claimAndFinish(outcome: Outcome = done, handlers?: string[]) {
+      return this.finish(await this.claimOne(handlers), outcome);
+    },
+    replay: (id: string, replay: string, handlers: KnownHandler[] = [knownHandler(CREATED)]) =>
+      replayAll(inbox, replayOf(id, replay, handlers)),
+    async list(filter: DeliveryFilter = {}, limit = NEWEST.limit): Promise<DeliverySummary[]> {
+      return (await inbox.list(filter, { before: null, limit })).deliveries;
+    },
     async runOf(id: string, index = 0): Promise<RunView> {
       const found = (await inbox.get(id))?.runs[index];
       if (!found) throw new Error(`${id} has no run ${index}`);
@@ -108,9 +192,11 @@ export async function emptyBox(open: OpenInbox) {
     async stateOf(id: string, index = 0) {
       return (await this.runOf(id, index)).state;
     },
-    [Symbol.asyncDispose]: () => held.disposeAsync(),
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
   };
 }
 
-/** The ids of their deliveries, in the order in which they were begun. */
-export const ids = (tickets: readonly Ticket[]) => tickets.map((ticket) => ticket.delivery.id);
+export type Box = Awaited<ReturnType<typeof emptyBox>>;
+
+/** The ids of the runs' deliveries, in the order in which the runs were claimed. */
+export const ids = (runs: readonly ClaimedRun[]) => runs.map((claimed) => claimed.delivery.id);

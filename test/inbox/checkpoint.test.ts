@@ -1,11 +1,13 @@
+// The write-ahead log of SQLite: it is moved into the file while deliveries come, and stays bounded.
+
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 
 import { createCheckpointer } from "../../src/inbox/checkpoint.ts";
-import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
-import { temporaryFolder } from "../harness.ts";
+import { openSqliteInbox } from "../../src/inbox/open.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
 import { delivery } from "./box.ts";
 
 const PAGE = 4_096;
@@ -22,7 +24,7 @@ async function flood(folder: string, many: number, between = async () => {}) {
   return statSync(`${path}-wal`).size / PAGE;
 }
 
-test("the log is moved while deliveries come, begins anew, and does not grow with them", async () => {
+test("moves the log while deliveries come, restarts it, and keeps it bounded", async () => {
   await using folder = await temporaryFolder();
   const log = await flood(folder.path, 10_000);
   // 1,000 commits of some eight pages each; what comes while it is moved makes it longer than 200.
@@ -31,7 +33,7 @@ test("the log is moved while deliveries come, begins anew, and does not grow wit
   expect(db.query("select count(*) as stored from delivery").get()).toEqual({ stored: 10_000 });
 });
 
-test("somebody who reads keeps it from beginning anew, and nothing is lost by that", async () => {
+test("loses nothing while a reader keeps the log from restarting", async () => {
   await using folder = await temporaryFolder();
   const readers: Database[] = [];
   await flood(folder.path, 2_000, async () => {

@@ -1,121 +1,308 @@
-// Commits that fail in the middle of others: what is then asked of the disk a second time is done once, and answered as
-// if nothing had happened.
+// Commits of SQLite that fail: each operation is repeated on its own and answered once, and what a failed commit has left
+// on the disk is found.
 
-import { type Changes, Database } from "bun:sqlite";
-import { expect, spyOn, test } from "bun:test";
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 
 import { InboxUnavailable } from "../../src/errors.ts";
-import type { Accepted, Claim } from "../../src/inbox/inbox.ts";
-import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
-import { temporaryFolder } from "../harness.ts";
-import { CREATED, dead, delivery, ME, run } from "./box.ts";
+import type { Claim, Inbox, NewDelivery } from "../../src/inbox/inbox.ts";
+import { openSqliteInbox } from "../../src/inbox/open.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { until } from "../until.ts";
+import { claimer, CREATED, dead, delivery, done, ids, knownHandler, ME, NEWEST, retry, run } from "./box.ts";
+import { failCommits } from "./failing-commits.ts";
 
-/** While `action` is under way, the first `count` commits fail; `durable`: they are on the disk all the same. */
-async function failCommits<T>(count: number, durable: boolean, action: () => Promise<T>): Promise<T> {
-  const plain = Reflect.get(Database.prototype, "run") as (...words: unknown[]) => Changes;
-  let left = count;
-  using _ = spyOn(Database.prototype, "run").mockImplementation(function (this: Database, ...words: unknown[]) {
-    if (words[0] !== "commit" || left === 0) return plain.apply(this, words);
-    left -= 1;
-    plain.call(this, durable ? "commit" : "rollback");
-    throw new Error("database or disk is full");
+const accept = (inbox: Inbox, id: string) => inbox.accept(delivery(id, { subject: id }), [run(CREATED)]);
+const claim = async (inbox: Inbox, held?: Map<number, number>) =>
+  (await inbox.claim(claimer({ [CREATED]: 16 }, held && { held }))).runs;
+const failure = (promise: Promise<unknown>) => promise.catch((error: unknown) => error);
+
+/** Claims with each commit, and holds what was claimed. */
+function startClaimer(inbox: Inbox) {
+  const held = new Map<number, number>();
+  const runs: Claim["runs"] = [];
+  const slots = new Map([[CREATED, 16]]);
+  inbox.claimWithEachCommit({ owner: ME, capacity: () => ({ slots }), held: () => held }, (claimed) => {
+    runs.push(...claimed.runs);
+    for (const each of claimed.runs) held.set(each.run, each.attempt);
   });
-  return await action();
+  return runs;
 }
 
-const begunOf = (accepted: Accepted) => (accepted.status === "accepted" ? (accepted.begun ?? []) : []);
+/** Rows that belong to nothing, and order keys that nothing will ever free: what half an operation would leave behind. */
+function inconsistencies(folder: string): unknown[] {
+  using db = new Database(join(folder, "inbox.db"), { readonly: true });
+  const queries = [
+    "select 'run without delivery' as problem, id from run where seq not in (select seq from delivery)",
+    "select 'payload without delivery' as problem, seq from payload where seq not in (select seq from delivery)",
+    "select 'delivery without payload' as problem, id from delivery where seq not in (select seq from payload)",
+    `select 'busy order key without running run' as problem, key from order_key
+      where state = 2 and not exists (select 1 from run where order_key = key and run.state = 1)`,
+    `select 'head that does not wait' as problem, key from order_key
+      where state = 1 and not exists (select 1 from run where run.id = head and run.state = 0)`,
+  ];
+  return queries.flatMap((query) => db.query(query).all());
+}
 
-test("a claim that is tried again takes nothing away that has begun with its delivery", async () => {
+test("refuses one delivery that does not fit, and stores the others of its batch", async () => {
   await using folder = await temporaryFolder();
-  await using inbox = await openSqliteInbox(folder.path);
-  await inbox.accept(delivery("old", { subject: "old" }), [run(CREATED)]);
-  // All of them together fail, then the first one alone; its run's number is another's then.
-  const [big, live, claim] = await failCommits(2, false, () =>
-    Promise.allSettled([
-      inbox.accept(delivery("big", { subject: "big" }), [run(CREATED)]),
-      inbox.accept(delivery("live", { subject: "live" }), [run(CREATED)], { owner: ME, handlers: [CREATED] }),
-      inbox.claim(ME, new Map([[CREATED, 16]])),
-    ]),
+  await using inbox = await openSqliteInbox(folder.path, { maxPages: 100 });
+  const sizes = [10, 10, 900_000, 10, 10];
+  const stored = await Promise.allSettled(
+    sizes.map((size, index) => inbox.accept(delivery(`msg_${index}`, { body: new Uint8Array(size) }), [])),
   );
-  expect(big).toMatchObject({ status: "rejected", reason: expect.any(InboxUnavailable) });
-  const ids = (tickets: Claim["tickets"]) => tickets.map((ticket) => ticket.delivery.id);
-  expect(ids(begunOf((live as PromiseFulfilledResult<Accepted>).value))).toEqual(["live"]);
-  expect(ids((claim as PromiseFulfilledResult<Claim>).value.tickets)).toEqual(["old"]);
+  expect(stored.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "rejected", "fulfilled", "fulfilled"]);
+  expect(stored[2]).toMatchObject({ reason: expect.any(InboxUnavailable) });
+  expect(await inbox.get("msg_2")).toBeNull();
+  expect(await inbox.get("msg_3")).toMatchObject({ id: "msg_3" });
+  expect(inbox.writable).toBe(true);
 });
 
-test("an end that was on the disk when its commit failed is no lost one", async () => {
+test("reports that the disk refuses with its reason, and that it accepts again", async () => {
   await using folder = await temporaryFolder();
-  await using inbox = await openSqliteInbox(folder.path);
-  const [ticket] = begunOf(await inbox.accept(delivery("a"), [run(CREATED)], { owner: ME, handlers: [CREATED] }));
-  const [settled] = await failCommits(1, true, () =>
-    Promise.all([inbox.settle(ticket!, dead), inbox.accept(delivery("b", { subject: "b" }), [])]),
-  );
-  expect(settled).toBe("settled");
+  const reports: unknown[] = [];
+  const onTrouble = (reason?: unknown) => reports.push(reason instanceof Error ? reason.message : reason);
+  await using inbox = await openSqliteInbox(folder.path, { maxPages: 60, onTrouble });
+  const refused = await failure(inbox.accept(delivery("msg_1", { body: new Uint8Array(1_000_000) }), [run(CREATED)]));
+  expect(refused).toBeInstanceOf(InboxUnavailable);
+  expect(inbox.writable).toBe(false);
+  expect(reports).toEqual(["database or disk is full"]);
+  expect(await accept(inbox, "msg_2")).toEqual({ status: "accepted" });
+  expect(inbox.writable).toBe(true);
+  expect(reports).toEqual(["database or disk is full", undefined]);
 });
 
-test("a list, and a count, go on when a commit fails meanwhile", async () => {
+const circular: Record<string, unknown> = {};
+circular.self = circular;
+
+test.each<[string, Partial<NewDelivery>, number | undefined]>([
+  ["that does not fit on the disk", { body: new Uint8Array(1_000_000) }, 60],
+  ["with a value that can't be serialized", { headers: circular as Record<string, string> }, undefined],
+  ["with a value that SQLite refuses", { at: Number.NaN }, undefined],
+])("writes and starts nothing of a delivery %s", async (_, broken, maxPages) => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path, maxPages ? { maxPages } : {});
+  const started = startClaimer(inbox);
+  const [refused, accepted] = await Promise.allSettled([
+    inbox.accept(delivery("refused", { subject: "refused", ...broken }), [run(CREATED), run("session.created")]),
+    accept(inbox, "accepted"),
+  ]);
+  expect(refused.status).toBe("rejected");
+  expect(accepted).toMatchObject({ value: { status: "accepted" } });
+  expect(await accept(inbox, "next")).toEqual({ status: "accepted" });
+  await until("the others to start", () => started.length >= 2);
+  expect(ids(started)).toEqual(["accepted", "next"]);
+  expect(inconsistencies(folder.path)).toEqual([]);
+  expect(await accept(inbox, "refused")).toEqual({ status: "accepted" });
+});
+
+test("writes nothing of an end that SQLite refuses", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
-  const ids = Array.from({ length: 3_000 }, (_, number) => `msg_${number}`);
-  await Promise.all(ids.map((id) => inbox.accept(delivery(id, { subject: id }), [])));
-  const query = { handler: CREATED, lane: "user", event: "session.created", since: null, stale: false };
-  const [listed, missing] = await failCommits(1, false, () =>
+  await accept(inbox, "msg_1");
+  await inbox.accept(delivery("behind", { subject: "msg_1" }), [run(CREATED)]);
+  const [claimed] = await claim(inbox);
+  const broken = inbox.finish(claimed!, { kind: "dead", record: { startedAt: Number.NaN, took: 1 }, reason: "a bug" });
+  expect(await failure(broken)).toBeInstanceOf(Error);
+  expect(inconsistencies(folder.path)).toEqual([]);
+  expect(await claim(inbox)).toEqual([]);
+  expect(await inbox.finish(claimed!, done)).toBe("recorded");
+});
+
+test("a claimer that throws is reported, and does not repeat the commit", async () => {
+  await using folder = await temporaryFolder();
+  const bug = new Error("a bug in the claimer");
+  const reported: unknown[] = [];
+  await using inbox = await openSqliteInbox(folder.path, { onBug: (error) => reported.push(error) });
+  inbox.claimWithEachCommit(claimer({ [CREATED]: 16 }), () => {
+    throw bug;
+  });
+  await Promise.all(["msg_1", "msg_2"].map((id) => accept(inbox, id)));
+  for (const id of ["msg_1", "msg_2"]) expect(await inbox.get(id)).toMatchObject({ receipts: 1, runs: [{}] });
+  expect(reported).toEqual(Array.from(reported, () => bug));
+  expect(reported.length).toBeGreaterThan(0);
+  expect(inbox.writable).toBe(true);
+});
+
+test("an operation that writes nothing does not make the inbox writable", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  await failCommits({ count: Infinity, durable: false }, async () => {
+    expect(await failure(accept(inbox, "msg_1"))).toBeInstanceOf(InboxUnavailable);
+    await Promise.allSettled([claim(inbox), inbox.retryNow(4_711), inbox.sweep()]);
+    expect(inbox.writable).toBe(false);
+  });
+  await until("the inbox to be writable", () => inbox.writable, 3_000);
+});
+
+test("starts each run once when a batch fails and is repeated in parts", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  await accept(inbox, "old");
+  const started = startClaimer(inbox);
+  // Both together fail, then the first one alone: ids of runs that were rolled back are used by other runs then.
+  const [refused, accepted] = await failCommits({ count: 2, durable: false }, () =>
+    Promise.allSettled([accept(inbox, "refused"), accept(inbox, "accepted")]),
+  );
+  expect(refused).toMatchObject({ status: "rejected", reason: expect.any(InboxUnavailable) });
+  expect(accepted).toMatchObject({ value: { status: "accepted" } });
+  await until("both runs to start", () => started.length >= 2);
+  expect(ids(started).toSorted()).toEqual(["accepted", "old"]);
+  for (const claimed of started) expect(await inbox.finish(claimed, done)).toBe("recorded");
+});
+
+test("an end that a failed commit left on the disk is recorded, not superseded", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  await accept(inbox, "msg_1");
+  const [claimed] = await claim(inbox);
+  const [answer] = await failCommits({ count: 1, durable: true }, () =>
+    Promise.all([inbox.finish(claimed!, dead), accept(inbox, "msg_2")]),
+  );
+  expect(answer).toBe("recorded");
+  expect(await inbox.get("msg_1")).toMatchObject({ runs: [{ state: "dead", attempts: [{ attempt: 1 }] }] });
+});
+
+test("a delivery that a failed commit left on the disk is accepted when its batch is repeated", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  const answers = await failCommits({ count: 1, durable: true }, () =>
+    Promise.all([accept(inbox, "msg_1"), accept(inbox, "msg_2")]),
+  );
+  expect(answers).toEqual([{ status: "accepted" }, { status: "accepted" }]);
+  expect(ids(await claim(inbox)).toSorted()).toEqual(["msg_1", "msg_2"]);
+});
+
+test("a delivery that a failed commit left on the disk is a duplicate the next time, with one run", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  expect(await failCommits({ count: 1, durable: true }, () => failure(accept(inbox, "msg_1")))).toBeInstanceOf(
+    InboxUnavailable,
+  );
+  expect(await accept(inbox, "msg_1")).toMatchObject({ status: "duplicate", runs: [{ state: "waiting" }] });
+  expect(await claim(inbox)).toHaveLength(1);
+});
+
+test("releases what a failed claim left on the disk, and nothing that is held or belongs to another owner", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  await accept(inbox, "held");
+  const [kept] = await claim(inbox);
+  await accept(inbox, "foreign");
+  const foreign = (await inbox.claim(claimer({ [CREATED]: 16 }, { owner: "owner-2" }))).runs;
+  await accept(inbox, "lost");
+  const held = new Map([[kept!.run, kept!.attempt]]);
+  expect(await failCommits({ count: 1, durable: true }, () => failure(claim(inbox, held)))).toBeInstanceOf(
+    InboxUnavailable,
+  );
+  expect(await inbox.get("lost")).toMatchObject({ runs: [{ state: "running" }] });
+  expect(await claim(inbox, held)).toMatchObject([{ delivery: { id: "lost" }, attempt: 2, spent: 0, interrupted: 0 }]);
+  expect(await inbox.finish(kept!, done)).toBe("recorded");
+  expect(await inbox.finish(foreign[0]!, done)).toBe("recorded");
+});
+
+test("a run that a failed commit had claimed starts with a later commit", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  const started = startClaimer(inbox);
+  await accept(inbox, "held");
+  expect(await failCommits({ count: 1, durable: true }, () => failure(accept(inbox, "lost")))).toBeInstanceOf(
+    InboxUnavailable,
+  );
+  expect(await inbox.get("lost")).toMatchObject({ runs: [{ state: "running" }] });
+  await until("the run to start", () => started.length >= 2);
+  expect(started).toMatchObject([
+    { delivery: { id: "held" }, attempt: 1 },
+    { delivery: { id: "lost" }, attempt: 2, spent: 0, interrupted: 0 },
+  ]);
+  for (const claimed of started) expect(await inbox.finish(claimed, done)).toBe("recorded");
+});
+
+test("a run starts again when a failed commit had ended its attempt and claimed the next one", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  const started = startClaimer(inbox);
+  await accept(inbox, "msg_1");
+  const [first] = started;
+  expect(await failCommits({ count: 1, durable: true }, () => failure(inbox.finish(first!, retry(0))))).toBeInstanceOf(
+    InboxUnavailable,
+  );
+  expect(await inbox.finish(first!, retry(0))).toBe("superseded");
+  await until("the run to start again", () => started.length >= 2);
+  expect(started[1]).toMatchObject({ run: first!.run, attempt: 3, spent: 1 });
+});
+
+test("a claim starts its runs when its batch left them on the disk and is repeated in parts", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  await accept(inbox, "msg_1");
+  const [claimed, sweep] = await failCommits({ count: 1, durable: true }, () =>
+    Promise.allSettled([claim(inbox), inbox.sweep()]),
+  );
+  expect(sweep).toMatchObject({ status: "fulfilled" });
+  expect(claimed).toMatchObject({ value: [{ attempt: 2, spent: 0 }] });
+});
+
+test("a list and a count continue when a commit fails meanwhile", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  await Promise.all(Array.from({ length: 3_000 }, (_, n) => inbox.accept(delivery(`n${n}`, { subject: `s${n}` }), [])));
+  const handler = knownHandler("session.created");
+  const unseen = { filter: { neverSeenBy: handler }, handlers: [handler], stale: false };
+  const [listed, counted] = await failCommits({ count: 1, durable: false }, () =>
     Promise.all([
-      inbox.list({ handler: "nobody" }, { before: null, limit: 10 }),
-      inbox.missing(query),
-      ...["x", "y"].map((id) => inbox.accept(delivery(id, { subject: id }), [])),
+      inbox.list({ handler: "unknown" }, { before: null, limit: 10 }),
+      inbox.countReplay(unseen),
+      ...["x", "y"].map((id) => accept(inbox, id)),
     ]),
   );
   expect(listed).toEqual({ deliveries: [], next: null });
-  expect(missing).toMatchObject({ found: 0 });
+  expect(counted).toMatchObject({ found: 0 });
 });
 
-test("while the disk refuses, a run that goes on is seen, and nothing is counted that might be wrong", async () => {
+test("reads continue while the disk refuses", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
-  await inbox.accept(delivery("a"), [run(CREATED)], { owner: ME, handlers: [CREATED] });
+  await accept(inbox, "msg_1");
+  await claim(inbox);
   using other = new Database(join(folder.path, "inbox.db"));
   other.run("begin immediate");
-  expect(await inbox.get("a")).toMatchObject({ runs: [{ handler: CREATED, state: "running", attempts: [] }] });
-  const { deliveries } = await inbox.list({}, { before: null, limit: 10 });
+  expect(await failure(accept(inbox, "msg_2"))).toBeInstanceOf(InboxUnavailable);
+  expect(await inbox.get("msg_1")).toMatchObject({ runs: [{ handler: CREATED, state: "running", attempts: [] }] });
+  const { deliveries } = await inbox.list({}, NEWEST);
   expect(deliveries).toMatchObject([{ runs: [{ handler: CREATED, state: "running", attempts: 0 }] }]);
-  const query = { handler: CREATED, lane: "user", event: CREATED, since: null, stale: false };
-  expect(await inbox.missing(query).catch((error: unknown) => error)).toBeInstanceOf(InboxUnavailable);
+  const handler = knownHandler(CREATED);
+  const unseen = { filter: { neverSeenBy: handler }, handlers: [handler], stale: false };
+  expect(await inbox.countReplay(unseen)).toMatchObject({ found: 0 });
   other.run("rollback");
-  await inbox.sweep();
-  expect(await inbox.missing(query)).toMatchObject({ found: 0 });
+  await until("the inbox to be writable", () => inbox.writable, 3_000);
+  expect(await accept(inbox, "msg_2")).toEqual({ status: "accepted" });
 });
 
-test("while the file can't be opened anew, what is stored can be read, and then it goes on", async () => {
+test("reads continue while the file can't be opened again, and writes do once it can", async () => {
   await using folder = await temporaryFolder();
   const dir = join(folder.path, "data");
   await mkdir(dir);
   await using inbox = await openSqliteInbox(dir);
-  await inbox.accept(delivery("a"), [run(CREATED)]);
+  await accept(inbox, "a");
+  expect(await failCommits({ count: 1, durable: false }, () => failure(accept(inbox, "b")))).toBeInstanceOf(
+    InboxUnavailable,
+  );
   await rename(dir, `${dir}.away`);
-  const refused = (id: string) => inbox.accept(delivery(id), []).catch((error: unknown) => error);
-  expect(await failCommits(1, false, () => refused("b"))).toBeInstanceOf(InboxUnavailable);
-  expect(await refused("b")).toBeInstanceOf(InboxUnavailable);
+  expect(await failure(accept(inbox, "b"))).toBeInstanceOf(InboxUnavailable);
   expect(await inbox.get("a")).toMatchObject({ runs: [{ state: "waiting" }] });
-  expect((await inbox.list({}, { before: null, limit: 10 })).deliveries).toHaveLength(1);
+  expect((await inbox.list({}, NEWEST)).deliveries).toHaveLength(1);
   await rename(`${dir}.away`, dir);
-  expect(await refused("b")).toEqual({ status: "accepted" });
+  expect(await accept(inbox, "b")).toEqual({ status: "accepted" });
 });
 
-test("the last word on which files load holds, also when it comes in the moment in which the one before is done", async () => {
-  for (let turns = 0; turns < 12; turns += 1) {
-    await using folder = await temporaryFolder();
-    await using inbox = await openSqliteInbox(folder.path);
-    await inbox.accept(delivery("a"), [run(CREATED)]);
-    const words: Promise<void>[] = [inbox.park(new Set())];
-    const beside = inbox.giveUp(0, "nobody").then(async () => {
-      for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
-      words.push(inbox.park(new Set([CREATED])));
-    });
-    await beside;
-    await Promise.all(words);
-    expect(await inbox.get("a"), `after ${turns} turns`).toMatchObject({ runs: [{ parked: false }] });
-  }
+test("a closed inbox writes no more, since its file may belong to another server by then", async () => {
+  await using folder = await temporaryFolder();
+  const inbox = await openSqliteInbox(folder.path);
+  await inbox.close();
+  expect(await failure(accept(inbox, "msg_1"))).toBeInstanceOf(InboxUnavailable);
+  await using next = await openSqliteInbox(folder.path);
+  expect(await next.get("msg_1")).toBeNull();
 });

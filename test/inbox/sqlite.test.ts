@@ -1,4 +1,4 @@
-import { openSqliteInbox } from "../../src/inbox/sqlite.ts";
+import { openSqliteInbox } from "../../src/inbox/open.ts";
 import { inboxContract } from "./contract.ts";
 
 inboxContract("SQLite", openSqliteInbox);

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
-import { closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
+import { browser, closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
 
 setDefaultTimeout(30_000);
 afterAll(closeBrowser);
@@ -105,4 +105,71 @@ describe.skipIf(noBrowser !== undefined)("whatever Clerk sends", () => {
     expect(await page.locator("main").innerText()).toContain("<script>alert(1)</script>");
     await page.waitForTimeout(200);
   });
+});
+
+describe.skipIf(noBrowser !== undefined)("after a fix", () => {
+  const DIES = `import { NonRetriableError } from "bellhop";
+export default ({ run }) => { if (!run.replay) throw new NonRetriableError("no room"); };`;
+
+  test("Enter replays what died, and not what succeeded", async () => {
+    const files = { "user.created.ts": "export default () => {};", "user.created/crm.ts": DIES };
+    await using scene = await open(files, { at: "/#/deliveries/msg_1" });
+    const { page, server } = scene;
+    await server.post(user({}), { id: "msg_1" });
+    await server.ended("msg_1");
+    await page.reload();
+    await page.locator(".step.dead").waitFor();
+    await page.keyboard.press("r");
+    await page.getByRole("button", { name: "Run what died: user.created/crm" }).waitFor();
+    await page.keyboard.press("Enter");
+    await until("the replay", async () => (await server.get("msg_1"))?.runs.at(-1)?.state === "done");
+    const runs = (await server.get("msg_1"))?.runs.map(({ handler, replay }) => [handler, replay !== ""]);
+    expect(runs?.toSorted()).toEqual([
+      ["user.created", false],
+      ["user.created/crm", false],
+      ["user.created/crm", true],
+    ]);
+  });
+
+  test("a line that was corrected is not shown as the one that threw", async () => {
+    await using scene = await open({ "user.created.ts": FAILING }, { at: "/#/deliveries/msg_1" });
+    const { page, server } = scene;
+    await server.post(user({ first_name: "Ada" }), { id: "msg_1" });
+    await until("the first attempt", async () => ((await server.get("msg_1"))?.runs[0]?.attempts.length ?? 0) > 0);
+    await page.reload();
+    await page.locator("figure.frame mark").waitFor();
+    await Bun.sleep(20);
+    await Bun.write(`${server.folder}/handlers/user.created.ts`, FAILING.replace("throw new", "return; throw new"));
+    await page.reload();
+    await page.getByText("is shown as it is now: other code threw").waitFor();
+    expect(await page.locator("figure.frame").innerText()).toContain("return; throw new");
+    expect(await page.locator("figure.frame mark").count()).toBe(0);
+  });
+});
+
+test.skipIf(noBrowser !== undefined)("on a phone, the copy buttons are seen, and why a run died is red", async () => {
+  const files = {
+    "user.created.ts": `import { NonRetriableError } from "bellhop";
+export default () => { throw new NonRetriableError("no room"); };`,
+  };
+  await using scene = await open(files);
+  await scene.server.post(user({}), { id: "msg_1" });
+  await scene.server.ended("msg_1");
+  const context = await (
+    await browser()
+  ).newContext({ hasTouch: true, isMobile: true, viewport: { width: 380, height: 700 } });
+  const page = await context.newPage();
+  await page.goto(scene.server.inspectorLink!);
+  await page.locator(".connection.live").waitFor();
+  await page.goto(`${scene.url}/#/deliveries/msg_1`);
+  const copy = page.locator(".node .copy").first();
+  await copy.waitFor();
+  expect(await copy.evaluate((button) => getComputedStyle(button).opacity)).toBe("1");
+  const colour = (selector: string) =>
+    page
+      .locator(selector)
+      .first()
+      .evaluate((found) => getComputedStyle(found).color);
+  expect(await colour(".step.dead > .reason")).not.toBe(await colour(".step.dead h3"));
+  await context.close();
 });

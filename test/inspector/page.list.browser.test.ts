@@ -3,8 +3,8 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
-import { until } from "../harness.ts";
-import { closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
+import { serverWith, until } from "../harness.ts";
+import { browser, closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
 
 setDefaultTimeout(30_000);
 afterAll(closeBrowser);
@@ -62,7 +62,7 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     await page.getByRole("searchbox").first().fill("Grace");
     await page.locator('[data-row="msg_2"]').waitFor({ state: "detached" });
     await page.locator('[data-row="msg_1"]').waitFor();
-    await page.getByText(/looked through all/).waitFor();
+    await page.getByText(/searched all/).waitFor();
   });
 
   test("a sample is sent from here, and its run is seen", async () => {
@@ -79,6 +79,143 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     await page.keyboard.press("Enter");
     await page.locator("[data-row]").first().waitFor();
     await page.getByRole("row").getByText("done").first().waitFor();
+  });
+});
+
+describe.skipIf(noBrowser !== undefined)("the list under a pointer", () => {
+  const FIXED =
+    "import { NonRetriableError } from 'bellhop';\nexport default ({ run }) => { if (!run.replay) throw new NonRetriableError('no'); };";
+
+  test("no row moves while the pointer is over it; what came is shown when it leaves", async () => {
+    await using scene = await open(HANDLERS);
+    const { page, server } = scene;
+    for (const number of [1, 2]) await server.post(user(`user_${number}`), { id: `msg_${number}` });
+    const row = page.locator('[data-row="msg_1"]');
+    await row.waitFor();
+    await row.hover();
+    const before = await row.boundingBox();
+    for (const number of [3, 4, 5]) await server.post(user(`user_${number}`), { id: `msg_${number}` });
+    await page.getByRole("button", { name: "3 new deliveries" }).waitFor();
+    expect(await page.locator("[data-row]").count()).toBe(2);
+    // The button lies above the list, and moves no row either.
+    expect(Math.abs((await row.boundingBox())!.y - before!.y)).toBeLessThan(1);
+    await page.locator(".brand").hover();
+    await page.locator('[data-row="msg_5"]').waitFor();
+    expect(await page.locator("[data-row]").count()).toBe(5);
+  });
+
+  test("the filter dead lets go of what a replay has made right", async () => {
+    await using scene = await open({ "user.created.ts": FIXED });
+    const { page, server } = scene;
+    await server.post(user("user_1"), { id: "msg_1" });
+    await server.ended("msg_1");
+    await page.getByRole("button", { name: "1 dead run" }).click();
+    await page.locator('[data-row="msg_1"]').click();
+    await page.keyboard.press("r");
+    await page.getByRole("dialog").getByRole("button", { name: "Run user.created" }).click();
+    await until("the replay", async () => (await server.get("msg_1"))?.runs.at(-1)?.state === "done");
+    await page.locator(".brand").hover();
+    await page.locator('[data-row="msg_1"]').waitFor({ state: "detached" });
+    await page.reload();
+    await page.getByText("No stored delivery matches").waitFor();
+  });
+});
+
+describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
+  test("a type that is being typed survives what comes meanwhile", async () => {
+    await using scene = await open(HANDLERS);
+    const { page, server } = scene;
+    const field = page.getByRole("combobox", { name: "Type" });
+    await field.pressSequentially("user.cre");
+    await server.post(user("user_1"), { id: "msg_1" });
+    await page.locator('[data-row="msg_1"]').waitFor();
+    await Bun.write(`${server.folder}/handlers/user.deleted.ts`, "export default () => {};");
+    await page.getByRole("combobox", { name: "Handler" }).getByText("user.deleted").waitFor({ state: "attached" });
+    expect(await field.inputValue()).toBe("user.cre");
+    await field.pressSequentially("ated");
+    await field.press("Enter");
+    await until("the filter", () => page.url().includes("type=user.created"));
+  });
+
+  test("a list that could not be loaded is not called empty, and the page is not called live", async () => {
+    await using scene = await open(HANDLERS);
+    const { page } = scene;
+    await page.getByText("live", { exact: true }).waitFor();
+    await page.route("**/api/deliveries?*", (route) => route.abort());
+    await page
+      .getByLabel("State")
+      .selectOption("dead")
+      .catch(() => undefined);
+    await page.getByText("The list could not be loaded").waitFor();
+    await page.getByText("not connected", { exact: true }).waitFor();
+    expect(await page.getByText("No stored delivery matches").count()).toBe(0);
+    await page.unroute("**/api/deliveries?*");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByText("No stored delivery matches").waitFor();
+    await page.getByText("live", { exact: true }).waitFor();
+    scene.forgive(/net::ERR_FAILED/);
+  });
+
+  test("the id of a user finds every event that is about the user", async () => {
+    await using scene = await open(HANDLERS);
+    const { page, server } = scene;
+    const id = "user_2abcdefghijklmnopqrstuvwxyz";
+    await server.post(user(id), { id: "msg_1" });
+    await server.post(sample("session.created", { overrides: { data: { user_id: id } } }), { id: "msg_2" });
+    await server.post(user("user_other"), { id: "msg_3" });
+    await page.locator('[data-row="msg_3"]').waitFor();
+    await page.getByRole("searchbox").first().fill(id);
+    await page.locator('[data-row="msg_3"]').waitFor({ state: "detached" });
+    expect(await page.locator("[data-row]").count()).toBe(2);
+  });
+
+  test("eight tabs load, since a hidden one lets go of its stream, and takes it up again", async () => {
+    await using scene = await open(HANDLERS);
+    const { page, url, other, server } = scene;
+    const show = (tab: typeof page, hidden: boolean) =>
+      tab.evaluate((value) => {
+        Object.defineProperty(document, "hidden", { value, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, hidden);
+    await show(page, true);
+    await page.getByText("paused", { exact: true }).waitFor();
+    for (let tab = 0; tab < 8; tab += 1) {
+      const next = await other(url);
+      await next.getByText("live", { exact: true }).waitFor();
+      await show(next, true);
+    }
+    await server.post(user("user_1"), { id: "msg_1" });
+    await show(page, false);
+    await page.locator('[data-row="msg_1"]').waitFor();
+    await page.getByText("live", { exact: true }).waitFor();
+  });
+
+  test("in start, s and Enter send nothing to real handlers unasked", async () => {
+    const token = "a-token-of-at-least-24-characters";
+    await using server = await serverWith(HANDLERS, { INSPECTOR_TOKEN: token });
+    const context = await (await browser()).newContext();
+    const page = await context.newPage();
+    await page.goto(`${server.inspectorUrl}/#token=${token}`);
+    await page.locator(".connection.live").waitFor();
+    await page.keyboard.press("s");
+    await page.getByRole("dialog").waitFor();
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Enter");
+    await Bun.sleep(300);
+    expect(server.lines.filter(({ type }) => type === "user.created")).toEqual([]);
+    await page.getByLabel(/real handlers run with invented data/).check();
+    await page.getByRole("dialog").getByRole("button", { name: "Send user.created" }).click();
+    await until("the event", () => server.lines.some(({ type }) => type === "user.created"));
+    await context.close();
+  });
+
+  test("without JavaScript, the page says what it needs", async () => {
+    await using scene = await open({});
+    const context = await (await browser()).newContext({ javaScriptEnabled: false });
+    const page = await context.newPage();
+    await page.goto(scene.url);
+    await page.getByText("The inspector needs JavaScript").waitFor({ state: "visible" });
+    await context.close();
   });
 });
 
@@ -128,6 +265,9 @@ describe.skipIf(noBrowser !== undefined)("with the keyboard alone", () => {
     await page.getByLabel("Handler").selectOption("user.created");
     await page.getByRole("button", { name: "Replay these…" }).click();
     const dialog = page.getByRole("dialog");
+    // What has succeeded does not run again unless it is asked for.
+    await dialog.getByRole("button", { name: "Nothing to replay" }).waitFor();
+    await dialog.getByLabel("Also runs that succeeded").check();
     await dialog.getByText("3 runs").first().waitFor();
     await dialog.getByRole("button", { name: "Replay 3 runs" }).click();
     await dialog.getByText("3 runs added").waitFor();

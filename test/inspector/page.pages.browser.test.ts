@@ -55,6 +55,22 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
   });
 });
 
+describe.skipIf(noBrowser !== undefined)("the address that bun dev prints", () => {
+  test("signs this browser in, leaves no token behind, and another browser is asked for it", async () => {
+    await using scene = await open(HANDLERS);
+    const { page, server, url } = scene;
+    expect(page.url()).toBe(`${url}/`);
+    const [cookie] = await page.context().cookies();
+    expect(cookie).toMatchObject({ httpOnly: true, sameSite: "Strict" });
+    expect(server.inspectorLink).not.toContain(cookie?.value ?? "");
+    await page.context().clearCookies();
+    await page.reload();
+    await page.getByLabel("Token").waitFor();
+    await page.evaluate((link) => location.assign(link), server.inspectorLink!);
+    await page.locator(".connection.live").waitFor();
+  });
+});
+
 describe.skipIf(noBrowser !== undefined)("with a token", () => {
   test("nothing is seen before the right one was given, and it is asked for again after signing out", async () => {
     await using scene = await open(HANDLERS, { env: { INSPECTOR_TOKEN: TOKEN } });

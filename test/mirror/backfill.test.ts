@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import { createClerkClient } from "@clerk/backend";
 
-import type { Effects } from "../../src/dispatch/effects.ts";
+import type { Effects } from "../../src/db/effects.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { drift } from "../../src/mirror/drift.ts";
 import { type Ask, politely } from "../../src/mirror/polite.ts";

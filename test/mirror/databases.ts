@@ -3,8 +3,8 @@
 import { describe } from "bun:test";
 import { join } from "node:path";
 
-import { parseDatabaseUrl } from "../../src/dispatch/database-url.ts";
-import { type Effects, openEffects } from "../../src/dispatch/effects.ts";
+import { type Effects, openEffects } from "../../src/db/effects.ts";
+import { parseDatabaseUrl } from "../../src/db/url.ts";
 import { migrate } from "../../src/mirror/migrate.ts";
 import { decodeRow, quoted, template } from "../../src/mirror/sql.ts";
 import type { ClerkObject, Metadata, Row, Table } from "../../src/mirror/table.ts";
@@ -65,8 +65,8 @@ export interface Said {
 }
 
 /** As a run of the mirror does it. */
-export function tell(effects: Effects, to: MirrorTable, said: Said): Promise<boolean> {
-  return effects.write((tx) => applyEvent(tx, to, said));
+export async function tell(effects: Effects, to: MirrorTable, said: Said): Promise<boolean> {
+  return (await effects.write((tx) => applyEvent(tx, to, said))) === "written";
 }
 
 /** Rows by id, the same on both databases. */

@@ -4,7 +4,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import { createClerkClient } from "@clerk/backend";
 
-import type { Effects } from "../../src/dispatch/effects.ts";
+import type { Effects } from "../../src/db/effects.ts";
+import { UserError } from "../../src/errors.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { type Difference, drift } from "../../src/mirror/drift.ts";
 import { type Ask, politely } from "../../src/mirror/polite.ts";
@@ -19,7 +20,7 @@ interface Scene extends AsyncDisposable {
   effects: Effects;
   into: MirrorTable[];
   /** What differs, in words. */
-  look: (options?: { fix?: boolean; ask?: Ask }) => Promise<string[]>;
+  look: (options?: { fix?: boolean; yes?: boolean; ask?: Ask }) => Promise<string[]>;
 }
 
 onBoth((database) => {
@@ -69,6 +70,60 @@ onBoth((database) => {
       ].toSorted(),
     );
     expect(await look()).toEqual([]);
+  });
+
+  test("a list without most of our users deletes none of them, unless that is confirmed", async () => {
+    await using scene = await filled(database);
+    const { api, effects, into, look } = scene;
+    const kept = [...api.users.keys()].slice(6);
+    for (const id of [...api.users.keys()].slice(0, 6)) api.users.delete(id);
+    const deleted = async () => Object.values(await rowsOf(effects, into[0]!)).filter((row) => row["deleted_at"]);
+    const refused = await look({ fix: true }).catch((error: Error) => error);
+    expect(refused).toBeInstanceOf(UserError);
+    expect(String(refused)).toContain("bun drift --fix --yes");
+    expect(String(refused)).toContain("More than 5 of the 43 rows of clerk_users");
+    expect(await deleted()).toHaveLength(0);
+    expect(await look()).toHaveLength(6);
+    expect(await look({ fix: true, yes: true })).toHaveLength(6);
+    expect(await deleted()).toHaveLength(6);
+
+    // A key that lists nobody.
+    for (const id of kept) api.users.delete(id);
+    expect(String(await look({ fix: true }).catch((error: Error) => error))).toContain("More than 5 of the 37 rows");
+    expect(await deleted()).toHaveLength(6);
+  });
+
+  test("an event that is later than a deletion by drift shows that it was wrong; an earlier one does not", async () => {
+    await using scene = await filled(database);
+    const { api, effects, into, look } = scene;
+    const [id, user] = [...api.users.entries()][0]!;
+    const deletedAt = async () => (await rowsOf(effects, into[0]!))[id]?.["deleted_at"];
+    const event = (at: number, first_name: string) =>
+      tell(effects, into[0]!, {
+        object: { ...user, first_name, updated_at: at },
+        deleted: false,
+        at,
+        delivery: `msg_${first_name}`,
+      });
+    api.users.delete(id);
+    const before = Date.now() - 1_000;
+    await look({ fix: true });
+    expect(await deletedAt()).toBeInstanceOf(Date);
+    expect(await event(before, "Early")).toBe(true);
+    expect(await deletedAt()).toBeInstanceOf(Date);
+    expect(await event(Date.now() + 1_000, "Late")).toBe(true);
+    expect(await deletedAt()).toBeNull();
+    expect((await rowsOf(effects, into[0]!))[id]).toMatchObject({ first_name: "Late" });
+    // What an event has deleted stays deleted.
+    const at = Date.now() + 2_000;
+    await tell(effects, into[0]!, {
+      object: { id, object: "user", deleted: true },
+      deleted: true,
+      at,
+      delivery: "msg_gone",
+    });
+    await event(Date.now() + 3_000, "Later");
+    expect(await deletedAt()).toBeInstanceOf(Date);
   });
 
   test("an invitation that an organization no longer has is extra", async () => {
@@ -180,9 +235,9 @@ async function filled(database: () => Promise<Database>): Promise<Scene> {
     api,
     effects,
     into,
-    async look({ fix = false, ask = options.ask } = {}) {
+    async look({ fix = false, yes = false, ask = options.ask } = {}) {
       const found: Difference[] = [];
-      const counts = await drift({ ...options, fix, ask, onDifference: (each) => found.push(each) });
+      const counts = await drift({ ...options, fix, yes, ask, onDifference: (each) => found.push(each) });
       expect(counts.reduce((sum, { differences }) => sum + differences, 0)).toBe(found.length);
       const words = ({ name, kind, id, fields }: Difference) =>
         `${name} ${kind} ${id} ${fields

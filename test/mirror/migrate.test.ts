@@ -2,7 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
-import type { Effects } from "../../src/dispatch/effects.ts";
+import type { Effects } from "../../src/db/effects.ts";
 import { type Table, text } from "../../src/mirror/table.ts";
 import { users } from "../../src/mirror/users.ts";
 import { serverWith, until } from "../harness.ts";
@@ -82,10 +82,10 @@ test("runs of a mirror whose table is somebody's own fail with the sentence that
   await server.ended("msg_2");
   await server.stop();
   await using again = await serverWith({}, {}, server.folder);
-  expect(again.lines.map(({ msg }) => msg)).toContainEqual(expect.stringContaining("clerk_users already"));
+  expect(again.lines.map(({ msg }) => msg)).toContainEqual(expect.stringContaining("clerk_users exists already"));
   await again.post(event, { id: "msg_3" });
   const error = await until("the first attempt", async () => (await again.get("msg_3"))?.runs[0]?.attempts[0]?.error);
-  expect(error.message).toContain("clerk_users already");
+  expect(error.message).toContain("clerk_users exists already");
 });
 
 async function versions(effects: Effects): Promise<Record<string, number>> {

@@ -7,6 +7,7 @@ import { on } from "bellhop";
 import { ensureUser, mirror, type MirroredUser } from "bellhop/mirror";
 import { deliver, testBellhop } from "bellhop/test";
 
+import { sample } from "../../src/clerk/samples.ts";
 import { readRow } from "../../src/mirror/table.ts";
 import { tables } from "../../src/mirror/tables.ts";
 import { startClerkApi } from "../clerk-api.ts";
@@ -60,6 +61,30 @@ test("an example of the Dashboard's is not written, and the run says so", async 
   const { runs } = await bellhop.deliver("user.created", { id: "user_2g7np7Hrk0SN6kj5EDMLDaKNL0S" });
   expect(runs["*"]).toMatchObject({ state: "done", log: [expect.stringContaining("not written")] });
   expect(await bellhop.db`select * from clerk_users`).toHaveLength(0);
+});
+
+test("an object without a created_at in milliseconds is not written, and the run says so", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
+  for (const created_at of [undefined, null, "2026-01-01T00:00:00Z"]) {
+    const { runs } = await bellhop.deliver("user.updated", { id: "user_1", created_at } as never);
+    expect(runs["*"]).toMatchObject({
+      state: "done",
+      log: [expect.stringMatching(/user\.updated of user_1 has no created_at.* not written/)],
+    });
+  }
+  expect(await bellhop.db`select * from clerk_users`).toHaveLength(0);
+});
+
+test("the instances that events come from are stored; that of samples is not", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
+  await bellhop.deliver("user.created");
+  const event = { ...sample("user.created"), instance_id: "ins_one" };
+  for (const instance_id of ["ins_one", "ins_one", "ins_two", "ins_one", ""])
+    await bellhop.deliver({ ...event, instance_id });
+  expect([...(await bellhop.db`select id from bellhop_mirror_instances order by id`)]).toEqual([
+    { id: "ins_one" },
+    { id: "ins_two" },
+  ] as never);
 });
 
 test("organizations, memberships and invitations are rows as well, and other events leave no trace", async () => {

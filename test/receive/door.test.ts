@@ -6,12 +6,13 @@ import { createHmac } from "node:crypto";
 import { sample } from "../../src/clerk/samples.ts";
 import { readConfig } from "../../src/config.ts";
 import { InboxUnavailable, type RefusalCode, refusals, UserError } from "../../src/errors.ts";
-import { type ReceiverOptions, startReceiver } from "../../src/receive/app.ts";
 import type { RefusedRequest } from "../../src/receive/refusals.ts";
+import { startWebhookServer, type WebhookServerOptions } from "../../src/receive/server.ts";
 import { parseSecrets } from "../../src/receive/verify.ts";
 import vectors from "../fixtures/signature-vectors.json";
 import {
   environment,
+  folderWithHandlers,
   post,
   rawConnection,
   rawExchange,
@@ -21,7 +22,6 @@ import {
   serverWith,
   signed,
   signedBytes,
-  temporaryFolder,
   type TestServer,
   until,
 } from "../harness.ts";
@@ -42,23 +42,21 @@ function eventOf(bytes: number): string {
 }
 
 /** A door with any inbox behind it, for what a real one does only when the disk is full. */
-function doorWith(inbox: Partial<ReceiverOptions["inbox"]>, more: Partial<ReceiverOptions> = {}) {
+function doorWith(
+  inbox: { accept?: WebhookServerOptions["accept"]; readonly writable?: boolean },
+  more: Partial<WebhookServerOptions> = {},
+) {
   const errors: unknown[] = [];
   const refused: { refused: RefusedRequest; count: number }[] = [];
-  const receiver = startReceiver({
+  const receiver = startWebhookServer({
     host: "127.0.0.1",
     port: 0,
     webhookPath: "/api/webhooks",
     maxBodyBytes: 1_048_576,
     secrets: () => parseSecrets(SECRET),
-    inbox: {
-      accept: inbox.accept ?? (async () => ({ status: "accepted" })),
-      get writable() {
-        return inbox.writable ?? true;
-      },
-    },
+    accept: inbox.accept ?? (async () => ({ status: "accepted" })),
+    writable: () => inbox.writable ?? true,
     match: () => [],
-    eventTime: (_event, receivedAt) => receivedAt,
     onError: (error) => errors.push(error),
     onRefused: (latest, count) => refused.push({ refused: latest, count }),
     ...more,
@@ -78,7 +76,7 @@ function doorWith(inbox: Partial<ReceiverOptions["inbox"]>, more: Partial<Receiv
 const linesOf = (server: TestServer, code: string) => server.lines.filter((line) => line["code"] === code);
 
 /** The server's log lines about deliveries that it took. */
-const storedLines = (server: TestServer) => server.lines.filter(({ msg }) => /stored|came again/.test(String(msg)));
+const storedLines = (server: TestServer) => server.lines.filter(({ msg }) => /stored|is a duplicate/.test(String(msg)));
 
 describe("a good request", () => {
   test("is stored, answered and handled", async () => {
@@ -182,9 +180,12 @@ function sendChunked(url: string, body: string) {
   return fetch(url, { method: "POST", body: pieces(), headers: signed(body) });
 }
 
-/** What provokes each refusal that a whole server can be brought to; `unavailable`, `internal` and `shutting_down` are further down. */
+/**
+ * What provokes each refusal that a whole server can be brought to; `unavailable`, `internal` and `shutting_down` are
+ * further down, and `body_dropped` is in unverified.test.ts.
+ */
 const provocations: Record<
-  Exclude<RefusalCode, "unavailable" | "internal" | "shutting_down">,
+  Exclude<RefusalCode, "unavailable" | "internal" | "shutting_down" | "body_dropped">,
   (server: TestServer) => Promise<Response>
 > = {
   missing_headers: ({ url }) => send(url, EVENT, { "svix-id": "msg_1" }),
@@ -211,10 +212,10 @@ describe("a refused request", () => {
     test(`${code} gets its status and its code, is not stored, and has a log line with the remedy`, async () => {
       await using server = await serverWith({});
       const response = await provoke(server);
-      const { status, says, remedy } = refusals[code];
+      const { status, message, remedy } = refusals[code];
       expect(response.status).toBe(status);
       const body = await response.text();
-      if (code === "method_not_allowed") expect(body).toBe(`${says}\n`);
+      if (code === "method_not_allowed") expect(body).toBe(`${message}\n`);
       else expect(body).toBe(`{"error":"${code}"}`);
       expect(await server.get("msg_1")).toBeUndefined();
       expect(storedLines(server)).toEqual([]);
@@ -223,15 +224,15 @@ describe("a refused request", () => {
       expect(lines).toHaveLength(quiet.includes(code) ? 0 : 1);
       for (const { msg, ...line } of lines) {
         expect(line).toMatchObject({ level: 40, status, count: 1, id: code === "bad_id" ? "msg.1" : "msg_1" });
-        expect(msg).toStartWith(`refused: ${says}`);
+        expect(msg).toStartWith(`refused: ${message}`);
         expect(msg).toEndWith(remedy);
       }
     });
 
   test("is provoked here for every code in the table", () => {
-    expect([...Object.keys(provocations), "unavailable", "internal", "shutting_down"].toSorted()).toEqual(
-      Object.keys(refusals).toSorted(),
-    );
+    expect(
+      [...Object.keys(provocations), "unavailable", "internal", "shutting_down", "body_dropped"].toSorted(),
+    ).toEqual(Object.keys(refusals).toSorted());
   });
 
   test("with a wrong clock is told by how much", async () => {
@@ -358,7 +359,7 @@ describe("another method on the webhook's path", () => {
         const response = await fetch(url, { method });
         expect(response.status).toBe(405);
         expect(response.headers.get("allow")).toBe("POST");
-        expect(await response.text()).toBe(method === "HEAD" ? "" : `${refusals.method_not_allowed.says}\n`);
+        expect(await response.text()).toBe(method === "HEAD" ? "" : `${refusals.method_not_allowed.message}\n`);
       }
       expect(server.lines.filter(({ level }) => level !== 30 && level !== 20)).toEqual([]);
     });
@@ -572,7 +573,7 @@ describe("a port that is taken", () => {
 
   test("ends `bun start` with a sentence and no stack", async () => {
     await using first = await serverWith({});
-    await using folder = await temporaryFolder();
+    await using folder = await folderWithHandlers();
     const { exitCode, stdout, stderr } = await runCommand(folder.path, ["start"], {
       PORT: String(first.port),
     });

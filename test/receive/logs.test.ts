@@ -120,16 +120,18 @@ for (const [mode, format] of [
         `the log to say ${texts.join(", ")}`,
         () => texts.every((text) => server.output().includes(text)) || undefined,
       );
-    await said("the mailer is down", "sms.created is dead", "too late", "[...event] done", "came again");
+    const done = format === "pretty" ? "✓ user.renamed  [...event]" : "[...event] done";
+    await said("the mailer is down", "sms.created is dead", "too late", done, "duplicate");
     const {
       method_not_allowed: _,
+      body_dropped: ______,
       internal: _____,
       not_found: __,
       unavailable: ___,
       shutting_down: ____,
       ...logged
     } = refusals;
-    await said(...Object.values(logged).map(({ says }) => says));
+    await said(...Object.values(logged).map(({ message }) => message));
     if (mode === "dev") await said("differs from Clerk's specification");
 
     using late = await rawConnection(port);

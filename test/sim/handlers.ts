@@ -1,7 +1,7 @@
 // What a simulated handler does: it writes its parts through `db`, with pauses in between, and misbehaves as planned.
 
 import { type HandlerContext, type HandlerFunction, NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
-import { crash } from "./disk.ts";
+import { crash } from "./faults.ts";
 import { PARTS, type Plan, TIMEOUT_MS } from "./plan.ts";
 import type { Witness } from "./witness.ts";
 import { Dead, type World } from "./world.ts";
@@ -16,7 +16,7 @@ interface Options {
 
 export function handlerFunction({ world, plan, witness, name, onAttempt }: Options): HandlerFunction {
   const writes = plan.handlers.find((handler) => handler.name === name)?.writes ?? false;
-  /** Attempts that began, by run: a crash does not forget them. */
+  /** Attempts that began, by run. They are counted across crashes. */
   const begun = witness.begunBy(name);
 
   return async (context) => {
@@ -28,12 +28,12 @@ export function handlerFunction({ world, plan, witness, name, onAttempt }: Optio
     const key = `${delivery.id} ${ofReplay}`;
     const number = (begun.get(key) ?? 0) + 1;
     begun.set(key, number);
-    const over = witness.began(name, context, ofReplay);
-    signal.addEventListener("abort", over);
+    const end = witness.began(name, context, ofReplay);
+    signal.addEventListener("abort", end);
     try {
       await behave(context, ofReplay, number);
     } finally {
-      over();
+      end();
     }
   };
 
@@ -54,9 +54,9 @@ export function handlerFunction({ world, plan, witness, name, onAttempt }: Optio
     if (kind === "kills") crash(world, world.life()!, `by ${name}`);
     if (kind === "hangs") {
       await Bun.sleep(TIMEOUT_MS + world.between(100, 5_000));
-      // It wakes up too late, and must not be able to write any more.
+      // The attempt is over: it must not be able to write any more.
       const late = await Promise.allSettled([part(1), part(PARTS)]);
-      if (late.some(({ status }) => status === "fulfilled")) witness.breaks(`${name} wrote after its time-out`);
+      if (late.some(({ status }) => status === "fulfilled")) witness.report(`${name} wrote after its timeout`);
       return;
     }
     if (world.chance(0.5)) await Bun.sleep(world.between(0, 20));

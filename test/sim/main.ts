@@ -1,13 +1,13 @@
-// `bun run sim [--seeds 3000] [--from 1] [--workers 2]` plays so many seeds and stops at the first that breaks a promise.
-// `bun run sim --seed 1234 [--trace]` plays one, the same again.
+// `bun run sim [--seeds 3000] [--from 1] [--workers 2]` plays seeds, and stops at the first that breaks a promise.
+// `bun run sim --seed 1234 [--trace]` plays one seed again.
 
-// First, since it changes what everything after it sees.
+// First, since it replaces what all later modules see.
 import "./world.ts";
 
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 
-import { type History, play } from "./history.ts";
+import { type History, onUnhandledRejection, play } from "./history.ts";
 import { Dead, takeOver } from "./world.ts";
 
 const TAIL = 60;
@@ -17,13 +17,14 @@ export interface Played {
   seeds: number;
   attempts: number;
   crashes: number;
-  broken: History | undefined;
+  failed: History | undefined;
 }
 
 if (import.meta.main) {
-  // A dead process leaves promises behind that nobody awaits.
   process.on("unhandledRejection", (error) => {
-    if (!(error instanceof Dead) && !/closed/.test(String(error))) throw error;
+    // A dead process leaves promises behind, some of them on connections that were closed with it.
+    if (!(error instanceof Dead) && !/(database|connection) (has|is) closed|closed database/i.test(String(error)))
+      onUnhandledRejection(error);
   });
   const text = { type: "string" } as const;
   const { values } = parseArgs({
@@ -43,25 +44,26 @@ async function one(seed: number, trace: boolean) {
   takeOver();
   const history = await play(seed);
   if (trace) console.log(history.trace.join("\n"));
-  console.log(`seed ${seed}: ${history.attempts} attempts, ${history.crashes} crashes`);
-  for (const line of history.broken) console.error(`  broken: ${line}`);
-  process.exit(history.broken.length === 0 ? 0 : 1);
+  const { servers, attempts, crashes, violations } = history;
+  console.log(`seed ${seed}: ${servers} servers, ${attempts} attempts, ${crashes} crashes`);
+  for (const violation of violations) console.error(`  violation: ${violation}`);
+  process.exit(violations.length === 0 ? 0 : 1);
 }
 
-/** One process's part: every `step`th seed. Prints a line of JSON now and then, and at the end. */
-async function share(words: string) {
-  const [from = 1, to = 1, step = 1] = words.split(" ").map(Number);
-  const played: Played = { seeds: 0, attempts: 0, crashes: 0, broken: undefined };
+/** One worker's part: every `step`th seed. Prints a line of JSON now and then, and at the end. */
+async function share(range: string) {
+  const [from = 1, to = 1, step = 1] = range.split(" ").map(Number);
+  const played: Played = { seeds: 0, attempts: 0, crashes: 0, failed: undefined };
   takeOver();
-  let told = real.now();
-  for (let seed = from; seed <= to && !played.broken; seed += step) {
+  let printedAt = real.now();
+  for (let seed = from; seed <= to && !played.failed; seed += step) {
     const history = await play(seed);
     played.seeds += 1;
     played.attempts += history.attempts;
     played.crashes += history.crashes;
-    if (history.broken.length > 0) played.broken = history;
-    if (real.now() - told < 500) continue;
-    told = real.now();
+    if (history.violations.length > 0) played.failed = history;
+    if (real.now() - printedAt < 500) continue;
+    printedAt = real.now();
     process.stdout.write(`${JSON.stringify(played)}\n`);
   }
   process.stdout.write(`${JSON.stringify(played)}\n`);
@@ -69,7 +71,7 @@ async function share(words: string) {
 }
 
 async function many(seeds: number, from: number, workers: number) {
-  const began = real.now();
+  const start = real.now();
   const parts: Played[] = [];
   let failed = false;
   const children = Array.from({ length: workers }, (_, index) =>
@@ -78,9 +80,9 @@ async function many(seeds: number, from: number, workers: number) {
       stderr: "inherit",
     }),
   );
-  const show = () => {
+  const summary = () => {
     const sum = (of: "seeds" | "attempts" | "crashes") => parts.reduce((total, part) => total + part[of], 0);
-    const seconds = (real.now() - began) / 1_000;
+    const seconds = (real.now() - start) / 1_000;
     return `${sum("seeds")} seeds, ${sum("attempts")} attempts, ${sum("crashes")} crashes, ${Math.round(sum("seeds") / seconds)} seeds/s`;
   };
   await Promise.all(
@@ -90,24 +92,24 @@ async function many(seeds: number, from: number, workers: number) {
         const lines = (rest + chunk).split("\n");
         rest = lines.pop() ?? "";
         for (const line of lines) parts[index] = JSON.parse(line) as Played;
-        if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${show()}`);
-        if (!parts[index]?.broken) continue;
+        if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${summary()}`);
+        if (!parts[index]?.failed) continue;
         failed = true;
         for (const other of children) other.kill();
       }
       if ((await child.exited) !== 0 && !failed) {
         failed = true;
-        console.error(`a share ended with ${child.exitCode}`);
+        console.error(`a worker ended with ${child.exitCode}`);
       }
     }),
   );
   if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
-  console.log(show());
-  for (const { broken } of Object.values(parts))
-    if (broken) {
-      console.error(broken.trace.slice(-TAIL).join("\n"));
-      for (const line of broken.broken) console.error(`broken: ${line}`);
-      console.error(`\nThe same again: bun run sim --seed ${broken.seed} --trace`);
+  console.log(summary());
+  for (const { failed: history } of Object.values(parts))
+    if (history) {
+      console.error(history.trace.slice(-TAIL).join("\n"));
+      for (const violation of history.violations) console.error(`violation: ${violation}`);
+      console.error(`\nPlay it again: bun run sim --seed ${history.seed} --trace`);
     }
   process.exitCode = failed ? 1 : 0;
 }

@@ -1,4 +1,4 @@
-// What a seed is about: which handlers there are and how they behave, and which deliveries come when.
+// What a seed plays: how many servers, which handlers and how they behave, and which deliveries arrive when.
 
 import type { HandlerOptions } from "../../src/bellhop.ts";
 import type { World } from "./world.ts";
@@ -6,7 +6,7 @@ import type { World } from "./world.ts";
 /** What a handler does with one delivery. */
 export interface Behaviour {
   kind: "plain" | "slow" | "fails" | "swallows" | "hangs" | "kills" | "gives up" | "picks its time";
-  /** For so many attempts; then it is plain. */
+  /** The number of attempts that misbehave; later ones are plain. */
   times: number;
 }
 
@@ -22,16 +22,21 @@ export interface PlannedDelivery {
   subject: string | null;
   at: number;
   sample: boolean;
-  /** When it is sent first, and how many times in all. */
+  /** Its payload is deleted when its runs have ended. */
+  sensitive: boolean;
+  /** When each copy is sent. */
   sentAt: number[];
 }
 
 export interface Plan {
+  /** 1, or 2 on one store. */
+  servers: number;
   concurrency: number;
+  /** Handlers write to a Postgres. */
   postgres: boolean;
   handlers: PlannedHandler[];
   deliveries: PlannedDelivery[];
-  /** Milliseconds for which things go wrong. */
+  /** Milliseconds in which faults happen. */
   troubleMs: number;
   behaviour: (handler: string, delivery: string) => Behaviour;
 }
@@ -65,10 +70,10 @@ export function planOf(world: World): Plan {
   }));
   const troubleMs = pick([0, 2_000, 20_000, 120_000]);
   const subjects = Array.from({ length: between(1, 4) }, (_, index) => `user_${index}`);
-  const begin = Date.now() - 3_600_000;
+  const firstAt = Date.now() - 3_600_000;
   const deliveries = Array.from({ length: between(2, 14) }, (_, index): PlannedDelivery => {
     const first = between(0, Math.max(1_500, troubleMs));
-    const again = Array.from(
+    const copies = Array.from(
       { length: chance(0.25) ? between(1, 3) : 0 },
       () => first + pick([0, 0, 5, between(0, 60_000)]),
     );
@@ -76,17 +81,20 @@ export function planOf(world: World): Plan {
       id: `msg_${index}`,
       type: pick(TYPES),
       subject: chance(0.05) ? null : pick(subjects),
-      // Few places, so that many are equal; and unlike the order in which they come.
-      at: begin + between(0, 8) * 1_000,
+      // Few values, so that many are equal; and not in the order of arrival.
+      at: firstAt + between(0, 8) * 1_000,
       sample: chance(0.1),
-      sentAt: [first, ...again],
+      sensitive: chance(0.1),
+      sentAt: [first, ...copies],
     };
   });
   const misbehaves = pick([0, 0.2, 0.6]);
   const behaviours = new Map<string, Behaviour>();
+  const servers = chance(0.5) ? 2 : 1;
   return {
+    servers,
     concurrency: between(1, 3),
-    postgres: chance(0.5),
+    postgres: servers > 1 || chance(0.5),
     handlers,
     deliveries,
     troubleMs,
@@ -96,7 +104,7 @@ export function planOf(world: World): Plan {
       if (known) return known;
       const kind = chance(misbehaves) ? pick(KINDS) : "plain";
       const made: Behaviour = { kind, times: kind === "slow" ? 99 : pick([1, 1, 2, 3, 99]) };
-      // A handler that kills for ever is rare: each of its deaths takes everybody along.
+      // A handler that always kills is rare: each of its deaths interrupts all other runs.
       if (kind === "kills" && made.times > 1 && chance(0.7)) made.times = 1;
       behaviours.set(key, made);
       return made;

@@ -3,7 +3,7 @@
 
 import type { SQL } from "bun";
 
-import { crash, type Faults } from "./disk.ts";
+import { crash, type Faults } from "./faults.ts";
 import { Dead, type Life, type World } from "./world.ts";
 
 export interface EffectRow {
@@ -14,15 +14,12 @@ export interface EffectRow {
   part: number;
 }
 
-interface LedgerRow {
-  attempt: number;
-  state: string;
-}
-
 interface Transaction {
   open: boolean;
   /** Its COMMIT is on the way: it lands, whatever becomes of the client. */
   sealed: boolean;
+  /** The state of the ledger row that it claimed. */
+  claimed?: string;
   writes: (() => void)[];
   locks: Set<string>;
 }
@@ -35,7 +32,8 @@ class ConnectionError extends Error {
 
 export class ModelledPostgres {
   readonly effects: EffectRow[] = [];
-  readonly ledger = new Map<string, LedgerRow>();
+  /** The column `state`, by run. */
+  readonly ledger = new Map<string, string>();
   /** Nobody can connect. */
   away = false;
   #locks = new Map<string, Transaction>();
@@ -87,14 +85,16 @@ export class ModelledPostgres {
       if (!life.alive) return new Promise(() => {});
       if (this.world.chance(this.faults.crash)) crash(this.world, life, "at a query");
       if (this.world.chance(this.faults.fail)) {
-        this.world.tell("the connection is lost at a query");
+        this.world.log("the connection is lost at a query");
         this.onFailure();
         this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx));
         throw new ConnectionError("Connection closed");
       }
       return this.#statement(tx, strings.join("?"), values);
     };
-    const client = Object.assign(query, { unsafe: async () => [], close: async () => {} }) as unknown as SQL;
+    // Tables are created by nobody else here, so the lock for that is always free.
+    const unsafe = async (text: string) => (text.includes("advisory_xact_lock") ? [{ locked: true }] : []);
+    const client = Object.assign(query, { unsafe, close: async () => {} }) as unknown as SQL;
     try {
       await Promise.race([body(client), life.dead]);
     } catch (error) {
@@ -113,7 +113,7 @@ export class ModelledPostgres {
       return undefined;
     }
     const fate = world.pick(["lost", "answer lost", "late"] as const);
-    world.tell(`a COMMIT: ${fate}`);
+    world.log(`a COMMIT: ${fate}`);
     if (fate === "lost") this.#rollback(tx);
     if (fate === "answer lost") this.#commit(tx);
     if (fate === "late") {
@@ -126,8 +126,9 @@ export class ModelledPostgres {
   }
 
   async #statement(tx: Transaction, text: string, values: Values): Promise<unknown[]> {
-    if (text.includes("bellhop_ledger as l")) return this.#declareVoid(tx, values);
-    if (text.includes("insert into bellhop_ledger")) return this.#claim(tx, values);
+    if (text.includes("'open'")) return this.#claim(tx, values);
+    if (text.includes("insert into bellhop_ledger")) return this.#declareVoid(tx, values);
+    if (text.includes("update bellhop_ledger")) return this.#markCommitted(tx, values);
     if (text.includes("delete from bellhop_ledger")) {
       tx.writes.push(() => this.ledger.delete(keyOf(values)));
       return [];
@@ -144,21 +145,28 @@ export class ModelledPostgres {
   async #claim(tx: Transaction, values: Values) {
     const key = keyOf(values);
     await this.#lock(tx, key);
-    const attempt = values[3] as number;
-    const row = this.ledger.get(key);
-    if (row && !(row.state === "void" && row.attempt < attempt)) return [];
-    tx.writes.push(() => this.ledger.set(key, { attempt, state: "committed" }));
-    return [{ attempt }];
+    const pattern = values[4] as string;
+    const row = this.ledger.get(key) ?? "open";
+    if (row === "committed") return [{ state: row }];
+    const state = (row.includes(pattern.replaceAll("%", "")) ? "void" : "open") + row.slice(4);
+    tx.claimed = state;
+    tx.writes.push(() => this.ledger.set(key, state));
+    return [{ state }];
+  }
+
+  async #markCommitted(tx: Transaction, values: Values) {
+    if (!tx.claimed?.startsWith("open")) return [];
+    tx.writes.push(() => this.ledger.set(keyOf(values), "committed"));
+    return [{ state: "committed" }];
   }
 
   async #declareVoid(tx: Transaction, values: Values) {
     const key = keyOf(values);
     await this.#lock(tx, key);
-    const attempt = values[3] as number;
-    const row = this.ledger.get(key) ?? { attempt, state: "void" };
-    const more = row.state === "void" ? { ...row, attempt: Math.max(row.attempt, attempt) } : row;
-    tx.writes.push(() => this.ledger.set(key, more));
-    return [{ state: more.state }];
+    const row = this.ledger.get(key) ?? "void";
+    const state = row === "committed" ? row : `void${row.slice(4)}${values[5] as string}`;
+    tx.writes.push(() => this.ledger.set(key, state));
+    return [{ state }];
   }
 
   async #lock(tx: Transaction, key: string) {

@@ -7,9 +7,9 @@ setDefaultTimeout(60_000);
 
 const main = join(import.meta.dir, "main.ts");
 
-async function sim(...words: string[]) {
-  // A process of its own, whose clock and chance are the simulation's.
-  const child = Bun.spawn([process.execPath, main, ...words], { stdout: "pipe", stderr: "pipe" });
+async function sim(...args: string[]) {
+  // A process of its own, whose clock and randomness are the simulation's.
+  const child = Bun.spawn([process.execPath, main, ...args], { stdout: "pipe", stderr: "pipe" });
   const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   return { stdout, stderr, exitCode: await child.exited };
 }
@@ -23,7 +23,7 @@ test.concurrent("no seed breaks a promise", async () => {
   expect(stdout).toStartWith("60 seeds, ");
 });
 
-test.concurrent("the same seed is the same history, to the letter", async () => {
+test.concurrent("one seed plays one history, to the letter", async () => {
   const [one, two, other] = await Promise.all([
     sim("--seed", "7", "--trace"),
     sim("--seed", "7", "--trace"),

@@ -1,33 +1,37 @@
-// Sees what happens, and says which promise was broken. It reads `inbox.db` by itself: what is asked of the code under
-// test proves less.
+// Observes what happens and reports which promise was broken. It reads the inbox's tables past the inbox: what the code
+// under test says about itself proves less.
 
 import { Database } from "bun:sqlite";
 
 import type { HandlerContext } from "../../src/bellhop.ts";
-import type { Outcome, Ticket } from "../../src/inbox/inbox.ts";
-import { EVERY_RUN } from "../inbox/every-run.ts";
+import type { ClaimedRun, Outcome } from "../../src/inbox/inbox.ts";
+import { INVARIANTS, INVARIANTS_OF_ALL } from "../inbox/invariants.ts";
 import { PARTS, type Plan } from "./plan.ts";
 import type { EffectRow } from "./postgres.ts";
-import type { World } from "./world.ts";
+import type { Life, World } from "./world.ts";
 
 export interface Witness {
-  broken: string[];
-  breaks(what: string): void;
-  /** A 200 was given, and these handlers matched. */
+  violations: string[];
+  report(violation: string): void;
+  /** A delivery was answered with 200, and these handlers matched. */
   answered(id: string, status: "accepted" | "duplicate", handlers: string[]): void;
-  /** Somebody was told that this replay runs. */
+  /** A client was told that this replay runs. */
   promised(id: string, handler: string, replay: string): void;
   /** Attempts of a handler that began, by delivery and replay. */
   begunBy(handler: string): Map<string, number>;
-  /** A handler's function was called; what is returned says that its attempt is over. */
+  /** A handler's function was called. Call the result when the attempt is over. */
   began(handler: string, context: HandlerContext, replay: string): () => void;
-  ended(ticket: Ticket, outcome: Outcome): void;
+  /** The inbox has committed: its tables are checked. */
+  committed(): void;
+  ended(run: ClaimedRun, outcome: Outcome): void;
+  /** Handlers' files broke, or load again. */
+  reloaded(): void;
   databaseFailed(): void;
-  crashed(): void;
+  died(life: Life): void;
   /** No run is open, and every delivery was answered. */
-  atRest(): boolean;
-  /** At the end: looks at everything. Without `effects`, in the file. */
-  settle(effects: readonly EffectRow[] | undefined, appFile: string): void;
+  isAtRest(): boolean;
+  /** At the end. Without `effects`, they are read from the file. */
+  checkEverything(effects: readonly EffectRow[] | undefined, appFile: string): void;
 }
 
 interface RunRow {
@@ -35,68 +39,105 @@ interface RunRow {
   delivery: string;
   handler: string;
   replay: string;
-  lane: string;
-  line: string | null;
+  orderKey: string;
   at: number;
-  seq: number;
   state: number;
   attempts: number;
   spent: number;
-  interrupted: number;
   reason: string | null;
+}
+
+interface OpenRun {
+  id: number;
+  state: number;
+  replay: string;
+  attempts: number;
   parked: number;
-  bulk: number;
+  earlier: number | null;
+}
+
+interface ActiveAttempt {
+  run: string;
+  life: Life | undefined;
 }
 
 const [DONE, DEAD, SKIPPED] = [2, 3, 4];
-const RUNS = `select r.id, d.id as delivery, handler, replay, lane, line, r.at, r.seq, state, attempts, spent, interrupted, reason,
-  parked_at is not null as parked, bulk from ${EVERY_RUN} r join delivery d on d.seq = r.seq`;
+const RUNS = `select r.id, d.id as delivery, r.handler, r.replay, r.order_key as orderKey, r.at, r.state, r.attempts,
+  r.spent, r.reason from run r join delivery d on d.seq = r.seq`;
+/** One statement: it is executed after each commit. */
+const BROKEN_RULES = [...INVARIANTS, ...INVARIANTS_OF_ALL]
+  .map(({ rule, sql }) => `select '${rule}' as rule, violation from (${sql})`)
+  .join(" union all ");
+/** Open runs, and for each running one the waiting runs that come before it. */
+const OPEN_RUNS = `
+  select r.id, r.state, r.replay, r.attempts, r.parked_at is not null as parked, other.id as earlier
+  from run r left join run other
+  on r.state = 1 and other.order_key = r.order_key and other.state = 0 and other.parked_at is null
+    and (other.bulk, other.at, other.seq, other.id) < (r.bulk, r.at, r.seq, r.id)
+  where r.state < 2`;
 
-export function createWitness(world: World, plan: Plan, inboxFile: string): Witness {
-  const broken: string[] = [];
+/** `inbox` opens the inbox's database, or returns the open one. */
+export function createWitness(world: World, plan: Plan, inbox: () => Database): Witness {
+  const violations: string[] = [];
   const promised = new Set<string>();
   const accepted = new Set<string>();
   const answered = new Set<string>();
   const begun = new Map<string, Map<string, number>>();
-  const keys = new Map<string, string>();
-  /** Attempts whose functions run and are not timed out, by lane and line. */
-  const going = new Map<string, Set<string>>();
+  const idempotencyKeys = new Map<string, string>();
+  /** Attempts whose functions run and are not timed out, by order key. */
+  const active = new Map<string, Set<ActiveAttempt>>();
+  /** After the previous commit. */
+  let openRuns = new Map<number, OpenRun>();
+  let hasReloaded = false;
   let databaseFailures = 0;
-  let opened: Database | undefined;
-  const inbox = () => (opened ??= new Database(inboxFile, { readonly: true }));
   const name = (id: string, handler: string, replay: string) => `${id} ${handler}${replay && ` (replay ${replay})`}`;
-  const breaks = (what: string) => {
-    world.tell(`BROKEN ${what}`);
-    broken.push(what);
-  };
+  const describe = ({ delivery, handler, replay }: Pick<RunRow, "delivery" | "handler" | "replay">) =>
+    name(delivery, handler, replay);
+  const runById = (id: number) => inbox().query<RunRow, [number]>(`${RUNS} where r.id = ?`).get(id)!;
 
-  /** The line's rules, at the moment when a run begins. */
-  function checkOrder(run: RunRow, stale: boolean) {
-    if (run.line === null) return;
-    const values = [run.lane, run.line] as const;
-    const others = inbox()
-      .query<RunRow, [string, string]>(`${RUNS} where lane = ? and line = ? order by r.id`)
-      .all(...values);
-    for (const other of others) {
-      if (other.id === run.id) continue;
-      const earlier = other.at < run.at || (other.at === run.at && other.seq < run.seq);
-      // What came later than this run may have come after it began, and what was asked for in bulk waits for the others.
-      if (earlier && other.bulk <= run.bulk && other.id < run.id && other.state < DONE && !other.parked)
-        breaks(`${describe(run)} began before ${describe(other)}, which is earlier and open`);
+  function report(violation: string) {
+    if (violations.includes(violation)) return;
+    world.log(`VIOLATION ${violation}`);
+    violations.push(violation);
+  }
+
+  /** A run was told that it is stale exactly if a later event of its order key is done. */
+  function checkStale(run: RunRow, stale: boolean) {
+    const later = inbox()
+      .query<RunRow, [string, number]>(`${RUNS} where r.order_key = ? and r.at > ? and r.state = ${DONE}`)
+      .all(run.orderKey, run.at);
+    if (later.length > 0 !== stale) report(`${describe(run)} was told that it is ${stale ? "" : "not "}stale`);
+  }
+
+  /**
+   * A run that was claimed in this commit is the least waiting run of its order key, except for runs that the same commit
+   * has replayed or unparked: it does so after it has accepted new ones. A new run may have been parked for a moment.
+   */
+  function checkClaims() {
+    const rows = inbox().query<OpenRun, []>(OPEN_RUNS).all();
+    const next = new Map(rows.map((row) => [row.id, row]));
+    for (const { id, attempts, earlier } of rows) {
+      const before = openRuns.get(id);
+      const wasClaimed = before?.state !== 1 || before.attempts !== attempts;
+      if (earlier === null || !wasClaimed) continue;
+      const other = openRuns.get(earlier);
+      const cameAfter = other ? other.parked === 1 : next.get(earlier)!.replay !== "" || hasReloaded;
+      if (!cameAfter)
+        report(`${describe(runById(id))} was claimed before ${describe(runById(earlier))}, which is earlier and waits`);
     }
-    const overtaken = others.some((other) => other.state === DONE && other.at > run.at);
-    if (overtaken !== stale) breaks(`${describe(run)} was told that it is ${stale ? "" : "not "}stale`);
+    openRuns = next;
   }
 
   return {
-    broken,
-    breaks,
+    violations,
+    report,
     answered(id, status, handlers) {
-      if (status === "accepted") {
-        if (accepted.has(id)) breaks(`${id} was accepted twice`);
-        accepted.add(id);
-        for (const handler of handlers) promised.add(name(id, handler, ""));
-      }
+      if (!inbox().query("select 1 from delivery where id = ?").get(id))
+        report(`${id} was answered "${status}", and is not stored`);
+      // After a commit without an answer, a server can't tell its own copy from one that another server has stored.
+      if (status === "accepted" && accepted.has(id) && plan.servers === 1) report(`${id} was accepted twice`);
+      if (status === "accepted") accepted.add(id);
+      for (const handler of handlers) promised.add(name(id, handler, ""));
       answered.add(id);
     },
     promised: (id, handler, replay) => void promised.add(name(id, handler, replay)),
@@ -106,97 +147,92 @@ export function createWitness(world: World, plan: Plan, inboxFile: string): Witn
     },
     began(handler, { delivery, run }, replay) {
       const row = inbox()
-        .query<RunRow, [string, string, string]>(`${RUNS} where d.id = ? and handler = ? and replay = ?`)
+        .query<RunRow, [string, string, string]>(`${RUNS} where d.id = ? and r.handler = ? and r.replay = ?`)
         .get(delivery.id, handler, replay);
       if (!row) {
-        breaks(`${name(delivery.id, handler, replay)} began, and is not stored`);
+        report(`${name(delivery.id, handler, replay)} began, and is not stored`);
         return () => {};
       }
-      if (row.state !== 1) breaks(`${describe(row)} began, and is not stored as running`);
-      world.tell(`${describe(row)} begins, attempt ${row.attempts}`);
-      const known = keys.get(run.idempotencyKey);
+      if (row.state !== 1) report(`${describe(row)} began, and is not stored as running`);
+      if (row.spent + 1 !== run.attempt)
+        report(`${describe(row)} was told attempt ${run.attempt}, and has spent ${row.spent}`);
+      world.log(`${describe(row)} begins, attempt ${row.attempts}`);
+      const known = idempotencyKeys.get(run.idempotencyKey);
       if (known !== undefined && known !== describe(row))
-        breaks(`${known} and ${describe(row)} have one idempotencyKey`);
-      keys.set(run.idempotencyKey, describe(row));
-      checkOrder(row, run.stale);
-      const line = `${row.lane} ${row.line}`;
-      const active = going.get(line) ?? new Set();
-      going.set(line, active);
-      if (row.line !== null && active.size > 0) breaks(`${describe(row)} began while ${[...active].join()} went on`);
-      active.add(describe(row));
-      return () => void active.delete(describe(row));
+        report(`${known} and ${describe(row)} have one idempotencyKey`);
+      idempotencyKeys.set(run.idempotencyKey, describe(row));
+      checkStale(row, run.stale);
+      const attempts = active.get(row.orderKey) ?? new Set();
+      active.set(row.orderKey, attempts);
+      for (const other of attempts) report(`${describe(row)} began while ${other.run} was running`);
+      const attempt = { run: describe(row), life: world.life() };
+      attempts.add(attempt);
+      return () => void attempts.delete(attempt);
     },
-    ended(ticket, outcome) {
-      world.tell(
-        `${name(ticket.delivery.id, ticket.handler, ticket.replay)} is ${outcome.kind}${"reason" in outcome ? `: ${outcome.reason}` : ""}`,
-      );
+    committed() {
+      const broken = inbox().query<{ rule: string; violation: string }, []>(BROKEN_RULES).all();
+      for (const { rule, violation } of broken) report(`not true in the tables: ${rule} (${violation})`);
+      checkClaims();
     },
+    ended(run, outcome) {
+      const reason = "reason" in outcome ? `: ${outcome.reason}` : "";
+      world.log(`${name(run.delivery.id, run.handler, run.replay)} is ${outcome.kind}${reason}`);
+    },
+    reloaded: () => void (hasReloaded = true),
     databaseFailed: () => void (databaseFailures += 1),
-    crashed() {
-      opened?.close();
-      opened = undefined;
-      going.clear();
+    died(life) {
+      for (const attempts of active.values())
+        for (const attempt of attempts) if (attempt.life === life) attempts.delete(attempt);
     },
-    atRest() {
+    isAtRest() {
       if (answered.size < plan.deliveries.length) return false;
-      return inbox().query<{ n: number }, []>(`select count(*) as n from ${EVERY_RUN} where state < 2`).get()?.n === 0;
+      return inbox().query<{ n: number }, []>("select count(*) as n from run where state < 2").get()?.n === 0;
     },
-    settle(effects, appFile) {
-      const runs = new Map(
-        inbox()
-          .query<RunRow, []>(RUNS)
-          .all()
-          .map((row) => [describe(row), row]),
-      );
-      for (const { id } of plan.deliveries) if (!answered.has(id)) breaks(`${id} was never answered 200`);
-      for (const run of promised) if (!runs.has(run)) breaks(`${run} was promised, and is not stored`);
+    checkEverything(effects, appFile) {
+      const rows = inbox().query<RunRow, []>(RUNS).all();
+      const runs = new Map(rows.map((row) => [describe(row), row]));
+      for (const { id } of plan.deliveries) if (!answered.has(id)) report(`${id} was never answered with 200`);
+      for (const run of promised) if (!runs.has(run)) report(`${run} was promised, and is not stored`);
       for (const row of runs.values()) {
-        if (row.state < DONE) breaks(`${describe(row)} never ended`);
+        if (row.state < DONE) report(`${describe(row)} never ended`);
         checkEnd(row);
       }
       checkEffects(runs, effects ?? readEffects(appFile));
-      opened?.close();
     },
   };
 
-  function describe({ delivery, handler, replay }: Pick<RunRow, "delivery" | "handler" | "replay">) {
-    return name(delivery, handler, replay);
-  }
-
-  /** Whether it was given up on, or left out, with reason. */
+  /** A run is dead or skipped only for a reason. */
   function checkEnd(row: RunRow) {
     const handler = plan.handlers.find((each) => each.name === row.handler);
     const allowed = handler?.options.attempts ?? 8;
     const { kind } = plan.behaviour(row.handler, `${row.delivery} ${row.replay}`);
-    if (row.spent > allowed + 1) breaks(`${describe(row)} spent ${row.spent} of ${allowed} attempts`);
-    if (row.state === SKIPPED && row.reason?.startsWith("stale") && handler?.options.stale !== "skip")
-      breaks(`${describe(row)} was skipped, and its handler takes stale ones`);
-    if (row.state === SKIPPED && row.replay !== "" && row.reason?.startsWith("stale"))
-      breaks(`${describe(row)} was asked for, and skipped`);
+    const isStale = row.reason?.startsWith("stale") ?? false;
+    if (row.spent > allowed + 1) report(`${describe(row)} spent ${row.spent} of ${allowed} attempts`);
+    if (row.state === SKIPPED && isStale && handler?.options.stale !== "skip")
+      report(`${describe(row)} was skipped, and its handler takes stale events`);
+    if (row.state === SKIPPED && isStale && row.replay !== "") report(`${describe(row)} was replayed, and skipped`);
     if (row.state !== DEAD) return;
-    const innocent = kind === "plain" || kind === "slow";
-    if (innocent && databaseFailures === 0 && !row.reason?.startsWith("the process died"))
-      breaks(`${describe(row)} is dead, and never failed: ${row.reason}`);
-    // Its last attempt went alone, so that it died of its own crash, or of one that came just then.
+    const isInnocent = kind === "plain" || kind === "slow";
+    const isExpected = /^(the process died|a person gave it up|its payload was wiped)/.test(row.reason ?? "");
+    if (isInnocent && databaseFailures === 0 && !isExpected)
+      report(`${describe(row)} is dead, and never failed: ${row.reason}`);
   }
 
-  /** Every run that is done wrote its parts once, in one attempt; nothing else wrote any. */
+  /** Every run that is done wrote its parts once, in one attempt; no other run wrote any. */
   function checkEffects(runs: ReadonlyMap<string, RunRow>, effects: readonly EffectRow[]) {
     const written = Map.groupBy(effects, describe);
     for (const [run, row] of runs) {
       const rows = written.get(run) ?? [];
       const writes = plan.handlers.find((each) => each.name === row.handler)?.writes ?? false;
       const expected = row.state === DONE && writes ? PARTS : 0;
-      const whole =
+      const isWhole =
         rows.length === expected &&
         new Set(rows.map(({ attempt }) => attempt)).size <= 1 &&
         new Set(rows.map(({ part }) => part)).size === rows.length;
-      if (!whole)
-        breaks(
-          `${run} is in state ${row.state}, and wrote ${JSON.stringify(rows.map(({ attempt, part }) => [attempt, part]))}`,
-        );
+      const parts = JSON.stringify(rows.map(({ attempt, part }) => [attempt, part]));
+      if (!isWhole) report(`${run} is in state ${row.state}, and wrote ${parts}`);
     }
-    for (const run of written.keys()) if (!runs.has(run)) breaks(`${run} wrote, and is not stored`);
+    for (const run of written.keys()) if (!runs.has(run)) report(`${run} wrote, and is not stored`);
   }
 }
 

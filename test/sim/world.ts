@@ -8,6 +8,8 @@ import { type Random, seeded } from "../random.ts";
 
 /** One life of the server, from its start to its crash or stop. */
 export interface Life {
+  /** For the trace. */
+  server: string;
   alive: boolean;
   /** Rejects at the crash. */
   dead: Promise<never>;
@@ -38,13 +40,13 @@ export interface World {
   pick: <T>(from: readonly T[]) => T;
   between: (least: number, most: number) => number;
   /** What happened, for `--trace`. */
-  tell(line: string): void;
+  log(line: string): void;
   trace: string[];
   /** Calls later, outside of any life. */
   after(milliseconds: number, call: () => void): void;
   sleep(milliseconds: number): Promise<void>;
   /** Starts a life and runs `call` in it. */
-  live<T>(call: () => T): { life: Life; result: T };
+  live<T>(server: string, call: () => T): { life: Life; result: T };
   /** The life whose code is running. */
   life(): Life | undefined;
   /** Goes from event to event until `over`, or until nothing is left to happen. */
@@ -74,9 +76,9 @@ interface Simulated {
 const snapshot = AsyncLocalStorage.snapshot.bind(AsyncLocalStorage);
 AsyncLocalStorage.snapshot = () => {
   const host = snapshot();
-  return <R, Words extends unknown[]>(call: (...words: Words) => R, ...words: Words): R => {
+  return <R, Args extends unknown[]>(call: (...args: Args) => R, ...args: Args): R => {
     const life = lives.getStore();
-    return host(() => lives.run(life as Life, call, ...words));
+    return host(() => lives.run(life as Life, call, ...args));
   };
 };
 
@@ -157,15 +159,16 @@ export function createWorld(seed: number): World {
     chance: (probability) => random() < probability,
     pick: (from) => from[Math.floor(random() * from.length)]!,
     between: (least, most) => least + Math.floor(random() * (most - least + 1)),
-    tell: (line) => void trace.push(`${String(Math.round(now)).padStart(9)}  ${line}`),
+    log: (line) => void trace.push(`${String(Math.round(now)).padStart(9)} ${lives.getStore()?.server ?? " "} ${line}`),
     trace,
     after: (milliseconds, call) =>
       void lives.run(undefined as unknown as Life, () => simulated.schedule(milliseconds, call)),
     sleep: (milliseconds) => new Promise((resolve) => world.after(milliseconds, resolve)),
-    live(call) {
+    live(server, call) {
       const { promise: dead, reject } = Promise.withResolvers<never>();
       dead.catch(() => undefined);
       const life: Life = {
+        server,
         alive: true,
         dead,
         onDeath: [],

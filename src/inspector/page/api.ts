@@ -1,18 +1,34 @@
-// Asks the server. Every answer that is no 2xx becomes an `ApiError` with words for people; a 401 shows the sign-in page.
+// Sends requests to the server. Every answer other than 2xx becomes an `ApiError` with a message for people; a 401
+// shows the sign-in page.
 
 import { signal } from "@preact/signals";
 
-import type { Listed, Replayable, ReplayStep, RunStates } from "../../inbox/queries.ts";
-import type { DeliveryJson, HandlerJson, HealthJson, RefusedJson, SearchJson, SentJson, ServerJson } from "../types.ts";
+import type {
+  BulkJobJson,
+  DeliveryJson,
+  DeliveryList,
+  ErrorJson,
+  HandlerJson,
+  HealthJson,
+  RefusedJson,
+  ReplayCount,
+  ReplayedJson,
+  SearchJson,
+  SentJson,
+  ServerJson,
+} from "../../api/types.ts";
 
-/** The server has a token, and this browser has not given it. */
+/** The last request got no answer. */
+export const unreachable = signal(false);
+
+/** The server requires a token, and this browser has no session. */
 export const signedOut = signal(false);
 
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
-    /** The server's own word for it: `wiped`. */
+    /** The error code of the server: `wiped`. */
     readonly code: string,
   ) {
     super(message);
@@ -26,21 +42,18 @@ export const api = {
   health: () => get<HealthJson>("health"),
   handlers: () => get<HandlerJson[]>("handlers"),
   refused: () => get<RefusedJson>("refused"),
-  list: (query: Query, signal?: AbortSignal) => get<Listed>("deliveries", query, signal),
+  list: (query: Query, signal?: AbortSignal) => get<DeliveryList>("deliveries", query, signal),
   search: (query: Query, signal?: AbortSignal) => get<SearchJson>("search", query, signal),
   delivery: (id: string, reveal: boolean, signal?: AbortSignal) =>
     get<DeliveryJson>(`deliveries/${encodeURIComponent(id)}`, { payload: true, ...(reveal && { reveal }) }, signal),
-  looked: (id: string) => post<object>(`deliveries/${encodeURIComponent(id)}/looked`),
-  replay: (id: string, handler?: string) =>
-    post<{ replay: string; handlers: string[] }>(
-      `deliveries/${encodeURIComponent(id)}/replay`,
-      handler === undefined ? {} : { handler },
-    ),
+  replay: (id: string, which: { handler?: string; dead?: boolean } = {}) =>
+    post<ReplayedJson>(`deliveries/${encodeURIComponent(id)}/replay`, which),
   retry: (run: number) => post<{ done: boolean }>(`runs/${run}/retry`),
   giveUp: (run: number) => post<{ done: boolean }>(`runs/${run}/give-up`),
-  states: (query: Query) => get<RunStates>("runs", query),
-  replayable: (query: Query, signal?: AbortSignal) => get<Replayable>("replays", query, signal),
-  addReplays: (query: Query) => post<ReplayStep>("replays", query),
+  countReplay: (query: Query, signal?: AbortSignal) => get<ReplayCount>("replays", query, signal),
+  startBulk: (query: Query) => post<BulkJobJson>("bulk", query),
+  bulk: (replay?: string) => get<{ job: BulkJobJson | null }>("bulk", replay === undefined ? {} : { replay }),
+  stopBulk: (replay: string) => post<{ job: BulkJobJson | null }>("bulk/stop", { replay }),
   send: (event: string, data?: Record<string, unknown>) => post<SentJson>("send", {}, { event, ...(data && { data }) }),
   signIn: (token: string) => post<null>("sign-in", {}, { token }),
   signOut: () => post<null>("sign-out"),
@@ -60,25 +73,27 @@ async function ask<Answer>(path: string, query: Query, init: RequestInit): Promi
   const search = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)]));
   const response = await fetch(`/api/${path}${search.size > 0 ? `?${search}` : ""}`, init).catch((error: unknown) => {
     if (init.signal?.aborted) throw error;
+    unreachable.value = true;
     throw new ApiError(0, "The server does not answer. Is it still running?", "unreachable");
   });
+  unreachable.value = false;
   if (response.status === 204) return null as Answer;
   const answer: unknown = await response.json().catch(() => null);
   if (response.ok) return answer as Answer;
-  const { error = "", says } = (answer ?? {}) as { error?: string; says?: string };
+  const { error = "", message } = (answer ?? {}) as Partial<ErrorJson>;
   if (response.status === 401 && path !== "sign-in") signedOut.value = true;
-  throw new ApiError(response.status, says ?? inWords(error, response.status), error);
+  throw new ApiError(response.status, message ?? describeError(error, response.status), error);
 }
 
-const WORDS: Record<string, string> = {
-  wiped: "Its payload is gone: it can't be replayed.",
-  no_handler: "No handler matches this event: there is nothing to run.",
+const MESSAGES: Record<string, string> = {
+  wiped: "Its payload is deleted, so it can't be replayed.",
+  no_handler: "No handler matches this event.",
   not_found: "It is not stored here.",
   unknown_handler: "There is no such handler any more.",
-  not_loaded: "The handler's file does not load, so nothing runs through it.",
+  not_loaded: "The handler's file does not load, so it can't run.",
   unavailable: "The inbox can't be read or written right now. Is the disk full?",
 };
 
-function inWords(code: string, status: number): string {
-  return WORDS[code] ?? `The server answered ${status}${code ? ` (${code})` : ""}.`;
+function describeError(code: string, status: number): string {
+  return MESSAGES[code] ?? `The server answered ${status}${code ? ` (${code})` : ""}.`;
 }

@@ -1,12 +1,13 @@
-// The page's frame: the head with its ways, the view that is chosen, dialogs and notices.
+// The frame of the page: navigation, the selected view, dialogs and notices.
 
 import { useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import { api, signedOut } from "./api.ts";
+import { api, signedOut, unreachable } from "./api.ts";
+import { resume } from "./bulk-run.ts";
 import { Bulk } from "./bulk.tsx";
 import { Detail } from "./detail.tsx";
-import { listen, stopListening } from "./feed.ts";
+import { listenWhileVisible } from "./feed.ts";
 import { Filters } from "./filters.tsx";
 import { Handlers } from "./handlers.tsx";
 import { Health } from "./health.tsx";
@@ -41,8 +42,8 @@ export function App() {
 function SignedIn() {
   useEffect(() => {
     void attempt(loadServer);
-    listen();
-    return stopListening;
+    resume().catch(() => undefined);
+    return listenWhileVisible();
   }, []);
   useSignalEffect(() => {
     if (narrowing.value) void loadNewest();
@@ -80,7 +81,7 @@ function SignedIn() {
   );
 }
 
-/** The hash is the view's: the link may not change it. */
+/** A skip link. It must not change the URL's hash, which holds the view. */
 function skip(event: Event) {
   event.preventDefault();
   document.querySelector<HTMLElement>("#main")?.focus();
@@ -100,9 +101,9 @@ function Head() {
     <header class="head">
       <p class="brand">Bellhop {about && <span class="faint">{about.mode}</span>}</p>
       <nav aria-label="Pages">
-        <Way to="deliveries" says="Deliveries" />
-        <Way to="handlers" says="Handlers" number={broken} of="that do not load" />
-        <Way to="refused" says="Refused" number={refusedToSee(refused.value)} of="requests" />
+        <NavLink to="deliveries" label="Deliveries" />
+        <NavLink to="handlers" label="Handlers" number={broken} of="that do not load" />
+        <NavLink to="refused" label="Refused" number={refusedToSee(refused.value)} of="requests" />
       </nav>
       <Connection />
       <div class="hands">
@@ -128,13 +129,13 @@ async function signOut() {
   signedOut.value = true;
 }
 
-function Way({ to, says, number = 0, of }: { to: View["page"]; says: string; number?: number; of?: string }) {
+function NavLink({ to, label, number = 0, of }: { to: View["page"]; label: string; number?: number; of?: string }) {
   return (
     <a
       href={writeView({ page: to, id: null, filter: filter.value })}
       aria-current={view.value.page === to ? "page" : undefined}
     >
-      {says}
+      {label}
       {number > 0 && (
         <span class="badge">
           {number.toLocaleString("en")} <span class="unseen">{of}</span>
@@ -148,10 +149,11 @@ const CONNECTION = {
   connecting: "connecting",
   live: "live",
   lost: "not connected",
+  paused: "paused",
 };
 
 function Connection() {
-  const how = connection.value;
+  const how = unreachable.value ? "lost" : connection.value;
   return (
     <p class={`connection ${how}`} role="status">
       <span class="dot" aria-hidden="true" /> {CONNECTION[how]}

@@ -1,17 +1,17 @@
-// One attempt of a run: how it ended, the error with the lines of code that threw it, and what it wrote to its log.
+// One attempt of a run: how it ended, its error with the lines of code that threw it, and its log.
 
-import type { AttemptJson, CodeFrame } from "../types.ts";
-import { Copy, Time } from "./parts.tsx";
+import type { AttemptJson, CodeFrame } from "../../api/types.ts";
+import { Copy, Time } from "./components.tsx";
 import { duration } from "./time.ts";
 
 const OUTCOMES: Record<string, string> = {
   done: "done",
   retry: "failed",
-  dead: "failed, and was given up on",
+  dead: "failed for good",
   skipped: "skipped",
-  interrupted: "ended with its process",
-  postponed: "put off: its database could not be had",
-  released: "given back",
+  interrupted: "interrupted by a crash",
+  postponed: "postponed: the database was unavailable",
+  released: "released",
 };
 
 export function Attempt({ attempt, open }: { attempt: AttemptJson; open: boolean }) {
@@ -30,19 +30,25 @@ export function Attempt({ attempt, open }: { attempt: AttemptJson; open: boolean
         {error && <Thrown error={error} />}
         {frame && <Frame frame={frame} />}
         {log && log.length > 0 && <Log lines={log} />}
-        {!error && !(log && log.length > 0) && <p class="faint">It wrote nothing to its log.</p>}
+        {!error && !(log && log.length > 0) && <p class="faint">Its log is empty.</p>}
       </details>
     </li>
   );
 }
 
 function Thrown({ error }: { error: NonNullable<AttemptJson["error"]> }) {
-  const { name, message, stack } = error;
+  const { name, message, stack, causes = [] } = error;
   return (
     <div class="thrown">
       <p>
         <b>{name}</b>: <span class="message">{message}</span>
       </p>
+      {causes.map((cause, index) => (
+        <p key={index} class="cause">
+          caused by <b>{cause.name}</b>: <span class="message">{cause.message}</span>{" "}
+          {cause.at !== undefined && <code>{cause.at}</code>}
+        </p>
+      ))}
       {stack !== undefined && (
         <details class="stack">
           <summary>Stack</summary>
@@ -57,23 +63,25 @@ function Thrown({ error }: { error: NonNullable<AttemptJson["error"]> }) {
 function Frame({ frame }: { frame: CodeFrame }) {
   const { file, line, column, source, changed } = frame;
   const place = `${file}:${line}:${column}`;
+  // In a file that was saved since, this line may have been fixed or moved.
+  const thrownAt = changed === true ? null : line;
   return (
     <figure class="frame">
       <figcaption>
         <code>{place}</code> <Copy text={place} what="the place" />
         {changed === true && (
-          <span class="warn"> The file was saved after this attempt: it may have been other code that threw.</span>
+          <span class="warn"> The file was saved after this attempt and is shown as it is now: other code threw.</span>
         )}
       </figcaption>
       <pre tabIndex={0}>
         {source.map(({ number, text }) => (
-          <span key={number} class={number === line ? "line thrown-here" : "line"}>
+          <span key={number} class={number === thrownAt ? "line thrown-here" : "line"}>
             <span class="line-number" aria-hidden="true">
-              {number === line ? "▸" : " "}
+              {number === thrownAt ? "▸" : " "}
               {String(number).padStart(4)}
             </span>
-            {number === line && <span class="unseen">Thrown here: </span>}
-            {number === line ? <mark>{text}</mark> : text}
+            {number === thrownAt && <span class="unseen">Thrown here: </span>}
+            {number === thrownAt ? <mark>{text}</mark> : text}
             {"\n"}
           </span>
         ))}

@@ -1,94 +1,103 @@
-// Does a bulk replay: adds the runs step by step and follows them until nothing goes any more. It can be stopped between
-// two steps; what was added goes on without this page.
+// Starts a bulk replay on the server, which continues without this page, and shows its progress.
 
 import { signal } from "@preact/signals";
 
-import type { RunStates } from "../../inbox/queries.ts";
+import { NO_PROGRESS } from "../../api/bulk-replay.ts";
+import type { BulkJobJson, ReplayProgress } from "../../api/types.ts";
 import { api } from "./api.ts";
-import { NO_RUNS, sum } from "./bulk-plan.ts";
 
 export interface BulkProgress {
-  /** Runs that were added. */
+  /** How many runs were added. */
   added: number;
-  adding: boolean;
-  states: RunStates;
-  stopped: boolean;
-  over: boolean;
-  /** Rows that could not be replayed, with the last reason. */
+  isAdding: boolean;
+  runs: ReplayProgress;
+  isStopped: boolean;
+  isFinished: boolean;
+  /** The number of rows that could not be replayed, with the last reason; or the reason for an early end. */
   refused: { number: number; reason: string };
 }
 
 export const progress = signal<BulkProgress | null>(null);
 
 const POLL_MS = 500;
+const MAX_FAILED_POLLS = 20;
 
-let stopping = false;
+/** The shown replay of the server; null for a replay of single rows. */
+let replay: string | null = null;
+let isStopping = false;
 
 export function stop() {
-  stopping = true;
+  isStopping = true;
+  update({});
+  if (replay !== null) void api.stopBulk(replay).catch(() => undefined);
 }
 
-/** Everything that the query finds. */
+/** Replays everything that the query selects. */
 export async function runQuery(query: Record<string, string | boolean>) {
   begin();
   try {
-    await addAndFollow(query, crypto.randomUUID());
-  } finally {
-    update({ adding: false, over: true });
+    await follow(await api.startBulk(query));
+  } catch (error) {
+    update({ isAdding: false, isFinished: true, refused: { number: 0, reason: String(error) } });
+    throw error;
   }
 }
 
-/** These and no others. */
-export async function runRows(ids: readonly string[], handler: string | undefined) {
+/** Shows a running replay that was started by another tab, or by this one before a reload. */
+export async function resume() {
+  if (progress.peek() !== null) return;
+  const { job } = await api.bulk();
+  if (!job || job.isFinished || progress.peek() !== null) return;
+  begin();
+  await follow(job);
+}
+
+async function follow(started: BulkJobJson) {
+  replay = started.replay;
+  show(started);
+  for (let failed = 0; progress.peek() !== null && !progress.peek()?.isFinished;) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    // The server continues while this page has no connection.
+    const answer = await api.bulk(started.replay).catch(() => undefined);
+    failed = answer ? 0 : failed + 1;
+    if (answer?.job) show(answer.job);
+    else if (answer || failed > MAX_FAILED_POLLS)
+      update({
+        isAdding: false,
+        isFinished: true,
+        refused: { number: 0, reason: "The server no longer knows it." },
+      });
+  }
+}
+
+function show({ added, isAdding, isStopped, isFinished, error, runs }: BulkJobJson) {
+  isStopping = isStopped;
+  update({ added, isAdding, isFinished, runs, ...(error !== null && { refused: { number: 0, reason: error } }) });
+}
+
+/** Replays these deliveries, one request each: in the handlers that died, or in all of them, or in one. */
+export async function runRows(ids: readonly string[], which: { handler?: string; dead?: boolean }) {
   begin();
   for (const id of ids) {
-    if (stopping) break;
+    if (isStopping) break;
     try {
-      const { handlers } = await api.replay(id, handler);
+      const { handlers } = await api.replay(id, which);
       update({ added: (progress.value?.added ?? 0) + handlers.length });
     } catch (error) {
       const number = (progress.value?.refused.number ?? 0) + 1;
       update({ refused: { number, reason: error instanceof Error ? error.message : String(error) } });
     }
   }
-  update({ adding: false, over: true });
-}
-
-async function addAndFollow(query: Record<string, string | boolean>, replay: string) {
-  const handler = typeof query["handler"] === "string" ? { handler: query["handler"] } : {};
-  const steps: { first: number; last: number }[] = [];
-  const settled: RunStates[] = [];
-  let next: number | null = 0;
-  while ((next !== null && !stopping) || settled.length < steps.length) {
-    if (next !== null && !stopping) {
-      const step = await api.addReplays({ ...query, replay, after: next });
-      if (step.runs) steps.push(step.runs);
-      update({ added: step.added + (progress.value?.added ?? 0) });
-      next = step.next;
-    } else await sleep(POLL_MS);
-    if (next === null || stopping) update({ adding: false });
-    // The oldest step first: however many there are, each look is at one step's.
-    let current: RunStates | undefined;
-    for (const { first, last } of steps.slice(settled.length)) {
-      current = await api.states({ first, last, ...handler });
-      if (current.going > 0) break;
-      settled.push(current);
-      current = undefined;
-    }
-    update({ states: sum([...settled, ...(current ? [current] : [])]) });
-  }
+  update({ isAdding: false, isFinished: true });
 }
 
 function begin() {
-  stopping = false;
+  replay = null;
+  isStopping = false;
   const refused = { number: 0, reason: "" };
-  progress.value = { added: 0, adding: true, states: NO_RUNS, stopped: false, over: false, refused };
+  progress.value = { added: 0, isAdding: true, runs: NO_PROGRESS, isStopped: false, isFinished: false, refused };
 }
 
 function update(change: Partial<BulkProgress>) {
-  if (progress.value) progress.value = { ...progress.value, ...change, stopped: stopping };
-}
-
-function sleep(milliseconds: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+  if (progress.value) progress.value = { ...progress.value, ...change, isStopped: isStopping };
 }

@@ -1,11 +1,13 @@
-// Runs again what the list shows: the count first, then a question, then the progress.
+// Replays what the list shows: first the count, then a confirmation, then the progress.
 
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import type { Replayable } from "../../inbox/queries.ts";
+import { endedRuns } from "../../api/bulk-replay.ts";
+import { deadHandlers } from "../../api/standing.ts";
+import type { DeliverySummary, ReplayCount } from "../../api/types.ts";
 import { api } from "./api.ts";
-import { describeFilter, ended, planOf } from "./bulk-plan.ts";
+import { describeFilter, planOf } from "./bulk-plan.ts";
 import { type BulkProgress, progress, runQuery, runRows, stop } from "./bulk-run.ts";
 import { Dialog } from "./dialog.tsx";
 import { rows } from "./rows.ts";
@@ -14,30 +16,31 @@ import { count } from "./time.ts";
 
 export function Bulk() {
   const running = progress.value;
-  return <Dialog title="Replay what the list shows">{running ? <Going progress={running} /> : <Question />}</Dialog>;
+  return <Dialog title="Replay what the list shows">{running ? <Progress progress={running} /> : <Question />}</Dialog>;
 }
 
 function Question() {
-  // A moment like `1h` must not move between the count and the runs.
+  // Resolve times like `1h` once, so that the count and the replay select the same deliveries.
   const plan = useSignal(planOf(filter.peek(), Date.now())).value;
   return (
     <>
       <p class="faint">Of {describeFilter(filter.peek())}.</p>
-      {plan.by === "query" ? <ByQuery query={plan.query} dead={plan.dead} /> : <ByRows />}
+      {plan.by === "query" ? <ByQuery query={plan.query} onlyDead={plan.dead} /> : <ByRows />}
     </>
   );
 }
 
-function ByQuery({ query, dead: onlyDead }: { query: Record<string, string>; dead: boolean }) {
-  const dead = useSignal(onlyDead);
+/** By default only dead runs: running a successful one again would repeat its effects outside of `db`. */
+function ByQuery({ query, onlyDead }: { query: Record<string, string>; onlyDead: boolean }) {
+  const dead = useSignal(true);
   const stale = useSignal(false);
-  const found = useSignal<Replayable | null>(null);
-  const asked = { ...query, dead: dead.value, stale: stale.value };
+  const found = useSignal<ReplayCount | null>(null);
+  const selection = { ...query, ...(dead.value && { state: "dead" }), stale: stale.value };
   useEffect(() => {
     const controller = new AbortController();
     found.value = null;
     void attempt(async () => {
-      found.value = await api.replayable(asked, controller.signal);
+      found.value = await api.countReplay(selection, controller.signal);
     });
     return () => controller.abort();
   }, [dead.value, stale.value]);
@@ -47,11 +50,16 @@ function ByQuery({ query, dead: onlyDead }: { query: Record<string, string>; dea
       {many ? <Counted found={many} /> : <p role="status">Counting…</p>}
       <p class="choices">
         <label>
-          <input type="checkbox" checked={dead.value} disabled={onlyDead} onChange={() => (dead.value = !dead.value)} />{" "}
-          Only runs that are dead
+          <input
+            type="checkbox"
+            checked={!dead.value}
+            disabled={onlyDead}
+            onChange={() => (dead.value = !dead.value)}
+          />{" "}
+          Also runs that succeeded
         </label>
         <label>
-          <input type="checkbox" checked={stale.value} onChange={() => (stale.value = !stale.value)} /> Stale ones too:
+          <input type="checkbox" checked={stale.value} onChange={() => (stale.value = !stale.value)} /> Also stale runs:
           a later event of their subject is done
         </label>
       </p>
@@ -59,17 +67,17 @@ function ByQuery({ query, dead: onlyDead }: { query: Record<string, string>; dea
         number={many?.found ?? 0}
         more={many?.more ?? false}
         what="run"
-        onYes={() => void attempt(() => runQuery(asked))}
+        onYes={() => void attempt(() => runQuery(selection))}
       />
     </>
   );
 }
 
-function Counted({ found: { found, more, stale, wiped, gone } }: { found: Replayable }) {
+function Counted({ found: { found, more, stale, wiped, gone } }: { found: ReplayCount }) {
   const left = [
     stale > 0 && `${stale.toLocaleString("en")} stale`,
     wiped > 0 && `${wiped.toLocaleString("en")} without a payload`,
-    gone > 0 && `${gone.toLocaleString("en")} of handlers that there are no more`,
+    gone > 0 && `${gone.toLocaleString("en")} of handlers that no longer exist`,
   ].filter(Boolean);
   return (
     <p role="status">
@@ -83,20 +91,34 @@ function Counted({ found: { found, more, stale, wiped, gone } }: { found: Replay
 }
 
 function ByRows() {
+  const dead = useSignal(true);
   const { deliveries } = rows.value;
-  const ids = deliveries.filter(({ wiped }) => !wiped).map(({ id }) => id);
   const { handler } = filter.peek();
+  const isWanted = ({ runs }: DeliverySummary) =>
+    deadHandlers(runs).some((name) => handler === undefined || name === handler);
+  const ids = deliveries
+    .filter(({ wiped }) => !wiped)
+    .filter((delivery) => !dead.value || isWanted(delivery))
+    .map(({ id }) => id);
+  const which = { ...(handler !== undefined && { handler }), ...(dead.value && { dead: true }) };
   return (
     <>
       <p>
-        <b>{count(ids.length, "delivery", "deliveries")}</b>: the rows that the list has loaded. Text, an id, or a state
-        other than dead can't be asked for in bulk, so further rows are not among them.
+        <b>{count(ids.length, "delivery", "deliveries")}</b>: the rows that the list has loaded. A bulk replay can't
+        filter by text, id, or a state other than dead, so further rows are not included. It stops when this page is
+        closed.
+      </p>
+      <p class="choices">
+        <label>
+          <input type="checkbox" checked={!dead.value} onChange={() => (dead.value = !dead.value)} /> Also runs that
+          succeeded
+        </label>
       </p>
       <Confirm
         number={ids.length}
         more={false}
         what="delivery"
-        onYes={() => void attempt(() => runRows(ids.toReversed(), handler))}
+        onYes={() => void attempt(() => runRows(ids.toReversed(), which))}
       />
     </>
   );
@@ -104,22 +126,22 @@ function ByRows() {
 
 function Confirm(props: { number: number; more: boolean; what: "run" | "delivery"; onYes: () => void }) {
   const { number, more, what, onYes } = props;
-  const words = what === "run" ? count(number, "run") : count(number, "delivery", "deliveries");
+  const amount = what === "run" ? count(number, "run") : count(number, "delivery", "deliveries");
   return (
     <footer>
-      <p class="faint">Live deliveries go first. What handlers do elsewhere than in db is done again.</p>
+      <p class="faint">Live deliveries run first. Effects outside of db happen again.</p>
       <button type="button" onClick={() => (dialog.value = null)}>
         Cancel
       </button>
       <button type="button" class="primary" disabled={number === 0} onClick={onYes}>
-        {number === 0 ? "Nothing to replay" : `Replay ${more ? "all of them" : words}`}
+        {number === 0 ? "Nothing to replay" : `Replay ${more ? "all of them" : amount}`}
       </button>
     </footer>
   );
 }
 
-function Going({ progress: { added, adding, states, stopped, over, refused } }: { progress: BulkProgress }) {
-  const done = ended(states);
+function Progress({ progress: { added, isAdding, runs, isStopped, isFinished, refused } }: { progress: BulkProgress }) {
+  const ended = endedRuns(runs);
   const close = () => {
     progress.value = null;
     dialog.value = null;
@@ -127,28 +149,33 @@ function Going({ progress: { added, adding, states, stopped, over, refused } }: 
   return (
     <>
       <p role="status">
-        <b>{adding ? `Adding runs: ${added.toLocaleString("en")} so far` : `${count(added, "run")} added`}</b>
-        {stopped && ", then stopped"}
+        <b>{isAdding ? `Adding runs: ${added.toLocaleString("en")} so far` : `${count(added, "run")} added`}</b>
+        {isStopped && ", then stopped"}
       </p>
-      <progress max={Math.max(1, added)} {...(over ? { value: Math.max(1, added) } : adding ? {} : { value: done })} />
+      <progress
+        max={Math.max(1, added)}
+        {...(isFinished ? { value: Math.max(1, added) } : isAdding ? {} : { value: ended })}
+      />
       <p class="faint">
-        {done > 0 &&
-          `${states.done.toLocaleString("en")} done, ${states.dead.toLocaleString("en")} dead, ${states.skipped.toLocaleString("en")} skipped`}
-        {states.waiting > 0 && `, ${states.waiting.toLocaleString("en")} waiting`}
+        {ended > 0 &&
+          `${runs.done.toLocaleString("en")} done, ${runs.dead.toLocaleString("en")} dead, ${runs.skipped.toLocaleString("en")} skipped`}
+        {runs.waiting > 0 && `, ${runs.waiting.toLocaleString("en")} waiting`}
       </p>
-      {refused.number > 0 && (
+      {refused.reason !== "" && (
         <p class="bad">
-          {count(refused.number, "delivery", "deliveries")} could not be replayed: {refused.reason}
+          {refused.number > 0
+            ? `${count(refused.number, "delivery", "deliveries")} could not be replayed: ${refused.reason}`
+            : `It ended early: ${refused.reason}`}
         </p>
       )}
       <footer>
-        {!over && adding && (
-          <button type="button" disabled={stopped} onClick={stop}>
+        {!isFinished && isAdding && (
+          <button type="button" disabled={isStopped} onClick={stop}>
             Stop adding
           </button>
         )}
-        <button type="button" class="primary" onClick={over ? close : () => (dialog.value = null)}>
-          {over ? "Close" : "Go on in the background"}
+        <button type="button" class="primary" onClick={isFinished ? close : () => (dialog.value = null)}>
+          {isFinished ? "Close" : "Continue in the background"}
         </button>
       </footer>
     </>

@@ -1,4 +1,4 @@
-// A small chart of the last hour, a point for each minute. Colours come from the style sheet, so that it follows the theme.
+// A small chart of the last hour, a point per minute. Colours come from the style sheet, so that they follow the theme.
 
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -9,10 +9,10 @@ export type Values = readonly (number | null)[];
 interface ChartProps {
   /** Unix time in milliseconds of the first minute. */
   since: number;
-  /** The first is drawn last, on top. */
+  /** The first one is drawn on top. */
   lines: readonly { values: Values; colour: string }[];
   kind: "bars" | "line";
-  /** The minute that is pointed at, or null. */
+  /** The minute under the pointer, or null. */
   onPoint: (index: number | null) => void;
 }
 
@@ -28,7 +28,7 @@ export function Chart({ since, lines, kind, onPoint }: ChartProps) {
     Array.from({ length: lines[0]?.values.length ?? 0 }, (_, index) => since / 1_000 + index * 60),
     ...lines.map(({ values }) => [...values]),
   ] as uPlot.AlignedData;
-  // What is drawn changes every few seconds; how, only with the theme.
+  // The data changes every few seconds, the options only with the theme.
   useEffect(() => {
     const { current: parent } = box;
     if (!parent) return undefined;

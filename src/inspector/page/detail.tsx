@@ -1,23 +1,23 @@
-// One delivery, opened: what it is, how its runs went, what it carries, and what else happened to the same subject.
+// The open delivery: its facts, runs, payload, headers, and the other events of its subject.
 
 import { useEffect, useRef } from "preact/hooks";
 
-import type { DeliveryJson } from "../types.ts";
+import type { DeliveryJson } from "../../api/types.ts";
+import { Copy, Empty, Marks, Time } from "./components.tsx";
 import { Headers } from "./headers.tsx";
+import { marksOf } from "./labels.ts";
 import { missing, opened } from "./opened.ts";
-import { Copy, Empty, Marks, Time } from "./parts.tsx";
 import { Payload } from "./payload.tsx";
 import { dialog, go, narrow, openId, replaying } from "./state.ts";
 import { Subject } from "./subject.tsx";
 import { count } from "./time.ts";
 import { Timeline } from "./timeline.tsx";
-import { marksOf } from "./words.ts";
 
 export function Detail() {
   const delivery = opened.value;
   const id = openId.value;
   const heading = useRef<HTMLHeadingElement>(null);
-  // Who opened it by keyboard or reads with a screen reader goes on here, except when walking through the list.
+  // Move the focus here for keyboards and screen readers, except while the user steps through the list.
   useEffect(() => {
     if (!document.activeElement?.hasAttribute("data-row")) heading.current?.focus({ preventScroll: true });
   }, [id]);
@@ -62,7 +62,7 @@ function Actions({ delivery }: { delivery: DeliveryJson }) {
       type="button"
       class="primary"
       disabled={gone}
-      title={gone ? "Its payload is gone: it can't be replayed" : "Run it again (r)"}
+      title={gone ? "Its payload is deleted, so it can't be replayed" : "Run it again (r)"}
       onClick={replay}
     >
       Replay…
@@ -72,7 +72,7 @@ function Actions({ delivery }: { delivery: DeliveryJson }) {
 
 function Facts({ delivery }: { delivery: DeliveryJson }) {
   const { id, subject, at, receivedAt, receipts, payload } = delivery;
-  const marks = marksOf({ ...delivery, arrival: 0, wiped: payload === null, runs: delivery.runs.map(summaryOf) });
+  const marks = marksOf({ ...delivery, wiped: payload === null });
   return (
     <dl class="facts">
       <dt>Delivery</dt>
@@ -113,14 +113,10 @@ function Facts({ delivery }: { delivery: DeliveryJson }) {
   );
 }
 
-function summaryOf({ attempts, ...run }: DeliveryJson["runs"][number]) {
-  return { ...run, attempts: attempts.length };
-}
-
 function Missing() {
   return (
     <Empty title="It is not stored here">
-      <p>The address may be of another server, or it was so long ago that RETENTION_DAYS are over.</p>
+      <p>The URL may be from another server, or the delivery is older than RETENTION_DAYS.</p>
     </Empty>
   );
 }

@@ -1,4 +1,4 @@
-// A dialog: the browser's own, so that focus, esc and the rest of the page behave as people expect.
+// A native dialog element, which handles focus, esc and the inert rest of the page.
 
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
@@ -11,7 +11,7 @@ export function Dialog({ title, children, wide }: { title: string; children: Com
     const { current } = box;
     const before = document.activeElement;
     current?.showModal();
-    // Taken out of the page while open, the browser gives the focus back to nobody.
+    // The browser restores the focus only if the dialog is closed before it is removed.
     return () => {
       current?.close();
       if (before instanceof HTMLElement) before.focus({ preventScroll: true });
@@ -22,10 +22,10 @@ export function Dialog({ title, children, wide }: { title: string; children: Com
       ref={box}
       class={wide ? "wide" : ""}
       aria-labelledby="dialog-heading"
-      // Esc: the browser tells of the close a moment later, and until then the next key would be nobody's.
+      // After esc, the close event comes a moment later, and the next key would be lost until then.
       onCancel={() => (dialog.value = null)}
       onClose={() => {
-        // Not when another dialog has taken its place.
+        // Unless another dialog has replaced this one.
         if (box.current) dialog.value = null;
       }}
       onClick={(event) => {

@@ -1,18 +1,20 @@
-// Listens to what the server tells, and brings it where it belongs. A break mends itself: the browser goes on from the last
-// id it has; when the server refuses, it is asked again every few seconds.
+// Receives the feed of the server and updates the page. After a lost connection the browser continues from its last
+// event id; after a refused one, the page reconnects every few seconds.
 
-import type { FeedEvents } from "../types.ts";
-import { api, signedOut } from "./api.ts";
+import type { FeedEvents } from "../../api/types.ts";
+import { api, signedOut, unreachable } from "./api.ts";
 import { reloadOpen } from "./opened.ts";
 import { refreshNewest, takeLive, throttled } from "./rows.ts";
-import { connection, handlers, health, openId, refused } from "./state.ts";
+import { connection, deadRuns, handlers, health, openId, refused } from "./state.ts";
 
-const AGAIN_MS = 3_000;
+const RECONNECT_MS = 3_000;
+// At most a twentieth of the time is spent counting.
+const COUNT_SHARE = 20;
 
 let source: EventSource | undefined;
 let timer: ReturnType<typeof setTimeout> | undefined;
 
-export function listen() {
+function listen() {
   source?.close();
   clearTimeout(timer);
   source = new EventSource("/api/feed");
@@ -22,15 +24,17 @@ export function listen() {
   source.addEventListener("error", () => {
     connection.value = "lost";
     if (source?.readyState !== EventSource.CLOSED || signedOut.value) return;
-    // Refused: a question says whether it is because nobody is signed in.
+    // Refused. Another request finds out whether the session has ended.
     api.server().catch(() => undefined);
-    timer = setTimeout(listen, AGAIN_MS);
+    timer = setTimeout(listen, RECONNECT_MS);
   });
-  on("deliveries", (told) => {
-    takeLive(told);
-    if (told.some(({ id }) => id === openId.value)) reloadOpen();
+  on("deliveries", (changed) => {
+    takeLive(changed);
+    countDead();
+    if (changed.some(({ id }) => id === openId.value)) reloadOpen();
   });
   on("summary", () => {
+    countDead();
     refreshNewest();
     reloadOpen();
   });
@@ -40,20 +44,55 @@ export function listen() {
   on("health", (hour) => {
     health.value = hour;
     lookAtRefused();
+    countDead();
   });
 }
 
-export function stopListening() {
+function stopListening() {
   source?.close();
   clearTimeout(timer);
 }
 
-/** Nothing tells of what is refused: it is asked for when the rest is told. */
+/**
+ * Closes the stream while the page is hidden: a browser has six connections to a server over HTTP/1.1, and a stream in
+ * each tab would leave none to load another page. The next stream begins with a summary, which brings the list up to
+ * date.
+ */
+export function listenWhileVisible(): () => void {
+  const follow = () => {
+    if (!document.hidden) return listen();
+    stopListening();
+    connection.value = "paused";
+  };
+  follow();
+  document.addEventListener("visibilitychange", follow);
+  return () => {
+    document.removeEventListener("visibilitychange", follow);
+    stopListening();
+  };
+}
+
+/** The feed does not report refused requests, so they are loaded along with the other updates. */
 const lookAtRefused = throttled(4_000, async () => {
   if (document.hidden) return;
   refused.value = await api.refused().catch(() => refused.value);
 });
 
-function on<Name extends keyof FeedEvents>(name: Name, take: (told: FeedEvents[Name]) => void) {
-  source?.addEventListener(name, (message: MessageEvent<string>) => take(JSON.parse(message.data) as FeedEvents[Name]));
+let countDeadAfter = 0;
+
+/** Counting reads every dead run: the more there are, the less often it is done. */
+const countDead = throttled(2_000, async () => {
+  const startedAt = performance.now();
+  if (document.hidden || startedAt < countDeadAfter) return;
+  const counted = await api.countReplay({ state: "dead", stale: true }).catch(() => null);
+  countDeadAfter = performance.now() + COUNT_SHARE * (performance.now() - startedAt);
+  // Dead runs that can't be replayed count as well.
+  if (counted) deadRuns.value = { found: counted.found + counted.wiped + counted.gone, more: counted.more };
+});
+
+function on<Name extends keyof FeedEvents>(name: Name, take: (changed: FeedEvents[Name]) => void) {
+  source?.addEventListener(name, (message: MessageEvent<string>) => {
+    unreachable.value = false;
+    take(JSON.parse(message.data) as FeedEvents[Name]);
+  });
 }

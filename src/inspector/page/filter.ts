@@ -1,9 +1,10 @@
-// What a list is narrowed by, and whether a delivery fits. Pure.
-// It has to agree with the inbox's own list: rows that come over the feed are judged here, the others there.
+// The list's filter, and whether it selects a delivery. Pure.
+// It has to agree with the inbox's filter, which selects all rows except those of the feed.
 
-import type { DeliverySummary, RunSummary } from "../../inbox/queries.ts";
+import { latestRuns } from "../../api/standing.ts";
+import type { DeliverySummary, RunSummary } from "../../api/types.ts";
 
-/** As written in the page's address: all are texts, absent when they don't narrow. */
+/** As in the page's URL: strings, missing when they select everything. */
 export interface Filter {
   text?: string;
   state?: string;
@@ -11,16 +12,17 @@ export interface Filter {
   handler?: string;
   subject?: string;
   id?: string;
-  /** How long ago (`15m`, `24h`, `7d`), or a moment (`2026-05-01T12:00`). */
+  /** How long ago (`15m`, `24h`, `7d`), or a time (`2026-05-01T12:00`). */
   since?: string;
   until?: string;
 }
 
 export const FILTER_NAMES = ["text", "state", "type", "handler", "subject", "id", "since", "until"] as const;
 
-/** What `state` may be, with words for people. */
+/** The values of `state` with their labels. */
 export const STATES = {
   waiting: "waiting",
+  retrying: "failed, retrying",
   running: "running",
   done: "done",
   dead: "dead",
@@ -31,7 +33,7 @@ export const STATES = {
 
 const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** Unix time in milliseconds; null when nobody can read it. */
+/** Unix time in milliseconds; null when the text is not a time. */
 export function readMoment(text: string, now: number): number | null {
   const [, amount, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
   if (amount && unit) return now - Number(amount) * UNITS[unit as "s"];
@@ -39,7 +41,7 @@ export function readMoment(text: string, now: number): number | null {
   return Number.isNaN(moment) ? null : moment;
 }
 
-/** The query of `/api/deliveries` and `/api/search`: moments are milliseconds there. */
+/** The query of `/api/deliveries` and `/api/search`, with times in milliseconds. */
 export function toQuery(filter: Filter, now: number): Record<string, string> {
   const query: Record<string, string> = {};
   for (const name of FILTER_NAMES) {
@@ -54,16 +56,17 @@ export function toQuery(filter: Filter, now: number): Record<string, string> {
   return query;
 }
 
-/** What somebody put into the search box: a whole id narrows at once, all else is looked for as text. */
-export function readText(text: string): Pick<Filter, "text" | "id" | "subject"> {
+/**
+ * The filter for a text in the search box: a delivery's id selects it, anything else is searched. A user's id is
+ * searched, too, since events of other subjects, such as memberships, also contain it.
+ */
+export function readText(text: string): Pick<Filter, "text" | "id"> {
   const typed = text.trim();
   if (/^msg_\w+$/.test(typed)) return { id: typed };
-  // Clerk's ids: a word and 27 letters or digits.
-  if (/^[a-z]+(?:_[a-z]+)?_[\dA-Za-z]{27}$/.test(typed)) return { subject: typed };
   return typed === "" ? {} : { text: typed };
 }
 
-/** Whether the list would show it. Text is looked for in what a summary has: not in the payload. */
+/** Whether the filter selects a delivery. Text is searched in its summary only, not in its payload. */
 export function fits(filter: Filter, delivery: DeliverySummary, now: number): boolean {
   const { text, type, subject, id, since, until } = filter;
   const { receivedAt } = delivery;
@@ -84,15 +87,16 @@ export function fitsType(pattern: string, type: string): boolean {
 
 function fitsText(text: string, { id, type, subject }: DeliverySummary): boolean {
   const wanted = text.toLowerCase();
-  return [id, type, subject ?? ""].some((each) => each.toLowerCase().includes(wanted));
+  return [id, type, subject ?? ""].some((field) => field.toLowerCase().includes(wanted));
 }
 
 function fitsRuns({ handler, state }: Filter, runs: readonly RunSummary[]): boolean {
   if (state === "unhandled") return runs.length === 0 && !handler;
   if (!handler && !state) return true;
-  return runs.some((run) => (!handler || run.handler === handler) && (!state || stands(run, state)));
+  return latestRuns(runs).some((run) => (!handler || run.handler === handler) && (!state || isIn(run, state)));
 }
 
-function stands(run: RunSummary, state: string): boolean {
+function isIn(run: RunSummary, state: string): boolean {
+  if (state === "retrying") return run.state === "waiting" && !run.parked && run.attempts > 0;
   return state === "parked" ? run.parked : run.state === state;
 }

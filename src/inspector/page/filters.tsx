@@ -1,6 +1,6 @@
-// What the list is narrowed by. Every change is in the page's address at once, so that the view can be shared.
+// The controls of the filter. Each change goes to the page's URL at once, so that the view can be shared.
 
-import { useSignal, useSignalEffect } from "@preact/signals";
+import { useComputed, useSignal, useSignalEffect } from "@preact/signals";
 
 import { type Filter, readText, STATES } from "./filter.ts";
 import { rows } from "./rows.ts";
@@ -108,9 +108,9 @@ function Choice({ name, label, any, choices }: Field & { any: string; choices: R
       <span class="unseen">{label}</span>
       <select value={value} onChange={({ currentTarget }) => narrow({ [name]: currentTarget.value || undefined })}>
         <option value="">{any}</option>
-        {Object.entries(choices).map(([each, says]) => (
-          <option key={each} value={each}>
-            {says}
+        {Object.entries(choices).map(([choice, label]) => (
+          <option key={choice} value={choice}>
+            {label}
           </option>
         ))}
       </select>
@@ -119,22 +119,28 @@ function Choice({ name, label, any, choices }: Field & { any: string; choices: R
 }
 
 function Written({ name, label, hint, list }: Field & { hint: string; list?: readonly string[] }) {
-  const value = filter.value[name] ?? "";
+  const value = useComputed(() => filter.value[name] ?? "");
+  // Keeps typed text across renders. It becomes the filter when it is complete.
+  const typed = useSignal(value.peek());
+  useSignalEffect(() => {
+    typed.value = value.value;
+  });
   return (
-    <label class={value ? "set written" : "written"}>
+    <label class={value.value ? "set written" : "written"}>
       <span class={list ? "unseen" : ""}>{label}</span>
       <input
-        value={value}
+        value={typed.value}
         placeholder={hint}
         list={list && `${name}-list`}
         autocomplete="off"
         spellcheck={false}
+        onInput={({ currentTarget }) => (typed.value = currentTarget.value)}
         onChange={({ currentTarget }) => narrow({ [name]: currentTarget.value.trim() || undefined })}
       />
       {list && (
         <datalist id={`${name}-list`}>
-          {list.map((each) => (
-            <option key={each} value={each} />
+          {list.map((suggestion) => (
+            <option key={suggestion} value={suggestion} />
           ))}
         </datalist>
       )}
@@ -160,14 +166,14 @@ function isMoment(text: string | undefined): boolean {
   return text !== undefined && /^\d{4}-/.test(text);
 }
 
-/** `user.*` before the events of users. */
+/** All event types, each kind's pattern before its events: `user.*`, `user.created`, … */
 function typesOf(samples: readonly string[]): string[] {
-  return [...new Set(samples.flatMap((each) => [`${each.split(".")[0]}.*`, each]))];
+  return [...new Set(samples.flatMap((type) => [`${type.split(".")[0]}.*`, type]))];
 }
 
 function handlersOf(chosen: string | undefined): Record<string, string> {
   const names = (handlers.value ?? []).map(({ name }) => name);
-  return Object.fromEntries([...new Set([...names, ...(chosen ? [chosen] : [])])].map((each) => [each, each]));
+  return Object.fromEntries([...new Set([...names, ...(chosen ? [chosen] : [])])].map((name) => [name, name]));
 }
 
 function spansOf(chosen: string | undefined): Record<string, string> {

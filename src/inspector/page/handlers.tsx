@@ -1,7 +1,7 @@
-// The handlers: what each runs for, how it fares, its last error, and why one does not load.
+// The handlers: their events, counts and durations, last errors, and why a file does not load.
 
-import type { HandlerJson } from "../types.ts";
-import { Ago, Empty, Snippet } from "./parts.tsx";
+import type { HandlerJson } from "../../api/types.ts";
+import { Ago, Empty, Snippet } from "./components.tsx";
 import { handlers, server, view } from "./state.ts";
 import { duration, percent } from "./time.ts";
 import { writeView } from "./url.ts";
@@ -15,14 +15,14 @@ export function Handlers() {
         Handlers <span class="faint">figures since the server started</span>
       </h1>
       {all?.length === 0 && (
-        <Empty title={`There is none in ${dir}/ yet`}>
+        <Empty title={`No handlers in ${dir}/ yet`}>
           <p>A handler is a file named after its event. This writes one:</p>
           <Snippet text="bun new user.created" />
         </Empty>
       )}
       <ul class="handlers">
-        {(all ?? []).toSorted(troubleFirst).map((each) => (
-          <Handler key={each.name} handler={each} dir={dir} />
+        {(all ?? []).toSorted(troubleFirst).map((handler) => (
+          <Handler key={handler.name} handler={handler} dir={dir} />
         ))}
       </ul>
     </section>
@@ -60,7 +60,7 @@ function Handler({ handler, dir }: { handler: HandlerJson; dir: string }) {
         </p>
       </div>
       <Figures handler={handler} />
-      {error && <Broken error={error} goesOn={handler.goesOn} />}
+      {error && <Broken error={error} lastGoodRuns={handler.lastGoodRuns} />}
       {warning !== null && <p class="warn wide">{warning}</p>}
       {lastError && (
         <p class="wide last-error">
@@ -98,7 +98,7 @@ function Figures({ handler: { ran, failed, p50, p99 } }: { handler: HandlerJson 
   );
 }
 
-function Broken({ error, goesOn }: { error: NonNullable<HandlerJson["error"]>; goesOn: boolean }) {
+function Broken({ error, lastGoodRuns }: { error: NonNullable<HandlerJson["error"]>; lastGoodRuns: boolean }) {
   const { where, message, source } = error;
   return (
     <div class="wide broken-file">
@@ -112,9 +112,9 @@ function Broken({ error, goesOn }: { error: NonNullable<HandlerJson["error"]>; g
         </pre>
       )}
       <p class="faint">
-        {goesOn
-          ? "The last version that loaded goes on."
-          : "Its runs wait for the file and hold up nobody; after 24 hours without it, they are skipped."}
+        {lastGoodRuns
+          ? "The last version that loaded stays in use."
+          : "Its runs wait for the file without blocking others. After 24 hours without it, they are skipped."}
       </p>
     </div>
   );

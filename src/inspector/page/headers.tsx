@@ -1,7 +1,7 @@
-// The headers that a delivery came with, and what is known of its signature.
+// The headers of a delivery, and facts about its signature.
 
-import type { DeliveryJson } from "../types.ts";
-import { Copy, Time } from "./parts.tsx";
+import type { DeliveryJson } from "../../api/types.ts";
+import { Copy, Time } from "./components.tsx";
 import { duration } from "./time.ts";
 
 export function Headers({ delivery: { headers, receivedAt } }: { delivery: DeliveryJson }) {
@@ -17,7 +17,7 @@ export function Headers({ delivery: { headers, receivedAt } }: { delivery: Deliv
           signature matches
         </span>{" "}
         <span class="faint">
-          It was checked over the bytes that came, before anything was parsed.
+          It was checked on the raw bytes, before anything was parsed.
           {signedAt > 0 && (
             <>
               {" "}
@@ -27,7 +27,7 @@ export function Headers({ delivery: { headers, receivedAt } }: { delivery: Deliv
         </span>
       </p>
       {headers === null ? (
-        <p class="faint">They are gone with the payload.</p>
+        <p class="faint">They were deleted with the payload.</p>
       ) : (
         <dl class="facts">
           {Object.entries(headers).map(([name, value]) => (
@@ -50,7 +50,7 @@ function Header({ name, value }: { name: string; value: string }) {
   );
 }
 
-/** The time is in whole seconds: what is less, nobody knows. */
+/** The timestamp has whole seconds, so a smaller difference is unknown. */
 function describeAge(age: number): string {
   return age < 1_000 ? "within the second" : `${duration(age)} before it came`;
 }

@@ -1,11 +1,11 @@
-// The last hour at a glance: deliveries, failures, how long deliveries take, and whether runs wait too long.
+// The last hour: deliveries, failures, durations, and the age of the oldest waiting run.
 
 import { useSignal } from "@preact/signals";
 
-import type { HealthJson } from "../types.ts";
+import type { HealthJson } from "../../api/types.ts";
 import { Chart, type Values } from "./chart.tsx";
-import { health } from "./state.ts";
-import { clock, duration } from "./time.ts";
+import { deadRuns, health, narrow } from "./state.ts";
+import { clock, count, duration } from "./time.ts";
 
 export function Health() {
   const hour = health.value;
@@ -17,9 +17,13 @@ export function Health() {
     <section class="health" aria-label="The last hour">
       {!hour.writable && (
         <p class="alert" role="alert">
-          The inbox can't be written: is the disk full? Clerk's requests are answered 503, and Svix tries again.
+          The inbox can't be written: is the disk full? Clerk's requests are answered 503, and Svix retries them.
         </p>
       )}
+      <p class="span">
+        <span class="faint">The last hour, counted since this server's start</span>
+        <Dead />
+      </p>
       <Figure
         name="Deliveries"
         value={total(hour.deliveries)}
@@ -48,13 +52,25 @@ export function Health() {
       />
       <Figure
         name="Queue age"
-        value={waits === 0 ? "none waits" : duration(waits)}
+        value={waits === 0 ? "none waiting" : duration(waits)}
         lines={[["--warn", hour.queueAge]]}
         since={since}
         kind="line"
         unit={duration}
       />
     </section>
+  );
+}
+
+/** The number of dead runs, of any age. */
+function Dead() {
+  const counted = deadRuns.value;
+  if (!counted || counted.found === 0) return null;
+  return (
+    <button type="button" class="link" onClick={() => narrow({ state: "dead" })}>
+      {counted.more && "more than "}
+      {count(counted.found, "dead run")}
+    </button>
   );
 }
 
@@ -79,7 +95,7 @@ function Figure({ name, value, bad, lines, since, kind, unit = String }: FigureP
         <span class="figure">
           {index === null
             ? value
-            : `${clock(since + index * 60_000, Date.now()).slice(0, -3)}  ${there.map((each) => (each === null ? "–" : unit(each))).join(" · ")}`}
+            : `${clock(since + index * 60_000, Date.now()).slice(0, -3)}  ${there.map((value) => (value === null ? "–" : unit(value))).join(" · ")}`}
         </span>
       </figcaption>
       <Chart
@@ -97,9 +113,9 @@ function total(values: readonly number[]): string {
 }
 
 function sumOf(values: readonly number[]): number {
-  return values.reduce((sum, each) => sum + each, 0);
+  return values.reduce((sum, value) => sum + value, 0);
 }
 
 function lastOf(values: Values): number | null {
-  return values.findLast((each) => each !== null) ?? null;
+  return values.findLast((value) => value !== null) ?? null;
 }

@@ -1,39 +1,39 @@
-// The help sheet: the keys, and what the signs of the chips say.
+// The help dialog: keyboard shortcuts and the legend of the chips.
 
+import { StateChip } from "./components.tsx";
 import { Dialog } from "./dialog.tsx";
 import { KEYS } from "./keys.ts";
-import { StateChip } from "./parts.tsx";
-import { LEGEND } from "./words.ts";
+import { LEGEND } from "./labels.ts";
 
 export function Help() {
   return (
     <Dialog title="Help">
       <h2>Keys</h2>
       <dl class="keys">
-        {KEYS.map(({ keys, says }) => (
-          <div key={says}>
+        {KEYS.map(({ keys, description }) => (
+          <div key={description}>
             <dt>
               {keys.map((key) => (
                 <kbd key={key}>{key}</kbd>
               ))}
             </dt>
-            <dd>{says}</dd>
+            <dd>{description}</dd>
           </div>
         ))}
       </dl>
       <h2>States of a run</h2>
       <dl class="keys">
-        {LEGEND.map(([chip, says]) => (
+        {LEGEND.map(([chip, description]) => (
           <div key={chip.tone}>
             <dt>
               <StateChip chip={chip} label={chip.word} />
             </dt>
-            <dd>{says}</dd>
+            <dd>{description}</dd>
           </div>
         ))}
       </dl>
       <p class="faint">
-        The address of this page keeps the filter and what is open: share it with whoever may look here.
+        The URL of this page contains the filter and the open delivery. Share it with others who have access.
       </p>
     </Dialog>
   );

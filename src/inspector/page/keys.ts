@@ -1,18 +1,18 @@
-// The keyboard: which key does what, and doing it. Nothing here takes a key from somebody who types or is in a dialog.
+// Keyboard shortcuts. Never handles a key while the user types in a field or is in a dialog.
 
 import { dialog, go, openId, replaying, view } from "./state.ts";
 
 export type Action = "next" | "previous" | "open" | "replay" | "search" | "help" | "send" | "back";
 
-/** What the help sheet says. */
-export const KEYS: readonly { keys: readonly string[]; says: string }[] = [
-  { keys: ["j", "k"], says: "next and previous delivery" },
-  { keys: ["enter"], says: "open it" },
-  { keys: ["r"], says: "replay it" },
-  { keys: ["s"], says: "send a sample" },
-  { keys: ["/"], says: "search" },
-  { keys: ["esc"], says: "close, or leave the search" },
-  { keys: ["?"], says: "this help" },
+/** The shortcuts as the help dialog lists them. */
+export const KEYS: readonly { keys: readonly string[]; description: string }[] = [
+  { keys: ["j", "k"], description: "next and previous delivery" },
+  { keys: ["enter"], description: "open it" },
+  { keys: ["r"], description: "replay it" },
+  { keys: ["s"], description: "send a sample" },
+  { keys: ["/"], description: "search" },
+  { keys: ["esc"], description: "close, or leave the search" },
+  { keys: ["?"], description: "this help" },
 ];
 
 const ACTIONS: Record<string, Action> = {
@@ -33,19 +33,19 @@ interface Press {
   altKey: boolean;
 }
 
-/** Pure. `at` is where the key was pressed: in a field only esc counts, on a button or link enter is its own. */
+/** Pure. `at` is the focused element: in a field only esc is a shortcut; buttons and links handle enter themselves. */
 export function actionOf(press: Press, at: "field" | "control" | "row" | "page"): Action | null {
   if (press.ctrlKey || press.metaKey || press.altKey) return null;
   const action = ACTIONS[press.key] ?? null;
   if (at === "field") return action === "back" ? action : null;
-  // A row's link opens it by itself.
+  // The link of a row handles enter itself.
   if (action === "open" && at !== "page") return null;
   return action;
 }
 
 export function listenToKeys() {
   addEventListener("keydown", (event: KeyboardEvent) => {
-    // A dialog has its own keys, and esc closes it.
+    // A dialog handles its own keys, esc included.
     if (dialog.value !== null || event.defaultPrevented) return;
     const action = actionOf(event, placeOf(event.target));
     if (action === null || !act(action, event.target)) return;
@@ -64,7 +64,7 @@ function act(action: Action, target: EventTarget | null): boolean {
   return true;
 }
 
-/** To the next row; when one is open, the next one is opened in its place. */
+/** Moves the focus to the next row; when a delivery is open, opens the next one instead. */
 function move(by: 1 | -1): boolean {
   const rows = [...document.querySelectorAll<HTMLElement>("[data-row]")];
   const at = rows.findIndex((row) => row.dataset["row"] === currentRow());
@@ -72,7 +72,7 @@ function move(by: 1 | -1): boolean {
   if (!next) return false;
   next.focus({ preventScroll: true });
   next.scrollIntoView({ block: "nearest" });
-  // On a narrow screen the list is not there while one is open.
+  // On a narrow screen the list is hidden while a delivery is open.
   const id = next.dataset["row"];
   if (openId.value !== null && id) go({ id }, { replace: true });
   return true;

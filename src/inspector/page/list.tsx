@@ -1,25 +1,38 @@
-// The list of deliveries, newest first. It fills by itself at the top, goes on at the bottom, and holds a bounded number of
-// rows however far somebody scrolls; what somebody reads does not move.
+// The list of deliveries, newest first. New rows appear at the top, older ones load at the bottom, and their number is
+// bounded. Rows that the user reads do not move.
 
 import { useComputed } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
+import { Quiet } from "./empty-state.tsx";
 import { fits } from "./filter.ts";
-import { Quiet } from "./quiet.tsx";
 import { Row } from "./row.tsx";
-import { arrived, heldCount, loading, loadNewer, loadNewest, loadOlder, looked, reading, rows } from "./rows.ts";
+import {
+  arrived,
+  failed,
+  heldCount,
+  loading,
+  loadNewer,
+  loadNewest,
+  loadOlder,
+  pointing,
+  reading,
+  release,
+  rows,
+  searched,
+} from "./rows.ts";
 import { filter, narrowed, server } from "./state.ts";
 import { count } from "./time.ts";
 
 const COLUMNS = ["Time", "Type", "Subject", "Handlers", "Marks", "Duration", "Receipts"];
-/** So far from an end, more is asked for. */
+/** The distance from either end at which more rows are loaded. */
 const AHEAD_PX = 600;
 
 export function List() {
   const scroller = useRef<HTMLDivElement>(null);
   useSteadyRows(scroller);
   const { deliveries, newest } = rows.value;
-  const quiet = deliveries.length === 0 && loading.value === null && looked.value === null;
+  const quiet = deliveries.length === 0 && loading.value === null && searched.value === null && !failed.value;
 
   const toTop = () => {
     scroller.current?.scrollTo({ top: 0 });
@@ -29,16 +42,22 @@ export function List() {
   const scrolled = () => {
     const { scrollTop = 0, scrollHeight = 0, clientHeight = 0 } = scroller.current ?? {};
     reading.value = scrollTop > 4 || !newest;
-    if (scrollTop === 0 && newest && heldCount.value > 0 && looked.value === null) void loadNewest(true);
+    if (scrollTop === 0 && newest && heldCount.value > 0 && searched.value === null) void loadNewest(true);
     else if (scrollTop < AHEAD_PX && !newest) void loadNewer();
-    // Searching on is for the person to say: it may take a while.
-    else if (scrollHeight - scrollTop - clientHeight < AHEAD_PX && looked.value === null) void loadOlder();
+    // A search continues only on request, because it may take long.
+    else if (scrollHeight - scrollTop - clientHeight < AHEAD_PX && searched.value === null) void loadOlder();
   };
   return (
     <section class="list" aria-label="Deliveries" aria-busy={loading.value !== null}>
       <h1 class="unseen">Deliveries</h1>
       <Held newest={newest} onTop={toTop} />
-      <div class="scroller" ref={scroller} onScroll={scrolled}>
+      <div
+        class="scroller"
+        ref={scroller}
+        onScroll={scrolled}
+        onPointerEnter={({ pointerType }) => (pointing.value = pointerType === "mouse")}
+        onPointerLeave={release}
+      >
         {quiet && !narrowed(filter.value) && server.value ? (
           <Quiet server={server.value} />
         ) : (
@@ -55,11 +74,11 @@ export function List() {
                 </tr>
               </thead>
               <tbody role="rowgroup">
-                {deliveries.map((each) => (
+                {deliveries.map((delivery) => (
                   <Row
-                    key={each.id}
-                    delivery={each}
-                    fits={looked.value !== null || fits(filter.value, each, Date.now())}
+                    key={delivery.id}
+                    delivery={delivery}
+                    fits={searched.value !== null || fits(filter.value, delivery, Date.now())}
                   />
                 ))}
               </tbody>
@@ -73,11 +92,11 @@ export function List() {
   );
 }
 
-/** What has come meanwhile, for somebody who reads further down. */
+/** A button with the number of new rows, while the user reads further down. */
 function Held({ newest, onTop }: { newest: boolean; onTop: () => void }) {
   const held = heldCount.value;
   if (newest && held === 0) return null;
-  const says =
+  const label =
     held === 0
       ? "Back to the newest"
       : held === Infinity
@@ -85,59 +104,70 @@ function Held({ newest, onTop }: { newest: boolean; onTop: () => void }) {
         : count(held, "new delivery", "new deliveries");
   return (
     <button type="button" class="held" onClick={onTop}>
-      <span aria-hidden="true">↑</span> {says}
+      <span aria-hidden="true">↑</span> {label}
     </button>
   );
 }
 
 function Foot() {
   const { deliveries, next } = rows.value;
-  const searched = looked.value;
-  if (loading.value === "first") return <p class="foot">{searched === null ? "Loading…" : "Searching…"}</p>;
-  if (searched !== null)
+  const total = searched.value;
+  if (loading.value === "first") return <p class="foot">{total === null ? "Loading…" : "Searching…"}</p>;
+  if (total !== null)
     return (
       <div class="foot">
         <p>
           {deliveries.length === 0 ? "Nothing found" : `${count(deliveries.length, "delivery", "deliveries")} shown`}:
-          looked through {next === null ? "all" : "the newest"} {searched.toLocaleString("en")}
-          {next === null ? " that there are." : "."}
+          searched {next === null ? "all" : "the newest"} {total.toLocaleString("en")}.
         </p>
-        {next !== null && <More says={loading.value === "older" ? "Searching…" : "Search on"} />}
+        {next !== null && <More label={loading.value === "older" ? "Searching…" : "Search further"} />}
       </div>
     );
+  if (failed.value) return <NotLoaded />;
   if (deliveries.length === 0) return <NothingFits />;
   return (
     <div class="foot">
-      {next === null ? <p>That is all.</p> : <More says={loading.value === "older" ? "Loading…" : "Older"} />}
+      {next === null ? <p>No more deliveries.</p> : <More label={loading.value === "older" ? "Loading…" : "Older"} />}
     </div>
   );
 }
 
-function More({ says }: { says: string }) {
+function More({ label }: { label: string }) {
   return (
     <button type="button" disabled={loading.value !== null} onClick={() => void loadOlder()}>
-      {says}
+      {label}
     </button>
+  );
+}
+
+function NotLoaded() {
+  return (
+    <div class="foot">
+      <p class="bad">The list could not be loaded.</p>
+      <button type="button" onClick={() => void loadNewest(true)}>
+        Try again
+      </button>
+    </div>
   );
 }
 
 function NothingFits() {
   return (
     <div class="foot">
-      <p>Nothing is stored that fits.</p>
+      <p>No stored delivery matches.</p>
     </div>
   );
 }
 
-/** Said once in a while, and only how many: a busy server would talk without end. */
+/** Announces the number of new rows now and then: one announcement per row would never end on a busy server. */
 function Arrivals() {
-  const says = useComputed(() =>
-    arrived.value > 0 ? `${count(arrived.value, "new delivery", "new deliveries")} since you came` : "",
+  const label = useComputed(() =>
+    arrived.value > 0 ? `${count(arrived.value, "new delivery", "new deliveries")} since you opened the page` : "",
   );
   const shown = useRef("");
   const last = useRef(0);
   if (Date.now() - last.current > 15_000) {
-    shown.current = says.value;
+    shown.current = label.value;
     last.current = Date.now();
   }
   return (
@@ -147,7 +177,7 @@ function Arrivals() {
   );
 }
 
-/** Keeps the first row that is seen where it is when rows come or go above it. */
+/** Keeps the first visible row in place when rows above it appear or disappear. */
 function useSteadyRows(scroller: { current: HTMLDivElement | null }) {
   const anchor = useRef<{ id: string; top: number } | null>(null);
   useLayoutEffect(() => {

@@ -2,9 +2,12 @@
 
 import { render } from "preact";
 
+import { api } from "./api.ts";
 import { App } from "./app.tsx";
 import { listenToKeys } from "./keys.ts";
 import { followAddress, now } from "./state.ts";
+
+const TOKEN = /^#token=([\w-]+)$/;
 
 setInterval(() => {
   now.value = Date.now();
@@ -13,5 +16,21 @@ setInterval(() => {
 followAddress();
 listenToKeys();
 
+// Into a tab that is open already: only the hash changes, and nothing is loaded again.
+addEventListener("hashchange", () => TOKEN.test(location.hash) && location.reload());
+await signInByAddress();
 const root = document.querySelector("#app");
+root?.replaceChildren();
 if (root) render(<App />, root);
+
+/**
+ * `bun dev` prints an address with a token, `#token=…`. Exchanges the token for a cookie, and removes it from the
+ * history.
+ */
+async function signInByAddress() {
+  const token = TOKEN.exec(location.hash)?.[1];
+  if (token === undefined) return;
+  history.replaceState(null, "", `${location.pathname}${location.search}`);
+  // A token of an earlier start: the page asks for the right one, unless the browser has a session already.
+  await api.signIn(token).catch(() => undefined);
+}

@@ -1,4 +1,4 @@
-// What has just happened, for a moment at the foot of the page. What went wrong stays until somebody closes it.
+// The latest notice at the foot of the page. It disappears by itself; an error stays until the user closes it.
 
 import { useEffect } from "preact/hooks";
 
@@ -7,18 +7,18 @@ import { go, notice } from "./state.ts";
 const SHOWN_MS = 6_000;
 
 export function Notice() {
-  const said = notice.value;
+  const shown = notice.value;
   useEffect(() => {
-    if (!said || said.bad) return undefined;
+    if (!shown || shown.bad) return undefined;
     const timer = setTimeout(() => (notice.value = null), SHOWN_MS);
     return () => clearTimeout(timer);
-  }, [said]);
-  const { link } = said ?? {};
+  }, [shown]);
+  const { link } = shown ?? {};
   return (
-    <div class={`notice${said ? " shown" : ""}${said?.bad ? " bad" : ""}`} role={said?.bad ? "alert" : "status"}>
-      {said && (
+    <div class={`notice${shown ? " shown" : ""}${shown?.bad ? " bad" : ""}`} role={shown?.bad ? "alert" : "status"}>
+      {shown && (
         <>
-          <span>{said.text}</span>
+          <span>{shown.text}</span>
           {link && (
             <button type="button" class="link" onClick={() => go({ page: "deliveries", id: link.id })}>
               {link.text}

@@ -1,27 +1,26 @@
-// The delivery that is open: asked for when it is opened, and again whenever it has changed.
+// The open delivery: loaded when it is opened, and again whenever it has changed.
 
 import { batch, signal } from "@preact/signals";
 
-import type { DeliverySummary } from "../../inbox/queries.ts";
-import type { DeliveryJson } from "../types.ts";
+import type { DeliveryJson, DeliverySummary } from "../../api/types.ts";
 import { api, ApiError } from "./api.ts";
 import { throttled } from "./rows.ts";
 import { attempt, openId } from "./state.ts";
 
 export const opened = signal<DeliveryJson | null>(null);
-/** When the server said so: its delays count from here. */
+/** When the server answered: its delays count from here. */
 export const openedAt = signal(0);
 export const missing = signal(false);
-/** Hidden values are shown. */
+/** Redacted values are shown. */
 export const revealed = signal(false);
-/** All that is stored of the same subject, in the order in which it happened; null until it is there. */
+/** All stored deliveries of the same subject, in event order; null until they are loaded. */
 export const siblings = signal<{ deliveries: DeliverySummary[]; more: boolean } | null>(null);
 
-const MOST_SIBLINGS = 100;
+const MAX_SIBLINGS = 100;
 
 let current = new AbortController();
 
-/** Another one is open now, or none. */
+/** Opens another delivery, or none. */
 export async function open(id: string | null) {
   current.abort();
   current = new AbortController();
@@ -33,8 +32,6 @@ export async function open(id: string | null) {
   });
   if (id === null) return;
   await load(id, current.signal);
-  // A person has seen it: retention need not keep it for them.
-  if (opened.value?.id === id) await api.looked(id).catch(() => undefined);
 }
 
 export async function reveal() {
@@ -44,7 +41,7 @@ export async function reveal() {
   await load(id, current.signal);
 }
 
-/** It may have changed. */
+/** Loads the open delivery again after a change. */
 export const reloadOpen = throttled(500, async () => {
   const id = openId.peek();
   if (id !== null) await load(id, current.signal);
@@ -69,7 +66,7 @@ async function load(id: string, signal: AbortSignal) {
 
 async function sameSubject({ subject }: DeliveryJson, signal: AbortSignal) {
   if (subject === null) return null;
-  const { deliveries, next } = await api.list({ subject, limit: MOST_SIBLINGS }, signal);
+  const { deliveries, next } = await api.list({ subject, limit: MAX_SIBLINGS }, signal);
   const inOrder = deliveries.toSorted((a, b) => a.at - b.at || a.arrival - b.arrival);
   return { deliveries: inOrder, more: next !== null };
 }

@@ -1,12 +1,12 @@
-// The payload as a tree that folds, can be searched and copied. What is hidden is shown when somebody asks.
-// It is text, always: what Clerk sends is never made into HTML.
+// The payload as a tree, with folding, search and copy. Redacted values are shown on request.
+// Rendered as text only, never as HTML.
 
 import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 
-import type { DeliveryJson } from "../types.ts";
+import type { DeliveryJson } from "../../api/types.ts";
+import { Copy } from "./components.tsx";
 import { reveal, revealed } from "./opened.ts";
-import { Copy } from "./parts.tsx";
 import { count } from "./time.ts";
 import { TreeNode } from "./tree-node.tsx";
 import { find, openAll, type Opened, openTo, rowsOf } from "./tree.ts";
@@ -19,7 +19,7 @@ export function Payload({ delivery }: { delivery: DeliveryJson }) {
     <section class="payload" aria-labelledby="payload-heading">
       <h2 id="payload-heading">Payload</h2>
       {payload === null || payload === undefined ? (
-        <p class="faint">It is gone: it carried a one-time code, or RETENTION_DAYS are over.</p>
+        <p class="faint">The payload is deleted: it contained a one-time code, or is older than RETENTION_DAYS.</p>
       ) : (
         <>
           {hidden.length > 0 && (
@@ -115,7 +115,7 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
   );
 }
 
-/** What is no JSON is shown as it is. */
+/** A payload that is not JSON is shown as plain text. */
 function parse(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -1,14 +1,14 @@
-// Requests that were refused, with the reason and what to do: a wrong secret is seen at once.
+// Refused requests with reason and remedy, so that a wrong secret is seen at once.
 
+import type { RefusedJson } from "../../api/types.ts";
 import type { RefusalCode } from "../../errors.ts";
-import type { RefusedJson } from "../types.ts";
-import { Empty, Time } from "./parts.tsx";
+import { Empty, Time } from "./components.tsx";
 import { go, refused, server } from "./state.ts";
 import { count } from "./time.ts";
 
-/** Nobody has to do anything about a browser that looks at the webhook's address. */
+/** Needs no action: a browser opened the webhook endpoint. */
 const HARMLESS = new Set<string>(["method_not_allowed", "not_found", "shutting_down"]);
-const LATELY_MS = 600_000;
+const RECENT_MS = 600_000;
 
 export function Refused() {
   const known = refused.value;
@@ -19,13 +19,13 @@ export function Refused() {
         Refused requests <span class="faint">the last 1,000, since the server started</span>
       </h1>
       {known && codes.length === 0 && (
-        <Empty title="None was refused">
-          <p>Whatever came was signed with the right secret.</p>
+        <Empty title="No refused requests">
+          <p>All requests were signed with the right secret.</p>
         </Empty>
       )}
       <ul class="codes">
         {codes.map(([code, number]) => (
-          <Code key={code} code={code} number={number} says={known?.says[code]} />
+          <Code key={code} code={code} number={number} explanation={known?.explanations[code]} />
         ))}
       </ul>
       {known && known.latest.length > 0 && <Latest latest={known.latest} />}
@@ -33,14 +33,22 @@ export function Refused() {
   );
 }
 
-function Code(props: { code: RefusalCode; number: number; says: { says: string; remedy: string } | undefined }) {
-  const { code, number, says } = props;
+function Code(props: {
+  code: RefusalCode;
+  number: number;
+  explanation: { message: string; remedy: string } | undefined;
+}) {
+  const { code, number, explanation } = props;
   return (
     <li class={HARMLESS.has(code) ? "" : "bad-edge"}>
       <h2>
-        {code === "no_match" ? <NoMatch number={number} /> : `${count(number, "request")}: ${says?.says ?? code}`}
+        {code === "no_match" ? (
+          <NoMatch number={number} />
+        ) : (
+          `${count(number, "request")}: ${explanation?.message ?? code}`
+        )}
       </h2>
-      <p>{says?.remedy}</p>
+      <p>{explanation?.remedy}</p>
       <p class="faint">
         <code>{code}</code>
       </p>
@@ -91,15 +99,15 @@ function Latest({ latest }: { latest: RefusedJson["latest"] }) {
   );
 }
 
-/** On top of the list, while it happens. */
+/** A banner above the list while signatures do not match. */
 export function RefusedAlert() {
   const known = refused.value;
-  const lately = (known?.latest ?? []).filter(({ code, at }) => code === "no_match" && at > Date.now() - LATELY_MS);
-  if (lately.length === 0) return null;
+  const recent = (known?.latest ?? []).filter(({ code, at }) => code === "no_match" && at > Date.now() - RECENT_MS);
+  if (recent.length === 0) return null;
   return (
     <p class="alert" role="status">
       <span>
-        <NoMatch number={lately.length} />
+        <NoMatch number={recent.length} />
       </span>
       <button type="button" onClick={() => go({ page: "refused", id: null })}>
         See them
@@ -108,7 +116,7 @@ export function RefusedAlert() {
   );
 }
 
-/** How many somebody should look at. */
+/** How many refused requests need attention. */
 export function refusedToSee(known: RefusedJson | null): number {
   return Object.entries(known?.counts ?? {}).reduce(
     (sum, [code, number]) => sum + (HARMLESS.has(code) ? 0 : number),

@@ -1,7 +1,9 @@
-// Runs one delivery again: all of its handlers, or one.
+// The dialog that replays one delivery, in all its handlers or in one.
 
 import { useSignal } from "@preact/signals";
 
+import { deadHandlers, isPartlyDead } from "../../api/standing.ts";
+import type { RunSummary } from "../../api/types.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
 import { fitsType } from "./filter.ts";
@@ -15,10 +17,14 @@ export function Replay() {
   const type = typeOf(id);
   const matching = (handlers.value ?? []).filter(({ event }) => fitsType(event, type));
   const sending = useSignal(false);
-  const replay = async (handler?: string) => {
+  const runs = runsOf(id);
+  const dead = matching.filter(({ name }) => deadHandlers(runs).includes(name)).map(({ name }) => name);
+  // After a fix, only dead runs have to run again.
+  const onlyDead = isPartlyDead(runs) && dead.length > 0;
+  const replay = async (which: { handler?: string; dead?: boolean }) => {
     sending.value = true;
     await attempt(async () => {
-      const answer = await api.replay(id, handler);
+      const answer = await api.replay(id, which);
       say(`${type} runs again: ${answer.handlers.join(", ")}.`, { link: { text: "Open it", id } });
       dialog.value = null;
       reloadOpen();
@@ -28,8 +34,7 @@ export function Replay() {
   return (
     <Dialog title={`Replay ${type}`}>
       <p>
-        <code>{id}</code> runs again, whatever ran before. What a handler does elsewhere than in <code>db</code> is done
-        again as well.
+        <code>{id}</code> runs again, whatever ran before. Effects outside of <code>db</code> happen again.
       </p>
       {matching.length === 0 ? (
         <p class="warn">
@@ -37,12 +42,29 @@ export function Replay() {
         </p>
       ) : (
         <p class="choices">
-          <button type="button" class="primary" autofocus disabled={sending.value} onClick={() => void replay()}>
+          {onlyDead && (
+            <button
+              type="button"
+              class="primary"
+              autofocus
+              disabled={sending.value}
+              onClick={() => void replay({ dead: true })}
+            >
+              Run what died: {dead.join(", ")}
+            </button>
+          )}
+          <button
+            type="button"
+            class={onlyDead ? "" : "primary"}
+            autofocus={!onlyDead}
+            disabled={sending.value}
+            onClick={() => void replay({})}
+          >
             {matching.length === 1 ? `Run ${matching[0]?.name}` : `Run all ${count(matching.length, "handler")}`}
           </button>
           {matching.length > 1 &&
             matching.map(({ name, error }) => (
-              <button key={name} type="button" disabled={sending.value} onClick={() => void replay(name)}>
+              <button key={name} type="button" disabled={sending.value} onClick={() => void replay({ handler: name })}>
                 Only <code>{name}</code>
                 {error && " (does not load)"}
               </button>
@@ -53,7 +75,12 @@ export function Replay() {
   );
 }
 
+function runsOf(id: string): readonly Pick<RunSummary, "run" | "handler" | "state">[] {
+  if (opened.value?.id === id) return opened.value.runs;
+  return rows.value.deliveries.find((delivery) => delivery.id === id)?.runs ?? [];
+}
+
 function typeOf(id: string): string {
   if (opened.value?.id === id) return opened.value.type;
-  return rows.value.deliveries.find((each) => each.id === id)?.type ?? "";
+  return rows.value.deliveries.find((delivery) => delivery.id === id)?.type ?? "";
 }

@@ -1,18 +1,19 @@
-// One delivery as a row of the list. Its link is what the keyboard goes to; a click anywhere on the row opens it as well.
+// One delivery as a row of the list. The keyboard focuses its link; a click anywhere on the row opens it as well.
 
-import type { DeliverySummary, RunSummary } from "../../inbox/queries.ts";
-import { Marks, StateChip, Time } from "./parts.tsx";
+import { latestRuns } from "../../api/standing.ts";
+import type { DeliverySummary, RunSummary } from "../../api/types.ts";
+import { Marks, StateChip, Time } from "./components.tsx";
+import { chipOf, labelOf, marksOf, tookOf, UNHANDLED } from "./labels.ts";
 import { go, openId, view } from "./state.ts";
 import { duration } from "./time.ts";
 import { writeView } from "./url.ts";
-import { chipOf, labelOf, latest, marksOf, tookOf, UNHANDLED } from "./words.ts";
 
 export function Row({ delivery, fits }: { delivery: DeliverySummary; fits: boolean }) {
   const { id, type, subject, receivedAt, receipts, runs } = delivery;
   const isOpen = openId.value === id;
   const took = tookOf(runs);
   const open = (event: MouseEvent) => {
-    // Somebody selects text, or follows the link.
+    // The user selects text or clicks the link itself.
     if (getSelection()?.isCollapsed === false || (event.target as Element).closest("a, button")) return;
     go({ id });
   };
@@ -54,12 +55,12 @@ export function Row({ delivery, fits }: { delivery: DeliverySummary; fits: boole
   );
 }
 
-/** How each handler stands. */
+/** The state of each handler's latest run. */
 export function Chips({ type, runs }: { type: string; runs: readonly RunSummary[] }) {
   if (runs.length === 0) return <StateChip chip={UNHANDLED} label="unhandled" />;
   return (
     <>
-      {latest(runs).map((run) => {
+      {latestRuns(runs).map((run) => {
         const chip = chipOf(run);
         return <StateChip key={run.handler} chip={chip} label={labelOf(run.handler, type, chip)} of={run.handler} />;
       })}

@@ -1,74 +1,82 @@
-// The list's rows: asked for page by page, kept current by the feed, bounded whatever is stored.
+// The rows of the list: loaded page by page, updated by the feed, bounded in number.
 
 import { batch, signal } from "@preact/signals";
 
-import type { DeliverySummary } from "../../inbox/queries.ts";
+import type { DeliverySummary } from "../../api/types.ts";
 import { api } from "./api.ts";
 import { fits, toQuery } from "./filter.ts";
 import { addLive, addNewer, addOlder, cursorAbove, NO_ROWS, type Rows } from "./merge.ts";
 import { attempt, filter } from "./state.ts";
 
 export const rows = signal<Rows>(NO_ROWS);
+/** The last request for the list failed: what is shown may not be all. */
+export const failed = signal(false);
 export const loading = signal<"first" | "older" | "newer" | null>("first");
-/** New ones that fit, and wait until somebody goes to the top; Infinity: nobody counted. */
+/** New rows that are held back until the user scrolls to the top; Infinity when their number is unknown. */
 export const heldCount = signal(0);
-/** How many deliveries a search for text has looked through; null when it is no search. */
-export const looked = signal<number | null>(null);
-/** Somebody reads further down: nothing may move. */
+/** How many deliveries a text search has searched; null when the list is not a search. */
+export const searched = signal<number | null>(null);
+/** The user reads further down, so no row may move. */
 export const reading = signal(false);
-/** How many came on top by themselves, for those who listen. */
+/** The pointer is over the list: if a row moved, the user would click another one. */
+export const pointing = signal(false);
+/** How many rows the feed has put on top, announced to screen readers. */
 export const arrived = signal(0);
 
 const PAGE = 50;
-/** A page above may have grown meanwhile; more than this in between, and the newest are shown instead. */
-const MOST_PAGES_ABOVE = 5;
+/** When more pages than this have arrived in between, the newest page is shown instead. */
+const MAX_PAGES_ABOVE = 5;
 
 let cursors: number[] = [];
+/** Rows are shown that the filter may no longer select. */
+let isOutdated = false;
 let held = new Map<string, DeliverySummary>();
-/** Ends what was asked for an earlier filter. */
+/** Aborts requests of an earlier filter. */
 let current = new AbortController();
 
-/** From the newest; `quiet` leaves what is shown until the answer is there. */
+/** Loads the newest rows. With `quiet`, the current rows stay until they are replaced. */
 export async function loadNewest(quiet = false) {
   current.abort();
   current = new AbortController();
   const { signal } = current;
   if (!quiet) rows.value = NO_ROWS;
-  loading.value = "first";
-  await attempt(async () => {
+  loading.value = quiet ? "newer" : "first";
+  const isLoaded = await attempt(async () => {
     const page = await ask(null, 0, signal);
     batch(() => {
       cursors = [];
       forgetHeld();
       rows.value = { deliveries: page.deliveries, next: page.next, newest: true };
-      looked.value = page.looked;
+      searched.value = page.searched;
     });
   });
-  if (!signal.aborted) loading.value = null;
+  if (signal.aborted) return;
+  loading.value = null;
+  failed.value = !isLoaded;
 }
 
-/** Goes on at the bottom; with a text, through the next 10,000. */
+/** Loads older rows; a text search searches the next 10,000 deliveries. */
 export async function loadOlder() {
   const { next } = rows.value;
   if (next === null || loading.value) return;
   await load("older", async (signal) => {
-    const page = await ask(next, looked.value ?? 0, signal);
+    const page = await ask(next, searched.value ?? 0, signal);
     cursors.push(next);
     rows.value = addOlder(rows.value, page);
-    looked.value = page.looked;
+    searched.value = page.searched;
   });
 }
 
-/** Goes back up, to rows that had been dropped. */
+/** Loads newer rows that were dropped before. */
 export async function loadNewer() {
   if (rows.value.newest || loading.value) return;
   const above = cursorAbove(cursors, rows.value);
-  if (above === null || looked.value !== null) return await loadNewest(true);
+  if (above === null || searched.value !== null) return await loadNewest(true);
   await load("newer", async (signal) => {
     const top = rows.value.deliveries[0]?.arrival ?? 0;
     const newer: DeliverySummary[] = [];
     let before: number | null = above;
-    for (let pages = 0; before !== null && before > top && pages < MOST_PAGES_ABOVE; pages += 1) {
+    for (let pages = 0; before !== null && before > top && pages < MAX_PAGES_ABOVE; pages += 1) {
       const page = await ask(before, 0, signal);
       newer.push(...page.deliveries);
       before = page.next;
@@ -77,31 +85,43 @@ export async function loadNewer() {
   });
 }
 
-/** What the feed has told. */
-export function takeLive(told: readonly DeliverySummary[]) {
+/** Merges the deliveries of a feed message. */
+export function takeLive(changed: readonly DeliverySummary[]) {
   const now = Date.now();
-  // Whether a payload has the text, only the server knows.
-  const hold = reading.value || looked.value !== null;
-  const merged = addLive(rows.value, told, { hold, fits: (each) => fits(filter.peek(), each, now) });
+  // Only the server can search payloads, so a search holds new rows back.
+  const hold = reading.value || pointing.value || searched.value !== null;
+  const merged = addLive(rows.value, changed, { hold, fits: (row) => fits(filter.peek(), row, now) });
   batch(() => {
     arrived.value += merged.rows.deliveries.length - rows.value.deliveries.length;
     rows.value = merged.rows;
-    for (const each of merged.held) held.set(each.id, each);
+    for (const row of merged.held) held.set(row.id, row);
+    isOutdated ||= hold && changed.some((row) => !fits(filter.peek(), row, now));
     if (merged.held.length > 0) heldCount.value = Math.max(heldCount.value, held.size);
   });
 }
 
-/** The newest are asked for again, at most once a second, unless somebody reads further down. */
+/** Shows rows that were held back while the pointer was over the list. */
+export function release() {
+  pointing.value = false;
+  if ((heldCount.value > 0 || isOutdated) && isAtTop()) void loadNewest(true);
+}
+
+function isAtTop(): boolean {
+  return searched.value === null && rows.value.newest && !reading.value && loading.value === null;
+}
+
+/**
+ * Reloads the newest rows, at most once a second; while the user reads or points at the list, the shown rows instead.
+ */
 export const refreshNewest = throttled(1_000, () => {
-  if (looked.value === null && rows.value.newest && !reading.value && loading.value === null) return loadNewest(true);
-  return refreshShown();
+  return isAtTop() && !pointing.value ? loadNewest(true) : refreshShown();
 });
 
-/** Rows that are shown may have changed in a flood: asked for again, where they are. */
+/** Reloads the shown rows in place, after more changes than the feed reports one by one. */
 async function refreshShown() {
   const { deliveries } = rows.value;
   const first = deliveries[0];
-  if (!first || looked.value !== null) return;
+  if (!first || searched.value !== null) return;
   const { signal } = current;
   await attempt(async () => {
     const query = { ...toQuery(filter.peek(), Date.now()), before: first.arrival + 1, limit: deliveries.length };
@@ -124,16 +144,17 @@ async function ask(before: number | null, already: number, signal: AbortSignal) 
     ...(before !== null && { before }),
     limit: PAGE,
   };
-  if ("text" in query) return await api.search({ ...query, looked: already }, signal);
-  return { ...(await api.list(query, signal)), looked: null };
+  if ("text" in query) return await api.search({ ...query, searched: already }, signal);
+  return { ...(await api.list(query, signal)), searched: null };
 }
 
 function forgetHeld() {
+  isOutdated = false;
   held = new Map();
   heldCount.value = 0;
 }
 
-/** At most once in so many milliseconds: the first at once, the last one always. */
+/** Runs `work` at most once per interval: the first call at once, and the last call always. */
 export function throttled(everyMs: number, work: () => Promise<void>): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let again = false;

@@ -1,4 +1,4 @@
-// Sends a sample of any event to this very server, signed as Clerk would.
+// Sends a sample of any event to this server, signed as Clerk signs it.
 
 import { useComputed, useSignal } from "@preact/signals";
 
@@ -13,8 +13,8 @@ export function Send() {
   const trouble = useSignal("");
   const sending = useSignal(false);
   const names = useComputed(() => {
-    const words = query.value.toLowerCase().split(/\s+/);
-    return (server.value?.samples ?? []).filter((each) => words.every((word) => each.toLowerCase().includes(word)));
+    const parts = query.value.toLowerCase().split(/\s+/);
+    return (server.value?.samples ?? []).filter((name) => parts.every((part) => name.toLowerCase().includes(part)));
   });
   const event = names.value.includes(chosen.value) ? chosen.value : names.value[0];
 
@@ -53,23 +53,23 @@ export function Send() {
         />
         <fieldset class="events">
           <legend class="unseen">Event</legend>
-          {names.value.map((each) => (
-            <label key={each}>
+          {names.value.map((name) => (
+            <label key={name}>
               <input
                 type="radio"
                 name="event"
-                value={each}
-                checked={each === event}
-                onChange={() => (chosen.value = each)}
+                value={name}
+                checked={name === event}
+                onChange={() => (chosen.value = name)}
               />
-              <code>{each}</code>
-              <Handled event={each} />
+              <code>{name}</code>
+              <Handled event={name} />
             </label>
           ))}
           {names.value.length === 0 && <p class="faint">Clerk has no such event.</p>}
         </fieldset>
         <details>
-          <summary>Data of your own</summary>
+          <summary>Custom data</summary>
           <label>
             <span class="faint">
               JSON that replaces parts of the sample's <code>data</code>
@@ -84,6 +84,13 @@ export function Send() {
             />
           </label>
         </details>
+        {server.value?.mode === "start" && event !== undefined && (
+          <label class="sure">
+            {/* Required, so that Enter alone sends nothing. */}
+            <input type="checkbox" required />
+            <span>This server is in production: its real handlers run with invented data.</span>
+          </label>
+        )}
         <p class="bad" role="alert">
           {trouble.value}
         </p>
@@ -99,20 +106,20 @@ export function Send() {
 
 function Handled({ event }: { event: string }) {
   const [kind] = event.split(".");
-  const matching = (handlers.value ?? []).filter(({ event: each }) => [event, `${kind}.*`, "*"].includes(each));
+  const matching = (handlers.value ?? []).filter(({ event: pattern }) => [event, `${kind}.*`, "*"].includes(pattern));
   return (
     <span class="faint">{matching.length === 0 ? "no handler" : matching.map(({ name }) => name).join(", ")}</span>
   );
 }
 
-/** What was typed as data, or what is wrong with it. */
+/** Parses the typed data, or returns what is wrong with it. */
 function readData(text: string): Record<string, unknown> | undefined | string {
   if (text.trim() === "") return undefined;
   try {
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-    return 'The data has to be an object, as { "first_name": "Ada" }.';
+    return 'The data has to be an object, like { "first_name": "Ada" }.';
   } catch (error) {
-    return `The data is no JSON: ${error instanceof Error ? error.message : String(error)}`;
+    return `The data is not valid JSON: ${error instanceof Error ? error.message : String(error)}`;
   }
 }

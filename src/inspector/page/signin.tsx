@@ -1,4 +1,4 @@
-// Asks for the token when the server has one. It is sent once and kept nowhere here: the server gives a cookie.
+// Asks for the token. The page sends it once and does not keep it; the server answers with a cookie.
 
 import { useSignal } from "@preact/signals";
 
@@ -49,7 +49,8 @@ export function SignIn({ onDone }: { onDone: () => void }) {
           {waiting.value ? "Signing in…" : "Sign in"}
         </button>
         <p class="faint">
-          It is the server's <code>INSPECTOR_TOKEN</code>.
+          The server's <code>INSPECTOR_TOKEN</code>, or, without one, the token in the URL that <code>bun dev</code>{" "}
+          printed at its start.
         </p>
       </form>
     </main>

@@ -1,15 +1,15 @@
-// What the whole page knows: the view, the server, the handlers, its health, what is refused. Each thing is one signal.
+// The state of the page: view, server, handlers, health and refused requests, one signal each.
 
 import { computed, signal } from "@preact/signals";
 
-import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../types.ts";
+import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../../api/types.ts";
 import { api, signedOut } from "./api.ts";
 import { type Filter, FILTER_NAMES } from "./filter.ts";
 import { readView, type View, writeView } from "./url.ts";
 
 export const view = signal<View>(readView(location));
 export const filter = computed<Filter>(() => view.value.filter);
-/** Changes when the list is narrowed differently, and not when something is opened beside it. */
+/** Changes with the filter, and not when a delivery is opened. */
 export const narrowing = computed(() => JSON.stringify(filter.value));
 export const openId = computed(() => view.value.id);
 
@@ -18,8 +18,11 @@ export const handlers = signal<HandlerJson[] | null>(null);
 export const health = signal<HealthJson | null>(null);
 export const refused = signal<RefusedJson | null>(null);
 
-/** How the feed stands. */
-export const connection = signal<"connecting" | "live" | "lost">("connecting");
+/** How many runs are dead, as far as they were counted; null before that. */
+export const deadRuns = signal<{ found: number; more: boolean } | null>(null);
+
+/** The state of the feed's connection. */
+export const connection = signal<"connecting" | "live" | "lost" | "paused">("connecting");
 
 /** Ticks each second, for countdowns and ages. */
 export const now = signal(Date.now());
@@ -27,17 +30,17 @@ export const now = signal(Date.now());
 /** Which dialog is open. */
 export const dialog = signal<"send" | "bulk" | "replay" | "help" | null>(null);
 
-/** The delivery that `replay` is about. */
+/** The delivery of the `replay` dialog. */
 export const replaying = signal<string | null>(null);
 
-/** The last thing that happened, said to everybody who looks or listens. */
+/** The latest notice, shown and announced to screen readers. */
 export const notice = signal<{ text: string; bad: boolean; link?: { text: string; id: string } } | null>(null);
 
 export function narrowed(filter: Filter): boolean {
   return FILTER_NAMES.some((name) => filter[name]);
 }
 
-/** Goes somewhere else, with a way back; `replace`: without one, as for every letter that somebody types. */
+/** Navigates, with a history entry; `replace` adds none, as for each character that the user types. */
 export function go(to: Partial<View>, { replace = false } = {}) {
   const next = { ...view.value, ...to };
   if (writeView(next) === writeView(view.value)) return;
@@ -45,7 +48,7 @@ export function go(to: Partial<View>, { replace = false } = {}) {
   view.value = next;
 }
 
-/** Changes what the list is narrowed by; `undefined` takes a part away. */
+/** Changes the filter; `undefined` removes a condition. */
 export function narrow(change: { [Name in keyof Filter]?: Filter[Name] | undefined }, how: { replace?: boolean } = {}) {
   const next: Filter = {};
   for (const name of FILTER_NAMES) {
@@ -59,13 +62,13 @@ export function say(text: string, more: { bad?: boolean; link?: { text: string; 
   notice.value = { text, bad: more.bad ?? false, ...(more.link && { link: more.link }) };
 }
 
-/** Does something, and says what went wrong with it. Returns whether it went well. */
+/** Runs `work` and shows its error as a notice. Returns whether it succeeded. */
 export async function attempt(work: () => Promise<void>): Promise<boolean> {
   try {
     await work();
     return true;
   } catch (error) {
-    // What nobody waits for any more is no trouble, and who is signed out sees the sign-in page.
+    // An aborted request is not an error, and a client without a session sees the sign-in page.
     if (!(error instanceof DOMException && error.name === "AbortError") && !signedOut.value)
       say(error instanceof Error ? error.message : String(error), { bad: true });
     return false;
@@ -81,14 +84,9 @@ export function followAddress() {
 }
 
 export async function loadServer() {
-  const [about, table, hour, turnedAway] = await Promise.all([
-    api.server(),
-    api.handlers(),
-    api.health(),
-    api.refused(),
-  ]);
+  const [about, table, hour, refusals] = await Promise.all([api.server(), api.handlers(), api.health(), api.refused()]);
   server.value = about;
   handlers.value = table;
   health.value = hour;
-  refused.value = turnedAway;
+  refused.value = refusals;
 }

@@ -1,8 +1,8 @@
-// All events of the same subject, in the order in which they happened.
+// All events of the same subject, in event order.
 
-import type { DeliveryJson } from "../types.ts";
+import type { DeliveryJson } from "../../api/types.ts";
+import { Time } from "./components.tsx";
 import { siblings } from "./opened.ts";
-import { Time } from "./parts.tsx";
 import { Chips } from "./row.tsx";
 import { narrow, view } from "./state.ts";
 import { writeView } from "./url.ts";
@@ -14,26 +14,26 @@ export function Subject({ delivery }: { delivery: DeliveryJson }) {
   return (
     <section class="siblings" aria-labelledby="subject-heading">
       <h2 id="subject-heading">
-        Events of this subject <span class="faint">in the order in which they happened</span>
+        Events of this subject <span class="faint">in event order</span>
       </h2>
       {all === null ? (
         <p class="faint">Loading…</p>
       ) : (
         <ol>
-          {all.deliveries.map((each) => (
-            <li key={each.id} class={each.id === id ? "this" : ""}>
-              <Time at={each.at} />
-              <a href={writeView({ ...view.value, id: each.id })} aria-current={each.id === id ? "true" : undefined}>
-                {each.type}
+          {all.deliveries.map((event) => (
+            <li key={event.id} class={event.id === id ? "this" : ""}>
+              <Time at={event.at} />
+              <a href={writeView({ ...view.value, id: event.id })} aria-current={event.id === id ? "true" : undefined}>
+                {event.type}
               </a>
               <span class="chips">
-                <Chips type={each.type} runs={each.runs} />
+                <Chips type={event.type} runs={event.runs} />
               </span>
             </li>
           ))}
         </ol>
       )}
-      {all?.more === true && <p class="faint">These are the latest; there are earlier ones.</p>}
+      {all?.more === true && <p class="faint">Only the latest are listed.</p>}
       <button type="button" class="quietly" onClick={() => narrow({ subject })}>
         Show them in the list
       </button>

@@ -1,4 +1,4 @@
-// Times and numbers in words. Pure: the clock is an argument.
+// Formats times, durations and numbers. Pure: the clock is an argument.
 
 const pad = (number: number, width = 2) => String(number).padStart(width, "0");
 
@@ -31,7 +31,7 @@ export function duration(milliseconds: number): string {
   return `${Math.round(milliseconds / 86_400_000)} d`;
 }
 
-/** What is left of a wait, to the second: `now`, `7 s`, `2:05`, `1:02:03`. */
+/** The rest of a delay, to the second: `now`, `7 s`, `2:05`, `1:02:03`. */
 export function countdown(until: number, now: number): string {
   const seconds = Math.ceil((until - now) / 1_000);
   if (seconds <= 0) return "now";

@@ -1,14 +1,14 @@
-// What happened to a delivery, in order: the receipt, then each run with its attempts, and what comes next.
+// The history of a delivery: its receipt, then each run with its attempts and its next step.
 
 import { useSignal } from "@preact/signals";
 
-import type { DeliveryJson, RunJson } from "../types.ts";
+import type { DeliveryJson, RunJson } from "../../api/types.ts";
 import { api } from "./api.ts";
 import { Attempt } from "./attempt.tsx";
+import { Countdown, StateChip, Time } from "./components.tsx";
+import { chipOf } from "./labels.ts";
 import { openedAt, reloadOpen } from "./opened.ts";
-import { Countdown, StateChip, Time } from "./parts.tsx";
 import { attempt, say } from "./state.ts";
-import { chipOf } from "./words.ts";
 
 export function Timeline({ delivery }: { delivery: DeliveryJson }) {
   const { receivedAt, runs } = delivery;
@@ -24,7 +24,7 @@ export function Timeline({ delivery }: { delivery: DeliveryJson }) {
         {runs.length === 0 && (
           <li class="step unhandled">
             <p>
-              <b>Unhandled</b>: it had no handler when it came. A handler that comes later runs it with Replay.
+              <b>Unhandled</b>: it had no handler when it arrived. Replay runs it in handlers that were added later.
             </p>
           </li>
         )}
@@ -53,8 +53,8 @@ function Run({ run }: { run: RunJson }) {
       {ended && reason !== null && <p class="reason">{reason}</p>}
       {attempts.length > 0 && (
         <ol class="attempts">
-          {attempts.map((each, index) => (
-            <Attempt key={each.attempt} attempt={each} open={index === attempts.length - 1} />
+          {attempts.map((item, index) => (
+            <Attempt key={item.attempt} attempt={item} open={index === attempts.length - 1} />
           ))}
         </ol>
       )}
@@ -63,13 +63,13 @@ function Run({ run }: { run: RunJson }) {
   );
 }
 
-/** What comes next, when, and what somebody can do about it. */
+/** The next step of a run, when it is due, and the actions on it. */
 function Next({ run }: { run: RunJson }) {
   const { state, parked, due, attempts } = run;
   if (state === "running")
     return (
       <p class="next">
-        <span class="spinner" aria-hidden="true" /> Attempt {attempts.length + 1} runs.
+        <span class="spinner" aria-hidden="true" /> Attempt {attempts.length + 1} is running.
       </p>
     );
   if (state !== "waiting") return null;
@@ -78,13 +78,13 @@ function Next({ run }: { run: RunJson }) {
     <div class="next">
       <p>
         {parked ? (
-          "Waits for its file, which does not load or is gone: see Handlers. After 24 hours without it, it is skipped."
+          "Waits for its file, which does not load or is missing: see Handlers. After 24 hours without it, it is skipped."
         ) : attempts.length > 0 && due !== null && due > 0 ? (
           <>
             Attempt {attempts.length + 1} in <Countdown until={until} />
           </>
         ) : (
-          "Waits for its turn: an earlier event of this subject goes first, or the handler is busy."
+          "Waits for an earlier event of this subject, or for a free slot of the handler."
         )}
       </p>
       <Hands run={run} />
@@ -97,14 +97,14 @@ function Hands({ run: { run, handler, parked } }: { run: RunJson }) {
   const act = (work: () => Promise<{ done: boolean }>, done: string) =>
     attempt(async () => {
       const answer = await work();
-      say(answer.done ? done : "It has gone on meanwhile: nothing was changed.");
+      say(answer.done ? done : "The run has changed meanwhile, so nothing was done.");
       sure.value = false;
       reloadOpen();
     });
   return (
     <p class="hands">
       {!parked && (
-        <button type="button" onClick={() => void act(() => api.retry(run), `${handler} goes again now.`)}>
+        <button type="button" onClick={() => void act(() => api.retry(run), `Retrying ${handler} now.`)}>
           Retry now
         </button>
       )}

@@ -1,14 +1,14 @@
 // One line of the payload's tree.
 
+import { Copy } from "./components.tsx";
 import { reveal } from "./opened.ts";
-import { Copy } from "./parts.tsx";
 import { copyOf, textOf, type TreeRow } from "./tree.ts";
 
 interface NodeProps {
   row: TreeRow;
   hidden: boolean;
   match: boolean;
-  /** The match that the search is at. */
+  /** The current match of the search. */
   current: boolean;
   onToggle: () => void;
 }
@@ -69,7 +69,7 @@ function describe(value: unknown, size: number): string {
   return Array.isArray(value) ? `[${size}]` : `{${size}}`;
 }
 
-/** Clerk's times are milliseconds, here and there seconds; between 2001 and 2100 a number is taken for one. */
+/** Clerk's times are milliseconds, sometimes seconds. Numbers between 2001 and 2100 are shown as times. */
 function momentOf(value: unknown): string | null {
   if (typeof value !== "number" || !Number.isInteger(value)) return null;
   const milliseconds = value < 1e11 ? value * 1_000 : value;

@@ -1,26 +1,26 @@
-// A payload as rows of a tree: what is open, what a search finds, what a path is called. Pure.
-// Rows are made only for what is open, and never more than asked for: a payload may be 1 MB.
+// A payload as rows of a tree, with folding and search. Pure.
+// Creates rows only for open nodes, up to a limit: a payload may be 1 MB.
 
 export interface TreeRow {
-  /** `data.email_addresses.0.id`; "" is the whole. */
+  /** `data.email_addresses.0.id`; "" is the root. */
   path: string;
   depth: number;
-  /** Null for the whole. */
+  /** Null for the root. */
   key: string | null;
   value: unknown;
-  /** How many are in it; null when it is no object and no array. */
+  /** The number of children; null for a primitive value. */
   size: number | null;
   open: boolean;
 }
 
 export type Opened = ReadonlyMap<string, boolean>;
 
-/** Deeper than that is folded at first. */
+/** Nodes deeper than this start folded. */
 const OPEN_TO_DEPTH = 2;
-/** Lists and objects with more than that are folded at first. */
+/** Arrays and objects with more children start folded. */
 const OPEN_TO_SIZE = 100;
 
-/** The rows of what is open, at most `limit`; `more` when there are further ones. */
+/** The rows of open nodes, at most `limit`; `more` when there are further ones. */
 export function rowsOf(value: unknown, opened: Opened, limit: number): { rows: TreeRow[]; more: boolean } {
   const rows: TreeRow[] = [];
   const more = !add(value, "", null, 0);
@@ -35,24 +35,24 @@ export function rowsOf(value: unknown, opened: Opened, limit: number): { rows: T
   }
 }
 
-/** Paths whose key or plain value has the text, in the order of the tree. */
-export function find(value: unknown, text: string, most = 1_000): string[] {
+/** Paths whose key or primitive value contains the text, in the order of the tree. */
+export function find(value: unknown, text: string, max = 1_000): string[] {
   const wanted = text.trim().toLowerCase();
   const found: string[] = [];
   if (wanted !== "") look(value, "", "");
   return found;
 
   function look(value: unknown, path: string, key: string) {
-    if (found.length === most) return;
+    if (found.length === max) return;
     const plain = sizeOf(value) === null ? textOf(value) : "";
-    // `data.first` is looked for in paths; `first` would be found in every path below it.
+    // A text with a dot is searched in paths, any other in the key: else it would match all paths below the key.
     const texts = [key, plain, wanted.includes(".") ? path : ""];
-    if (texts.some((each) => each.toLowerCase().includes(wanted))) found.push(path);
+    if (texts.some((part) => part.toLowerCase().includes(wanted))) found.push(path);
     for (const [name, each] of entriesOf(value)) look(each, join(path, name), name);
   }
 }
 
-/** What has to be open for a path to be seen: all that it is in. */
+/** The ancestors of a path, which have to be open to show it. */
 export function openTo(opened: Opened, paths: readonly string[]): Opened {
   const all = new Map(opened);
   for (const path of paths) {
@@ -81,12 +81,12 @@ export function sizeOf(value: unknown): number | null {
   return typeof value === "object" && value !== null ? Object.keys(value).length : null;
 }
 
-/** As it stands in the tree: strings in quotes. */
+/** A value as the tree shows it: strings in quotes. */
 export function textOf(value: unknown): string {
   return JSON.stringify(value) ?? String(value);
 }
 
-/** What is copied: strings as they are, all else as JSON. */
+/** A value as it is copied: strings without quotes, others as JSON. */
 export function copyOf(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }

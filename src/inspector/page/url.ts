@@ -1,4 +1,4 @@
-// What is looked at, as an address that can be shared: `?state=dead&text=ada#/deliveries/msg_1`. Pure.
+// The view as a URL that can be shared: `?state=dead&text=ada#/deliveries/msg_1`. Pure.
 
 import { type Filter, FILTER_NAMES } from "./filter.ts";
 
@@ -9,7 +9,7 @@ export interface View {
   filter: Filter;
 }
 
-/** Reads an address; what it does not know, it leaves out. */
+/** Reads a URL and ignores unknown parameters. */
 export function readView({ search, hash }: { search: string; hash: string }): View {
   const query = new URLSearchParams(search);
   const filter: Filter = {};
@@ -22,7 +22,7 @@ export function readView({ search, hash }: { search: string; hash: string }): Vi
   return { page: "deliveries", id: page === "deliveries" ? decode(rest.join("/")) : null, filter };
 }
 
-/** The address of a view: `readView` gives the same view again. */
+/** The URL of a view, which `readView` reads back. */
 export function writeView({ page, id, filter }: View): string {
   const query = new URLSearchParams();
   for (const name of FILTER_NAMES) if (filter[name]) query.set(name, filter[name]);

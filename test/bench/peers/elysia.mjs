@@ -1,4 +1,4 @@
-// Elysia with `@clerk/backend`, Bellhop's own framework and verifier's neighbour: verify and answer.
+// Elysia, Bellhop's own framework, with `@clerk/backend`: verify and answer.
 
 import { verifyWebhook } from "@clerk/backend/webhooks";
 import { Elysia } from "elysia";

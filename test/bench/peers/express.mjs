@@ -1,4 +1,4 @@
-// As docs.svix.com/receiving/verifying-payloads/how shows it for Express: the raw body, `svix`, an answer.
+// The Express example of docs.svix.com/receiving/verifying-payloads/how: raw body, `svix`, answer.
 
 import express from "express";
 import { Webhook } from "svix";

@@ -1,4 +1,4 @@
-// As `@clerk/fastify` shows it: its `verifyWebhook` takes the parsed body, and makes text of it again by itself.
+// The example of `@clerk/fastify`. Its `verifyWebhook` takes the parsed body and serialises it again.
 
 import { verifyWebhook } from "@clerk/fastify/webhooks";
 import Fastify from "fastify";

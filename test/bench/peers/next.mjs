@@ -1,5 +1,5 @@
-// app/api/webhooks/route.js: the route of Clerk's guide (clerk.com/docs/guides/development/webhooks/syncing), word for
-// word but for its types.
+// app/api/webhooks/route.js: the route of Clerk's guide (clerk.com/docs/guides/development/webhooks/syncing), unchanged
+// except that its types are removed.
 
 import { verifyWebhook } from "@clerk/nextjs/webhooks";
 

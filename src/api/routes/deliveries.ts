@@ -1,0 +1,124 @@
+// Stored deliveries: lists, search, one delivery with its runs, and a replay of it.
+
+import { Elysia, t } from "elysia";
+
+import { matchesPattern } from "../../clerk/events.ts";
+import type { DeliveryView, RunView } from "../../inbox/views.ts";
+import type { ApiOptions } from "../options.ts";
+import { redact } from "../redact.ts";
+import { search } from "../search.ts";
+import { deadHandlers } from "../standing.ts";
+import type { DeliveryJson, RunJson } from "../types.ts";
+import { filterParameters, readFilter, toKnown } from "./filter.ts";
+
+const PAGE = 50;
+const GIVEN_UP = "given up by hand";
+// More than the handlers of one delivery.
+const MAX_RUNS_OF_ONE = 1_000;
+
+const deliveryParameters = t.Object({ id: t.String({ maxLength: 256 }) });
+const runParameters = t.Object({ run: t.Numeric({ minimum: 1 }) });
+const listQuery = t.Object({
+  ...filterParameters,
+  before: t.Optional(t.Numeric()),
+  limit: t.Optional(t.Numeric({ minimum: 1, maximum: 1_000 })),
+});
+const searchQuery = t.Object({
+  ...filterParameters,
+  text: t.String({ minLength: 1, maxLength: 200 }),
+  before: t.Optional(t.Numeric()),
+  searched: t.Optional(t.Numeric({ minimum: 0 })),
+  limit: t.Optional(t.Numeric({ minimum: 1, maximum: 200 })),
+});
+/** `dead`: only in the handlers whose latest run is dead. */
+const replayQuery = t.Object({ handler: t.Optional(t.String()), dead: t.Optional(t.BooleanString()) });
+const payloadQuery = t.Object({ payload: t.Optional(t.BooleanString()), reveal: t.Optional(t.BooleanString()) });
+
+export function deliveryRoutes({ inbox, handlers, frame, live }: ApiOptions) {
+  async function toJson({ body: _, runs, ...delivery }: DeliveryView): Promise<DeliveryJson> {
+    return { ...delivery, verified: true, runs: await Promise.all(runs.map(runJson)) };
+  }
+
+  async function runJson({ attempts, ...run }: RunView): Promise<RunJson> {
+    const withFrames = attempts.map(async (attempt) => ({
+      ...attempt,
+      frame: (attempt.error && (await frame?.(attempt.error, attempt.startedAt))) ?? null,
+    }));
+    return { ...run, attempts: await Promise.all(withFrames) };
+  }
+
+  /** The inbox does not say which delivery the run belongs to, so the feed can't either. */
+  async function changeRun(change: Promise<boolean>): Promise<{ done: boolean }> {
+    const done = await change;
+    if (done) live?.feed.manyChanged(1);
+    return { done };
+  }
+
+  return new Elysia()
+    .get(
+      "/deliveries",
+      ({ query: { before = null, limit = PAGE, ...query }, status }) => {
+        const filter = readFilter(query, handlers());
+        return "error" in filter ? status(409, filter) : inbox.list(filter, { before, limit });
+      },
+      { query: listQuery },
+    )
+    .get(
+      "/search",
+      ({ query: { text, before = null, searched = 0, limit = PAGE, ...query }, request: { signal }, status }) => {
+        const filter = readFilter(query, handlers());
+        if ("error" in filter) return status(409, filter);
+        return search(inbox, { text, filter, before, searched, limit, signal });
+      },
+      { query: searchQuery },
+    )
+    .get(
+      "/deliveries/:id",
+      async ({ params, query: { payload, reveal }, status }) => {
+        const found = await inbox.get(params.id);
+        if (!found) return status(404, { error: "not_found" });
+        const json = await toJson(found);
+        return payload === true ? { ...json, ...payloadOf(found, reveal === true) } : json;
+      },
+      { params: deliveryParameters, query: payloadQuery },
+    )
+    .post(
+      "/deliveries/:id/replay",
+      async ({ params: { id }, query, status }) => {
+        const found = await inbox.get(id);
+        if (!found) return status(404, { error: "not_found" });
+        if (found.body === null) return status(409, { error: "wiped" });
+        const dead = deadHandlers(found.runs);
+        const selected = handlers()
+          .filter(({ name, event }) => matchesPattern(event, found.type) && (!query.handler || name === query.handler))
+          .filter(({ name }) => query.dead !== true || dead.includes(name))
+          .map(toKnown);
+        if (selected.length === 0) return status(409, { error: "no_handler" });
+        const replay = crypto.randomUUID();
+        await inbox.replay({
+          filter: { id },
+          handlers: selected,
+          replay,
+          stale: true,
+          bulk: false,
+          after: 0,
+          limit: MAX_RUNS_OF_ONE,
+        });
+        live?.feed.changed(id);
+        return { replay, handlers: selected.map(({ handler }) => handler) };
+      },
+      { params: deliveryParameters, query: replayQuery },
+    )
+    .post("/runs/:run/retry", ({ params }) => changeRun(inbox.retryNow(params.run)), { params: runParameters })
+    .post("/runs/:run/give-up", ({ params }) => changeRun(inbox.giveUp(params.run, GIVEN_UP)), {
+      params: runParameters,
+    });
+}
+
+function payloadOf({ body }: DeliveryView, reveal: boolean): Required<Pick<DeliveryJson, "payload" | "hidden">> {
+  if (body === null) return { payload: null, hidden: [] };
+  const text = new TextDecoder().decode(body);
+  if (reveal) return { payload: text, hidden: [] };
+  const { text: payload, paths: hidden } = redact(text);
+  return { payload, hidden };
+}

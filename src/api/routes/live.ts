@@ -1,0 +1,40 @@
+// Routes that need a running server: its state, its handlers' counts, refused requests, and the feed of changes.
+
+import { Elysia, t } from "elysia";
+
+import type { Feed } from "../feed.ts";
+import type { SendSample } from "../send.ts";
+import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../types.ts";
+
+export interface Live {
+  server(): ServerJson;
+  handlers(): HandlerJson[];
+  health(): Promise<HealthJson>;
+  refused(): RefusedJson;
+  feed: Feed;
+  send: SendSample;
+}
+
+const sendBody = t.Object({
+  event: t.String({ maxLength: 100 }),
+  data: t.Optional(t.Record(t.String(), t.Unknown())),
+});
+
+export function liveRoutes(live: Live) {
+  return new Elysia()
+    .get("/server", () => live.server())
+    .get("/handlers", () => live.handlers())
+    .get("/health", () => live.health())
+    .get("/refused", () => live.refused())
+    .get("/feed", ({ request, status }) => {
+      const stream = live.feed.connect(request.headers.get("last-event-id"));
+      return stream ?? status(503, { error: "too_many", message: "Too many inspector pages are open: close some" });
+    })
+    .post(
+      "/send",
+      async ({ body, status }) =>
+        (await live.send(body.event, body.data)) ??
+        status(404, { error: "unknown_event", message: `Clerk has no event ${body.event}` }),
+      { body: sendBody },
+    );
+}

@@ -1,0 +1,38 @@
+// Serves the API to commands on `DATA_DIR/bellhop.sock`, which only the server's user can open.
+
+import { existsSync, rmSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+
+import { createApi } from "./app.ts";
+import type { ApiOptions } from "./options.ts";
+
+// `sun_path` of sockaddr_un has 108 bytes on Linux and 104 on macOS, the terminating zero included.
+const MAX_SOCKET_PATH_BYTES = 103;
+
+/** The path of the socket; relative to this directory where it is too long, undefined where that is too long as well. */
+export function socketPath(dataDir: string): string | undefined {
+  const path = join(dataDir, "bellhop.sock");
+  return [path, relative(process.cwd(), path)].find((name) => Buffer.byteLength(name) <= MAX_SOCKET_PATH_BYTES);
+}
+
+/** Starts to listen. The caller holds the lock of DATA_DIR, so an existing socket is a leftover of a dead server. */
+export function serveSocket(path: string, options: ApiOptions): { stop(): Promise<void> } {
+  if (existsSync(path)) rmSync(path);
+  // A handler may change the directory of the process, and there may be a socket of this name elsewhere.
+  const own = resolve(path);
+  const api = createApi(options);
+  // Never open to others, not even between creating the file and setting its mode.
+  const umask = process.umask(0o177);
+  let server: Bun.Server<undefined>;
+  try {
+    server = Bun.serve({ unix: path, fetch: (request) => api.fetch(request) });
+  } finally {
+    process.umask(umask);
+  }
+  return {
+    async stop() {
+      await server.stop(true);
+      rmSync(own, { force: true });
+    },
+  };
+}

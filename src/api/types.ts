@@ -1,0 +1,178 @@
+// The JSON that the API returns, shared by its routes, the commands and the page.
+// Shapes only, so that the page can import them.
+
+import type { RefusalCode } from "../errors.ts";
+import type { AttemptRecord } from "../inbox/inbox.ts";
+import type { DeliverySummary, DeliveryView, ReplayProgress, RunView } from "../inbox/views.ts";
+
+export type {
+  DeliveryList,
+  DeliverySummary,
+  ReplayCount,
+  ReplayProgress,
+  ReplayStep,
+  RunRange,
+  RunSummary,
+} from "../inbox/views.ts";
+
+/** A line of source code with the lines around it. */
+export interface CodeFrame {
+  /** From the project's folder: `handlers/user.created.ts`. */
+  file: string;
+  line: number;
+  column: number;
+  /** The line and a few around it; `number` counts from 1. */
+  source: { number: number; text: string }[];
+  /** The file was saved after the attempt had begun, so other code may have thrown. */
+  changed?: boolean;
+}
+
+export interface AttemptJson extends AttemptRecord {
+  attempt: number;
+  outcome: string;
+  /** Where the error was thrown: the first stack frame in the user's code. Null without one, or without its source. */
+  frame: CodeFrame | null;
+}
+
+export interface RunJson extends Omit<RunView, "attempts"> {
+  attempts: AttemptJson[];
+}
+
+/** `GET /api/deliveries/:id?payload=true`. */
+export interface DeliveryJson extends Omit<DeliveryView, "body" | "runs"> {
+  runs: RunJson[];
+  /** Always true: a delivery is stored only after its signature was verified. */
+  verified: true;
+  /** With `payload=true`: the body as text, or null when it was deleted. */
+  payload?: string | null;
+  /** With `payload=true`: paths of redacted values, such as `data.code`. Empty with `reveal=true`. */
+  hidden?: string[];
+}
+
+/** `GET /api/server`. */
+export interface ServerJson {
+  pid: number;
+  mode: "dev" | "start";
+  /** The webhook endpoint on this machine. */
+  webhookUrl: string;
+  /** The public address, when a tunnel is known. */
+  publicUrl: string | null;
+  /** The first characters of the signing secret. */
+  secretHint: string;
+  /** `bun dev` generated the secret, so Clerk does not have it. */
+  secretIsOurs: boolean;
+  handlersDir: string;
+  /** Names of the events that `POST /api/send` can make. */
+  samples: string[];
+  /** A token is set, so the page offers to sign out. */
+  signedIn: boolean;
+}
+
+/** `GET /api/feed`: the `data` of each server-sent event, by its name. A new connection continues after the last `id`. */
+export interface FeedEvents {
+  /** Deliveries that are new, or whose runs have changed: at most one summary for each. */
+  deliveries: DeliverySummary[];
+  /**
+   * Too many changes to send them one by one: the page has to reload its list. A new stream begins with an empty summary,
+   * because a list that was loaded before may be older than the stream.
+   */
+  summary: { deliveries: number; runs: number };
+  handlers: HandlerJson[];
+  health: HealthJson;
+}
+
+/** `GET /api/health`: the last hour, a number for each of its minutes, oldest first. */
+export interface HealthJson {
+  /** Unix time in milliseconds at the beginning of the first minute. */
+  since: number;
+  deliveries: number[];
+  failures: number[];
+  /** Milliseconds from receipt to the end of the run; null for a minute without runs. */
+  p50: (number | null)[];
+  p99: (number | null)[];
+  /**
+   * Per minute, the longest time in milliseconds that a run had waited when it began; the last one includes the runs that
+   * are waiting now.
+   */
+  queueAge: number[];
+  writable: boolean;
+}
+
+/** `GET /api/handlers`. */
+export interface HandlerJson {
+  name: string;
+  file: string;
+  event: string;
+  lane: string;
+  options: { attempts?: number; timeout?: number | string; stale?: string };
+  /** Its current file does not load. */
+  error: { where: string; message: string; source: string | null } | null;
+  /** The current file does not load, and the last good version continues to run. */
+  lastGoodRuns: boolean;
+  warning: string | null;
+  /** Since the server started: attempts that ended. */
+  ran: number;
+  failed: number;
+  /** Duration of an attempt in milliseconds. */
+  p50: number | null;
+  p99: number | null;
+  lastError: { at: number; delivery: string; message: string } | null;
+}
+
+/** `POST /api/bulk`, `GET /api/bulk`: a bulk replay that the server runs by itself. */
+export interface BulkJobJson {
+  /** The id of the new runs. */
+  replay: string;
+  added: number;
+  isAdding: boolean;
+  isStopped: boolean;
+  isFinished: boolean;
+  /** Why it ended early. */
+  error: string | null;
+  runs: ReplayProgress;
+}
+
+/** `GET /api/refused`: the latest refused requests, newest first, and how many of each code. */
+export interface RefusedJson {
+  counts: Partial<Record<RefusalCode, number>>;
+  latest: { code: RefusalCode; at: number; size: number; claimedId: string | null }[];
+  /** For each code in `counts`. */
+  explanations: Partial<Record<RefusalCode, { message: string; remedy: string }>>;
+}
+
+/** `GET /api/search`: a text search through the newest deliveries. */
+export interface SearchJson {
+  deliveries: DeliverySummary[];
+  /** Deliveries searched so far, earlier pages included. */
+  searched: number;
+  /** The `before` of the next page; null at the end. */
+  next: number | null;
+}
+
+/** `POST /api/send`. */
+export interface SentJson {
+  id: string;
+  status: number;
+}
+
+/** `POST /api/deliveries/:id/replay`. */
+export interface ReplayedJson {
+  /** The id of the new runs. */
+  replay: string;
+  handlers: string[];
+}
+
+/** `GET /api/lost`: runs that are done, and whose effects are not in the handlers' database. */
+export interface LostJson {
+  runs: { delivery: string; handler: string }[];
+}
+
+/** Every other answer. */
+export interface ErrorJson {
+  error: string;
+  message?: string;
+}
+
+/** Why nothing can be replayed through a handler: the answer with status 409. */
+export type HandlerTrouble =
+  { error: "unknown_handler"; handlers: string[] } | { error: "not_loaded"; where: string; reason: string };

@@ -1,0 +1,32 @@
+// Options that several commands take.
+
+import { parseDuration } from "../duration.ts";
+import { UserError } from "../errors.ts";
+
+/** `--since 7d` and `--until 2026-05-01`: Unix time in milliseconds. */
+export function readTime(name: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const time = /^\d{4}-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(time)) return time;
+  try {
+    return Date.now() - parseDuration(text);
+  } catch {
+    throw new UserError(`--${name} is ${text}, expected how long ago (7d, 12h, 30m) or a date (2026-05-01T12:00Z)`);
+  }
+}
+
+/** `--rate 20`: runs or requests per second. */
+export function readRate(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const rate = Number(text);
+  if (rate > 0 && Number.isFinite(rate)) return rate;
+  throw new UserError(`--rate is ${text}, expected a number per second: 20, or 0.5`);
+}
+
+/** `--limit 50`: a whole number of at least one. */
+export function readLimit(text: string | undefined, max: number): number | undefined {
+  if (text === undefined) return undefined;
+  const limit = Number(text);
+  if (Number.isInteger(limit) && limit >= 1 && limit <= max) return limit;
+  throw new UserError(`--limit is ${text}, expected a whole number from 1 to ${max}`);
+}

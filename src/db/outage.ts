@@ -1,0 +1,97 @@
+// Detects outages of the handlers' database. One killed connection is not an outage, so a test write confirms it before it
+// is reported, and is then repeated until it succeeds. Reports an outage once when it begins and once when it ends.
+
+import { SQL } from "bun";
+
+import { FileMoved } from "../open-files.ts";
+
+interface OutagesOptions {
+  /** Writes to the database like a run. Rejects while that is not possible. */
+  ping: () => Promise<void>;
+  onTrouble: (reason?: unknown) => void;
+}
+
+export type Outages = ReturnType<typeof watchOutages>;
+
+const PING_EVERY_MS = 1_000;
+export const PING_LIMIT_MS = 4_000;
+
+export function watchOutages({ ping, onTrouble }: OutagesOptions) {
+  let reason: unknown;
+  let isSuspected = false;
+  let stopped = false;
+
+  function begin(error: unknown) {
+    if (reason !== undefined || stopped) return;
+    reason = error ?? new Error("the database can't be reached");
+    onTrouble(reason);
+    void pingUntilAvailable();
+  }
+
+  async function pingUntilAvailable() {
+    while (!stopped) {
+      await pause(PING_EVERY_MS);
+      if (stopped || (await findTrouble()) !== undefined) continue;
+      reason = undefined;
+      return onTrouble();
+    }
+  }
+
+  /** Why the database can't be written, or undefined. */
+  function findTrouble(): Promise<unknown> {
+    const answered = ping().then(
+      () => undefined,
+      (error: unknown) => error ?? new Error("the database can't be reached"),
+    );
+    const late = Promise.withResolvers<unknown>();
+    const timer = setTimeout(() => late.resolve(new Error("it does not answer")), PING_LIMIT_MS);
+    return Promise.race([answered, late.promise]).finally(() => clearTimeout(timer));
+  }
+
+  return {
+    /** Why the database can't be used, or undefined. */
+    get reason() {
+      return reason;
+    },
+    begin,
+    /** Checks the database after an error, and reports an outage. */
+    suspect() {
+      if (reason !== undefined || isSuspected || stopped) return;
+      isSuspected = true;
+      void findTrouble().then((trouble) => {
+        isSuspected = false;
+        if (trouble !== undefined) begin(trouble);
+      });
+    },
+    /** Whether the database answers now. */
+    async answers(): Promise<boolean> {
+      if (reason !== undefined) return false;
+      const trouble = await findTrouble();
+      if (trouble !== undefined) begin(trouble);
+      return trouble === undefined;
+    },
+    stop() {
+      stopped = true;
+    },
+  };
+}
+
+function pause(milliseconds: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  setTimeout(resolve, milliseconds).unref();
+  return promise;
+}
+
+// Classes of SQLSTATE: connection, authentication, no such database, resources, operator, system; and read-only server, idle
+// transaction ended. Not 57014: a cancelled statement was itself too slow.
+const POSTGRES_OUTAGE = /^(?:08|28|3D|53|57P|58|25006|25P03)/;
+const LOST_CONNECTION = /^ERR_POSTGRES_(?:CONNECTION|FAILED_TO_CONNECT|IDLE_TIMEOUT|LIFETIME_TIMEOUT)/;
+const SQLITE_OUTAGE = /^SQLITE_(?:FULL|IOERR|READONLY|CANTOPEN|NOTADB|CORRUPT|NOMEM|PERM|PROTOCOL)/;
+
+/** The database is at fault, not the statement. */
+export function isOutage(error: unknown): boolean {
+  if (error instanceof FileMoved) return true;
+  const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown };
+  if (error instanceof SQL.PostgresError && typeof errno === "string") return POSTGRES_OUTAGE.test(errno);
+  return LOST_CONNECTION.test(String(code)) || SQLITE_OUTAGE.test(String(code));
+}

@@ -1,0 +1,129 @@
+// The handlers' database on a Postgres server. A connection may be lost at any moment, even during a COMMIT, and that
+// COMMIT may still take effect seconds later. Therefore an unknown outcome is resolved by a write to the ledger.
+
+import type { ReservedSQL, SQL, TransactionSQL } from "bun";
+
+import { claim, declareVoid, writeInVain } from "./ledger.ts";
+import { PING_LIMIT_MS } from "./outage.ts";
+import type { AppDatabase } from "./transaction.ts";
+
+// Postgres ends a stuck transaction itself, but only after Bellhop's own timeout.
+const AFTER_TIMEOUT_MS = 2_000;
+// The largest value that Postgres accepts for a timeout.
+const MAX_TIMEOUT_MS = 2_147_483_647;
+// An arbitrary key, the same for all servers, so that servers that start together create tables one after the other.
+const ADVISORY_LOCK = 7_205_759_403;
+const LOCK_RETRY_MS = 50;
+
+// Runs after the report that the server does not answer.
+const CLOSING_MS = 500;
+
+interface PostgresOptions {
+  /** Opens a pool of at most `max` connections. */
+  connect: (max: number) => SQL;
+  /** Concurrent transactions. */
+  max: number;
+  /** The schema of the tables, when the connection can't set it. */
+  searchPath?: string | undefined;
+}
+
+/** Connects at the first use. */
+export function openPostgres({ connect, max, searchPath }: PostgresOptions): AppDatabase {
+  const sql = connect(max);
+  // A separate pool, so that resolving a lost commit does not wait behind the runs.
+  const ledger = connect(2);
+  /** Each transaction's connection: only a reserved connection can be closed while a statement runs on it. */
+  const connections = new WeakMap<TransactionSQL, ReservedSQL>();
+  let waiting = 0;
+
+  async function enter(tx: SQL) {
+    if (searchPath) await tx`select set_config('search_path', ${searchPath}, true)`;
+  }
+
+  return {
+    sql,
+    async begin(body, givenUp) {
+      waiting += 1;
+      const connection = await sql.reserve({ signal: givenUp }).finally(() => (waiting -= 1));
+      try {
+        await connection.begin(async (tx) => {
+          connections.set(tx, connection);
+          await enter(tx);
+          await body(tx);
+        });
+      } finally {
+        void connection.release();
+      }
+    },
+
+    async claim(tx, key, timeoutMs) {
+      const limit = String(Math.min(Math.ceil(timeoutMs) + AFTER_TIMEOUT_MS, MAX_TIMEOUT_MS));
+      // Not awaited one by one, so that both statements are sent in one round trip.
+      const [, claimed] = await Promise.all([
+        tx`select set_config('statement_timeout', ${limit}, true), set_config('idle_in_transaction_session_timeout', ${limit}, true)`,
+        claim(tx, key),
+      ]);
+      return claimed;
+    },
+
+    // `xmin` is the transaction that wrote the row. It differs when a query of the handler contained a COMMIT.
+    async markCommitted(tx, { delivery, handler, replay }) {
+      const marked = await tx`
+        update bellhop_ledger set state = 'committed'
+        where delivery = ${delivery} and handler = ${handler} and replay = ${replay}
+          and state like 'open%' and xmin = pg_current_xact_id()::xid
+        returning state`;
+      return marked.length > 0;
+    },
+
+    resolve: (key) =>
+      searchPath ? ledger.begin((tx) => enter(tx).then(() => declareVoid(tx, key))) : declareVoid(ledger, key),
+
+    // EXECUTE runs all statements and refuses BEGIN and COMMIT, where a plain query would end the transaction.
+    async script(tx, text) {
+      const tag = `bellhop_${crypto.randomUUID().replaceAll("-", "")}`;
+      await tx.unsafe(`do $${tag}$ begin execute $text_${tag}$${text}$text_${tag}$; end $${tag}$`);
+      // A dump sets `search_path` and other settings for its session, whose connection belongs to the pool.
+      await tx.unsafe("reset all");
+      await enter(tx);
+    },
+
+    // `create index concurrently` waits for every snapshot that is in use. The portal of a query with values keeps its
+    // snapshot until the next query; one without values keeps none.
+    async outside(tx, text) {
+      await tx.unsafe("select 1");
+      await ledger.unsafe(text);
+    },
+
+    // `pg_advisory_xact_lock` would keep a snapshot while it waits for the server that runs `outside`.
+    async lock(tx) {
+      while (!(await tx.unsafe(`select pg_try_advisory_xact_lock(${ADVISORY_LOCK}) as locked`))[0].locked)
+        await Bun.sleep(LOCK_RETRY_MS);
+    },
+
+    cut: (tx) =>
+      void connections
+        .get(tx)
+        ?.close({ timeout: 0 })
+        .catch(() => undefined),
+    canHang: true,
+    async ping() {
+      // On its own connection, because all others may hang or be in use.
+      const probe = connect(1);
+      const close = () => void probe.close({ timeout: 0 }).catch(() => undefined);
+      const limit = setTimeout(close, PING_LIMIT_MS + CLOSING_MS);
+      try {
+        await probe.begin((tx) => enter(tx).then(() => writeInVain(tx)));
+      } finally {
+        clearTimeout(limit);
+        close();
+      }
+    },
+    get waiting() {
+      return waiting;
+    },
+    async close() {
+      await Promise.all([sql.close({ timeout: 1 }), ledger.close({ timeout: 1 })]);
+    },
+  };
+}

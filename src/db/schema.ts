@@ -1,0 +1,215 @@
+// Applies the SQL files of `handlers/`: each of `_migrations/` once, in the order of their names, then `_schema.sql`.
+// The database decides whether a file ends its transaction, never a parser. Errors name file and line.
+
+import type { TransactionSQL } from "bun";
+
+import type { MakeTables } from "../bellhop.ts";
+import type { AppDatabase } from "./transaction.ts";
+
+/** An SQL file, named by its path in the folder of handlers: `_migrations/0001_profiles.sql`. */
+export interface SqlFile {
+  name: string;
+  text: string;
+}
+
+/** The parts that must be in the database before any run, in this order. */
+export interface Schema {
+  /** Creates the tables of handlers. Each function runs in its own transaction, at every start. */
+  tables?: readonly MakeTables[] | undefined;
+  /** Applied once each. */
+  migrations?: readonly SqlFile[] | undefined;
+  /** `_schema.sql`, applied at every start. */
+  text?: string | undefined;
+}
+
+/** One part of the schema that was applied, or that failed and was rolled back. */
+export interface SchemaStep {
+  of: "tables" | "migration" | "schema";
+  /** The file; empty for tables. */
+  name: string;
+  mistake?: unknown;
+}
+
+/** The message begins with the file and, where it is known, the line: `_schema.sql:3: near "creat": syntax error`. */
+export class SchemaError extends Error {
+  override name = "SchemaError";
+}
+
+type Target = Pick<AppDatabase, "script" | "outside"> & {
+  /** Runs a transaction while no other server prepares the database. */
+  begin(body: MakeTables): Promise<void>;
+};
+
+interface ApplyOptions {
+  /** The database could not be reached: the file is not at fault, and is applied later. */
+  isOutage: (error: unknown) => boolean;
+  onStep: ((step: SchemaStep) => void) | undefined;
+}
+
+// Runs on SQLite and Postgres alike.
+const CREATE_MIGRATIONS = `
+  create table if not exists bellhop_migrations (
+    name text primary key,
+    checksum text not null,
+    applied_at timestamptz not null default current_timestamp
+  )`;
+
+/**
+ * Applies each part completely or not at all. A failed migration prevents all later parts from being applied.
+ * Returns the first error; rejects when the database can't be reached.
+ */
+export async function applySchema(target: Target, schema: Schema, { isOutage, onStep }: ApplyOptions) {
+  const { tables = [], migrations = [], text } = schema;
+  let first: unknown;
+
+  async function step(of: SchemaStep["of"], name: string, apply: () => Promise<boolean>): Promise<boolean> {
+    try {
+      if (await apply()) onStep?.({ of, name });
+      return true;
+    } catch (mistake) {
+      if (isOutage(mistake)) throw mistake;
+      first ??= mistake;
+      onStep?.({ of, name, mistake });
+      return false;
+    }
+  }
+
+  for (const makeTables of tables) await step("tables", "", () => target.begin(makeTables).then(() => true));
+  const applied = migrations.length > 0 ? await readApplied(target) : new Map<string, string>();
+  for (const file of migrations)
+    if (!(await step("migration", file.name, () => applyOnce(target, file, applied.get(file.name), isOutage))))
+      return first;
+  if (text !== undefined) await step("schema", "_schema.sql", () => applyAlways(target, text, isOutage));
+  return first;
+}
+
+/** The checksums of the migrations that were applied before, by name. */
+async function readApplied(target: Target): Promise<Map<string, string>> {
+  let rows: { name: string; checksum: string }[] = [];
+  await target.begin(async (tx) => {
+    await tx.unsafe(CREATE_MIGRATIONS);
+    rows = await tx`select name, checksum from bellhop_migrations`;
+  });
+  return new Map(rows.map(({ name, checksum }) => [name, checksum]));
+}
+
+/** False when it was applied before, perhaps by another server a moment ago. */
+async function applyOnce(target: Target, file: SqlFile, known: string | undefined, isOutage: ApplyOptions["isOutage"]) {
+  const { name, text } = file;
+  // Git may change line endings.
+  const checksum = new Bun.CryptoHasher("sha256").update(text.replaceAll("\r\n", "\n")).digest("hex");
+  if (known !== undefined) return checkUnchanged(name, known, checksum);
+  let isNew = true;
+  const body = (run: (tx: TransactionSQL) => Promise<unknown>) => async (tx: TransactionSQL) => {
+    const [row] = (await tx`select checksum from bellhop_migrations where name = ${name}`) as { checksum: string }[];
+    if (row) isNew = checkUnchanged(name, row.checksum, checksum);
+    if (!isNew) return;
+    await run(tx);
+    await tx`insert into bellhop_migrations (name, checksum) values (${name}, ${checksum})`;
+  };
+  try {
+    await target.begin(body((tx) => target.script(tx, text)));
+  } catch (error) {
+    if (isOutage(error)) throw error;
+    if (!needsNoTransaction(error)) throw await locate(target, file, error);
+    // Such as `create index concurrently`. If the server dies before it is recorded, the file is applied again.
+    await target.begin(body((tx) => target.outside(tx, text))).catch(async (failure: unknown) => {
+      throw isOutage(failure) ? failure : await locate(target, file, failure);
+    });
+  }
+  return isNew;
+}
+
+function checkUnchanged(name: string, applied: string, checksum: string): false {
+  if (applied === checksum) return false;
+  throw new SchemaError(
+    `${name}: was changed after it had been applied, and is not applied again. Revert the change and put it into a new ` +
+      `file; or, if the database already matches the file: delete from bellhop_migrations where name = '${name}'`,
+  );
+}
+
+async function applyAlways(target: Target, text: string, isOutage: ApplyOptions["isOutage"]): Promise<true> {
+  try {
+    await target.begin((tx) => target.script(tx, text));
+    return true;
+  } catch (error) {
+    throw isOutage(error) ? error : await locate(target, { name: "_schema.sql", text }, error);
+  }
+}
+
+async function locate(target: Target, file: SqlFile, error: unknown): Promise<SchemaError> {
+  if (error instanceof SchemaError) return error;
+  const line = lineOf(file.text, error) ?? (await findLine(target, file.text, error));
+  const hint =
+    file.name === "_schema.sql" && /already exists|duplicate column/i.test(messageOf(error))
+      ? "; the file is applied at every start: write `if not exists`, or put the change into a file of _migrations/"
+      : "";
+  const where = line === undefined ? file.name : `${file.name}:${line}`;
+  return new SchemaError(`${where}: ${describe(error)}${hint}`, { cause: error });
+}
+
+/** The line of the error as reported by the database: SQLite counts bytes, Postgres characters. */
+function lineOf(text: string, error: unknown): number | undefined {
+  const { byteOffset, position, internalPosition, internalQuery } = error as Record<string, unknown>;
+  if (typeof byteOffset === "number" && byteOffset >= 0)
+    return lines(Buffer.from(text).subarray(0, byteOffset).toString());
+  const characters =
+    internalQuery === text ? Number(internalPosition) : internalQuery === undefined ? Number(position) : 0;
+  return characters > 0
+    ? lines(
+        Array.from(text)
+          .slice(0, characters - 1)
+          .join(""),
+      )
+    : undefined;
+}
+
+/**
+ * Databases report no position for an error at run time. Applies the statements one by one, finds the one that fails
+ * with the same message, and rolls everything back.
+ */
+async function findLine(target: Target, text: string, error: unknown): Promise<number | undefined> {
+  let line: number | undefined;
+  const search = target.begin(async (tx) => {
+    for (const { start, end } of statementsOf(text))
+      await target.script(tx, text.slice(start, end)).catch((found: unknown) => {
+        if (messageOf(found) === messageOf(error))
+          line = lines(text.slice(0, start) + /^\s*/.exec(text.slice(start))?.[0]);
+        throw found;
+      });
+    throw new Error("rolled back");
+  });
+  await search.catch(() => undefined);
+  return line;
+}
+
+/** Where each statement begins and ends. A heuristic for line numbers only: it does not parse all SQL. */
+function statementsOf(text: string): { start: number; end: number }[] {
+  const tokens = /--[^\n]*|\/\*[\s\S]*?\*\/|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$[\s\S]*?\$\1\$|;/g;
+  const ends = [...text.matchAll(tokens)].filter(([token]) => token === ";").map(({ index }) => index + 1);
+  return [...ends, text.length]
+    .map((end, index, all) => ({ start: all[index - 1] ?? 0, end }))
+    .filter(({ start, end }) => text.slice(start, end).trim() !== "");
+}
+
+const lines = (text: string) => text.split("\n").length;
+
+/** The statement can't run in a transaction: SQLSTATE `active_sql_transaction`. */
+function needsNoTransaction(error: unknown): boolean {
+  return (error as { errno?: unknown }).errno === "25001";
+}
+
+function describe(error: unknown): string {
+  const message = messageOf(error);
+  const { errno } = error as { errno?: unknown };
+  if (errno === "25001") return `${message}: it must be the only statement of its file`;
+  return /transaction commands|invalid transaction termination|transaction within a transaction|no transaction is active/.test(
+    message,
+  )
+    ? `${message}: the file runs in one transaction; leave BEGIN and COMMIT out`
+    : message;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : Bun.inspect(error);
+}

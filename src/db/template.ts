@@ -1,0 +1,259 @@
+// `db` as a handler sees it: Bun's tagged template, on a transaction that begins at the first query.
+// If a query failed or was never awaited, nothing of the transaction may be committed.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+
+import type { SavepointSQL, SQL, TransactionSQL } from "bun";
+
+import { controlsTransaction, describeQuery, mayControlTransaction, RunQuery, withoutLiterals } from "./query.ts";
+
+/** A query as it ran, for `bun try`. */
+export interface RanQuery {
+  /** With its values filled in; for display only. */
+  text: string;
+  /** Rows returned or written. */
+  rows: number | undefined;
+  error?: unknown;
+}
+
+export interface ScopeOptions {
+  /** Builds fragments and helpers. No query ever runs on it. */
+  root: SQL;
+  /** The transaction or the savepoint, begun if necessary. Rejects when the run has ended. */
+  client: () => Promise<TransactionSQL>;
+  /** Called before a query that might end the transaction. */
+  beforeControl: (tx: TransactionSQL) => Promise<void>;
+  onQuery: ((query: RanQuery) => void) | undefined;
+  /** Called with the error of each query that failed. */
+  onError: (error: unknown) => void;
+}
+
+export interface Scope {
+  db: TransactionSQL;
+  /** Number of queries that are running. */
+  readonly active: number;
+  /** Waits for running queries. Rejects if a query failed or was never awaited: the transaction can't be committed. */
+  finish(): Promise<void>;
+}
+
+const OWNED =
+  "Bellhop owns the transaction: it is committed when the handler returns, and rolled back when it throws; " +
+  "for a part that may fail: await db.savepoint(async (sp) => …)";
+
+export const TRANSACTION_ENDED =
+  "a query ended the transaction with a COMMIT or ROLLBACK of its own, so the run can't be committed, and what was " +
+  `committed by that query stays; ${OWNED}`;
+
+// Timers that a query starts must not belong to the handler's module graph, which may be disposed before them.
+const asHost = AsyncLocalStorage.snapshot();
+
+/** One level of a transaction: the whole of it, or a savepoint. */
+export function createScope({ root, client, beforeControl, onQuery, onError }: ScopeOptions): Scope {
+  const notAwaited = new Set<RunQuery>();
+  const active = new Set<Promise<unknown>>();
+  let doomed: { by: unknown } | undefined;
+  let savepoints: Promise<unknown> = Promise.resolve();
+
+  function track<T>(promise: Promise<T>): Promise<T> {
+    active.add(promise);
+    const untrack = () => active.delete(promise);
+    promise.then(untrack, untrack);
+    return promise;
+  }
+
+  /**
+   * `plain` is the text without values, to be checked; with `isPartial`, more text comes from a file or from a nested query,
+   * which needs no `await` of its own.
+   */
+  function createQuery(build: RunQuery["build"], text: () => string, plain: string, isPartial = false): RunQuery {
+    const run = (query: RunQuery) => {
+      notAwaited.delete(query);
+      return asHost(() => track(start(query, text, plain, isPartial)));
+    };
+    const query = new RunQuery(build, run, text, (used) => notAwaited.delete(used), plain);
+    notAwaited.add(query);
+    return query;
+  }
+
+  async function start(query: RunQuery, text: () => string, plain: string, isPartial: boolean) {
+    try {
+      // Only for an early error. The database finds what this check misses, at the end.
+      if (controlsTransaction(plain)) throw new Error(OWNED);
+      const tx = await client();
+      if (isPartial || mayControlTransaction(plain)) await beforeControl(tx);
+      const result = await query.on(tx);
+      onQuery?.({ text: text(), rows: result?.count });
+      return result;
+    } catch (thrown) {
+      const error = isTransactionEnded(thrown) ? new Error(TRANSACTION_ENDED, { cause: thrown }) : thrown;
+      doomed ??= { by: error };
+      onError(error);
+      onQuery?.({ text: text(), rows: undefined, error });
+      throw query.explain(error);
+    }
+  }
+
+  function savepoint(...args: unknown[]) {
+    const callback = args.at(-1);
+    const label = typeof args[0] === "string" ? args[0] : undefined;
+    if (typeof callback !== "function")
+      throw new TypeError("db.savepoint() takes a function: db.savepoint(async (sp) => …)");
+    // The function belongs to the handler and runs in the handler's async context.
+    const asHandler = AsyncLocalStorage.snapshot();
+    const body = async (sp: SavepointSQL) => {
+      let ended = false;
+      const innerClient = async () => {
+        if (ended) throw new Error("a savepoint was used after it had ended: await every query in its function");
+        return sp;
+      };
+      const inner = createScope({ root, client: innerClient, beforeControl, onQuery, onError });
+      try {
+        const result = await asHandler(() => callback(inner.db));
+        await inner.finish();
+        return result;
+      } finally {
+        ended = true;
+      }
+    };
+    const run = async () => {
+      const tx = await client();
+      return label === undefined ? tx.savepoint(body) : tx.savepoint(label, body);
+    };
+    // Serialized, because rolling one back would also roll back queries that ran concurrently.
+    const running = track(asHost(() => savepoints.then(run)));
+    savepoints = running.catch(() => undefined);
+    return running;
+  }
+
+  const db = Object.assign(
+    (first: unknown, ...values: unknown[]) => {
+      if (!isTemplate(first)) return (root as (...args: unknown[]) => unknown)(helperValue(root, first), ...values);
+      for (const value of values.flat()) if (value instanceof RunQuery) value.nested();
+      const build = (sql: SQL) => sql(first, ...values.map((value) => bound(root, unnest(root, value))));
+      return createQuery(build, () => describeQuery(first, values), first.join("?"), !values.every(isData));
+    },
+    {
+      unsafe: (text: string, values?: unknown[]) =>
+        createQuery(
+          (sql) =>
+            sql.unsafe(
+              text,
+              values?.map((value) => bound(root, value)),
+            ),
+          () => describeQuery([text], []),
+          text,
+        ),
+      file: (path: string, values?: unknown[]) =>
+        createQuery(
+          (sql) =>
+            sql.file(
+              path,
+              values?.map((value) => bound(root, value)),
+            ),
+          () => `-- ${path}`,
+          "",
+          true,
+        ),
+      array: (...args: Parameters<SQL["array"]>) => root.array(...args),
+      json: (value: unknown) => (root as unknown as { json: (value: unknown) => unknown }).json(value),
+      savepoint,
+      // Within a transaction both are a savepoint, as in every driver.
+      begin: savepoint,
+      transaction: savepoint,
+      options: { adapter: root.options.adapter },
+    },
+    Object.fromEntries(UNAVAILABLE.map((name) => [name, refuse(name)])),
+  );
+
+  return {
+    db: db as unknown as TransactionSQL,
+    get active() {
+      return active.size;
+    },
+    async finish() {
+      const [query] = notAwaited;
+      if (query)
+        throw query.explain(
+          new Error(
+            `a query was made and not awaited, so it never ran: await db\`${withoutLiterals(query.plain || query.text())}\``,
+          ),
+        );
+      while (active.size > 0) {
+        const settled = await Promise.allSettled(active);
+        // The handler has ended, so it can't have caught this failure.
+        const failed = settled.find(({ status }) => status === "rejected") as PromiseRejectedResult | undefined;
+        if (failed) doomed ??= { by: failed.reason };
+      }
+      if (doomed) throw doomed.by;
+    },
+  };
+}
+
+/** Bun's own error on SQLite, before each query: the transaction or savepoint is no longer open. */
+export function isTransactionEnded(error: unknown): boolean {
+  return (error as { code?: unknown } | undefined)?.code === "ERR_SQLITE_INVALID_TRANSACTION_STATE";
+}
+
+const UNAVAILABLE = [
+  "close", "end", "reserve", "listen", "notify", "connect", "flush", "distributed", "beginDistributed",
+  "commitDistributed", "rollbackDistributed",
+] as const; // prettier-ignore
+
+function refuse(name: string) {
+  return () => {
+    throw new Error(`db.${name}() can't be used in a handler: ${OWNED}`);
+  };
+}
+
+function isTemplate(value: unknown): value is TemplateStringsArray {
+  return Array.isArray(value) && "raw" in value;
+}
+
+/** Whether a value can only be bound: it adds no text to its query. */
+function isData(value: unknown): boolean {
+  return typeof value !== "object" || value === null || value instanceof Date || value instanceof Uint8Array;
+}
+
+/** Turns queries of this `db` into fragments of another query, also within arrays and the rows of an insert. */
+function unnest(root: SQL, value: unknown): unknown {
+  if (value instanceof RunQuery) return value.asFragment(root);
+  if (Array.isArray(value)) return value.some(holdsQuery) ? value.map((item) => unnest(root, item)) : value;
+  if (holdsQuery(value))
+    return Object.fromEntries(Object.entries(value as object).map(([key, field]) => [key, unnest(root, field)]));
+  return value;
+}
+
+/** The argument of `db(…)`: one row, several, or a list of values. The values are bound one by one. */
+function helperValue(root: SQL, first: unknown): unknown {
+  const value = unnest(root, first);
+  if (Array.isArray(value))
+    return value.map((item) => (isPlainObject(item) ? boundFields(root, item) : bound(root, item)));
+  return isPlainObject(value) ? boundFields(root, value) : value;
+}
+
+function boundFields(root: SQL, row: object): object {
+  return Object.fromEntries(Object.entries(row).map(([key, field]) => [key, bound(root, field)]));
+}
+
+/**
+ * SQLite has no types for times and JSON, and Bun refuses to bind a Date or an object, so both are bound as text. A list of
+ * fragments, which are promises, is part of the query.
+ */
+function bound(root: SQL, value: unknown): unknown {
+  if (root.options.adapter !== "sqlite") return value;
+  if (value instanceof Date) return value.toISOString();
+  const isList = Array.isArray(value) && !value.some((item) => item instanceof Promise);
+  return isList || isPlainObject(value) ? JSON.stringify(value) : value;
+}
+
+/** Not a query, a helper or a buffer. */
+function isPlainObject(value: unknown): value is object {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+function holdsQuery(value: unknown): boolean {
+  if (value instanceof RunQuery) return true;
+  return isPlainObject(value) && Object.values(value).some((field) => field instanceof RunQuery);
+}

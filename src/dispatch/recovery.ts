@@ -1,0 +1,52 @@
+// Recovers runs that a crash left running. Their outcome is unknown, so the ledger is looked up for each run. Only the
+// order key of the run is blocked until the database answers.
+
+import type { Effects } from "../db/effects.ts";
+import { attemptKey } from "../db/ledger.ts";
+import type { HandlerTable } from "../handlers/loader.ts";
+import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
+import { afterCrash } from "./retry.ts";
+
+interface RecoveryOptions {
+  inbox: Pick<Inbox, "abandoned">;
+  effects: Pick<Effects, "resolve">;
+  table: () => HandlerTable;
+  now: () => number;
+  /** Runs of all other owners are abandoned. */
+  alive: () => ReadonlySet<string>;
+  /** Stops the lookups. The next start repeats them. */
+  signal: AbortSignal;
+  end: (run: ClaimedRun, outcome: Outcome) => Promise<void>;
+}
+
+export interface Recovery {
+  /** Finds abandoned runs, and starts to recover those that are not being recovered yet. */
+  start(): Promise<void>;
+  /** Resolves when the end of each is recorded. */
+  ended(): Promise<void>;
+}
+
+export function createRecovery(options: RecoveryOptions): Recovery {
+  const { inbox, alive } = options;
+  const underWay = new Map<string, Promise<void>>();
+  return {
+    async start() {
+      for (const run of await inbox.abandoned(alive())) {
+        const key = `${run.run} ${run.attempt}`;
+        // A server that has started meanwhile may have claimed runs.
+        if (underWay.has(key) || alive().has(run.owner)) continue;
+        const recovering = recoverRun(run, options).finally(() => underWay.delete(key));
+        underWay.set(key, recovering);
+      }
+    },
+    async ended() {
+      while (underWay.size > 0) await Promise.all(underWay.values());
+    },
+  };
+}
+
+async function recoverRun(run: ClaimedRun, { effects, table, now, signal, end }: RecoveryOptions) {
+  const state = await effects.resolve(attemptKey(run), signal).catch(() => undefined);
+  if (state === "committed") await end(run, { kind: "done", record: { startedAt: now(), took: 0 }, wrote: true });
+  else if (state === "void") await end(run, afterCrash(run, table().get(run.handler), now()));
+}

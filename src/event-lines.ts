@@ -1,0 +1,101 @@
+// Logs events: for people, one line per event with the outcomes of its handlers; for machines, a record for each step.
+// Shows ids, and never a payload.
+
+import { formatDuration } from "./duration.ts";
+import type { ClaimedRun, Outcome } from "./inbox/inbox.ts";
+import { describeOutcome, describeStored, logDelivery, type Logger, logOutcome } from "./log.ts";
+import type { ReceivedDelivery } from "./receive/server.ts";
+
+export interface EventLines {
+  delivered: (received: ReceivedDelivery) => void;
+  ended: (run: ClaimedRun, outcome: Outcome) => void;
+}
+
+interface EndedRun {
+  run: ClaimedRun;
+  outcome: Outcome;
+}
+
+interface PendingEvent {
+  received: ReceivedDelivery;
+  /** Handlers whose first attempt has not ended. */
+  running: Set<string>;
+  ended: EndedRun[];
+  timer: Timer;
+}
+
+type Subject = Pick<ClaimedRun["delivery"], "id" | "type" | "subject">;
+
+// After this time, an event is logged without the outcome of a slow or waiting handler.
+const WAIT_MS = 1_000;
+// Beyond this number of pending events, each run gets its own line.
+const MAX_PENDING = 1_000;
+
+export function createEventLines(log: Logger, { waitMs = WAIT_MS } = {}): EventLines {
+  const pending = new Map<string, PendingEvent>();
+
+  function print(of: Subject, ended: readonly EndedRun[], stillRunning: readonly string[] = []) {
+    const outcomes = ended.map(({ run, outcome }) => ({ run, outcome, ...describeOutcome(run, outcome) }));
+    const level =
+      (["error", "warn"] as const).find((severity) => outcomes.some((outcome) => outcome.level === severity)) ?? "info";
+    const done = outcomes.filter(({ outcome: { kind } }) => kind === "done");
+    const parts = [
+      done.map(({ run }) => nameOf(run)).join(", "),
+      ...outcomes.filter((outcome) => !done.includes(outcome)).map(({ text }) => text),
+      stillRunning.length > 0 && `${stillRunning.join(", ")} still running or waiting`,
+    ];
+    const took = Math.max(...outcomes.map(({ outcome }) => ("record" in outcome ? outcome.record.took : 0)), 0);
+    const sign = level !== "info" ? "✗" : ended.length === 0 ? "…" : done.length === 0 ? "-" : "✓";
+    const columns = [`${sign} ${of.type}`, parts.filter(Boolean).join("; "), ended.length > 0 && formatDuration(took)];
+    log[level]({ id: of.id, type: of.type, subject: of.subject, ms: took }, line(columns, of));
+  }
+
+  function flush(id: string) {
+    const event = pending.get(id);
+    if (!event) return;
+    pending.delete(id);
+    clearTimeout(event.timer);
+    print(event.received.delivery, event.ended, [...event.running]);
+  }
+
+  return {
+    delivered(received) {
+      const { delivery, status, runs } = received;
+      const { id, type, subject } = delivery;
+      const starting = runs.filter((run) => !run.parked).map(({ handler }) => handler);
+      if (status === "duplicate") return log.info({ id, type, subject }, line([`= ${type}`, "duplicate"], delivery));
+      if (starting.length < runs.length || starting.length === 0)
+        log.info({ id, type, subject }, line([`○ ${type}`, describeStored(runs)], delivery));
+      if (starting.length === 0 || pending.size >= MAX_PENDING) return;
+      const timer = setTimeout(flush, waitMs, id).unref();
+      pending.set(id, { received, running: new Set(starting), ended: [], timer });
+    },
+    ended(run, outcome) {
+      const { delivery, handler, replay } = run;
+      const { level, text, fields } = describeOutcome(run, outcome);
+      // The run was not at fault and is retried, so this is not a result of the event.
+      if (outcome.kind === "postponed" || outcome.kind === "released") return log[level](fields, text);
+      const event = replay === "" ? pending.get(delivery.id) : undefined;
+      if (!event?.running.delete(handler)) return print(delivery, [{ run, outcome }]);
+      event.ended.push({ run, outcome });
+      if (event.running.size === 0) flush(delivery.id);
+    },
+  };
+}
+
+/** A record for each delivery and each attempt, for machines to read. */
+export function createRecords(log: Logger): EventLines {
+  return {
+    delivered: (received) => logDelivery(log, received),
+    ended: (run, outcome) => logOutcome(log, run, outcome),
+  };
+}
+
+function line(columns: readonly (string | false)[], { id, subject }: Subject): string {
+  return [...columns, subject, id].filter(Boolean).join("  ");
+}
+
+function nameOf({ handler, spent, replay }: ClaimedRun): string {
+  const notes = [replay !== "" && "replay", spent > 0 && `attempt ${spent + 1}`].filter(Boolean);
+  return notes.length === 0 ? handler : `${handler} (${notes.join(", ")})`;
+}

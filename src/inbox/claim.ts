@@ -1,0 +1,288 @@
+// Claims runs, the only way in which a run begins. Only heads of order keys are claimed, within the free slots of their
+// handlers. Several servers may claim at the same time: each skips rows that another one has locked.
+
+import type { Claim, ClaimedRun, NewDelivery } from "./inbox.ts";
+import type { Room } from "./operation.ts";
+import { lockKeys, sortKeys } from "./ordering.ts";
+import { HEAD_RUNS } from "./schema.ts";
+import { insertRows, query, type Reader, selectBy, together, type Transaction, updateBy } from "./store.ts";
+
+/** A run that is about to be inserted. */
+export interface NewRunRow {
+  seq: number;
+  delivery: NewDelivery;
+  handler: string;
+  key: string;
+  at: number;
+  parked: boolean;
+}
+
+const CREATE_KEY = insertRows(
+  "order_key",
+  { key: "text", state: "int" },
+  { onConflict: "(key) do nothing", identifiedBy: ["key"] },
+);
+
+const KEY_STATES = selectBy("order_key k", "k.key", { key: "text" }, 'k.key, k.state, k.done_at as "doneAt"');
+const RUN_KEY = updateBy("order_key", "key", { key: "text" }, `state = ${HEAD_RUNS}`);
+
+/** For each handler with a waiting head, live and bulk: when the first head is due, and the first one after now. */
+const WAITING_HEADS = query({ now: "int" }, ({ now }) => {
+  const first = (after: string) => `(
+    select k.due from order_key k
+    where k.state = 1 and k.exclusive = 0 and k.handler = h.handler and k.bulk = kind.bulk ${after}
+    order by k.due limit 1)`;
+  // From one handler to the next by the index: as many probes as there are handlers, however much waits.
+  const next = (after: string) => `(
+    select k.handler from order_key k where k.state = 1 and k.exclusive = 0 ${after} order by k.handler limit 1)`;
+  return `
+    with recursive h(handler) as (
+      select ${next("")} union all select ${next("and k.handler > h.handler")} from h where h.handler is not null
+    ), kind(bulk) as (select 0 union all select 1)
+    select h.handler, kind.bulk, ${first("")} as due, ${first(`and k.due > ${now}`)} as later
+    from h, kind where h.handler is not null order by h.handler, kind.bulk`;
+});
+
+/** Most often nothing waits, which two probes find out. */
+const ANY_HEAD = query(
+  { state: "int" },
+  ({ state }) => `
+    select (select 1 from order_key where state = 1 and exclusive = 0 and state = ${state} limit 1) as waits,
+      (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue"`,
+);
+
+const CLAIM_HEADS = query(
+  { owner: "text", handler: "text", bulk: "int", now: "int", limit: "int" },
+  ({ owner, handler, bulk, now, limit }, { inLocked }) => `
+    update run set state = 1, attempts = attempts + 1, owner = ${owner}
+    where state = 0 and id ${inLocked(`
+      select head from order_key
+      where state = 1 and exclusive = 0 and handler = ${handler} and bulk = ${bulk} and due <= ${now}
+      order by due, head limit ${limit}`)}
+    returning id, order_key as key, due`,
+);
+
+const CLAIM_EXCLUSIVE = query(
+  { owner: "text", now: "int" },
+  ({ owner, now }, { inLocked }) => `
+    update run set state = 1, attempts = attempts + 1, owner = ${owner}
+    where state = 0 and id ${inLocked(
+      `select head from order_key where state = 1 and exclusive = 1 and due <= ${now} order by due limit 1`,
+    )}
+    returning id, order_key as key, due`,
+);
+
+const CLAIMED_RUNS = selectBy(
+  `run r join delivery d on d.seq = r.seq left join payload p on p.seq = r.seq
+    left join order_key k on k.key = r.order_key`,
+  "r.id",
+  { id: "int" },
+  `r.id as run, r.attempts as attempt, r.owner, r.handler, r.order_key as "orderKey", r.spent, r.interrupted, r.exclusive,
+    r.replay, k.done_at as "doneAt", d.seq as arrival, d.id, d.type, d.subject, d.received_at as "receivedAt",
+    d.receipts, d.sample, d.at, d.wipe_at as "wipeAt", p.body`,
+);
+
+interface WaitingHead {
+  handler: string;
+  bulk: number;
+  due: number | null;
+  later: number | null;
+}
+
+interface Head {
+  id: number;
+  key: string;
+  due: number;
+}
+
+/** Claims due runs into the room. `left`: something is due that was not claimed. */
+export async function claim(
+  transaction: Transaction,
+  room: Room,
+  now: number,
+): Promise<Omit<Claim, "runs"> & { left: boolean }> {
+  const { waits, exclusiveDue } = await anyHead(transaction);
+  if (waits === null && exclusiveDue === null) return { next: null, exclusive: false, left: false };
+  if (room.exclusive) {
+    await begin(transaction, room, await transaction.all<Head>(CLAIM_EXCLUSIVE, { owner: room.owner, now }));
+    return { next: null, exclusive: false, left: false };
+  }
+  const heads = await transaction.all<WaitingHead>(WAITING_HEADS, { now });
+  const left = await transaction.savepoint(() => claimHeads(transaction, room, heads, now));
+  const exclusiveIn = exclusiveDue === null ? null : exclusiveDue - now;
+  const delays = heads.flatMap(({ handler, later }) =>
+    later !== null && room.slots.has(handler) ? [later - now] : [],
+  );
+  if (exclusiveIn !== null && exclusiveIn > 0) delays.push(exclusiveIn);
+  return {
+    next: delays.length > 0 ? Math.min(...delays) : null,
+    exclusive: exclusiveIn !== null && exclusiveIn <= 0,
+    left,
+  };
+}
+
+async function anyHead(transaction: Transaction): Promise<{ waits: number | null; exclusiveDue: number | null }> {
+  const rows = await transaction.all<{ waits: number | null; exclusiveDue: number | null }>(ANY_HEAD, { state: 1 });
+  return rows[0]!;
+}
+
+async function handlersWithDueHeads(transaction: Transaction, now: number): Promise<Set<string>> {
+  if ((await anyHead(transaction)).waits === null) return new Set();
+  const heads = await transaction.all<WaitingHead>(WAITING_HEADS, { now });
+  return new Set(
+    heads.filter(({ bulk, due }) => bulk === 0 && due !== null && due <= now).map(({ handler }) => handler),
+  );
+}
+
+async function claimHeads(
+  transaction: Transaction,
+  room: Room,
+  heads: readonly WaitingHead[],
+  now: number,
+): Promise<boolean> {
+  let left = false;
+  for (const { handler, bulk, due } of heads) {
+    if (due === null || due > now) continue;
+    const limit = room.slots.get(handler) ?? 0;
+    left ||= limit === 0;
+    if (limit === 0) continue;
+    const claimed = await transaction.all<Head>(CLAIM_HEADS, { owner: room.owner, handler, bulk, now, limit });
+    await begin(transaction, room, claimed);
+    room.slots.set(handler, limit - claimed.length);
+    left ||= claimed.length === limit;
+  }
+  return left;
+}
+
+async function begin(transaction: Transaction, room: Room, claimed: readonly Head[]): Promise<void> {
+  const heads = claimed.toSorted((a, b) => a.due - b.due || a.id - b.id);
+  const [, runs] = await together([transaction.run(RUN_KEY, heads), claimedRuns(transaction, heads)]);
+  room.claimed.push(...runs);
+}
+
+/**
+ * Selects the new runs that are claimed as they are inserted: the first of each order key in which nothing waits or runs.
+ * Creates and locks the order keys. The caller elects the heads of the other keys.
+ */
+export async function claimNew<Row extends NewRunRow>(
+  transaction: Transaction,
+  rows: readonly Row[],
+  room: Room | undefined,
+  now: number,
+): Promise<Map<Row, { doneAt: number | null }>> {
+  // Waiting runs take precedence: those of the same handler are claimed at the end of the commit, in their order.
+  const contended = room && rows.length > 0 ? await handlersWithDueHeads(transaction, now) : new Set();
+  const candidates = new Map<string, Row>();
+  for (const row of rows) {
+    const other = candidates.get(row.key);
+    if (!row.parked && (!other || row.at < other.at)) candidates.set(row.key, row);
+  }
+  for (const [key, { handler }] of candidates)
+    if (contended.has(handler) || !takeSlot(room, handler)) candidates.delete(key);
+  const claimed = new Map<Row, { doneAt: number | null }>();
+  let keys = sortKeys(rows).map(({ key }) => ({ key, state: candidates.has(key) ? HEAD_RUNS : null }));
+  // Retried when another server has just deleted an order key together with its last delivery.
+  while (keys.length > 0) {
+    const created = await transaction.insert(CREATE_KEY, keys);
+    for (const [index, { key }] of keys.entries())
+      if (created[index] !== null && candidates.has(key)) claimed.set(candidates.get(key)!, { doneAt: null });
+    const existing = keys.filter((_, index) => created[index] === null);
+    const states = await claimExisting(transaction, existing, candidates, claimed, room);
+    keys = existing.filter(({ key }) => !states.has(key));
+  }
+  return claimed;
+}
+
+/** Claims the candidates of idle order keys. Returns the keys that exist. */
+async function claimExisting<Row extends NewRunRow>(
+  transaction: Transaction,
+  keys: readonly { key: string }[],
+  candidates: ReadonlyMap<string, Row>,
+  claimed: Map<Row, { doneAt: number | null }>,
+  room: Room | undefined,
+): Promise<Set<string>> {
+  const [, states] = await together([
+    lockKeys(transaction, keys),
+    transaction.all<{ key: string; state: number | null; doneAt: number | null }>(KEY_STATES, keys),
+  ]);
+  const idle: { key: string }[] = [];
+  for (const { key, state, doneAt } of states) {
+    const row = candidates.get(key);
+    if (!row) continue;
+    if (state === null) {
+      idle.push({ key });
+      claimed.set(row, { doneAt });
+    } else room!.slots.set(row.handler, room!.slots.get(row.handler)! + 1);
+  }
+  await transaction.run(RUN_KEY, idle);
+  return new Set(states.map(({ key }) => key));
+}
+
+function takeSlot(room: Room | undefined, handler: string): boolean {
+  const slots = room?.slots.get(handler) ?? 0;
+  if (slots <= 0) return false;
+  room!.slots.set(handler, slots - 1);
+  return true;
+}
+
+/** The claimed run of a delivery that was just received. */
+export function claimedNew(
+  { seq, delivery, handler, key }: NewRunRow,
+  { run, owner, doneAt, event }: { run: number; owner: string; doneAt: number | null; event: object | undefined },
+): ClaimedRun {
+  const { id, type, subject, receivedAt, sample, sensitive, at, body } = delivery;
+  return {
+    run,
+    attempt: 1,
+    owner,
+    handler,
+    orderKey: key,
+    spent: 0,
+    interrupted: 0,
+    exclusive: false,
+    replay: "",
+    stale: doneAt !== null && doneAt > at,
+    delivery: { id, arrival: seq, type, subject, receivedAt, receipts: 1, sample, at, sensitive },
+    body,
+    ...(event && { event }),
+  };
+}
+
+type ClaimedRow = Omit<ClaimedRun, "delivery" | "exclusive" | "stale"> &
+  Omit<ClaimedRun["delivery"], "sample" | "sensitive"> & {
+    exclusive: number;
+    sample: number;
+    wipeAt: number | null;
+    doneAt: number | null;
+  };
+
+/** Running runs as their attempts see them, in the order given. */
+export async function claimedRuns(reader: Reader, runs: readonly { id: number }[]): Promise<ClaimedRun[]> {
+  const rows = await reader.all<ClaimedRow>(CLAIMED_RUNS, runs);
+  const byId = new Map(rows.map((row) => [row.run, row]));
+  return runs.flatMap(({ id }) => {
+    const row = byId.get(id);
+    return row ? [claimedRun(row)] : [];
+  });
+}
+
+function claimedRun(row: ClaimedRow): ClaimedRun {
+  const { id, arrival, type, subject, receivedAt, receipts, sample, at, wipeAt, doneAt, exclusive, body, ...run } = row;
+  return {
+    ...run,
+    exclusive: exclusive === 1,
+    stale: doneAt !== null && doneAt > at,
+    delivery: {
+      id,
+      arrival,
+      type,
+      subject,
+      receivedAt,
+      receipts,
+      sample: sample === 1,
+      at,
+      sensitive: wipeAt !== null,
+    },
+    body: body && new Uint8Array(body),
+  };
+}

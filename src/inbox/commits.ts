@@ -1,0 +1,288 @@
+// Group commit: operations that are requested in one turn of the event loop share a transaction, which ends by claiming
+// runs for this server. Operations resolve only after the commit is flushed. A failing operation does not fail others.
+
+import { AsyncLocalStorage } from "node:async_hooks";
+
+import { InboxUnavailable } from "../errors.ts";
+import { createHealth } from "./health.ts";
+import type { Claim, Claimer } from "./inbox.ts";
+import type { Operation, OperationKind, Room } from "./operation.ts";
+import type { Store, Transaction } from "./store.ts";
+
+interface Attached {
+  claimer: Claimer;
+  start: (claim: Claim) => void;
+}
+
+interface CommitsOptions {
+  store: Store;
+  /** Claims due runs into the room. `left`: a due run was not claimed. */
+  claim: (transaction: Transaction, room: Room) => Promise<Omit<Claim, "runs"> & { left: boolean }>;
+  /** Gives back the running attempts of this owner that are not held. */
+  releaseUnheld: (transaction: Transaction, owner: string, held: ReadonlyMap<number, number>) => Promise<void>;
+  /** Saves the inbox's clock, at most once a second. */
+  saveClock: (transaction: Transaction) => Promise<void>;
+  /** Stores a delivery and undoes it, so that only a write remains. */
+  tryToWrite: (transaction: Transaction) => Promise<void>;
+  /** Called with an error of the code that starts claimed runs. */
+  onBug: (error: unknown) => void;
+  /** Called when commits begin to fail, with the reason, and without one when they succeed again. */
+  onTrouble: (reason?: unknown) => void;
+}
+
+export type Commits = ReturnType<typeof createCommits>;
+
+// About the duration of a commit.
+const PATIENCE_MS = 2;
+// A handler's late error may request a commit. A timer that is set in its context ends with the handler's version.
+const asHost = AsyncLocalStorage.snapshot();
+const NOTHING: Claim = { runs: [], next: null, exclusive: false };
+/** Only claims, at the end of its commit, and resolves to the claimed runs. */
+const CLAIM: Operation["kind"] = { order: 3, apply: async (_, inputs) => [...inputs] };
+
+export function createCommits(options: CommitsOptions) {
+  const { store, claim, releaseUnheld, saveClock, tryToWrite, onBug, onTrouble } = options;
+  let queue: Operation[] = [];
+  let scheduled = false;
+  const inFlight = new Set<Promise<void>>();
+  let patience: Timer | undefined;
+  /** When an operation that is not patient was last requested or answered. */
+  let urgentAt = -Infinity;
+  let closed = false;
+  let wake = () => {};
+  let attached: Attached | undefined;
+  /** Set while a transaction claims. A concurrent one would fill the same slots again. */
+  let leased = false;
+  let claimMissed = false;
+  /** Until this time, a failed commit may turn out to be durable, with claims that no server holds. */
+  let unsureUntil = -Infinity;
+
+  function scheduleSoon() {
+    if (performance.now() - urgentAt > PATIENCE_MS) schedule();
+    else if (!scheduled) patience ??= setTimeout(schedule, PATIENCE_MS);
+  }
+
+  function schedule() {
+    clearTimeout(patience);
+    patience = undefined;
+    if (scheduled || inFlight.size >= store.writers || queue.length === 0) return;
+    scheduled = true;
+    // Runs after the sockets were read, so that all requests of this turn are in the batch.
+    setImmediate(() => {
+      scheduled = false;
+      const batch = nextBatch();
+      if (batch.length === 0) return;
+      const committing = commit(batch).then(() => {
+        inFlight.delete(committing);
+        schedule();
+      });
+      inFlight.add(committing);
+      schedule();
+    });
+  }
+
+  /**
+   * With several writers, each transaction locks its order keys once and in order; otherwise two could deadlock. Finishing
+   * a run and accepting a delivery lock at different times, so they do not share a transaction there.
+   */
+  function nextBatch(): Operation[] {
+    if (store.writers === 1) return queue.splice(0, store.maxBatch);
+    const batch = queue.filter(({ kind }) => kind === queue[0]?.kind).slice(0, store.maxBatch);
+    const taken = new Set(batch);
+    queue = queue.filter((operation) => !taken.has(operation));
+    return batch;
+  }
+
+  async function commit(batch: Operation[]): Promise<void> {
+    const server = lease();
+    const unsure = unsureUntil;
+    const isOver = performance.now() >= unsure;
+    const began = performance.now();
+    let claimed: (Claim & { left: boolean }) | undefined;
+    try {
+      claimed = await store.transaction((transaction) => apply(transaction, batch, server?.claimer));
+    } catch (error) {
+      if (server) release();
+      if (store.isUnavailable(error)) mayBeDurable(batch);
+      // One operation may be the cause, such as a body that is larger than the free space on the disk.
+      if (batch.length > 1) for (const operation of batch) await commit([operation]);
+      else rejectOperation(batch[0]!, error);
+      return;
+    }
+    // Not before the commit: a rollback also undoes the releases.
+    if (server && isOver && unsureUntil === unsure) unsureUntil = -Infinity;
+    health.took(performance.now() - began);
+    // Other kinds of operations may have written nothing.
+    if (batch.some(({ kind }) => kind.writes || kind === PROBE)) health.succeeded();
+    for (const operation of batch) answer(operation, claimed);
+    // Clients may send the next delivery as soon as they have an answer.
+    if (batch.some(({ kind }) => !kind.patient)) urgentAt = performance.now();
+    if (server) start(server, claimed!);
+    if (claimed ? claimed.left : batch.some(({ kind }) => kind !== CLAIM)) announce();
+  }
+
+  function start(server: Attached, claimed: Claim) {
+    try {
+      server.start(claimed);
+    } catch (error) {
+      onBug(error);
+    }
+    release();
+  }
+
+  function lease(): Attached | undefined {
+    if (!attached) return undefined;
+    if (leased) claimMissed = true;
+    if (leased) return undefined;
+    leased = true;
+    return attached;
+  }
+
+  function release() {
+    leased = false;
+    if (claimMissed) wake();
+    claimMissed = false;
+  }
+
+  /** The failed commit may be durable already, or become so later. */
+  function mayBeDurable(batch: readonly Operation[]) {
+    for (const operation of batch)
+      if (operation.result && "value" in operation.result) operation.earlier ??= operation.result;
+    unsureUntil = performance.now() + store.lateCommitMs;
+    setTimeout(() => wake(), store.lateCommitMs).unref();
+  }
+
+  /** Returns the claimed runs, or undefined when this commit does not claim. */
+  async function apply(transaction: Transaction, batch: readonly Operation[], claimer: Claimer | undefined) {
+    const room = claimer && (await prepareRoom(transaction, claimer));
+    for (const operation of batch) operation.result = undefined;
+    const kinds = [...Map.groupBy(batch, ({ kind }) => kind)].toSorted(([a], [b]) => a.order - b.order);
+    for (const [kind, operations] of kinds) await applyKind(transaction, kind, operations, room);
+    const claimed = room && (await claimInto(transaction, room));
+    const wrote = batch.some(({ kind }) => kind !== CLAIM) || room?.claimed.length;
+    if (wrote) await saveClock(transaction);
+    return claimed;
+  }
+
+  async function prepareRoom(transaction: Transaction, claimer: Claimer): Promise<Room> {
+    if (unsureUntil > -Infinity) await releaseUnheld(transaction, claimer.owner, claimer.held());
+    const { slots, exclusive = false } = claimer.capacity();
+    return { owner: claimer.owner, slots: new Map(exclusive ? [] : slots), exclusive, claimed: [] };
+  }
+
+  async function applyKind(
+    transaction: Transaction,
+    kind: Operation["kind"],
+    operations: readonly Operation[],
+    room: Room | undefined,
+  ): Promise<void> {
+    const before = room && { slots: [...room.slots], claimed: room.claimed.length };
+    try {
+      const inputs = operations.map(({ input }) => input);
+      const values = await transaction.savepoint(() => kind.apply(transaction, inputs, room));
+      for (const [index, operation] of operations.entries()) operation.result = { value: values[index] };
+    } catch (error) {
+      if (!store.savepoints || store.isUnavailable(error)) throw error;
+      for (const [handler, slots] of before?.slots ?? []) room!.slots.set(handler, slots);
+      if (before) room.claimed.length = before.claimed;
+      const [only] = operations;
+      if (only && operations.length === 1) only.result = { error };
+      else for (const operation of operations) await applyKind(transaction, kind, [operation], room);
+    }
+  }
+
+  async function claimInto(transaction: Transaction, room: Room): Promise<Claim & { left: boolean }> {
+    return { runs: room.claimed, ...(await claim(transaction, room)) };
+  }
+
+  function answer(operation: Operation, claimed: Claim | undefined) {
+    const { kind, result, earlier, resolve, reject } = operation;
+    health.unanswered.delete(operation);
+    if (kind === CLAIM) resolve((claimed ?? NOTHING) as never);
+    else if (!result) reject(new Error("an operation of the inbox has no result"));
+    else if ("error" in result) reject(result.error);
+    else resolve((earlier && kind.repeated ? kind.repeated(earlier.value, result.value) : result.value) as never);
+  }
+
+  function rejectOperation(operation: Operation, error: unknown) {
+    health.unanswered.delete(operation);
+    if (!store.isUnavailable(error)) return operation.reject(error);
+    health.failed(error);
+    operation.reject(new InboxUnavailable(error));
+  }
+
+  function announce() {
+    if (!attached) wake();
+    store.announce();
+  }
+
+  const PROBE: Operation["kind"] = {
+    order: 2,
+    apply: async (transaction, inputs) => {
+      await tryToWrite(transaction);
+      return [...inputs];
+    },
+  };
+
+  const health = createHealth({
+    look: () => store.trouble?.(),
+    probe() {
+      if (queue.length === 0) ask(PROBE, undefined).catch(() => undefined);
+    },
+    onTrouble,
+    onWell: () => wake(),
+  });
+
+  function write<T>(body: (transaction: Transaction) => Promise<T>): Promise<T> {
+    return ask({ order: 2, apply: async (transaction) => [await body(transaction)] }, undefined);
+  }
+
+  function ask<Input, Output>(kind: OperationKind<Input, Output>, input: Input): Promise<Output> {
+    if (closed) return Promise.reject(new InboxUnavailable(new Error("the inbox is closed")));
+    return new Promise<Output>((resolve, reject) => {
+      const request = { kind: kind as Operation["kind"], input, result: undefined, earlier: undefined };
+      const operation: Operation = { ...request, resolve, reject };
+      queue.push(operation);
+      health.unanswered.add(operation);
+      if (!kind.patient) urgentAt = performance.now();
+      asHost(kind.patient ? scheduleSoon : schedule);
+    });
+  }
+
+  store.onAnnounced(() => wake());
+
+  return {
+    ask,
+
+    /** Runs `body` as an operation of its own kind. */
+    write,
+
+    async claim(claimer: Claimer): Promise<Claim> {
+      if (claimer === attached?.claimer) return ask(CLAIM as OperationKind<undefined, Claim>, undefined);
+      return write(async (transaction) => {
+        const room = await prepareRoom(transaction, claimer);
+        const { next, exclusive } = await claim(transaction, room);
+        return { runs: room.claimed, next, exclusive };
+      });
+    },
+
+    attach(claimer: Claimer, start: (claim: Claim) => void) {
+      attached = { claimer, start };
+    },
+    onWork(listener: () => void) {
+      wake = listener;
+    },
+    /** Why deliveries can't be stored now, or undefined. */
+    get trouble() {
+      return health.trouble;
+    },
+    /** Waits for requested operations and rejects later ones. */
+    async drain() {
+      closed = true;
+      health.stop();
+      schedule();
+      while (queue.length > 0 || inFlight.size > 0 || scheduled)
+        await (inFlight.size > 0 ? Promise.race(inFlight) : new Promise((resolve) => setImmediate(resolve)));
+    },
+  };
+}

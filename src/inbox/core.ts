@@ -1,0 +1,180 @@
+// The inbox over a store: assigns operations to commits. The state machine is in the files beside this one.
+
+import { accept, type Incoming } from "./accept.ts";
+import { claim } from "./claim.ts";
+import { createCommits } from "./commits.ts";
+import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
+import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
+import type { OperationKind } from "./operation.ts";
+import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
+import { get, list } from "./query.ts";
+import { add, count, preview, progress } from "./replay.ts";
+import { deleteExpired, expired } from "./retention.ts";
+import { query, type Store, type Transaction } from "./store.ts";
+import { createTrustedTime } from "./trusted-time.ts";
+import { wroteRuns } from "./wrote.ts";
+
+interface CoreOptions {
+  /** The inbox's own clock in milliseconds. It is monotonic and saved in the store. */
+  clock: () => number;
+  /** How much faster than real time the trusted time of retention may move. Simulations raise it. */
+  retentionPace?: number | undefined;
+  /** Called when commits begin to fail, with the reason, and without one when they succeed again. */
+  onTrouble?: ((reason?: unknown) => void) | undefined;
+  /** Called with an error of the code that starts claimed runs. */
+  onBug?: ((error: unknown) => void) | undefined;
+}
+
+// Losing a second of the clock in a crash is harmless, and saves a write per commit.
+const SAVE_CLOCK_MS = 1_000;
+
+const SAVED_CLOCK = query({ key: "text" }, ({ key }) => `select value from meta where key = ${key}`);
+
+const SAVE_CLOCK = query(
+  { now: "int" },
+  ({ now }) => `
+    insert into meta(key, value) values ('clock', ${now})
+    on conflict(key) do update set value = excluded.value where excluded.value > meta.value`,
+);
+
+// Setting an unchanged value would write nothing.
+const PROBE = query(
+  { key: "text" },
+  ({ key }) => `
+    insert into meta(key, value) values (${key}, 1)
+    on conflict(key) do update set value = meta.value + 1`,
+);
+
+const UNDO = new Error("trial delivery undone");
+const TRIAL: Omit<NewDelivery, "receivedAt"> = {
+  id: " trial",
+  type: " trial",
+  subject: null,
+  at: 0,
+  sample: false,
+  sensitive: false,
+  headers: {},
+  body: new Uint8Array(1),
+};
+
+function ignoreUndo(error: unknown) {
+  if (error !== UNDO) throw error;
+}
+
+/** The last saved clock; 0 in a new inbox. */
+export async function savedClock(store: Store): Promise<number> {
+  const [row] = await store.read.all<{ value: number }>(SAVED_CLOCK, { key: "clock" });
+  return row?.value ?? 0;
+}
+
+export function createCore(store: Store, options: CoreOptions): Inbox {
+  const { clock, retentionPace: pace, onTrouble = () => {}, onBug = () => {} } = options;
+  let clockSavedAt = -Infinity;
+  const commits = createCommits({
+    store,
+    claim: (transaction, room) => claim(transaction, room, clock()),
+    releaseUnheld: (transaction, owner, held) => releaseUnheld(transaction, owner, held, clock()),
+    saveClock,
+    tryToWrite,
+    onBug,
+    onTrouble,
+  });
+  const { write } = commits;
+  const { read } = store;
+  const moveTrustedTime = createTrustedTime({ read, write, clock, pace });
+
+  /** Also touches the pages that a delivery needs: one of them may be damaged while others can be written. */
+  async function tryToWrite(transaction: Transaction): Promise<void> {
+    if (store.savepoints) await transaction.savepoint(() => acceptAndUndo(transaction)).catch(ignoreUndo);
+    await transaction.run(PROBE, { key: "probe" });
+  }
+
+  async function acceptAndUndo(transaction: Transaction) {
+    await accept(transaction, [{ delivery: { ...TRIAL, receivedAt: clock() }, runs: [] }], undefined, clock());
+    throw UNDO;
+  }
+
+  async function saveClock(transaction: Transaction): Promise<void> {
+    const now = clock();
+    if (now - clockSavedAt < SAVE_CLOCK_MS) return;
+    await transaction.run(SAVE_CLOCK, { now });
+    clockSavedAt = now;
+  }
+
+  const FINISH: OperationKind<Ending, "recorded" | "superseded"> = {
+    order: 0,
+    patient: true,
+    apply: (transaction, endings) => finish(transaction, endings, clock()),
+    repeated: (earlier, now) => (now === "superseded" ? earlier : now),
+  };
+  const ACCEPT: OperationKind<Incoming, Accepted> = {
+    order: 1,
+    writes: true,
+    apply: (transaction, incoming, room) => accept(transaction, incoming, room, clock()),
+    repeated: (earlier, now) => (now.status === "duplicate" ? earlier : now),
+  };
+
+  /** Runs commits of bounded size, one after the other, until `step` returns false. */
+  async function inSteps(step: (transaction: Transaction) => Promise<boolean>): Promise<void> {
+    while (await write(step));
+  }
+
+  let loaded: ReadonlySet<string> = new Set();
+  let parking: Promise<void> | undefined;
+  /** Concurrent calls would undo each other's steps, so a second call only changes the target of the first one. */
+  async function parkAll(): Promise<void> {
+    try {
+      let parked: ReadonlySet<string> | undefined;
+      while (parked !== loaded) await inSteps((transaction) => park(transaction, (parked = loaded), clock()));
+    } finally {
+      parking = undefined;
+    }
+  }
+
+  let closed: Promise<void> | undefined;
+  async function close(): Promise<void> {
+    await commits.drain();
+    await store.close();
+  }
+  const closeOnce = () => (closed ??= close());
+
+  return {
+    accept: (delivery, runs) => commits.ask(ACCEPT, { delivery, runs }),
+    finish: (run, outcome) => commits.ask(FINISH, { run, outcome }),
+    claim: (claimer) => commits.claim(claimer),
+    claimWithEachCommit: (claimer, start) => commits.attach(claimer, start),
+    onWork: (wake) => commits.onWork(wake),
+    note: (attempt, line) => write((transaction) => note(transaction, attempt, line)),
+    abandoned: (alive) => abandoned(read, alive),
+    park(handlers) {
+      loaded = handlers;
+      return (parking ??= parkAll());
+    },
+    async replay(request) {
+      // A step that adds nothing needs no commit.
+      const step = await preview(read, request);
+      return step.added === 0 ? step : write((transaction) => add(transaction, request, clock()));
+    },
+    wroteRuns: (before) => wroteRuns(read, before),
+    countReplay: (selection, limit = Infinity) => count(read, selection, limit),
+    replayProgress: (handler, runs) => progress(read, handler, runs, clock()),
+    retryNow: (run) => write(async (transaction) => (await makeDueNow(transaction, [{ run }], clock())) > 0),
+    giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
+    get: (id) => get(read, id, clock()),
+    list: (filter, page) => list(read, filter, page, clock()),
+    sweep: () => inSteps((transaction) => sweep(transaction, clock())),
+    async expired(retentionDays, limit) {
+      await moveTrustedTime();
+      return expired(read, retentionDays, limit);
+    },
+    deleteExpired: (step) => write((transaction) => deleteExpired(transaction, step)),
+    get writable() {
+      return commits.trouble === undefined;
+    },
+    get trouble() {
+      return commits.trouble?.reason;
+    },
+    close: closeOnce,
+    [Symbol.asyncDispose]: closeOnce,
+  };
+}

@@ -1,0 +1,34 @@
+// Operations of the inbox, as its group commit sees them.
+
+import type { Claim } from "./inbox.ts";
+import type { Transaction } from "./store.ts";
+
+/** The free slots of a server while one transaction lasts, and what the transaction has claimed into them. */
+export interface Room {
+  readonly owner: string;
+  readonly slots: Map<string, number>;
+  readonly exclusive: boolean;
+  readonly claimed: Claim["runs"];
+}
+
+/** Operations of one kind, which are applied together. */
+export interface OperationKind<Input, Output> {
+  /** Kinds with a lower number are applied first. */
+  order: number;
+  /** True if it always writes, so that its commit proves the store can be written. */
+  writes?: boolean;
+  /** No client waits for it. While deliveries arrive, it shares the commit of the next one. */
+  patient?: boolean;
+  apply(transaction: Transaction, inputs: readonly Input[], room: Room | undefined): Promise<Output[]>;
+  /** The answer when the operation is repeated after a commit that failed, but may have become durable. */
+  repeated?(earlier: Output, now: Output): Output;
+}
+
+export interface Operation {
+  kind: OperationKind<unknown, unknown>;
+  input: unknown;
+  result: { value: unknown } | { error: unknown } | undefined;
+  earlier: { value: unknown } | undefined;
+  resolve: (value: never) => void;
+  reject: (error: unknown) => void;
+}

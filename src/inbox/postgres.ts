@@ -1,0 +1,197 @@
+// Postgres as a store: a connection for each transaction, whose statements are pipelined. Query plans must not depend on
+// statistics, and nothing on the server may outlive its deadline by much.
+
+import { type ReservedSQL, SQL } from "bun";
+
+import { EXIT_CONFIG, InboxUnavailable, UserError } from "../errors.ts";
+import { CHANNEL, openNotifications } from "./listen.ts";
+import { isLostEarly, isUnavailable, runTransaction, sendOn, sqlState, withConnection } from "./postgres-connection.ts";
+import { readerOn } from "./postgres-statements.ts";
+import { POSTGRES_SCHEMA } from "./schema.ts";
+import { query, type Reader, type Store, type Transaction } from "./store.ts";
+
+export interface PostgresUrl {
+  url: string;
+  /** False behind a pooler, where each transaction may get another connection. */
+  prepare: boolean;
+}
+
+export interface PostgresOptions {
+  /** How many transactions may run at the same time. */
+  writers?: number;
+  /** A transaction or a read that takes longer rejects, and its connection is closed. */
+  deadlineMs?: number;
+  /** False where LISTEN receives nothing, as behind a pooler. */
+  listen?: boolean;
+}
+
+/** One script per schema version. Scripts only add, so that servers of the previous version can run beside the new. */
+const MIGRATIONS = [POSTGRES_SCHEMA];
+// An arbitrary number that nothing else uses as an advisory lock.
+const MIGRATION_LOCK = "7205759404";
+// An index on a large table takes a while, and so does another server's migration.
+const MIGRATION_DEADLINE_MS = 60_000;
+
+// A database is often shared with an application, whose tables may have the same names.
+const DEFAULT_SCHEMA = "bellhop";
+// The timeouts end the transaction of a machine that is gone, whose row locks block other machines.
+// The planner must not scan a whole table because its statistics date from when the table was tiny.
+export const SETTINGS = {
+  statement_timeout: "10000",
+  lock_timeout: "8000",
+  idle_in_transaction_session_timeout: "5000",
+  enable_seqscan: "off",
+  enable_mergejoin: "off",
+};
+const CONNECTION_SETTINGS = {
+  tcp_keepalives_idle: "5",
+  tcp_keepalives_interval: "2",
+  tcp_keepalives_count: "3",
+  tcp_user_timeout: "10000",
+};
+
+const READERS = 4;
+const MAX_RETRIES = 5;
+/** Serialization failure, deadlock. */
+const RETRIABLE = ["40001", "40P01"];
+/** By SQLSTATE: authentication, no such database, no such schema, no permission. */
+const CONFIGURATION = /^(?:28|3D|3F|42501)/;
+
+const notification = query({ channel: "text", message: "text" }, (p) => `select pg_notify(${p.channel}, ${p.message})`);
+
+/**
+ * Creates the tables if necessary. Rejects with `InboxUnavailable` when Postgres does not answer, and with a `UserError`
+ * when this database can't hold the inbox.
+ */
+export async function openPostgresStore(
+  { url, prepare }: PostgresUrl,
+  { writers = 4, deadlineMs = 10_000, listen = prepare }: PostgresOptions = {},
+): Promise<Store> {
+  const address = new URL(url);
+  const settings = { ...SETTINGS, search_path: address.searchParams.get("search_path") ?? DEFAULT_SCHEMA };
+  // A pooler refuses settings of a connection, so they become settings of each transaction.
+  address.searchParams.delete("search_path");
+  const connection = prepare ? { connection: { ...settings, ...CONNECTION_SETTINGS } } : {};
+  const connectionTimeout = Math.ceil(deadlineMs / 2_000);
+  const begin = prepare ? undefined : ["begin", ...setLocal(settings)].join("; ");
+  const connect = (max: number, onclose = () => {}) =>
+    new SQL({ url: address.href, max, prepare, connectionTimeout, onclose, ...connection });
+  const writing = connect(writers);
+  const reading = connect(READERS);
+  const closePools = () => Promise.all([writing, reading].map((pool) => pool.close({ timeout: 1 })));
+
+  async function transaction<T>(body: (transaction: Transaction) => Promise<T>): Promise<T> {
+    const until = performance.now() + deadlineMs;
+    for (let failures = 1; ; failures += 1) {
+      try {
+        const limitMs = until - performance.now();
+        return await withConnection(writing, limitMs, (reserved) => runTransaction(reserved, begin, body));
+      } catch (error) {
+        // One lost connection is not an outage. In an outage, the next connection fails too.
+        const isRetriable = RETRIABLE.includes(sqlState(error) ?? "") || isLostEarly(error);
+        if (failures > MAX_RETRIES || !isRetriable) throw error;
+        await Bun.sleep(Math.random() * 20 * failures);
+      }
+    }
+  }
+
+  const read: Reader = {
+    async all(statement, input) {
+      try {
+        return await withConnection(reading, deadlineMs, (reserved) =>
+          prepare
+            ? readerOn(sendOn(reserved)).all(statement, input)
+            : runTransaction(reserved, begin, (transaction) => transaction.all(statement, input)),
+        );
+      } catch (error) {
+        throw toInboxError(error);
+      }
+    },
+  };
+
+  try {
+    await withConnection(writing, MIGRATION_DEADLINE_MS, (reserved) => migrate(reserved, settings));
+  } catch (error) {
+    await closePools();
+    throw toOpenError(error);
+  }
+  const notifications = openNotifications({
+    connect: listen ? (onClose) => connect(1, onClose) : undefined,
+    notify: (message) => read.all(notification, { channel: CHANNEL, message }),
+  });
+  let closed: Promise<void> | undefined;
+
+  return {
+    read,
+    transaction,
+    writers,
+    savepoints: false,
+    maxBatch: 128,
+    // The deadline, plus time for Postgres to notice that the connection is gone.
+    lateCommitMs: deadlineMs + 5_000,
+    isUnavailable,
+    announce: () => notifications.announce(),
+    onAnnounced: (wake) => notifications.onAnnounced(wake),
+    close: () =>
+      (closed ??= notifications
+        .close()
+        .then(closePools)
+        .then(() => undefined)),
+  };
+}
+
+/** Locks, so that two servers that start together do not both create the tables. */
+async function migrate(connection: ReservedSQL, settings: Record<string, string>) {
+  await connection.begin(async (tx) => {
+    const patient = { ...settings, statement_timeout: "0", lock_timeout: "0" };
+    await tx.unsafe([...setLocal(patient), `select pg_advisory_xact_lock(${MIGRATION_LOCK})`].join("; "));
+    const [found] = await tx`select current_setting('synchronous_commit') as commit, to_regclass('meta') as meta`;
+    if (found.commit === "off")
+      throw new UserError(
+        "INBOX_URL: Postgres is set to synchronous_commit = off, which loses deliveries that were answered with 200. " +
+          "Set it to on for this user: alter role … set synchronous_commit = on",
+        EXIT_CONFIG,
+      );
+    const [row] = found.meta === null ? [] : await tx`select value from meta where key = 'schema'`;
+    const version = Number(row?.value ?? 0);
+    if (version > MIGRATIONS.length)
+      throw new UserError(
+        `INBOX_URL: this inbox has version ${version} of the tables, and this version of Bellhop knows ` +
+          `${MIGRATIONS.length}. Run the version of Bellhop that created it, or a newer one`,
+        EXIT_CONFIG,
+      );
+    if (version === MIGRATIONS.length) return;
+    // `create schema if not exists` asks for a permission even where the schema exists.
+    if (settings.search_path === DEFAULT_SCHEMA) {
+      const [named] = await tx`select to_regnamespace(${DEFAULT_SCHEMA}) as schema`;
+      if (named.schema === null) await tx.unsafe(`create schema ${DEFAULT_SCHEMA}`);
+    }
+    for (const script of MIGRATIONS.slice(version)) await tx.unsafe(script);
+    await tx`
+      insert into meta(key, value) values ('schema', ${MIGRATIONS.length})
+      on conflict(key) do update set value = excluded.value`;
+  });
+}
+
+function setLocal(settings: Record<string, string>): string[] {
+  return Object.entries(settings).map(
+    ([name, value]) => `select set_config('${name}', '${value.replaceAll("'", "''")}', true)`,
+  );
+}
+
+/** A `UserError` when only a person can fix it. The text is from Postgres and contains no password. */
+function toOpenError(error: unknown): unknown {
+  const state = sqlState(error) ?? "";
+  const { message } = error as Error;
+  if (state === "08P01")
+    return new UserError(
+      `INBOX_URL: Postgres refuses the connection: ${message}. Is it a pooler? Then add ?prepare=false`,
+      EXIT_CONFIG,
+    );
+  if (CONFIGURATION.test(state)) return new UserError(`INBOX_URL: Postgres refuses the inbox: ${message}`, EXIT_CONFIG);
+  return toInboxError(error);
+}
+
+function toInboxError(error: unknown): unknown {
+  return isUnavailable(error) ? new InboxUnavailable(error) : error;
+}

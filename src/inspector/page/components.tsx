@@ -1,0 +1,114 @@
+// Small components of many views: chip, mark, time, countdown, copy button.
+
+import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+
+import type { DeliverySummary } from "../../api/types.ts";
+import type { Chip, Mark } from "./labels.ts";
+import { attempt, now } from "./state.ts";
+import { ago, clock, countdown, exact } from "./time.ts";
+
+const COPIED_MS = 1_500;
+
+/** `label` is shown next to the sign; screen readers read `of` before the description. */
+export function StateChip({ chip, label, of }: { chip: Chip; label: string; of?: string }) {
+  const description = of ? `${of}: ${chip.description}` : chip.description;
+  return (
+    <span class={`chip ${chip.tone}`} title={description}>
+      <span class="sign" aria-hidden="true">
+        {chip.sign}
+      </span>
+      <span aria-hidden="true">{label}</span>
+      <span class="unseen">{description}</span>
+    </span>
+  );
+}
+
+export function Marks({ marks, receipts }: { marks: readonly Mark[]; receipts: DeliverySummary["receipts"] }) {
+  return (
+    <>
+      {marks.map(({ name, word, description }) => (
+        <span key={name} class={`mark ${name}`} title={description}>
+          {name === "duplicate" ? `${word} ×${receipts}` : word}
+        </span>
+      ))}
+    </>
+  );
+}
+
+/** A local time, with milliseconds in its tooltip. */
+export function Time({ at }: { at: number }) {
+  return (
+    <time dateTime={new Date(at).toISOString()} title={exact(at)}>
+      {clock(at, Date.now())}
+    </time>
+  );
+}
+
+export function Ago({ at }: { at: number }) {
+  return (
+    <time dateTime={new Date(at).toISOString()} title={exact(at)}>
+      {ago(at, now.value)}
+    </time>
+  );
+}
+
+/** A live countdown. */
+export function Countdown({ until }: { until: number }) {
+  return <span class="countdown">{countdown(until, now.value)}</span>;
+}
+
+export function Copy({ text, what }: { text: string | (() => string); what: string }) {
+  const copied = useSignal(false);
+  const copy = () =>
+    attempt(async () => {
+      await navigator.clipboard.writeText(typeof text === "string" ? text : text());
+      copied.value = true;
+      setTimeout(() => {
+        copied.value = false;
+      }, COPIED_MS);
+    });
+  return (
+    <button type="button" class="copy" title={`Copy ${what}`} onClick={() => void copy()}>
+      {copied.value ? <span aria-hidden="true">✓</span> : <CopyIcon />}
+      <span class="unseen" aria-live="polite">
+        {copied.value ? "Copied" : `Copy ${what}`}
+      </span>
+    </button>
+  );
+}
+
+function CopyIcon() {
+  return (
+    <svg
+      viewBox="0 0 16 16"
+      width="13"
+      height="13"
+      fill="none"
+      stroke="currentColor"
+      stroke-width="1.3"
+      aria-hidden="true"
+    >
+      <path d="M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z" />
+    </svg>
+  );
+}
+
+/** A command or URL with a copy button. */
+export function Snippet({ text }: { text: string }) {
+  return (
+    <span class="snippet">
+      <code>{text}</code>
+      <Copy text={text} what={text} />
+    </span>
+  );
+}
+
+export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
+  return (
+    <div class="empty">
+      <h2>{title}</h2>
+      {children}
+    </div>
+  );
+}

@@ -1,0 +1,35 @@
+// The details of /health. Its status depends on deliveries only, which are stored even while the handlers' database is
+// unavailable. Unauthenticated clients can read the details, so they never contain a path, a host or a user.
+
+import { FileMoved } from "../open-files.ts";
+
+export interface HealthDetails {
+  /** Why deliveries can't be stored. */
+  reason?: string;
+  /** Handlers that use `db` wait for it. */
+  database?: string;
+}
+
+/** Takes the last error of the inbox and of the handlers' database; undefined when they work. */
+export function describeHealth(inbox: unknown, database: unknown): HealthDetails {
+  return {
+    ...(inbox !== undefined && { reason: `the inbox can't be written: ${describe(inbox)}` }),
+    ...(database !== undefined && { database: `handlers can't write to it: ${describe(database)}` }),
+  };
+}
+
+function describe(trouble: unknown): string {
+  if (trouble instanceof FileMoved) return "its file was moved, removed or replaced";
+  const { code, errno, message } = (trouble ?? {}) as Record<"code" | "errno" | "message", unknown>;
+  const known = [code, errno, message].map(String).join(" ");
+  return REASONS.find(([pattern]) => pattern.test(known))?.[1] ?? "see the log";
+}
+
+const REASONS: readonly [RegExp, string][] = [
+  [/SQLITE_FULL|ENOSPC|\b53100\b/, "the disk is full"],
+  [/SQLITE_(?:CORRUPT|NOTADB)/, "its file is damaged"],
+  [/SQLITE_(?:BUSY|LOCKED)|locked/, "another program has locked it"],
+  [/SQLITE_READONLY|EROFS|\b25006\b/, "it is read-only"],
+  [/SQLITE_IOERR/, "the disk fails"],
+  [/\b(?:08...|57P..)\b|ERR_POSTGRES_(?:CONNECTION|FAILED)|not (?:been )?answer/, "it does not answer"],
+];

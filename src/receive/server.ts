@@ -1,0 +1,234 @@
+// The public port: the webhook path and /health, and nothing else.
+// Verifies a body before parsing it, and answers 200 only after the inbox has flushed the delivery.
+
+import { Elysia } from "elysia";
+
+import type { ReceivedEvent } from "../clerk/events.ts";
+import { InboxUnavailable, type RefusalCode, refusals, UserError } from "../errors.ts";
+import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
+import { deliveryOf, eventTime, parseEvent } from "./event.ts";
+import type { HealthDetails } from "./health.ts";
+import { createRefusals, type RefusedRequest } from "./refusals.ts";
+import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
+import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";
+
+export interface WebhookServerOptions {
+  host: string;
+  /** 0 lets the system choose. */
+  port: number;
+  webhookPath: string;
+  maxBodyBytes: number;
+  /** Read for each request, since `bun dev` reloads them. */
+  secrets: () => readonly Key[];
+  /** Stores a delivery; resolves when it is flushed. */
+  accept: (delivery: NewDelivery, runs: readonly NewRun[]) => Promise<Accepted>;
+  /** Whether deliveries can be stored now. */
+  writable: () => boolean;
+  /** The details of /health. */
+  healthDetails?: () => HealthDetails;
+  /** The runs that an event of this type gets now. */
+  match: (type: string) => NewRun[];
+  onDelivery?: (delivery: ReceivedDelivery) => void;
+  onRefused?: (refused: RefusedRequest, count: number) => void;
+  onError?: (error: unknown) => void;
+  now?: () => number;
+  /** Shared with the inspector. */
+  unverified?: UnverifiedBodies;
+}
+
+export interface ReceivedDelivery {
+  delivery: NewDelivery;
+  event: ReceivedEvent;
+  status: Accepted["status"];
+  /** The runs that were or would have been created. */
+  runs: readonly NewRun[];
+  /** Milliseconds from the request to the answer. */
+  took: number;
+}
+
+export interface WebhookServer {
+  port: number;
+  /** Recently refused requests, for people. */
+  refused(): readonly RefusedRequest[];
+  /** Accepts no more and resolves when every request in flight is answered. */
+  stop(): Promise<void>;
+}
+
+// Bun's own limit answers without a reason, so it only catches bodies that the limit below can't see.
+const HARD_LIMIT_BYTES = 1_073_741_824;
+const IDLE_SECONDS = 10;
+// A request that has not arrived by then is an attack or dead. Svix retries it.
+const IN_FLIGHT_MS = 3_000;
+
+// A library in a handler may define Object.prototype.then. Each response would then be treated as a promise, and Bun
+// would answer 204 with nothing stored.
+// oxlint-disable-next-line unicorn/no-thenable -- it makes answers not thenable
+Object.defineProperty(Response.prototype, "then", { value: undefined, writable: true, configurable: true });
+
+/** Starts to listen. Throws a `UserError` with a remedy when it can't. */
+export function startWebhookServer(options: WebhookServerOptions): WebhookServer {
+  const { accept, webhookPath, secrets, match, maxBodyBytes, now = Date.now } = options;
+  const unverified = options.unverified ?? createUnverifiedBodies(maxBodyBytes);
+  const refused = createRefusals((latest, count) => options.onRefused?.(latest, count));
+  let stopping = false;
+
+  async function receive(request: Request): Promise<Response> {
+    const start = performance.now();
+    const at = now();
+    const refuse = (code: RefusalCode, size: number, claimedId: string | null, skewSeconds?: number) => {
+      refused.add({ code, at, size, claimedId, ...(skewSeconds !== undefined && { skewSeconds }) });
+      return answer(code);
+    };
+    const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
+    if (stopping) return refuse("shutting_down", 0, claimedId);
+
+    const signed = readSignedHeaders(request.headers);
+    if (!signed.ok) return refuse(signed.code, 0, signed.id);
+    const body = await unverified.read(request, maxBodyBytes);
+    if (body === "too_large") return refuse("body_too_large", declaredSize(request), claimedId);
+    if (body === "dropped") return refuse("body_dropped", declaredSize(request), claimedId);
+
+    const verdict = verifyBody(signed, { body, keys: secrets(), now: Math.floor(at / 1_000) });
+    if (!verdict.ok) return refuse(verdict.code, body.length, verdict.id, verdict.skewSeconds);
+
+    const event = parseEvent(body);
+    if (!event) return refuse("not_an_event", body.length, verdict.id);
+
+    const { id } = verdict;
+    const { headers } = request;
+    const delivery = deliveryOf(event, { id, at: eventTime(event, at), receivedAt: at, headers, body });
+    const runs = match(event.type);
+    try {
+      const accepted = await accept({ ...delivery, event }, runs);
+      const took = performance.now() - start;
+      options.onDelivery?.({ delivery, event, status: accepted.status, runs, took });
+      return answerStored(delivery, accepted);
+    } catch (error) {
+      if (!(error instanceof InboxUnavailable)) throw error;
+      return refuse("unavailable", body.length, id);
+    }
+  }
+
+  const app = new Elysia({
+    // Two servers on one port would each get half of the events, silently.
+    serve: {
+      reusePort: false,
+      // Otherwise Bun answers an uncaught error with a page that shows Bellhop's source.
+      development: false,
+      maxRequestBodySize: HARD_LIMIT_BYTES,
+      idleTimeout: IDLE_SECONDS,
+    },
+  })
+    // Before the routes: a hook covers only later ones, and elsewhere Elysia would answer with the error's message.
+    .onError(({ code, error, request, set }) => {
+      if (code !== "NOT_FOUND") return failed(error);
+      // Elysia would overwrite the 200 with its 404.
+      set.status = 200;
+      return notRouted(request);
+    })
+    // `none`: the bytes are read here.
+    .post(webhookPath, ({ request }) => receive(request), { parse: "none" })
+    .get("/health", () => health())
+    .head("/health", () => health());
+
+  function failed(error: unknown): Response {
+    // The client closed the connection in the middle of its request.
+    if (error instanceof Error && error.name === "AbortError") return new Response(null, { status: 400 });
+    // Never the error's message: it would go to the client.
+    options.onError?.(error);
+    return answer("internal");
+  }
+
+  function health(): Response {
+    if (stopping) return Response.json({ status: "shutting_down" }, { status: 503 });
+    const details = options.healthDetails?.();
+    return options.writable()
+      ? Response.json({ status: "ok", ...details })
+      : Response.json({ status: "unavailable", ...details }, { status: 503 });
+  }
+
+  /** Requests without a route: other paths, and the webhook's path in other methods and spellings. */
+  function notRouted(request: Request): Response | Promise<Response> {
+    if (pathOf(request.url) === webhookPath)
+      return request.method === "POST" ? receive(request).catch(failed) : answer("method_not_allowed");
+    const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
+    if (request.method !== "POST" || claimedId === null) return answer("not_found");
+    refused.add({ code: "wrong_path", at: now(), size: declaredSize(request), claimedId, rightPath: webhookPath });
+    return answer("wrong_path");
+  }
+
+  try {
+    app.listen({ port: options.port, hostname: options.host });
+  } catch (error) {
+    throw toUserError(error, options);
+  }
+  const server = app.server;
+  if (!server) throw new Error("the public port did not open");
+  return {
+    port: server.port ?? options.port,
+    refused: () => refused.recent(),
+    async stop() {
+      // The port stays open to answer 503 to new requests.
+      stopping = true;
+      const until = performance.now() + IN_FLIGHT_MS;
+      while (server.pendingRequests > 0 && performance.now() < until) await Bun.sleep(10);
+      // Only incomplete requests and idle connections are left.
+      await server.stop(true);
+    },
+  };
+}
+
+/** Turns an error of `listen` into one with a remedy. Returns any other error unchanged. */
+function toUserError(error: unknown, { host, port }: WebhookServerOptions): unknown {
+  const noAddress = `This machine has no address ${host}.\n\n    To listen on all its addresses: HOST=0.0.0.0`;
+  const reasons: Record<string, string> = {
+    EADDRINUSE:
+      `Port ${port} is taken, perhaps by another Bellhop server.\n\n` +
+      `    Stop that one, or pick another port: PORT=${port === 3000 ? 3100 : 3000}`,
+    EACCES: `Port ${port} needs more permissions than this user has, as all ports below 1024 do.\n\n    PORT=3000`,
+    EADDRNOTAVAIL: noAddress,
+    ENOENT: noAddress,
+    ENOTFOUND: noAddress,
+  };
+  const reason = reasons[String((error as { code?: unknown }).code)];
+  return reason ? new UserError(reason) : error;
+}
+
+/**
+ * The path of a URL, without a trailing slash. Not with `URL`, because a request without a Host header has no absolute
+ * URL, and Elysia searches for the path from the eleventh character on: `http://api/` is shorter.
+ */
+function pathOf(url: string): string {
+  return url
+    .replace(/^\w+:\/\/[^/?#]*/, "")
+    .replace(/[?#].*$/s, "")
+    .replace(/(.)\/$/, "$1");
+}
+
+function declaredSize({ headers }: Request): number {
+  return Number(headers.get("content-length") ?? 0);
+}
+
+// For load balancers and people. Svix has its own schedule.
+const RETRY_AFTER_SECONDS = "30";
+
+/** The answer to a refused request, from the table in errors.ts. */
+function answer(code: RefusalCode): Response {
+  const { status, message } = refusals[code];
+  if (status === 405) return new Response(`${message}\n`, { status, headers: { allow: "POST" } });
+  if (status === 503)
+    return Response.json({ error: code }, { status, headers: { "retry-after": RETRY_AFTER_SECONDS } });
+  // Do not wait for the rest of the body.
+  if (status === 413 || status === 408)
+    return Response.json({ error: code }, { status, headers: { connection: "close" } });
+  return Response.json({ error: code }, { status });
+}
+
+/** The 200. Svix shows it after "Resend", so for a duplicate it contains the command for a replay. */
+function answerStored({ id, sensitive }: Pick<NewDelivery, "id" | "sensitive">, accepted: Accepted): Response {
+  if (accepted.status === "accepted") return Response.json({ id, status: accepted.status });
+  const runs = Object.fromEntries(accepted.runs.map(({ handler, state }) => [handler, state]));
+  // Its payload is deleted with its runs.
+  const how = sensitive ? "" : ` To run it again: bun replay ${id}`;
+  return Response.json({ id, status: accepted.status, runs, replay: `It is stored and was not run again.${how}` });
+}

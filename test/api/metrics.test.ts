@@ -1,0 +1,105 @@
+import { expect, test } from "bun:test";
+
+import { createHistogram } from "../../src/api/histogram.ts";
+import { createMetrics, type EndedAttempt } from "../../src/api/metrics.ts";
+
+const MINUTE_MS = 60_000;
+const START = 1_000_000 * MINUTE_MS;
+
+const attempt = (more: Partial<EndedAttempt> = {}): EndedAttempt => ({
+  handler: "user.created",
+  delivery: "msg_1",
+  receivedAt: START,
+  isReplay: false,
+  isFirst: true,
+  isLast: true,
+  failed: false,
+  startedAt: START + 5,
+  took: 10,
+  ...more,
+});
+
+test("what happens is counted in its minute, the newest last, and forgotten after an hour", () => {
+  const metrics = createMetrics();
+  metrics.delivery(START);
+  metrics.delivery(START + MINUTE_MS - 1);
+  metrics.delivery(START + MINUTE_MS);
+  metrics.ended(attempt({ failed: true }), START + MINUTE_MS);
+  const hour = metrics.hour(START + MINUTE_MS);
+  expect(hour.since).toBe(START - 58 * MINUTE_MS);
+  expect(hour.deliveries).toHaveLength(60);
+  expect(hour.deliveries.slice(-3)).toEqual([0, 2, 1]);
+  expect(hour.failures.slice(-2)).toEqual([0, 1]);
+  expect(metrics.hour(START + 59 * MINUTE_MS).deliveries.slice(0, 3)).toEqual([2, 1, 0]);
+  expect(metrics.hour(START + 60 * MINUTE_MS).deliveries.slice(0, 3)).toEqual([1, 0, 0]);
+  expect(metrics.hour(START + 200 * MINUTE_MS).deliveries.every((count) => count === 0)).toBe(true);
+});
+
+test("the time from receipt to end is that of runs that are over and that nobody asked for again", () => {
+  const metrics = createMetrics();
+  expect(metrics.hour(START).p50.at(-1)).toBeNull();
+  metrics.ended(attempt({ isLast: false, failed: true }), START + 9_000);
+  metrics.ended(attempt({ isReplay: true, receivedAt: 0 }), START + 9_000);
+  expect(metrics.hour(START).p50.at(-1)).toBeNull();
+  metrics.ended(attempt(), START + 12);
+  expect(metrics.hour(START)).toMatchObject({ p50: expect.arrayContaining([12]), p99: expect.arrayContaining([12]) });
+});
+
+test("the queue is as old as the oldest first attempt was when it began, or as somebody found it", () => {
+  const metrics = createMetrics();
+  metrics.ended(attempt({ startedAt: START + 700 }), START + 800);
+  metrics.ended(attempt({ startedAt: START + 50_000, isFirst: false }), START + 800);
+  metrics.ended(attempt({ startedAt: START + 50_000, isReplay: true }), START + 800);
+  metrics.queue(300, START);
+  expect(metrics.hour(START).queueAge.at(-1)).toBe(700);
+  metrics.queue(900, START);
+  expect(metrics.hour(START).queueAge.at(-1)).toBe(900);
+});
+
+test("each handler has its runs, failures, times and last error", () => {
+  const metrics = createMetrics();
+  expect(metrics.handler("user.created")).toEqual({ ran: 0, failed: 0, p50: null, p99: null, lastError: null });
+  for (let each = 0; each < 99; each += 1) metrics.ended(attempt(), START);
+  metrics.ended(attempt({ failed: true, took: 10_000, delivery: "msg_2", message: "x".repeat(10_000) }), START + 1);
+  const { lastError, ...counts } = metrics.handler("user.created");
+  expect(counts).toEqual({ ran: 100, failed: 1, p50: 10, p99: 10 });
+  expect(lastError).toEqual({ at: START + 1, delivery: "msg_2", message: "x".repeat(500) });
+  expect(metrics.handler("user.updated").ran).toBe(0);
+});
+
+test("quantiles are exact up to 16 ms and right to 5 % beyond, up to weeks", () => {
+  for (const value of [0, 1, 7.9, 15, 16, 100, 1_234, 60_000, 3_600_000, 1_000_000_000]) {
+    const histogram = createHistogram();
+    histogram.add(value);
+    const found = histogram.quantile(0.5) ?? Number.NaN;
+    expect(Math.abs(found - value)).toBeLessThanOrEqual(value < 16 ? 1 : value * 0.05 + 0.5);
+  }
+  const histogram = createHistogram();
+  expect(histogram.quantile(0.5)).toBeNull();
+  for (let value = 1; value <= 1_000; value += 1) histogram.add(value);
+  expect(Math.abs((histogram.quantile(0.5) ?? 0) / 500 - 1)).toBeLessThan(0.05);
+  expect(Math.abs((histogram.quantile(0.99) ?? 0) / 990 - 1)).toBeLessThan(0.06);
+});
+
+test("a clock that was set back, and numbers beyond all measure, are counted and do no harm", () => {
+  const histogram = createHistogram();
+  for (const value of [-5, 1e300]) histogram.add(value);
+  expect(histogram.quantile(0)).toBe(0);
+  expect(histogram.quantile(1)).toBeGreaterThan(1_000_000_000);
+});
+
+test("a million events take no more memory than the first thousand", () => {
+  const metrics = createMetrics();
+  const some = (from: number, to: number) => {
+    for (let each = from; each < to; each += 1) {
+      metrics.delivery(START + each * 10);
+      metrics.ended(attempt({ handler: `handler ${each % 2_000}` }), START + each * 10);
+    }
+  };
+  some(0, 400_000);
+  Bun.gc(true);
+  const before = process.memoryUsage().heapUsed;
+  some(400_000, 1_000_000);
+  Bun.gc(true);
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(2_000_000);
+});

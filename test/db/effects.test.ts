@@ -1,0 +1,24 @@
+// The contract of `db` on SQLite.
+
+import { join } from "node:path";
+
+import { type Effects, openEffects } from "../../src/db/effects.ts";
+import { temporaryFolder } from "../harness.ts";
+import { describeEffects } from "./effects.contract.ts";
+
+/** Opens a database in a new folder. */
+async function open(): Promise<
+  AsyncDisposable & { effects: Effects; filename: string; again: () => Promise<Effects> }
+> {
+  await using opened = new AsyncDisposableStack();
+  const { path } = opened.use(await temporaryFolder());
+  const filename = join(path, "deeper", "app.db");
+  const stack = new AsyncDisposableStack();
+  opened.use(stack);
+  const again = async () => stack.use(await openEffects({ kind: "sqlite", filename }));
+  const effects = await again();
+  const held = opened.move();
+  return { effects, filename, again, [Symbol.asyncDispose]: () => held.disposeAsync() };
+}
+
+describeEffects("SQLite", open);

@@ -1,0 +1,449 @@
+// The contract of `db` on a real Postgres, and what happens when its server or a connection is lost.
+
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+
+import { SQL } from "bun";
+
+import { type Effects, openEffects } from "../../src/db/effects.ts";
+import type { AttemptKey } from "../../src/db/ledger.ts";
+import type { RunTransaction } from "../../src/db/transaction.ts";
+import { parseDatabaseUrl } from "../../src/db/url.ts";
+import { serverWith, until } from "../harness.ts";
+import { noPostgres, startPostgres } from "../postgres.ts";
+import { type Proxy, startProxy } from "../proxy.ts";
+import { describeEffects } from "./effects.contract.ts";
+
+setDefaultTimeout(20_000);
+
+const postgres = noPostgres ? undefined : await startPostgres();
+afterAll(() => postgres?.[Symbol.asyncDispose]());
+if (noPostgres) console.log(`skipped: ${noPostgres}`);
+
+const never = new AbortController().signal;
+
+const key = (attempt: number, owner = "A", delivery = "msg_1"): AttemptKey => ({
+  delivery,
+  handler: "user.created",
+  replay: "",
+  attempt,
+  owner,
+});
+
+interface Opened extends AsyncDisposable {
+  effects: Effects;
+  again: () => Promise<Effects>;
+  proxy: Proxy;
+  /** A connection that does not use the proxy. */
+  admin: SQL;
+  troubles: unknown[];
+  begin(delivery?: string, attempt?: number, timeoutMs?: number): RunTransaction;
+  rows(): Promise<string[]>;
+}
+
+async function open({ direct = false } = {}): Promise<Opened> {
+  await using opened = new AsyncDisposableStack();
+  const url = await postgres!.database();
+  const proxy = opened.use(startProxy(postgres!.port));
+  const troubles: unknown[] = [];
+  const stack = new AsyncDisposableStack();
+  opened.use(stack);
+  const through = direct ? url : url.replace(/:\d+\//, `:${proxy.port}/`);
+  const onTrouble = (reason?: unknown) => troubles.push(reason);
+  const again = async () => stack.use(await openEffects(parseDatabaseUrl(through), { max: 4, onTrouble }));
+  const effects = await again();
+  const admin = new SQL(url, { max: 1 });
+  opened.defer(() => admin.close());
+  const held = opened.move();
+  return {
+    effects,
+    again,
+    proxy,
+    admin,
+    troubles,
+    begin: (delivery = "msg_1", attempt = 1, timeoutMs = 30_000) =>
+      effects.transaction({ key: key(attempt, "A", delivery), timeoutMs }),
+    rows: async () => (await admin`select a from t order by a`).map(({ a }: { a: string }) => a),
+    [Symbol.asyncDispose]: () => held.disposeAsync(),
+  };
+}
+
+async function withTable(options?: { direct: boolean }): Promise<Opened> {
+  const opened = await open(options);
+  await opened.effects.applySchema({ text: "create table t (a text)" });
+  return opened;
+}
+
+async function commit(transaction: RunTransaction, signal = never) {
+  await transaction.finish();
+  await transaction.commit(signal);
+}
+
+async function rejection(promise: PromiseLike<unknown>): Promise<Error> {
+  return Promise.resolve(promise).then(
+    () => {
+      throw new Error("it did not reject");
+    },
+    (error: Error) => error,
+  );
+}
+
+/** Applies `fate` to the first bytes that contain `word`, and forwards everything else. */
+function atFirst(proxy: Proxy, word: string, fate: ReturnType<Proxy["onClient"]>) {
+  let met = false;
+  proxy.onClient = (bytes) => {
+    if (met || !bytes.includes(word)) return "forward";
+    met = true;
+    return fate;
+  };
+}
+
+if (postgres) describeEffects("Postgres", () => open());
+
+describe.skipIf(!postgres)("effects on a Postgres that goes away", () => {
+  test("a connection that is lost before the COMMIT arrives leaves nothing, and the next attempt writes", async () => {
+    await using opened = await withTable();
+    const first = opened.begin();
+    await first.db`insert into t values ('first')`;
+    atFirst(opened.proxy, "COMMIT", "cut");
+    expect((await rejection(commit(first))).message).toContain("closed");
+    expect(first.hindrance).toBe("lost");
+    await first.rollback();
+    expect(await opened.rows()).toEqual([]);
+    const second = opened.begin("msg_1", 2);
+    await second.db`insert into t values ('second')`;
+    await commit(second);
+    expect(await opened.rows()).toEqual(["second"]);
+  });
+
+  test("a COMMIT whose answer is lost is a commit", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    atFirst(opened.proxy, "COMMIT", "forward-then-cut");
+    await commit(transaction);
+    expect(await opened.rows()).toEqual(["one"]);
+    expect(await opened.effects.resolve(key(1), never)).toBe("committed");
+  });
+
+  test("a COMMIT that lands after the connection was lost is waited for, and is a commit", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    atFirst(opened.proxy, "COMMIT", 700);
+    await commit(transaction);
+    expect(await opened.rows()).toEqual(["one"]);
+  });
+
+  test("an attempt that was declared void can't commit later, whenever it began", async () => {
+    await using opened = await withTable();
+    const late = opened.begin("msg_1", 1);
+    expect(await opened.effects.resolve(key(1), never)).toBe("void");
+    await rejection(late.db`insert into t values ('late')`);
+    await late.rollback();
+    const second = opened.begin("msg_1", 2);
+    await second.db`insert into t values ('second')`;
+    await commit(second);
+    expect(await opened.effects.resolve(key(2), never)).toBe("committed");
+    expect(await opened.rows()).toEqual(["second"]);
+  });
+
+  test("a connection that is lost during a transaction costs no attempt, nothing is written, and it is no outage", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    await opened.admin`select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'`;
+    await rejection(transaction.db`insert into t values ('two')`);
+    await rejection(transaction.finish());
+    expect(transaction.hindrance).toBe("lost");
+    await transaction.rollback();
+    expect(await opened.rows()).toEqual([]);
+    await Bun.sleep(300);
+    expect(opened.troubles).toEqual([]);
+  });
+
+  test("a stall of the process that outlasts Postgres's patience costs no attempt", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    // What another handler that blocks the thread comes to, without the blocking.
+    await transaction.db`select set_config('idle_in_transaction_session_timeout', '100', true)`;
+    await Bun.sleep(300);
+    expect((await rejection(commit(transaction))).message).not.toBe("");
+    expect(transaction.hindrance).toBe("lost");
+    await transaction.rollback();
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("a failure of the handler's own query is the handler's", async () => {
+    await using opened = await withTable();
+    for (const query of [
+      "select 1/0",
+      "insert into missing values (1)",
+      "set local statement_timeout = 50; select pg_sleep(1)",
+    ]) {
+      const transaction = opened.begin();
+      await rejection(transaction.db.unsafe(query));
+      await rejection(commit(transaction));
+      expect([query, transaction.hindrance]).toEqual([query, undefined]);
+      await transaction.rollback();
+    }
+    expect(opened.troubles).toEqual([]);
+  });
+
+  test("an outage after the first contact is reported once when it begins and once when it ends", async () => {
+    await using opened = await withTable({ direct: true });
+    const open = opened.begin();
+    await open.db`insert into t values ('one')`;
+    await postgres!.stop();
+    try {
+      await rejection(open.db`insert into t values ('two')`);
+      expect(open.hindrance).toBe("lost");
+      await open.rollback();
+      for (const id of ["msg_2", "msg_3"]) {
+        const transaction = opened.begin(id);
+        await rejection(transaction.db`insert into t values ('three')`);
+        expect(transaction.hindrance).toBe("unreachable");
+        await transaction.rollback();
+      }
+      await until("the report", () => opened.troubles.length > 0);
+      expect(opened.effects.trouble).toBe(opened.troubles[0]);
+      await Bun.sleep(1_500);
+    } finally {
+      await postgres!.start();
+    }
+    await until("the end of the outage", () => opened.effects.trouble === undefined);
+    expect(opened.troubles).toEqual([expect.any(Error), undefined]);
+    const next = opened.begin("msg_1", 2);
+    await next.db`insert into t values ('one')`;
+    await commit(next);
+    expect(await opened.rows()).toEqual(["one"]);
+    expect(opened.troubles).toHaveLength(2);
+  });
+
+  test("a server that became read-only, as a fail-over leaves it, is an outage", async () => {
+    await using opened = await withTable();
+    const read_only = (on: boolean) =>
+      opened.admin.unsafe(`alter role postgres set default_transaction_read_only = ${on ? "on" : "off"}`);
+    await read_only(true);
+    opened.proxy.cutAll();
+    try {
+      const transaction = opened.begin();
+      await rejection(transaction.db`insert into t values ('one')`);
+      expect(transaction.hindrance).toBe("unreachable");
+      await transaction.rollback();
+      await until("the report", () => opened.troubles.length > 0);
+      expect(String(opened.troubles[0])).toContain("read-only");
+      await Bun.sleep(1_200);
+      expect(opened.troubles).toHaveLength(1);
+    } finally {
+      await opened.admin.unsafe("set default_transaction_read_only = off");
+      await read_only(false);
+    }
+    await until("the end of the outage", () => opened.effects.trouble === undefined);
+    expect(opened.troubles).toEqual([expect.any(Error), undefined]);
+  });
+
+  test.skipIf(process.platform !== "linux")(
+    "a frozen server is reported, and costs no attempt although the handler's time is over",
+    async () => {
+      await using opened = await withTable({ direct: true });
+      const transaction = opened.begin();
+      await transaction.db`insert into t values ('one')`;
+      postgres!.freeze();
+      try {
+        const hanging = rejection(transaction.db`insert into t values ('two')`);
+        await Bun.sleep(200);
+        // As an attempt does whose timeout is over.
+        await transaction.rollback();
+        await hanging;
+        expect(transaction.hindrance).toBe("lost");
+        expect(String(opened.troubles[0])).toContain("does not answer");
+      } finally {
+        postgres!.thaw();
+      }
+      await until("the end of the outage", () => opened.effects.trouble === undefined);
+      expect(opened.troubles).toEqual([expect.any(Error), undefined]);
+      expect(await opened.rows()).toEqual([]);
+    },
+  );
+
+  test("an unreachable server costs no attempt, and is used again when it is back", async () => {
+    await using opened = await withTable({ direct: true });
+    await postgres!.stop();
+    try {
+      for (const id of ["msg_1", "msg_2"]) {
+        const transaction = opened.begin(id);
+        await rejection(transaction.db`insert into t values ('one')`);
+        expect(transaction.hindrance).toBe("unreachable");
+        await transaction.rollback();
+      }
+    } finally {
+      await postgres!.start();
+    }
+    await until("the server to be used again", async () => {
+      const transaction = opened.begin("msg_3");
+      try {
+        await transaction.db`insert into t values ('three')`;
+        await commit(transaction);
+        return true;
+      } catch {
+        await transaction.rollback();
+        return undefined;
+      }
+    });
+    expect((await (await opened.again()).sql`select a from t`.values())[0]).toEqual(["three"]);
+  });
+
+  test("resolve waits until the server is back, or until the shutdown", async () => {
+    await using opened = await withTable({ direct: true });
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    await commit(transaction);
+    await postgres!.stop();
+    const shutdown = new AbortController();
+    const stopped = rejection(opened.effects.resolve(key(1), shutdown.signal));
+    const asking = opened.effects.resolve(key(1), never);
+    await Bun.sleep(150);
+    shutdown.abort();
+    expect((await stopped).name).toBe("UnknownEnd");
+    await postgres!.start();
+    expect(await asking).toBe("committed");
+    expect(opened.troubles.length).toBeGreaterThan(0);
+  });
+
+  test("a commit that a shutdown leaves unknown is no failure", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    let lost = false;
+    opened.proxy.onClient = (bytes) => {
+      lost ||= bytes.includes("COMMIT");
+      return lost ? "cut" : "forward";
+    };
+    const shutdown = new AbortController();
+    setTimeout(() => shutdown.abort(), 100);
+    await rejection(commit(transaction, shutdown.signal));
+    expect(transaction.hindrance).toBe("unknown");
+    await transaction.rollback();
+  });
+
+  test("a rollback closes the connection of a running statement", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one')`;
+    const sleeping = rejection(transaction.db`select pg_sleep(10)`);
+    await Bun.sleep(100);
+    const began = performance.now();
+    await transaction.rollback();
+    expect(performance.now() - began).toBeLessThan(1_000);
+    expect((await sleeping).message).toContain("closed");
+    const running = () =>
+      opened.admin`select 1 from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'`;
+    await until("the statement to end", async () => ((await running()).length === 0 ? true : undefined));
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("Postgres limits statements and idle transactions by itself", async () => {
+    await using opened = await withTable();
+    const transaction = opened.begin("msg_1", 1, 1_000);
+    const [limits] = await transaction.db`
+      select current_setting('statement_timeout') as s, current_setting('idle_in_transaction_session_timeout') as i`;
+    expect(limits).toEqual({ s: "3s", i: "3s" });
+    await transaction.rollback();
+    const [after] = await opened.effects.sql`select current_setting('statement_timeout') as s`;
+    expect(after).toEqual({ s: "0" });
+  });
+
+  test("a constraint that is checked at the COMMIT fails the attempt", async () => {
+    await using opened = await open();
+    await opened.effects.applySchema({ text: "create table t (a text, unique (a) deferrable initially deferred)" });
+    const transaction = opened.begin();
+    await transaction.db`insert into t values ('one'), ('one')`;
+    expect((await rejection(commit(transaction))).message).toContain("unique");
+    await transaction.rollback();
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("many transactions at once wait for a connection, and none is lost", async () => {
+    await using opened = await withTable();
+    const ids = Array.from({ length: 40 }, (_, index) => `msg_${index}`);
+    await Promise.all(
+      ids.map(async (id) => {
+        const transaction = opened.begin(id);
+        await transaction.db`insert into t values (${id})`;
+        await Bun.sleep(2);
+        await commit(transaction);
+      }),
+    );
+    expect(await opened.rows()).toEqual(ids.toSorted());
+    expect(opened.effects.waiting).toBe(0);
+  });
+
+  test("two servers that start together both find the ledger", async () => {
+    await using opened = await open();
+    const others = await Promise.all(Array.from({ length: 4 }, () => opened.again()));
+    const schema = "create table if not exists t (a text)";
+    await Promise.all([opened.effects, ...others].map((each) => each.applySchema({ text: schema })));
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("deliveries are accepted while Postgres is unreachable, and run when it is back", async () => {
+    const url = await postgres!.database();
+    await postgres!.stop();
+    await using server = await serverWith(
+      {
+        "_schema.sql": "create table if not exists t (a text);",
+        "user.created.ts":
+          "export default async ({ db, delivery }) => { await db`insert into t values (${delivery.id})`; };",
+        "user.created/other.ts": "export default () => {};",
+      },
+      { DATABASE_URL: url },
+    );
+    try {
+      const event = { type: "user.created", object: "event", data: { id: "user_1" } };
+      expect((await server.post(event, { id: "msg_1" })).status).toBe(200);
+      await until("the attempt to be postponed, and the other run to end", async () => {
+        const runs = (await server.get("msg_1"))?.runs ?? [];
+        const [own, other] = [
+          runs.find(({ handler }) => handler === "user.created"),
+          runs.find(({ handler }) => handler !== "user.created"),
+        ];
+        // All runs that wait for a connection get one error; its stack may be another handler's.
+        expect(own?.attempts.at(-1)?.error?.stack).toBeUndefined();
+        return own?.attempts.at(-1)?.outcome === "postponed" && other?.state === "done" ? true : undefined;
+      });
+    } finally {
+      await postgres!.start();
+    }
+    expect((await server.ended("msg_1", 15_000)).runs.map(({ state }) => state)).toEqual(["done", "done"]);
+    const says = server.lines.map(({ msg }) => String(msg));
+    expect(says.filter((line) => line.startsWith("the database can't be reached"))).toHaveLength(1);
+    expect(says).toContain(`the database can be reached again: postgres on 127.0.0.1:${postgres!.port}`);
+    expect(says.filter((line) => line.endsWith("_schema.sql is applied"))).toHaveLength(1);
+    await using effects = await openEffects(parseDatabaseUrl(url));
+    expect(await effects.sql`select a from t`.values()).toEqual([["msg_1"]]);
+  });
+
+  test("a restart of Postgres in the middle of a run costs it no attempt, and its effects are there once", async () => {
+    const url = await postgres!.database();
+    const code = `import { on } from "bellhop";
+      export default on("user.created", { attempts: 1 }, async ({ db, delivery }) => {
+        await db\`insert into t values (\${delivery.id})\`;
+        await Bun.sleep(globalThis.slept ? 0 : 1_000);
+        globalThis.slept = true;
+        await db\`insert into t values ('second')\`;
+      });`;
+    await using server = await serverWith(
+      { "_schema.sql": "create table if not exists t (a text);", "user.created.ts": code },
+      { DATABASE_URL: url },
+    );
+    await server.post({ type: "user.created", object: "event", data: { id: "user_1" } }, { id: "msg_1" });
+    await Bun.sleep(300);
+    await postgres!.stop();
+    await postgres!.start();
+    const { runs } = await server.ended("msg_1", 15_000);
+    expect(runs[0]).toMatchObject({ state: "done", attempts: [{ outcome: "postponed" }, { outcome: "done" }] });
+    await using effects = await openEffects(parseDatabaseUrl(url));
+    expect(await effects.sql`select a from t order by a`.values()).toEqual([["msg_1"], ["second"]]);
+  });
+});

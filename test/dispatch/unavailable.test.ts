@@ -1,0 +1,120 @@
+// The dispatcher while the inbox can't be written, or fails by a bug.
+
+import { expect, test } from "bun:test";
+
+import { InboxUnavailable } from "../../src/errors.ts";
+import type { Inbox } from "../../src/inbox/inbox.ts";
+import { at, run } from "../inbox/box.ts";
+import { failCommits } from "../inbox/failing-commits.ts";
+import { until } from "../until.ts";
+import { dispatching, message, refusing } from "./dispatching.ts";
+
+test("an end that can't be recorded is recorded when the disk is back, and blocks its order key until then", async () => {
+  const disk = refusing("finish", 3);
+  const calls: string[] = [];
+  await using bellhop = await dispatching(
+    { "user.created": ({ data, delivery }) => calls.push(`${data.id} ${delivery.id}`) },
+    { between: disk.between },
+  );
+  await bellhop.send("first", { subject: "user_1" });
+  await until("the first refusal", () => disk.refused > 0);
+  await bellhop.send("second", { subject: "user_1", at: at(1) });
+  await bellhop.send("other", { subject: "user_2" });
+  expect((await bellhop.run("first")).state).toBe("running");
+  await bellhop.reaches("other", "done");
+  expect(calls).not.toContain("user_1 second");
+  await bellhop.reaches("second", "done");
+  expect(disk.refused).toBe(3);
+  expect(calls.toSorted()).toEqual(["user_1 first", "user_1 second", "user_2 other"]);
+  expect(await bellhop.run("first")).toMatchObject({ state: "done", attempts: [{ attempt: 1 }] });
+});
+
+test("a failed claim is repeated", async () => {
+  const disk = refusing("claim", 2);
+  await using bellhop = await dispatching(
+    { "user.created": () => "done" },
+    {
+      between: disk.between,
+      before: async (inbox) => void (await inbox.accept(message("msg_1"), [run("user.created")])),
+    },
+  );
+  expect(await bellhop.reaches("msg_1", "done")).toMatchObject({ attempts: [{ outcome: "done" }] });
+  expect(disk.refused).toBe(2);
+});
+
+test("runs whose claim failed but is on the disk cost no attempt, and none runs twice", async () => {
+  const calls: string[] = [];
+  await using bellhop = await dispatching({
+    "user.created": async ({ data, run }) => {
+      calls.push(`${data.id} ${run.attempt}`);
+      await Bun.sleep(data.id === "long" ? 700 : 1);
+    },
+  });
+  await bellhop.send("long");
+  await bellhop.reaches("long", "running");
+  // Both deliveries are on the disk, and so are the claims of their runs, which the dispatcher does not hold.
+  const lost = await failCommits({ count: 3, durable: true }, () =>
+    Promise.allSettled(["a", "b"].map((id) => bellhop.send(id))),
+  );
+  expect(lost).toMatchObject([{ reason: expect.any(InboxUnavailable) }, { reason: expect.any(InboxUnavailable) }]);
+  for (const id of ["a", "b", "long"]) await bellhop.reaches(id, "done");
+  expect(calls.toSorted()).toEqual(["a 1", "b 1", "long 1"]);
+});
+
+test("a delivery that a failed commit left on the disk runs, also when no other delivery follows", async () => {
+  const calls: string[] = [];
+  await using bellhop = await dispatching({
+    "user.created": ({ data, run }) => calls.push(`${data.id} ${run.attempt}`),
+  });
+  await bellhop.dispatcher.idle();
+  const lost = await failCommits({ count: 1, durable: true }, () => bellhop.send("a").catch((error: unknown) => error));
+  expect(lost).toBeInstanceOf(InboxUnavailable);
+  await bellhop.reaches("a", "done");
+  expect(calls).toEqual(["a 1"]);
+});
+
+test("a bug while an end is recorded is reported, and the run ends all the same", async () => {
+  let left = 1;
+  await using bellhop = await dispatching(
+    { "user.created": () => "done" },
+    {
+      between: (inbox) => ({
+        ...inbox,
+        get writable() {
+          return inbox.writable;
+        },
+        finish: async (...args: Parameters<Inbox["finish"]>) => {
+          if (left > 0) {
+            left -= 1;
+            throw new Error("a bug");
+          }
+          return inbox.finish(...args);
+        },
+      }),
+    },
+  );
+  await bellhop.send("msg_1");
+  await bellhop.reaches("msg_1", "done");
+  expect(bellhop.troubles).toMatchObject([{ message: "a bug" }]);
+});
+
+test("an end that a failed commit left on the disk is reported once", async () => {
+  let failures = 1;
+  await using bellhop = await dispatching(
+    { "user.created": () => undefined },
+    {
+      between: (inbox) => ({
+        ...inbox,
+        async finish(run, outcome) {
+          const answer = await inbox.finish(run, outcome);
+          if (failures-- > 0) throw new InboxUnavailable(new Error("disk I/O error"));
+          return answer;
+        },
+      }),
+    },
+  );
+  await bellhop.send("msg_1");
+  await bellhop.reaches("msg_1", "done");
+  await bellhop.dispatcher.idle();
+  expect(bellhop.ends.map(({ outcome }) => outcome.kind)).toEqual(["done"]);
+});

@@ -1,0 +1,194 @@
+import { expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { dirname, join, normalize, resolve } from "node:path";
+
+const SRC = resolve(import.meta.dir, "../src");
+
+interface Import {
+  /** The file, relative to `src`; or the name of a package. */
+  target: string;
+  isLocal: boolean;
+  isTypeOnly: boolean;
+  /** A worker starts the file in a thread of its own. */
+  isWorker: boolean;
+}
+
+interface Source {
+  file: string;
+  text: string;
+  imports: Import[];
+}
+
+const sources = await readSources();
+
+async function readSources(): Promise<Source[]> {
+  const files = (await readdir(SRC, { recursive: true })).filter((file) => /\.[cm]?[jt]sx?$/.test(file)).toSorted();
+  return await Promise.all(
+    files.map(async (file) => {
+      const text = await Bun.file(join(SRC, file)).text();
+      return { file, text, imports: importsOf(file, text) };
+    }),
+  );
+}
+
+/** Static and dynamic imports, re-exports, and the files of workers. */
+function importsOf(file: string, text: string): Import[] {
+  // Examples in comments are not imports.
+  const code = text.replaceAll(/^\s*(?:\/\/|\/?\*).*$/gm, "");
+  const patterns = {
+    static: /^(?:import|export) (type )?(?:[^"'`;]*? from )?"([^"]+)"/gm,
+    dynamic: /\bimport\(()\s*"([^"]+)"/g,
+    worker: /\bnew Worker\(new URL\(()"(\.[^"]+)"/g,
+  };
+  return Object.entries(patterns).flatMap(([kind, pattern]) =>
+    [...code.matchAll(pattern)].map(([, type = "", specifier = ""]) => {
+      const isLocal = specifier.startsWith(".");
+      const target = isLocal ? normalize(join(dirname(file), specifier)) : specifier;
+      return { target, isLocal, isTypeOnly: type !== "", isWorker: kind === "worker" };
+    }),
+  );
+}
+
+/** `inbox` of `inbox/core.ts`; the name of a file that is in no room, such as `main.ts`. */
+const roomOf = (file: string) => file.split("/")[0] ?? "";
+
+/** Files outside the rooms that every room may import; they import no room's code. */
+const SHARED = [
+  "bellhop.ts",
+  "duration.ts",
+  "errors.ts",
+  "log-output.ts",
+  "open-files.ts",
+  "printable.ts",
+  "redact.ts",
+];
+
+/** The rooms and files that each room, and each file outside them, may import; `(types)` allows type-only imports. */
+const ARROWS: Record<string, string[]> = {
+  adapters: [],
+  api: ["inbox (types)", "clerk"],
+  "bellhop.ts": ["clerk (types)"],
+  clerk: [],
+  cli: [
+    "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
+  ],
+  "config.ts": ["db", "receive"],
+  db: ["clerk"],
+  dispatch: ["inbox (types)", "handlers", "db", "clerk"],
+  "duration.ts": [],
+  "errors.ts": [],
+  "event-lines.ts": ["inbox (types)", "log.ts", "receive (types)"],
+  handlers: ["adapters", "clerk", "inbox (types)", "mirror"],
+  inbox: ["clerk"],
+  inspector: ["api", "config.ts (types)", "receive (types)"],
+  "log-output.ts": [],
+  "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
+  "open-files.ts": [],
+  "require-bun.ts": [],
+  mirror: ["clerk", "db"],
+  "printable.ts": [],
+  "redact.ts": [],
+  receive: ["inbox (types)", "clerk"],
+  testing: ["clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "receive"],
+}; // prettier-ignore
+
+test("every import is found", () => {
+  const transpiler = { ts: new Bun.Transpiler({ loader: "ts" }), tsx: new Bun.Transpiler({ loader: "tsx" }) };
+  for (const { file, text, imports } of sources) {
+    const found = new Set(imports.map(({ target }) => target));
+    for (const { path } of transpiler[file.endsWith("x") ? "tsx" : "ts"].scanImports(text.replace(/^#!.*/, ""))) {
+      const target = path.startsWith(".") ? normalize(join(dirname(file), path)) : path;
+      // The transpiler adds React's for JSX.
+      if (target.split("/")[0] !== "react") expect([...found], file).toContain(target);
+    }
+    for (const { target, isLocal } of imports)
+      if (isLocal) expect(existsSync(join(SRC, target)) || target, file).toBe(true);
+  }
+  expect(sources.some(({ file }) => file.endsWith(".tsx"))).toBe(true);
+});
+
+test("arrows between the rooms go one way", () => {
+  const wrong: string[] = [];
+  for (const { file, imports } of sources) {
+    const room = roomOf(file);
+    if (room === "main.ts") continue;
+    const allowed = ARROWS[room];
+    if (!allowed) wrong.push(`${file}: the table of arrows does not have ${room}`);
+    for (const { target, isLocal, isTypeOnly } of imports) {
+      const other = roomOf(target);
+      if (!isLocal || other === room || SHARED.includes(other)) continue;
+      const isAllowed = allowed?.includes(other) || (isTypeOnly && allowed?.includes(`${other} (types)`));
+      if (!isAllowed) wrong.push(`${file} imports ${isTypeOnly ? "a type of " : ""}${target}`);
+    }
+  }
+  expect(wrong).toEqual([]);
+});
+
+// Type-only imports are left out: they are gone at runtime, and shapes may refer to each other, as those of inbox.ts and
+// views.ts do. So are workers, which load their file as a program of its own.
+test("no files import each other in a circle", () => {
+  const targets = new Map(
+    sources.map(({ file, imports }) => [
+      file,
+      imports
+        .filter(({ isLocal, isTypeOnly, isWorker }) => isLocal && !isTypeOnly && !isWorker)
+        .map(({ target }) => target),
+    ]),
+  );
+  const isChecked = new Set<string>();
+  const circles: string[] = [];
+  const visit = (file: string, path: string[]) => {
+    if (path.includes(file)) circles.push([...path.slice(path.indexOf(file)), file].join(" -> "));
+    else if (!isChecked.has(file)) for (const target of targets.get(file) ?? []) visit(target, [...path, file]);
+    isChecked.add(file);
+  };
+  for (const file of targets.keys()) visit(file, []);
+  expect(circles).toEqual([]);
+});
+
+test("each outside thing is imported by the files that own it", () => {
+  const owners: Record<string, string[]> = {
+    elysia: [
+      "api/app.ts",
+      ...["deliveries", "filter", "live", "replays"].map((name) => `api/routes/${name}.ts`),
+      "inspector/page-routes.ts",
+      "inspector/server.ts",
+      "receive/server.ts",
+    ],
+    "bun:sqlite": ["inbox/copy.ts", "inbox/sqlite.ts"],
+    pino: ["log.ts"],
+    "pino-pretty": ["log.ts"],
+    svix: ["cli/send.ts"],
+    citty: [
+      "backfill",
+      "backup",
+      "cli",
+      "deliveries",
+      "drift",
+      "handlers",
+      "new",
+      "replay",
+      "restore",
+      "send",
+      "serve",
+      "try",
+    ].map((name) => `cli/${name}.ts`),
+  };
+  for (const [name, files] of Object.entries(owners)) {
+    const importing = sources.filter(({ imports }) =>
+      imports.some(({ target, isTypeOnly }) => target === name && !isTypeOnly),
+    );
+    expect(importing.map(({ file }) => file)).toEqual(files);
+  }
+  const filesWith = (pattern: RegExp) => sources.filter(({ text }) => pattern.test(text)).map(({ file }) => file);
+  expect(filesWith(/\bnew (?:Bun\.)?SQL\(/)).toEqual(["db/effects.ts", "inbox/postgres.ts"]);
+  expect(filesWith(/\bprocess\.env\b/)).toEqual(["config.ts"]);
+});
+
+test("no file imports main.ts, types aside", () => {
+  const importing = sources.filter(({ imports }) =>
+    imports.some(({ target, isTypeOnly }) => target === "main.ts" && !isTypeOnly),
+  );
+  expect(importing.map(({ file }) => file)).toEqual([]);
+});

@@ -1,0 +1,26 @@
+// Makes commits of SQLite fail, as a full or dying disk does.
+
+import { type Changes, Database } from "bun:sqlite";
+import { spyOn } from "bun:test";
+
+interface Failure {
+  /** How many commits fail, from the first one on; Infinity for all. */
+  count: number;
+  /** They are on the disk all the same. */
+  durable: boolean;
+}
+
+/** Runs `action` while commits fail. */
+export async function failCommits<T>({ count, durable }: Failure, action: () => Promise<T>): Promise<T> {
+  const run = Reflect.get(Database.prototype, "run") as (...args: unknown[]) => Changes;
+  let left = count;
+  using _ = spyOn(Database.prototype, "run").mockImplementation(function (this: Database, ...args: unknown[]) {
+    if (args[0] !== "commit" || left === 0) return run.apply(this, args);
+    left -= 1;
+    run.call(this, durable ? "commit" : "rollback");
+    throw Object.assign(new Error("database or disk is full"), { code: "SQLITE_FULL" });
+  });
+  const result = await action();
+  if (left > 0 && left < Infinity) throw new Error(`${left} of ${count} commits never came`);
+  return result;
+}

@@ -1,0 +1,81 @@
+// Which Postgres databases may hold an inbox, and how they come by its tables.
+
+import { afterAll, describe, expect, test } from "bun:test";
+
+import { SQL } from "bun";
+
+import { InboxUnavailable, UserError } from "../../src/errors.ts";
+import { openPostgresStore } from "../../src/inbox/postgres.ts";
+import { freePort } from "../free-port.ts";
+import { noPostgres, startPostgres } from "../postgres.ts";
+import { failure } from "./postgres-store.ts";
+
+const postgres = noPostgres ? undefined : await startPostgres();
+afterAll(() => postgres?.[Symbol.asyncDispose]());
+if (noPostgres) console.log(`skipped: ${noPostgres}`);
+
+describe.skipIf(!postgres)("opening a Postgres store", () => {
+  const tables = (sql: SQL) => sql`
+    select value from meta where key = 'schema' and to_regclass('delivery') is not null and to_regclass('run') is not null`;
+
+  test("creates the tables once when two servers start at the same time, and keeps them", async () => {
+    const url = await postgres!.database();
+    await using sql = new SQL(url, { max: 1 });
+    const open = () => openPostgresStore({ url, prepare: true });
+    const stores = await Promise.all([open(), open(), openPostgresStore({ url, prepare: false })]);
+    await Promise.all(stores.map((store) => store.close()));
+    expect([...(await tables(sql))]).toEqual([{ value: "1" }]);
+    await sql`insert into meta(key, value) values ('clock', 5)`;
+    await (await open()).close();
+    expect(await sql`select value from meta where key = 'clock'`).toHaveLength(1);
+  });
+
+  test.each([true, false])(
+    "puts the tables into a schema of their own unless the URL names one, with prepare %p",
+    async (prepare) => {
+      const url = new URL(await postgres!.database());
+      await using admin = new SQL(url.href, { max: 1 });
+      const database = `own_schema_${prepare}`;
+      await admin.unsafe(`create database ${database}`);
+      url.pathname = database;
+      url.searchParams.delete("search_path");
+      await using sql = new SQL(url.href, { max: 1 });
+      await sql`create table meta(application text)`;
+      await sql`create table run(application text)`;
+      const store = await openPostgresStore({ url: url.href, prepare });
+      await store.close();
+      expect([...(await sql`select value from bellhop.meta where key = 'schema'`)]).toEqual([{ value: "1" }]);
+    },
+  );
+
+  test("refuses tables of a newer version", async () => {
+    const url = await postgres!.database();
+    await (await openPostgresStore({ url, prepare: true })).close();
+    await using sql = new SQL(url, { max: 1 });
+    await sql`update meta set value = 1000 where key = 'schema'`;
+    const error = await failure(openPostgresStore({ url, prepare: true }));
+    expect(error).toBeInstanceOf(UserError);
+    expect((error as UserError).message).toContain("1000");
+  });
+
+  test("refuses a Postgres that answers a COMMIT before it is durable", async () => {
+    const url = new URL(await postgres!.database());
+    await using sql = new SQL(url.href, { max: 1 });
+    await sql`create role careless login superuser`;
+    await sql`alter role careless set synchronous_commit = off`;
+    url.username = "careless";
+    const error = await failure(openPostgresStore({ url: url.href, prepare: true }));
+    expect(error).toBeInstanceOf(UserError);
+    expect((error as UserError).message).toContain("synchronous_commit");
+  });
+
+  test("reports a wrong user as a mistake in the settings, and an unreachable server as an outage", async () => {
+    const url = new URL(await postgres!.database());
+    url.username = "nobody";
+    expect(await failure(openPostgresStore({ url: url.href, prepare: true }))).toBeInstanceOf(UserError);
+    url.port = String(await freePort());
+    expect(await failure(openPostgresStore({ url: url.href, prepare: true }))).toBeInstanceOf(InboxUnavailable);
+    url.hostname = "does-not-exist.invalid";
+    expect(await failure(openPostgresStore({ url: url.href, prepare: true }))).toBeInstanceOf(InboxUnavailable);
+  });
+});

@@ -1,0 +1,227 @@
+// A server that can't start on its DATA_DIR reports why in a sentence, and waits for a server that is about to stop.
+
+import { Database } from "bun:sqlite";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { chmod, exists, mkdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+
+import { UserError } from "../../src/errors.ts";
+import { lockDataDir } from "../../src/inbox/data-dir.ts";
+import type { Inbox } from "../../src/inbox/inbox.ts";
+import { openSqliteInbox } from "../../src/inbox/open.ts";
+import { post, runCommand, serverWith, spawnServer, until } from "../harness.ts";
+import { temporaryFolder } from "../temporary-folder.ts";
+import { fill, isRoot, mounts, smallDisk } from "./small-disk.ts";
+
+// Each test starts processes of its own, which is slow on a busy machine.
+setDefaultTimeout(20_000);
+
+const refusals: [string, (data: string) => Promise<unknown>, RegExp][] = [
+  ["a file", (data) => Bun.write(data, "x"), /data can't be opened: .*\n\n    Bellhop has to write there/],
+  [
+    "a directory with a garbage inbox.db",
+    (data) => Bun.write(join(data, "inbox.db"), crypto.getRandomValues(new Uint8Array(50_000))),
+    /inbox.db can't be opened: file is not a database.\n\n    It is damaged or not an SQLite file/,
+  ],
+  [
+    "a directory with an inbox.db that is garbage after its first page",
+    spoil,
+    /inbox.db can't be opened: .*\n\n    It is damaged/,
+  ],
+  [
+    "a directory with an inbox.db of a newer Bellhop",
+    async (data) => {
+      await mkdir(data);
+      new Database(join(data, "inbox.db")).run("pragma user_version = 999");
+    },
+    /written by a newer Bellhop \(its schema is 999, this one knows \d+\)/,
+  ],
+  ...[1, 2, 3].map((version): [string, (data: string) => Promise<unknown>, RegExp] => [
+    `a directory with an inbox.db of the first generation, version ${version}`,
+    async (data) => {
+      await mkdir(data);
+      using db = new Database(join(data, "inbox.db"));
+      db.run("create table meta(key text primary key, value integer not null) without rowid");
+      db.run("create table delivery(seq integer primary key, id text not null unique, type text not null)");
+      db.run(`pragma user_version = ${version}`);
+    },
+    /inbox\.db was written by the first generation of Bellhop.*\n\n    .*/,
+  ]),
+];
+
+for (const [what, prepare, message] of refusals)
+  test(`exits with 1 and a sentence when DATA_DIR is ${what}`, async () => {
+    await using folder = await temporaryFolder();
+    await prepare(join(folder.path, "data"));
+    await expectRefusal(folder.path, message);
+  });
+
+test.concurrent("exits with 1 and a sentence when another program has locked inbox.db", async () => {
+  await using folder = await temporaryFolder();
+  await (await makeInbox(folder.path)).close();
+  using other = new Database(join(folder.path, "data", "inbox.db"));
+  other.run("begin exclusive");
+  await expectRefusal(
+    folder.path,
+    /inbox.db can't be opened: database is locked.\n\n    Another program has locked it/,
+  );
+});
+
+test.concurrent("starts although another program has locked inbox.db for a moment", async () => {
+  await using folder = await temporaryFolder();
+  await (await makeInbox(folder.path)).close();
+  using other = new Database(join(folder.path, "data", "inbox.db"));
+  other.run("begin exclusive");
+  setTimeout(() => other.run("rollback"), 500);
+  await using server = await spawnServer(folder.path);
+  expect((await post(server.url, user(1))).status).toBe(200);
+});
+
+test.skipIf(!mounts)("exits with 1 and a sentence on a disk that is full or read-only", async () => {
+  await using disk = await smallDisk("1m");
+  await (await makeInbox(disk.path)).close();
+  await fill(disk.path);
+  await expectRefusal(disk.path, /can't be opened: .*\n\n    The disk is full: free some space/);
+  await Bun.file(join(disk.path, "filler")).delete();
+  Bun.spawnSync(["mount", "-o", "remount,ro", disk.path]);
+  await expectRefusal(disk.path, /can't be opened: .*\n\n    Bellhop has to write there/);
+});
+
+test.skipIf(isRoot)("exits with 1 and a sentence when DATA_DIR is not writable", async () => {
+  await using folder = await temporaryFolder();
+  await chmod(folder.path, 0o500);
+  await expectRefusal(folder.path, /can't be opened: .*\n\n    Bellhop has to write there/);
+});
+
+test.concurrent("refuses a second server on the same DATA_DIR with a sentence", async () => {
+  await using server = await serverWith({});
+  const { exitCode, stderr } = await runCommand(server.folder, ["dev"]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/^Another Bellhop server is using .*data; there can be one per folder\.\n\n    Stop that one/);
+  expect(stderr).not.toMatch(/^\s+at /m);
+  const waited = performance.now();
+  const refused = await lockDataDir(join(server.folder, "data"), { waitMs: 300 }).catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(UserError);
+  expect(performance.now() - waited).toBeGreaterThanOrEqual(300);
+});
+
+test("removing server.lock lets no second server in, and the lock is there again within a second or two", async () => {
+  await using server = await serverWith({});
+  const lock = join(server.folder, "data", "server.lock");
+  await rm(lock);
+  const { exitCode, stderr } = await runCommand(server.folder, ["dev"]);
+  expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/^Another Bellhop server is using/)]);
+  await rm(lock, { force: true });
+  await until("the lock", () => exists(lock), 3_000);
+  const told = server.lines.map(({ msg }) => String(msg)).filter((line) => line.startsWith("server.lock"));
+  expect(told.length).toBeGreaterThan(0);
+  expect((await runCommand(server.folder, ["dev"])).exitCode).toBe(1);
+});
+
+test("starts on a folder whose server was killed and whose server.lock was removed", async () => {
+  await using folder = await temporaryFolder();
+  {
+    await using server = await spawnServer(folder.path);
+    await post(server.url, user(1), { id: "msg_1" });
+  }
+  await rm(join(folder.path, "data", "server.lock"));
+  await using next = await spawnServer(folder.path);
+  expect(await next.get("msg_1")).toMatchObject({ id: "msg_1" });
+});
+
+test.concurrent("a rolling deploy waits until the old server releases the folder", async () => {
+  await using folder = await temporaryFolder();
+  await using old = await spawnServer(folder.path);
+  await post(old.url, user(1), { id: "msg_1" });
+  setTimeout(() => old.process.kill("SIGTERM"), 1_000);
+  const began = performance.now();
+  await using next = await spawnServer(folder.path);
+  expect(performance.now() - began).toBeGreaterThan(900);
+  expect(next.output()).toContain("waiting for it to stop");
+  expect(old.process.exitCode).toBe(0);
+  expect(await next.get("msg_1")).toMatchObject({ id: "msg_1" });
+});
+
+test("leaves the mode of a folder as it is that was there before", async () => {
+  await using folder = await temporaryFolder();
+  const data = join(folder.path, "data");
+  await mkdir(data);
+  await chmod(data, 0o2775);
+  await using server = await serverWith({}, {}, folder.path);
+  expect((await server.post(user(1))).status).toBe(200);
+  const mode = async (path: string) => ((await stat(path)).mode & 0o7777).toString(8);
+  expect(await mode(data)).toBe("2775");
+  // Others may look into the folder, and not into payloads.
+  expect(await mode(join(data, "inbox.db"))).toBe("600");
+});
+
+test("only the server's user can read its data folder and connect to its socket", async () => {
+  await using server = await serverWith({});
+  const mode = async (path: string) => ((await stat(join(server.folder, path))).mode & 0o777).toString(8);
+  expect(await mode("data")).toBe("700");
+  expect(await mode("data/bellhop.sock")).toBe("600");
+});
+
+function user(number: number) {
+  return { type: "user.created", object: "event", data: { id: `user_${number}`, object: "user" } };
+}
+
+async function expectRefusal(folder: string, message: RegExp) {
+  const { exitCode, stderr, stdout } = await runCommand(folder, ["start"], { HANDLERS_DIR: import.meta.dir });
+  expect(stdout + stderr).toMatch(message);
+  expect(stdout + stderr).not.toMatch(/^\s+at /m);
+  expect(exitCode).toBe(1);
+}
+
+async function makeInbox(folder: string): Promise<Inbox> {
+  const unlock = await lockDataDir(join(folder, "data"));
+  unlock();
+  return openSqliteInbox(join(folder, "data"));
+}
+
+/** An inbox that has been in use, with only its header intact. */
+async function spoil(data: string) {
+  await (await makeInbox(join(data, ".."))).close();
+  const file = Bun.file(join(data, "inbox.db"));
+  const bytes = await file.bytes();
+  crypto.getRandomValues(bytes.subarray(4_096));
+  await Bun.write(file, bytes);
+}
+
+describe("an inbox that is not there although the handlers' database knows its runs", () => {
+  const writes = { "user.created.ts": "export default async ({ db }) => { await db`select 1`; };" };
+
+  async function used(folder: string) {
+    await using server = await serverWith(writes, {}, folder);
+    await server.post(user(1), { id: "msg_1" });
+    await server.ended("msg_1");
+  }
+
+  test("is not taken for a new one when its file is empty", async () => {
+    await using folder = await temporaryFolder();
+    await used(folder.path);
+    await Bun.write(join(folder.path, "data", "inbox.db"), "");
+    await expectRefusal(
+      folder.path,
+      /inbox\.db is empty, but the handlers' database has runs .*\n\n    Restore a backup/,
+    );
+    // Still so, the second time.
+    await expectRefusal(folder.path, /inbox\.db is empty/);
+  });
+
+  test("begins anew with a warning when its file is gone", async () => {
+    await using folder = await temporaryFolder();
+    await used(folder.path);
+    await rm(join(folder.path, "data", "inbox.db"));
+    await using server = await serverWith(writes, {}, folder.path);
+    const warnings = server.lines.filter(({ level }) => level === 40).map(({ msg }) => msg);
+    expect(warnings).toEqual([
+      expect.stringMatching(/inbox\.db was missing, and a new inbox was created; but .*bun restore/),
+    ]);
+  });
+
+  test("a folder in which nothing has run yet starts without a word", async () => {
+    await using server = await serverWith(writes);
+    expect(server.lines.filter(({ level }) => Number(level) >= 40)).toEqual([]);
+  });
+});

@@ -1,0 +1,181 @@
+// Log targets that fail or block: the server answers as if nothing had happened, and the log says what is missing.
+
+import { expect, test } from "bun:test";
+import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { join } from "node:path";
+
+import { sample } from "../../src/clerk/samples.ts";
+import { createLogOutput } from "../../src/log-output.ts";
+import { environment, folderWithHandlers, freePort, post, until } from "../harness.ts";
+import { fill, mounts, smallDisk } from "../inbox/small-disk.ts";
+
+const ROOT = join(import.meta.dir, "../..");
+const FORMATS = ["json", "pretty"] as const;
+// Enough lines for any pipe, and for what is kept in memory.
+const LINE = `${"x".repeat(999)}\n`;
+
+/** Starts a server in a shell, whose `redirection` gives its standard output. Resolves when it is up. */
+async function serverInShell(folder: string, redirection: string, format: (typeof FORMATS)[number]) {
+  const port = await freePort();
+  const child = Bun.spawn(
+    ["bash", "-c", `exec "$0" "$1" start ${redirection}`, process.execPath, join(ROOT, "src/main.ts")],
+    {
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOME: folder, ...environment(folder, { PORT: String(port), LOG_FORMAT: format }) },
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+    },
+  );
+  const url = `http://127.0.0.1:${port}/api/webhooks`;
+  await until("the server to listen", async () => {
+    if (child.exitCode !== null) throw new Error(await new Response(child.stderr).text());
+    return (await fetch(`http://127.0.0.1:${port}/health`).catch(() => undefined))?.ok;
+  });
+  return {
+    child,
+    send: async () => (await post(url, sample("user.created"))).status,
+    async stop() {
+      child.kill("SIGTERM");
+      return await child.exited;
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+  };
+}
+
+for (const format of FORMATS)
+  for (const [what, redirection, reason] of [
+    ["a full disk", "> /dev/full", "ENOSPC"],
+    // Bun opens /dev/null in its place, so that no database gets its number.
+    ["a closed descriptor", ">&-", undefined],
+    ["a pipe whose reader has gone", "> >(true)", "EPIPE"],
+    ["a descriptor that can't be written", "1< /dev/null", "EBADF"],
+  ] as const)
+    test(`${format} logs to ${what} stop neither deliveries nor the shutdown`, async () => {
+      await using folder = await folderWithHandlers();
+      await using server = await serverInShell(folder.path, redirection, format);
+      for (let n = 0; n < 10; n += 1) expect(await server.send()).toBe(200);
+      await Bun.sleep(700);
+      expect(await server.send()).toBe(200);
+      expect(await server.stop()).toBe(0);
+      const told = reason ? `Bellhop's log can't be written to standard output: ${reason}\n` : "";
+      expect(await new Response(server.child.stderr).text()).toBe(told);
+    }, 20_000);
+
+test("a log reader that pauses delays no delivery, and the log says later how many lines are missing", async () => {
+  await using folder = await folderWithHandlers();
+  Bun.spawnSync(["mkfifo", join(folder.path, "log")]);
+  // Opened for both, so that the server's end opens, and read only at the end.
+  const reader = openSync(join(folder.path, "log"), "r+");
+  await Bun.write(
+    join(folder.path, "handlers/user.created.ts"),
+    `export default ({ log }) => { for (let n = 0; n < 60; n += 1) log.info("x".repeat(1_000)); }`,
+  );
+  await using server = await serverInShell(folder.path, "> log", "json");
+  const times: number[] = [];
+  for (let n = 0; n < 40; n += 1) {
+    const began = performance.now();
+    expect(await server.send()).toBe(200);
+    times.push(performance.now() - began);
+  }
+  expect(Math.max(...times)).toBeLessThan(2_000);
+
+  const lines: string[] = [];
+  const cat = Bun.spawn(["cat", join(folder.path, "log")], { stdout: "pipe" });
+  closeSync(reader);
+  const reading = (async () => {
+    let text = "";
+    for await (const piece of cat.stdout.pipeThrough(new TextDecoderStream())) {
+      text += piece;
+      const whole = text.split("\n");
+      text = whole.pop() ?? "";
+      lines.push(...whole);
+    }
+  })();
+  const missing = await until("the log to say what is missing", () =>
+    lines.map((line) => JSON.parse(line)).find(({ msg }) => msg.includes("are missing here")),
+  );
+  expect(missing).toMatchObject({ level: 50, reason: "its reader paused" });
+  expect(missing.count).toBeGreaterThan(500);
+  expect(await server.send()).toBe(200);
+  expect(await server.stop()).toBe(0);
+  await reading;
+  // One line for each pause, not one for each line that is missing. Handlers may still log while the pipe is emptied.
+  expect(lines.filter((line) => line.includes("are missing here")).length).toBeWithin(1, 4);
+  // Every line that is there is whole, and those of the shutdown are not lost.
+  expect(lines.map((line) => JSON.parse(line)).some(({ msg }) => msg.startsWith("stopping"))).toBe(true);
+}, 30_000);
+
+test.skipIf(!mounts)(
+  "a log file on a full disk is continued without a broken line when there is room again",
+  async () => {
+    await using disk = await smallDisk("256k");
+    const path = join(disk.path, "log");
+    const fd = openSync(path, "a");
+    let report = "";
+    const output = createLogOutput({
+      fd,
+      maxLength: 20_000,
+      onDropped: (count, reason) => output.write((report = `${count} dropped: ${reason}\n`)),
+    });
+    const filler = await fill(disk.path, 8_192);
+    for (let n = 0; n < 100; n += 1) {
+      output.write(LINE);
+      await Bun.sleep(1);
+    }
+    await Bun.sleep(100);
+    rmSync(filler);
+    await until("the report", () => report || undefined);
+    await new Promise<void>((done) => output.flush(done));
+    closeSync(fd);
+    const lines = readFileSync(path, "utf8").trimEnd().split("\n");
+    expect(report).toMatch(/^\d+ dropped: ENOSPC\n$/);
+    expect(lines.at(-1)).toBe(report.trimEnd());
+    expect(lines.slice(0, -1).every((line) => `${line}\n` === LINE)).toBe(true);
+    expect(lines.length - 1 + Number(report.split(" ")[0])).toBe(100);
+  },
+);
+
+test("a socket that nobody reads delays neither deliveries nor the shutdown", async () => {
+  await using folder = await folderWithHandlers();
+  const sockets: Socket[] = [];
+  const listener = createServer({ pauseOnConnect: true }, (socket) => sockets.push(socket)).listen(0, "127.0.0.1");
+  await new Promise((done) => listener.once("listening", done));
+  const { port } = listener.address() as AddressInfo;
+  await Bun.write(
+    join(folder.path, "handlers/user.created.ts"),
+    `export default ({ log }) => { for (let n = 0; n < 60; n += 1) log.info("x".repeat(1_000)); }`,
+  );
+  await using server = await serverInShell(folder.path, `> /dev/tcp/127.0.0.1/${port}`, "json");
+  // More than the buffers of both ends.
+  for (let n = 0; n < 150; n += 1) expect(await server.send()).toBe(200);
+  const began = performance.now();
+  expect(await server.stop()).toBe(0);
+  expect(performance.now() - began).toBeLessThan(5_000);
+  for (const socket of sockets) socket.destroy();
+  listener.close();
+}, 30_000);
+
+test("what handlers' modules print outside of a run, and a warning about a blocked thread, need no reader either", async () => {
+  await using folder = await folderWithHandlers();
+  Bun.spawnSync(["mkfifo", join(folder.path, "log")]);
+  const reader = openSync(join(folder.path, "log"), "r+");
+  await Bun.write(
+    join(folder.path, "handlers/user.created.ts"),
+    `setInterval(() => console.log("y".repeat(10_000)), 1);
+let isFirst = true;
+export default () => { if (isFirst) Bun.sleepSync(1_500); isFirst = false; }`,
+  );
+  await using server = await serverInShell(folder.path, "> log", "json");
+  // The pipe is full by now.
+  await Bun.sleep(1_000);
+  expect(await server.send()).toBe(200);
+  await Bun.sleep(1_800);
+  for (let n = 0; n < 10; n += 1) expect(await server.send()).toBe(200);
+  expect(await server.stop()).toBe(0);
+  closeSync(reader);
+}, 30_000);

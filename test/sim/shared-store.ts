@@ -1,0 +1,178 @@
+// The store that several servers share, over a model of a database of several writers: what becomes of connections, COMMITs
+// and processes, and how servers learn of each other's work.
+
+import type { Statement, Store, Transaction } from "../../src/inbox/store.ts";
+import { crash, type Faults, STATEMENTS } from "./faults.ts";
+import { type Input, type Session, SharedDatabase, StatementError } from "./shared-database.ts";
+import type { RowName } from "./shared-rows.ts";
+import type { Life, World } from "./world.ts";
+
+export const LATE_COMMIT_MS = 4_000;
+/** For so long, the server keeps the locks of a client that is gone. */
+const DEAD_CLIENT_MS = 2_000;
+/** In this time, a server looks for work although nobody announced any. */
+const POLL_MS = 1_000;
+const DEADLOCK_TRIES = 5;
+
+class ConnectionError extends Error {
+  code = "ERR_POSTGRES_CONNECTION_CLOSED";
+}
+
+export class SharedStore {
+  readonly #database: SharedDatabase;
+  readonly #wakes = new Map<Life, () => void>();
+
+  /** `onCommit` is called after each commit that changed something. */
+  constructor(
+    private readonly world: World,
+    private readonly faults: Faults,
+    private readonly onCommit: () => void,
+  ) {
+    this.#database = new SharedDatabase(world, (life) => this.#mayFail(life));
+  }
+
+  /** What is committed, for whoever reads past the inbox. */
+  get database() {
+    return this.#database.committed;
+  }
+
+  /** The store as the server sees it whose life this is. */
+  open(): Store {
+    const life = this.world.life()!;
+    const sessions = new Set<Session>();
+    life.onDeath.push(() => {
+      for (const session of sessions) this.#rollBackLater(session);
+      this.#wakes.delete(life);
+    });
+    return {
+      read: { all: (statement, input) => this.#read(life, statement, input) },
+      transaction: (body) => this.#transaction(life, sessions, body),
+      writers: 2,
+      savepoints: false,
+      maxBatch: 128,
+      lateCommitMs: LATE_COMMIT_MS + DEAD_CLIENT_MS,
+      isUnavailable: (error) => error instanceof ConnectionError,
+      announce: () => this.#announce(life),
+      onAnnounced: (wake) => void this.#wakes.set(life, wake),
+      close: async () => void this.#wakes.delete(life),
+    };
+  }
+
+  async #read<Row>(life: Life, statement: Statement<any>, input: Input): Promise<Row[]> {
+    await this.#database.travel(life);
+    if (this.world.chance(this.faults.fail / STATEMENTS)) throw new ConnectionError("Connection closed");
+    return this.#database.read(statement, input);
+  }
+
+  async #transaction<T>(life: Life, sessions: Set<Session>, body: (tx: Transaction) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries += 1) {
+      const session = this.#database.begin(life);
+      sessions.add(session);
+      void session.ended.promise.then(() => sessions.delete(session));
+      try {
+        const result = await body(this.#transactionOf(session));
+        await session.last;
+        await this.#commit(session);
+        return result;
+      } catch (error) {
+        if (error instanceof ConnectionError || !life.alive) this.#rollBackLater(session);
+        else this.#rollBack(session);
+        if (session.failure instanceof StatementError && session.failure.code === "40P01" && tries < DEADLOCK_TRIES)
+          continue;
+        throw error;
+      }
+    }
+  }
+
+  #transactionOf(session: Session): Transaction {
+    const run = (statement: Statement<any>, input: Input) =>
+      this.#database.send(session, statement, input, (compiled, rows) => ({ value: rows.map(compiled.run) }));
+    return {
+      all: <Row>(statement: Statement<any>, input: Input) =>
+        this.#database.send(session, statement, input, ({ all, skipsLocked }, rows) => {
+          const value = rows.flatMap(all);
+          const locks = skipsLocked ? value.map(({ key }) => orderKey(key as string)) : [];
+          return { value: value as Row[], locks };
+        }),
+      run: async (statement, input) => (await run(statement, input)).reduce((sum, { changes }) => sum + changes, 0),
+      changed: async (statement, rows) => (await run(statement, rows)).map(({ changes }) => changes > 0),
+      insert: async (statement, rows) =>
+        (await run(statement, rows)).map(({ changes, lastInsertRowid }) =>
+          changes > 0 ? Number(lastInsertRowid) : null,
+        ),
+      lock: (statement, rows) =>
+        this.#database.send(session, statement, rows, ({ all }, inputs) => {
+          const found = inputs.flatMap((row) => all(row));
+          return { value: undefined, locks: found.map(lockedRow) };
+        }),
+      savepoint: (body) => body(),
+    };
+  }
+
+  /** The COMMIT, and all that can become of it. */
+  async #commit(session: Session): Promise<void> {
+    const { world, faults } = this;
+    await this.#database.travel(session.life);
+    if (session.failure) throw session.failure;
+    const dies = world.chance(faults.crash);
+    if (!dies && !world.chance(faults.fail)) return this.#apply(session);
+    const fate = world.pick(["lost", "answer lost", "late"] as const);
+    world.log(`a COMMIT of the inbox: ${fate}`);
+    if (fate === "answer lost") this.#apply(session);
+    if (fate === "late") {
+      session.sealed = true;
+      world.after(world.between(1, LATE_COMMIT_MS), () => this.#apply(session));
+    }
+    if (dies) crash(world, session.life, "in a COMMIT of the inbox");
+    throw new ConnectionError("Connection closed");
+  }
+
+  #apply(session: Session) {
+    if (!this.#database.commit(session)) return;
+    this.onCommit();
+    this.#poll(session.life);
+  }
+
+  #rollBack(session: Session) {
+    if (!session.sealed) this.#database.end(session);
+  }
+
+  #rollBackLater(session: Session) {
+    this.world.after(this.world.between(0, DEAD_CLIENT_MS), () => this.#rollBack(session));
+  }
+
+  #mayFail(life: Life) {
+    if (this.world.chance(this.faults.crash / STATEMENTS)) crash(this.world, life, "at a statement of the inbox");
+    if (!this.world.chance(this.faults.fail / STATEMENTS)) return;
+    if (this.world.chance(0.3)) {
+      this.world.log("a statement of the inbox fails by itself");
+      throw new StatementError("invalid byte sequence", "22021");
+    }
+    this.world.log("the connection is lost at a statement of the inbox");
+    throw new ConnectionError("Connection closed");
+  }
+
+  #announce(from: Life) {
+    for (const [life] of this.#wakes) if (life !== from) this.#wake(life, 50);
+  }
+
+  /** What nobody announced, such as a late commit, is found by the poll of each server. */
+  #poll(from: Life) {
+    const claimable = this.database.query("select 1 from order_key where state = 1 limit 1").get();
+    if (claimable) for (const [life] of this.#wakes) if (life !== from || !from.alive) this.#wake(life, POLL_MS);
+  }
+
+  #wake(life: Life, within: number) {
+    this.world.after(this.world.between(0, within), () => {
+      const wake = this.#wakes.get(life);
+      if (life.alive && wake) life.enter(wake);
+    });
+  }
+}
+
+const orderKey = (key: string): RowName => ({ table: "order_key", key: JSON.stringify([key]) });
+
+/** What a locking statement selects: the primary key of an order key, or of a delivery. */
+function lockedRow(row: Record<string, unknown>): RowName {
+  return "seq" in row ? { table: "delivery", key: JSON.stringify([row["seq"]]) } : orderKey(row["key"] as string);
+}
