@@ -7,6 +7,8 @@ import { constants, fstatSync, openSync, write, writeSync } from "node:fs";
 export interface LogOutput {
   /** Takes one line, with its line break. */
   write(line: string): void;
+  /** Why nothing can be written now, such as ENOSPC; undefined while only a reader pauses. */
+  readonly trouble: string | undefined;
   /** Calls back when everything is written, or after a second. */
   flush(done?: () => void): void;
 }
@@ -127,6 +129,9 @@ export function createLogOutput(options: LogOutputOptions = {}): LogOutput {
   });
 
   return {
+    get trouble() {
+      return isFailing ? reason : undefined;
+    },
     write(line) {
       if (lines.length + line.length > maxLength) {
         dropped += 1;

@@ -22,6 +22,7 @@ import { redactText } from "./redact.ts";
 export type { Logger } from "pino";
 
 const WARN = 40;
+const outputs = new WeakMap<Logger, LogOutput>();
 
 export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFormat" | "logLevel">): Promise<Logger> {
   let errors: LogOutput | undefined;
@@ -50,7 +51,13 @@ export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFor
   const format = logFormat === "json" ? printableJson : await prettyFormat(logLevel);
   const destination = { ...output, write: (line: string) => output.write(format(line)) };
   const log = pino(options, destination);
+  outputs.set(log, output);
   return log;
+}
+
+/** Why the log can't be written now, such as ENOSPC. */
+export function logTrouble(log: Logger): string | undefined {
+  return outputs.get(log)?.trouble;
 }
 
 /** Formats a line of JSON for people. Texts are untrusted: they may come from a handler, an error or a request. */

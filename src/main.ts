@@ -39,6 +39,7 @@ import {
   logQueue,
   logRefused,
   logSchema,
+  logTrouble,
 } from "./log.ts";
 import { describeHealth } from "./receive/health.ts";
 import type { WebhookServer } from "./receive/server.ts";
@@ -208,7 +209,7 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
     secrets: () => secrets,
     accept: (delivery, runs) => inbox.accept(delivery, runs),
     writable: () => inbox.writable,
-    healthDetails: () => describeHealth(inbox.trouble, effects.trouble),
+    healthDetails: () => describeHealth({ inbox: inbox.trouble, database: effects.trouble, log: logTrouble(log) }),
     match,
     onDelivery(delivery) {
       lines.delivered(delivery);
@@ -224,9 +225,8 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
   const inspector = openInspector({ ...config, unverified }, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
 
-  function openDefaultInbox(inboxOptions: InboxOptions) {
-    const checkpointer = createCheckpointer(inboxPath(config.dataDir));
-    return openSqliteInbox(config.dataDir, { ...inboxOptions, checkpointer });
+  function openDefaultInbox(more: InboxOptions) {
+    return openSqliteInbox(config.dataDir, { ...more, checkpointer: createCheckpointer(inboxPath(config.dataDir)) });
   }
 
   /** Some file systems have no sockets, which only commands need. */

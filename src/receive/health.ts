@@ -8,13 +8,23 @@ export interface HealthDetails {
   reason?: string;
   /** Handlers that use `db` wait for it. */
   database?: string;
+  /** Lines are dropped until it can be written again. */
+  log?: string;
 }
 
-/** Takes the last error of the inbox and of the handlers' database; undefined when they work. */
-export function describeHealth(inbox: unknown, database: unknown): HealthDetails {
+interface Troubles {
+  inbox?: unknown;
+  database?: unknown;
+  /** An error code. */
+  log?: string | undefined;
+}
+
+/** Takes the last error of each; undefined when it works. */
+export function describeHealth({ inbox, database, log }: Troubles): HealthDetails {
   return {
     ...(inbox !== undefined && { reason: `the inbox can't be written: ${describe(inbox)}` }),
     ...(database !== undefined && { database: `handlers can't write to it: ${describe(database)}` }),
+    ...(log !== undefined && { log: `it can't be written: ${describe({ code: log })}` }),
   };
 }
 
@@ -22,7 +32,7 @@ function describe(trouble: unknown): string {
   if (trouble instanceof FileMoved) return "its file was moved, removed or replaced";
   const { code, errno, message } = (trouble ?? {}) as Record<"code" | "errno" | "message", unknown>;
   const known = [code, errno, message].map(String).join(" ");
-  return REASONS.find(([pattern]) => pattern.test(known))?.[1] ?? "see the log";
+  return REASONS.find(([pattern]) => pattern.test(known))?.[1] ?? "see the log and standard error";
 }
 
 const REASONS: readonly [RegExp, string][] = [
@@ -30,6 +40,7 @@ const REASONS: readonly [RegExp, string][] = [
   [/SQLITE_(?:CORRUPT|NOTADB)/, "its file is damaged"],
   [/SQLITE_(?:BUSY|LOCKED)|locked/, "another program has locked it"],
   [/SQLITE_READONLY|EROFS|\b25006\b/, "it is read-only"],
-  [/SQLITE_IOERR/, "the disk fails"],
+  [/SQLITE_IOERR|EIO/, "the disk fails"],
+  [/EPIPE/, "its reader is gone"],
   [/\b(?:08...|57P..)\b|ERR_POSTGRES_(?:CONNECTION|FAILED)|not (?:been )?answer/, "it does not answer"],
 ];

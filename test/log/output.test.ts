@@ -35,6 +35,7 @@ async function serverInShell(folder: string, redirection: string, format: (typeo
   });
   return {
     child,
+    health: async () => await (await fetch(`http://127.0.0.1:${port}/health`)).json(),
     send: async () => (await post(url, sample("user.created"))).status,
     async stop() {
       child.kill("SIGTERM");
@@ -48,12 +49,12 @@ async function serverInShell(folder: string, redirection: string, format: (typeo
 }
 
 for (const format of FORMATS)
-  for (const [what, redirection, reason] of [
-    ["a full disk", "> /dev/full", "ENOSPC"],
+  for (const [what, redirection, reason, health] of [
+    ["a full disk", "> /dev/full", "ENOSPC", "the disk is full"],
     // Bun opens /dev/null in its place, so that no database gets its number.
-    ["a closed descriptor", ">&-", undefined],
-    ["a pipe whose reader has gone", "> >(true)", "EPIPE"],
-    ["a descriptor that can't be written", "1< /dev/null", "EBADF"],
+    ["a closed descriptor", ">&-", undefined, undefined],
+    ["a pipe whose reader has gone", "> >(true)", "EPIPE", "its reader is gone"],
+    ["a descriptor that can't be written", "1< /dev/null", "EBADF", "see the log and standard error"],
   ] as const)
     test(`${format} logs to ${what} stop neither deliveries nor the shutdown`, async () => {
       await using folder = await folderWithHandlers();
@@ -61,6 +62,7 @@ for (const format of FORMATS)
       for (let n = 0; n < 10; n += 1) expect(await server.send()).toBe(200);
       await Bun.sleep(700);
       expect(await server.send()).toBe(200);
+      expect(await server.health()).toEqual({ status: "ok", ...(health && { log: `it can't be written: ${health}` }) });
       expect(await server.stop()).toBe(0);
       const told = reason ? `Bellhop's log can't be written to standard output: ${reason}\n` : "";
       expect(await new Response(server.child.stderr).text()).toBe(told);
