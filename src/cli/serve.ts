@@ -74,11 +74,11 @@ export function configOrUserError(env: Environment, mode: Mode): Config {
 
 async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
   const config = configOrUserError(env, mode);
-  // In dev, the folder may be created later.
+  // In dev, the directory may be created later.
   if (mode === "start" && !existsSync(config.handlersDir))
     throw new UserError(
-      `There is no folder ${config.handlersDir}, so no event would be handled: HANDLERS_DIR must name the folder of your\n` +
-        "handlers. Make one with: bun new user.created",
+      `The handlers directory ${config.handlersDir} does not exist, so no event would be handled. Set HANDLERS_DIR to your\n` +
+        "directory, or create it with: bun new user.created",
       EXIT_CONFIG,
     );
   const log = await createLogger(config);

@@ -34,7 +34,7 @@ export async function crawl(dir: string): Promise<Folder> {
   return { handlers: [...handlers.values()], notHandlers };
 }
 
-/** The files of a folder and its subfolders, as relative paths with `/`; undefined when there is no folder. */
+/** The files of a folder and its subfolders, as relative paths with `/`; undefined when the folder does not exist. */
 export async function listFiles(dir: string): Promise<string[] | undefined> {
   for (let tries = 1; isFolder(dir); tries += 1)
     try {

@@ -213,7 +213,9 @@ test.each<[string, Files | undefined, number, string]>([
 test("bun start without its folder of handlers does not start, and bun dev does", async () => {
   await using folder = await temporaryFolder();
   const { stderr, exitCode } = await runCommand(folder.path, ["start"], { HANDLERS_DIR: "handlrs" });
-  expect(stderr).toStartWith("There is no folder handlrs, so no event would be handled: HANDLERS_DIR");
+  expect(stderr).toStartWith(
+    "The handlers directory handlrs does not exist, so no event would be handled. Set HANDLERS_DIR",
+  );
   expect(exitCode).toBe(78);
   await using dev = await spawnServer(folder.path, { mode: "dev" });
   expect(dev.process.exitCode).toBeNull();
