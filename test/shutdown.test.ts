@@ -18,10 +18,12 @@ for (const signal of ["SIGTERM", "SIGINT"] as const)
     `${signal} answers what is in flight, lets runs finish, leaves nothing behind and ends with 0`,
     async () => {
       await using folder = await temporaryFolder();
-      await writeHandlers(folder.path, { "user.created.ts": `export default () => Bun.sleep(500);` });
+      await writeHandlers(folder.path, {
+        "user.created.ts": `export default ({ log }) => { log.info("begins"); return Bun.sleep(500); };`,
+      });
       await using server = await spawnServer(folder.path);
       await post(server.url, event, { id: "msg_1" });
-      await until("the run to begin", async () => (await server.get("msg_1"))?.runs[0]?.state === "running");
+      await until("the handler to begin", () => server.output().includes("begins"));
       using request = await halfRequest(server.url, "msg_2");
 
       server.process.kill(signal);
@@ -124,10 +126,12 @@ test.concurrent("a second signal ends the server at once, and its run goes on af
 
 test.concurrent("one Ctrl-C that arrives twice, as it does under bun run, lets runs finish", async () => {
   await using folder = await temporaryFolder();
-  await writeHandlers(folder.path, { "user.created.ts": `export default () => Bun.sleep(1_000);` });
+  await writeHandlers(folder.path, {
+    "user.created.ts": `export default ({ log }) => { log.info("begins"); return Bun.sleep(1_000); };`,
+  });
   await using server = await spawnServer(folder.path);
   await post(server.url, event, { id: "msg_1" });
-  await until("the run to begin", async () => (await server.get("msg_1"))?.runs[0]?.state === "running");
+  await until("the handler to begin", () => server.output().includes("begins"));
   server.process.kill("SIGINT");
   await until("the server to say that it stops", () => server.output().includes("to stop at once"));
   server.process.kill("SIGINT");
@@ -145,11 +149,11 @@ test.concurrent("a handler's own listener for a signal can't end the server, and
         appendFileSync(import.meta.dir + "/../heard.log", signal);
         process.exit(0);
       });
-      export default () => Bun.sleep(500);`,
+      export default ({ log }) => { log.info("begins"); return Bun.sleep(500); };`,
   });
   await using server = await spawnServer(folder.path);
   await post(server.url, event, { id: "msg_1" });
-  await until("the run to begin", async () => (await server.get("msg_1"))?.runs[0]?.state === "running");
+  await until("the handler to begin", () => server.output().includes("begins"));
   server.process.kill("SIGTERM");
   expect(await server.process.exited).toBe(0);
   expect(await readFile(join(folder.path, "heard.log"), "utf8")).toBe("SIGTERM");
@@ -229,7 +233,8 @@ test.concurrent(
     await writeHandlers(folder.path, {
       "user.created.ts": "export default async ({ db }) => { await db`select 1`; };",
       "session.created.ts": `import { on } from "bellhop";
-export default on("session.created", { timeout: "10m" }, async ({ db }) => {
+export default on("session.created", { timeout: "10m" }, async ({ db, log }) => {
+  log.info("begins");
   await db\`select 1\`;
   await new Promise(() => {});
 });`,
@@ -240,14 +245,14 @@ export default on("session.created", { timeout: "10m" }, async ({ db }) => {
       for (let number = 0; number < 60; number += 1) await post(first.url, event, { id: `old_${number}` });
       await first.ended("old_59");
       await post(first.url, { ...event, type: "session.created" }, { id: "holds" });
-      await until("it to run", async () => (await first.get("holds"))?.runs[0]?.state === "running");
+      await until("the handler to begin", () => first.output().includes("begins"));
       first.process.kill("SIGTERM");
       await first.process.exited;
     }
     using db = new Database(join(folder.path, "data/inbox.db"));
     db.run("update delivery set received_at = received_at - 100 * 86400000 where id like 'old%'");
     await using server = await spawnServer(folder.path, { env });
-    await until("it to run again", async () => (await server.get("holds"))?.runs[0]?.state === "running");
+    await until("it to begin again", () => server.output().includes("begins"));
     // By then retention waits for it.
     await Bun.sleep(2_000);
     const began = performance.now();

@@ -73,11 +73,10 @@ test("a backup that is made under load, and put back, loses no effect of what it
   };
   await until("every run to end", () => stored().every(({ state }) => state > 1));
   expect(stored().length).toBeGreaterThan(100);
-  expect(effectsIn(server.dataDir)).toEqual(
-    stored()
-      .map(({ id }) => id)
-      .toSorted(),
-  );
+  // The handlers' database is copied second, so it may have effects of deliveries that came after the inbox's copy.
+  const effects = effectsIn(server.dataDir);
+  expect(effects).toEqual([...new Set(effects)]);
+  expect(effects).toEqual(expect.arrayContaining(stored().map(({ id }) => id)));
   expect(server.lines.filter(({ msg }) => String(msg).includes("--lost"))).toEqual([]);
 });
 
