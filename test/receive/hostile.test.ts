@@ -7,7 +7,7 @@ import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 
 import { sample } from "../../src/clerk/samples.ts";
-import { sendDeliveries } from "../attack/good-client.ts";
+import { type Answer, sendDeliveries } from "../attack/good-client.ts";
 import {
   post,
   rawConnection,
@@ -42,8 +42,12 @@ async function underAttack(attack: (server: AttackedServer) => Promise<void>) {
   };
 
   const client = sendDeliveries(spawned.url, 50);
-  await attack(server).finally(() => client.stop());
-  const answers = await client.stop();
+  let answers: Answer[];
+  try {
+    await attack(server);
+  } finally {
+    answers = await client.stop();
+  }
   expect((await post(spawned.url, sample("user.created"))).status).toBe(200);
   expect(answers.filter(({ status }) => status !== 200)).toEqual([]);
   expect(Math.max(...answers.map(({ ms }) => ms))).toBeLessThan(5_000);
