@@ -73,7 +73,7 @@ interface History {
   remaining: ClerkObject[];
 }
 
-/** Builds a history; unless it is `complete`, without the lost events. */
+/** Builds the history of several objects, without their lost events unless it is `complete`. */
 function buildHistory(
   make: (seed: number) => ClerkObject,
   { seed, objects }: { seed: number; objects: { gaps: number[]; deleted: boolean; lost: number }[] },
@@ -153,7 +153,7 @@ onBoth((database) => {
   });
 
   test.each(Object.keys(kinds))(
-    "%s with lost events are complete after a backfill that was interrupted, with events arriving meanwhile",
+    "a backfill restores %s with lost events, even when it is interrupted and events arrive meanwhile",
     async (kind) => {
       const { table, make, rows } = kinds[kind]!;
       await using opened = await database();

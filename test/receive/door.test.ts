@@ -198,7 +198,7 @@ const provocations: Record<
 };
 
 describe("a refused request", () => {
-  // Port scanners neither fill the log nor learn anything.
+  // Port scanners must not fill the log.
   const notLogged: RefusalCode[] = ["method_not_allowed", "not_found"];
 
   for (const [code, provoke] of Object.entries(provocations) as [
@@ -407,18 +407,20 @@ describe("the path", () => {
       });
   });
 
-  test("answers 404 to signed requests elsewhere, with one log line", async () => {
+  test("is reported once a second while signed requests elsewhere are answered 404", async () => {
     await using server = await serverWith({});
+    const start = performance.now();
     for (const path of ["/", "/webhooks", "/api/webhook", "/API/WEBHOOKS", "/api/webhooks/clerk", "/health"]) {
       const response = await post(new URL(path, server.url).href, EVENT);
       expect(response.status).toBe(404);
       expect(await response.text()).toBe('{"error":"wrong_path"}');
     }
-    expect(linesOf(server, "wrong_path")).toHaveLength(1);
+    const seconds = Math.floor((performance.now() - start) / 1_000);
+    expect(linesOf(server, "wrong_path").length).toBeWithin(1, seconds + 2);
     expect(storedLines(server)).toEqual([]);
   });
 
-  test("is reported with each signed request elsewhere", async () => {
+  test("is part of the refusal of a signed request elsewhere", async () => {
     await using server = webhookServerWith({}, { webhookPath: "/hooks/clerk" });
     await post(`${server.origin}/webhooks`, EVENT, { id: "msg_1" });
     expect(server.refused).toMatchObject([
@@ -559,7 +561,7 @@ describe("when the inbox fails", () => {
 });
 
 describe("a port that is in use", () => {
-  test("stops the start with its number and an example, and the first server still gets every request", async () => {
+  test("is reported with its number and an example, and the first server still gets every request", async () => {
     await using first = await serverWith({});
     const refused: unknown = await serverWith({}, { PORT: String(first.port) }).catch((error: unknown) => error);
     expect(refused).toBeInstanceOf(UserError);

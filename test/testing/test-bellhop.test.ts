@@ -121,7 +121,7 @@ test("concurrent deliveries are independent and leave no timer, socket or direct
   await Bun.sleep(10);
   expect(ticks).toBe(ticksAtEnd);
   expect(readdirSync(temporary.path)).toEqual([]);
-});
+}, 20_000);
 
 test("a date in RetryAfterError is on the moved clock", async () => {
   const handler = on("user.created", ({ run, delivery }) => {
