@@ -40,7 +40,6 @@ const REMAINING: Record<string, number> = {
   test: 74,
   "test/adapters": 11,
   "test/api": 48,
-  "test/attack": 1,
   "test/cli": 94,
   "test/crash": 1,
   "test/db": 41,
@@ -48,9 +47,6 @@ const REMAINING: Record<string, number> = {
   "test/handlers": 261,
   "test/inbox": 76,
   "test/inspector": 42,
-  "test/log": 9,
-  "test/mirror": 74,
-  "test/receive": 138,
   "test/sim": 35,
 };
 
