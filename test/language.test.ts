@@ -45,7 +45,6 @@ const REMAINING: Record<string, number> = {
   "test/dispatch": 22,
   "test/handlers": 261,
   "test/inbox": 76,
-  "test/inspector": 42,
   "test/log": 9,
   "test/mirror": 74,
   "test/receive": 138,
