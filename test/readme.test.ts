@@ -17,11 +17,11 @@ const orm = await Bun.file(join(ROOT, "docs/orm.md")).text();
 const blocks = (text: string, language: string) =>
   [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
 
-/** By the file that the first line names. */
+/** The code blocks by the file name in their first line. */
 const named = (codes: string[]) =>
   Object.fromEntries(codes.map((code) => [/^(?:\/\/|--) handlers\/(\S+)/.exec(code)?.[1] ?? "", code]));
 
-test("the README's first example is the handler in the repository, and works with its table", async () => {
+test("the README's first example is the repository's handler and works with its table", async () => {
   const [example = ""] = blocks(readme, "ts");
   const [, ...code] = example.split("\n");
   expect(code.join("\n")).toBe(await Bun.file(join(ROOT, "handlers/user.created.ts")).text());
@@ -35,7 +35,7 @@ test("the README's first example is the handler in the repository, and works wit
   expect(app.query("select user_id, name from profiles").values()).toEqual([["user_1", "Ada"]]);
 });
 
-test("the README's mirror, and its handler with ensureUser, work", async () => {
+test("the README's mirror and its handler with ensureUser work", async () => {
   await using api = await startClerkApi();
   const { id: user } = api.addUser();
   const files = named(blocks(readme, "ts").filter((code) => code.includes("bellhop/mirror")));
@@ -55,14 +55,14 @@ test("the README's mirror, and its handler with ensureUser, work", async () => {
   );
 });
 
-test("the handlers with Drizzle and Kysely in docs/orm.md work, with their tables", async () => {
+test("the handlers with Drizzle and Kysely in docs/orm.md work with their tables", async () => {
   const files = named([...blocks(orm, "sql"), ...blocks(orm, "ts")]);
   expect(Object.keys(files)).toEqual([
     "_migrations/0001_accounts.sql",
     "user.created/account.ts",
     "session.created/login.ts",
   ]);
-  // Where packages are found.
+  // Inside the checkout, where imports of packages are resolved.
   const folder = await mkdtemp(join(ROOT, "test", "readme-"));
   await using stack = new AsyncDisposableStack();
   stack.defer(() => rm(folder, { recursive: true }));
@@ -77,7 +77,7 @@ test("the handlers with Drizzle and Kysely in docs/orm.md work, with their table
   expect(app.query("select user_id from logins").values()).toEqual([["user_1"]]);
 });
 
-test("the README's handler that sends an e-mail works, and hands its key along", async () => {
+test("the README's handler that sends an e-mail works and sends its idempotency key", async () => {
   const sent: { key: string | null; body: unknown }[] = [];
   using mailer = Bun.serve({
     port: 0,
@@ -113,16 +113,16 @@ test("every TypeScript block of the README and docs/orm.md is type-checked", asy
   }
 });
 
-test("the README's table of refusals is the table in errors.ts", () => {
+test("the README's table of refusals matches errors.ts", () => {
   const rows = [...readme.matchAll(/^\| `(\w+)` +\| (\d{3}) +\|/gm)].map(([, code, status]) => [code, Number(status)]);
   expect(rows).toEqual(Object.entries(refusals).map(([code, { status }]) => [code, status]));
 });
 
-test("the README names every command, and every command has a script", async () => {
+test("every command is in the README and has a script", async () => {
   const { scripts } = (await Bun.file(join(ROOT, "package.json")).json()) as { scripts: Record<string, string> };
   for (const name of Object.keys(commands)) {
     expect(readme).toContain(`\`bun ${name}`);
-    // Bun reads `.env.production` only when it is told to.
+    // Bun reads `.env.production` only with this NODE_ENV.
     expect(scripts[name]).toBe(`${name === "start" ? "NODE_ENV=production " : ""}bun src/main.ts ${name}`);
   }
   const called = Object.values(scripts).flatMap(
@@ -131,14 +131,14 @@ test("the README names every command, and every command has a script", async () 
   expect(called.toSorted()).toEqual(Object.keys(commands).toSorted());
 });
 
-test("both headings are followed by one block with one line", () => {
+test("the sections Run it and Test it begin with a block of one command", () => {
   for (const heading of ["Run it", "Test it"]) {
     const [block = ""] = readme.split(`\n## ${heading}\n`)[1]?.match(/^\s*```sh\n([\s\S]*?)```/) ?? [];
     expect(block.trim().split("\n")).toHaveLength(3);
   }
 });
 
-test("CONTRIBUTING names only what is there", async () => {
+test("every path in CONTRIBUTING exists", async () => {
   for (const [, path = ""] of contributing.matchAll(/`((?:src|test)\/[\w./-]+)`/g))
     expect(
       (await Bun.file(join(ROOT, path)).exists()) ||
