@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { resolve } from "node:path";
 
 import fc from "fast-check";
 
@@ -15,7 +14,6 @@ import {
 } from "../src/config.ts";
 import { SECRET } from "./harness.ts";
 
-const ROOT = resolve(import.meta.dir, "..");
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";
 const TOKEN = "an-inspector-token-of-32-letters";
 const KEY = Buffer.from(SECRET.slice("whsec_".length), "base64");
@@ -275,30 +273,6 @@ test.each([
   }
   const [problem] = messagesOf({ PORT: password });
   expect(problem?.message).toStartWith(`is a text of ${password.length} characters, expected a whole number`);
-});
-
-test(".env.example and the README's table list the settings in the same order", async () => {
-  const names = settings.map(({ name }) => name);
-  const example = await Bun.file(`${ROOT}/.env.example`).text();
-  expect([...example.matchAll(/^#? ?([A-Z_]+)=/gm)].map(([, name]) => name)).toEqual(names);
-  const readme = await Bun.file(`${ROOT}/README.md`).text();
-  expect([...readme.matchAll(/^\| `([A-Z_]+)` +\|/gm)].map(([, name]) => name)).toEqual(names);
-});
-
-test("the README and .env.example show the actual defaults", async () => {
-  const readme = await Bun.file(`${ROOT}/README.md`).text();
-  const rows = new Map(
-    [...readme.matchAll(/^\| `([A-Z_]+)` +\| (.*?) +\|/gm)].map(([, name = "", text]) => [name, text]),
-  );
-  for (const { name, default: text } of settings) expect(rows.get(name)).toBe(text);
-  const example = await Bun.file(`${ROOT}/.env.example`).text();
-  const shown = Object.fromEntries(
-    [...example.matchAll(/^# ([A-Z_]+)=(\S+)$/gm)].map(([, name, text]) => [name, text]),
-  );
-  expect(Object.keys(shown)).toHaveLength(settings.length - 1);
-  expect(configOf({ ...shown, CLERK_SECRET_KEY: undefined, INSPECTOR_TOKEN: undefined }, "dev")).toEqual(
-    configOf({}, "dev"),
-  );
 });
 
 test("readConfig is pure", () => {

@@ -1,18 +1,21 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
 import { messageId } from "../src/clerk/message-id.ts";
 import { sample } from "../src/clerk/samples.ts";
 import { commands } from "../src/cli/cli.ts";
+import { readConfig, settings } from "../src/config.ts";
 import { refusals } from "../src/errors.ts";
 import { startClerkApi } from "./clerk-api.ts";
-import { serverWith } from "./harness.ts";
+import { SECRET, serverWith } from "./harness.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 const readme = await Bun.file(join(ROOT, "README.md")).text();
 const contributing = await Bun.file(join(ROOT, "CONTRIBUTING.md")).text();
+const envExample = await Bun.file(join(ROOT, ".env.example")).text();
 const orm = await Bun.file(join(ROOT, "docs/orm.md")).text();
 const blocks = (text: string, language: string) =>
   [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
@@ -138,14 +141,28 @@ test("the sections Run it and Test it begin with a block of one command", () => 
   }
 });
 
-test("every path in CONTRIBUTING exists", async () => {
+test("every path in CONTRIBUTING exists", () => {
   for (const [, path = ""] of contributing.matchAll(/`((?:src|test)\/[\w./-]+)`/g))
-    expect(
-      (await Bun.file(join(ROOT, path)).exists()) ||
-        (await readdir(join(ROOT, path)).then(
-          () => true,
-          () => false,
-        )),
-      path,
-    ).toBe(true);
+    expect(existsSync(join(ROOT, path)), path).toBe(true);
+});
+
+test(".env.example and the README's table list the settings in the same order", async () => {
+  const names = settings.map(({ name }) => name);
+  expect([...envExample.matchAll(/^#? ?([A-Z_]+)=/gm)].map(([, name]) => name)).toEqual(names);
+  expect([...readme.matchAll(/^\| `([A-Z_]+)` +\|/gm)].map(([, name]) => name)).toEqual(names);
+});
+
+test("the README and .env.example show the actual defaults", async () => {
+  const rows = new Map(
+    [...readme.matchAll(/^\| `([A-Z_]+)` +\| (.*?) +\|/gm)].map(([, name = "", text]) => [name, text]),
+  );
+  for (const { name, default: text } of settings) expect(rows.get(name)).toBe(text);
+  const shown = Object.fromEntries(
+    [...envExample.matchAll(/^# ([A-Z_]+)=(\S+)$/gm)].map(([, name, text]) => [name, text]),
+  );
+  expect(Object.keys(shown)).toHaveLength(settings.length - 1);
+  const env = { CLERK_WEBHOOK_SIGNING_SECRET: SECRET };
+  const read = readConfig({ ...env, ...shown, CLERK_SECRET_KEY: undefined, INSPECTOR_TOKEN: undefined }, "dev");
+  expect(read).toEqual(readConfig(env, "dev"));
+  expect(read).toHaveProperty("config");
 });

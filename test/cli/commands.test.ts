@@ -1,9 +1,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdir, readFile, rm } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import { type Files, freePort, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
-import { devWith } from "./dev.ts";
+import { devWith } from "./dev-server.ts";
 
 // Each test starts processes, which is slow on a busy machine.
 setDefaultTimeout(20_000);
@@ -200,17 +200,6 @@ test.each<[string, Files | undefined, number, string]>([
   expect((await readdir(folder.path)).filter((name) => name !== "handlers" && name !== ".bun")).toEqual([]);
 });
 
-test("without a handlers directory bun start fails and bun dev starts", async () => {
-  await using folder = await temporaryFolder();
-  const { stderr, exitCode } = await runCommand(folder.path, ["start"], { HANDLERS_DIR: "handlrs" });
-  expect(stderr).toStartWith(
-    "The handlers directory handlrs does not exist, so no event would be handled. Set HANDLERS_DIR",
-  );
-  expect(exitCode).toBe(78);
-  await using dev = await spawnServer(folder.path, { mode: "dev" });
-  expect(dev.process.exitCode).toBeNull();
-});
-
 test.concurrent("bun handlers --check reports a Postgres that can't be reached", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, { "user.created.ts": HELLO, ...SQL_FILES });
@@ -220,53 +209,6 @@ test.concurrent("bun handlers --check reports a Postgres that can't be reached",
   expect(stderr).not.toContain("hidden");
   expect(exitCode).toBe(1);
 });
-
-test.concurrent("bun dev prints its address, handlers, secret hint and next steps", async () => {
-  await using dev = await devWith({ "user.created.ts": HELLO, "user.updated.ts": "export default 1;" });
-  const output = await until("the banner", () =>
-    dev.server.output().includes("ngrok http") ? dev.server.output() : undefined,
-  );
-  expect(output).toContain(`Bellhop listens on ${dev.server.url}`);
-  expect(output).toContain("whsec_dGhp…");
-  expect(output).not.toContain("whsec_dGhpc");
-  expect(output).toMatch(/✓ .*user\.created\.ts/);
-  expect(output).toMatch(/✗ .*user\.updated\.ts +not loaded/);
-  expect(output).toContain("bun send user.created");
-  expect(output).toContain(`clerk webhooks listen --forward-to ${dev.server.url}`);
-});
-
-test.concurrent(
-  "bun dev creates a secret that works when there is none, and uses a secret pasted into .env at once",
-  async () => {
-    await using folder = await temporaryFolder();
-    await Bun.write(
-      join(folder.path, ".env.example"),
-      await readFile(join(import.meta.dir, "../../.env.example"), "utf8"),
-    );
-    const port = await freePort();
-    const env = { CLERK_WEBHOOK_SIGNING_SECRET: "", PORT: String(port) };
-    await using server = await spawnServer(folder.path, { mode: "dev", env, port });
-    expect(server.output()).toContain("made by bun dev");
-    const dotenv = join(folder.path, ".env");
-    const text = await readFile(dotenv, "utf8");
-    expect(text).toMatch(/^CLERK_WEBHOOK_SIGNING_SECRET=whsec_BellhopDevOnly00/m);
-    expect(text).toContain("# PORT=3000");
-
-    const fromFile = { CLERK_WEBHOOK_SIGNING_SECRET: undefined, PORT: String(port) };
-    expect((await runCommand(folder.path, ["send", "user.created"], fromFile)).stdout).toContain("accepted");
-    expect((await runCommand(folder.path, ["start"], { ...fromFile, PORT: "0" })).exitCode).toBe(78);
-
-    const fresh = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
-    await Bun.write(
-      dotenv,
-      text.replace(/^CLERK_WEBHOOK_SIGNING_SECRET=.*$/m, `CLERK_WEBHOOK_SIGNING_SECRET=${fresh}`),
-    );
-    await until("the new secret", () => server.output().includes(".env has changed") || undefined);
-    expect((await runCommand(folder.path, ["send", "user.created"], fromFile)).stdout).toContain("accepted");
-    expect(server.output()).not.toContain(fresh);
-  },
-  15_000,
-);
 
 test.concurrent("bun send reports without a stack that the server stopped before the run finished", async () => {
   await using folder = await temporaryFolder();

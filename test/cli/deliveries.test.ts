@@ -8,7 +8,7 @@ import { describeList } from "../../src/cli/deliveries.ts";
 import { readLimit, readRate, readTime } from "../../src/cli/options.ts";
 import type { DeliveryList } from "../../src/inbox/views.ts";
 import { post, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
-import { devWith } from "./dev.ts";
+import { devWith } from "./dev-server.ts";
 
 // Each test starts processes, which is slow on a busy machine.
 setDefaultTimeout(30_000);

@@ -5,7 +5,7 @@ import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { freePort, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
-import { devWith } from "./dev.ts";
+import { devWith } from "./dev-server.ts";
 
 // Each test starts processes.
 setDefaultTimeout(30_000);
