@@ -7,7 +7,7 @@ import type { Effects } from "../../src/db/effects.ts";
 import { attemptKey, declareVoid } from "../../src/db/ledger.ts";
 import { startRetention } from "../../src/dispatch/retention.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
-import { dispatching } from "../dispatch/dispatching.ts";
+import { dispatching, message } from "../dispatch/dispatching.ts";
 import { until } from "../harness.ts";
 import { claimer, createClocks, DAY, knownHandler, replayOf } from "../inbox/box.ts";
 
@@ -47,7 +47,7 @@ test.concurrent("a run that committed before a crash is done and does not run ag
       async before(inbox, effects) {
         await withTable(inbox, effects);
         const runs = [{ handler: "user.created", lane: "user", parked: false }];
-        for (const id of ["msg_1", "msg_2"]) await inbox.accept(delivery(id), runs);
+        for (const id of ["msg_1", "msg_2"]) await inbox.accept(message(id), runs);
         const { runs: claimed } = await inbox.claim(claimer({ "user.created": 2 }, { owner: "another process" }));
         // The process commits the first run, and dies before it records that.
         const transaction = effects.transaction({ key: attemptKey(claimed[0]!), timeoutMs: 1_000 });
@@ -195,11 +195,3 @@ test.concurrent("retention deletes old deliveries with their ledger rows, and no
   const left = await effects.sql`select delivery from bellhop_ledger order by delivery`.values();
   expect(left.flat()).toEqual(["msg_2", "msg_3"]);
 });
-
-function delivery(id: string) {
-  const subject = `user_${id}`;
-  const at = Date.now() - 1_000;
-  const event = { type: "user.created", object: "event", data: { id: subject }, timestamp: at };
-  const body = Buffer.from(JSON.stringify(event));
-  return { id, type: "user.created", subject, at, sample: false, sensitive: false, receivedAt: at, headers: {}, body };
-}
