@@ -42,7 +42,6 @@ const REMAINING: Record<string, number> = {
   "test/attack": 1,
   "test/cli": 94,
   "test/crash": 1,
-  "test/handlers": 261,
   "test/inbox": 76,
   "test/inspector": 42,
   "test/log": 9,
