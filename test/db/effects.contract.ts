@@ -261,7 +261,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
 
     test("a query can't end the transaction", async () => {
       await using opened = await withTable(open);
-      const ends = [
+      const statements = [
         "commit",
         "ROLLBACK",
         " begin",
@@ -271,7 +271,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
         "/* x */ abort",
         "savepoint a",
       ];
-      for (const [index, text] of ends.entries()) {
+      for (const [index, text] of statements.entries()) {
         const transaction = begin(opened, `msg_${index}`);
         await transaction.db`insert into t (a) values (${`${index}`})`;
         await transaction.db.unsafe(text).catch(() => undefined);
@@ -479,8 +479,8 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
     test("a schema is applied completely or not at all, and can be corrected", async () => {
       await using opened = await open();
       await rejection(opened.effects.applySchema({ text: "create table one (a text); creat table two (a text);" }));
-      const ends = await rejection(opened.effects.applySchema({ text: "begin; create table one (a text); commit" }));
-      expect(ends.message).toContain("leave BEGIN and COMMIT out");
+      const error = await rejection(opened.effects.applySchema({ text: "begin; create table one (a text); commit" }));
+      expect(error.message).toContain("leave BEGIN and COMMIT out");
       await opened.effects.applySchema({ text: "create table one (a text); create table two (a text);" });
       await opened.effects.applySchema({ text: "create table if not exists one (a text);" });
       expect(await opened.effects.sql`select * from two`.values()).toEqual([]);

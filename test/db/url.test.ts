@@ -43,19 +43,19 @@ test("reads a Unix socket, as of Cloud SQL, and a host from the parameters", () 
 
 test("prepares no statements behind a pooler, and sends it no connection settings", () => {
   for (const text of [
-    "postgres://u@db.test:6543/app?schema=mine",
-    "postgres://u@db.test:6432/app?schema=mine",
-    "postgres://u@ep-x-pooler.eu.test/app?schema=mine",
-    "postgres://u@db.test/app?schema=mine&pgbouncer=true",
+    "postgres://u@db.test:6543/app?schema=tenant",
+    "postgres://u@db.test:6432/app?schema=tenant",
+    "postgres://u@ep-x-pooler.eu.test/app?schema=tenant",
+    "postgres://u@db.test/app?schema=tenant&pgbouncer=true",
   ])
     expect(read(text)).toMatchObject({
       prepare: false,
-      searchPath: "mine",
+      searchPath: "tenant",
       url: expect.not.stringContaining("search_path"),
     });
-  expect(read("postgres://u@db.test/app?schema=mine")).toMatchObject({
+  expect(read("postgres://u@db.test/app?schema=tenant")).toMatchObject({
     prepare: true,
-    url: expect.stringContaining("search_path=mine"),
+    url: expect.stringContaining("search_path=tenant"),
   });
 });
 

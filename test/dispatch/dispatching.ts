@@ -28,11 +28,11 @@ const host: Version = {
 
 /** A handler table of functions by name: `{ "user.created": ({ data }) => … }`. */
 export function tableOf(functions: Functions): HandlerTable {
-  const handlers = Object.entries(functions).map(([name, given]): Handler => {
+  const handlers = Object.entries(functions).map(([name, definition]): Handler => {
     const read = readName(`${name}.ts`);
     if ("reason" in read) throw new Error(read.reason);
-    if (given === "broken") return { ...read, options: {}, error: { where: read.file, message: "does not load" } };
-    const [options, run] = typeof given === "function" ? [{}, given] : given;
+    if (definition === "broken") return { ...read, options: {}, error: { where: read.file, message: "does not load" } };
+    const [options, run] = typeof definition === "function" ? [{}, definition] : definition;
     return { ...read, options, code: { run, version: host } };
   });
   return {

@@ -90,11 +90,11 @@ test("a timeout that is cancelled while it is paused does not expire", async () 
 test("a shutdown ends every running or paused timeout once", async () => {
   const shutdown = new AbortController();
   const timeouts = createTimeouts(shutdown.signal);
-  const ends: string[] = [];
-  timeouts.start(20, (why) => ends.push(why));
-  timeouts.start(10_000, (why) => ends.push(`paused, ${why}`)).pause();
-  timeouts.start(10_000, (why) => ends.push(`cancelled, ${why}`)).cancel();
+  const reasons: string[] = [];
+  timeouts.start(20, (why) => reasons.push(why));
+  timeouts.start(10_000, (why) => reasons.push(`paused, ${why}`)).pause();
+  timeouts.start(10_000, (why) => reasons.push(`cancelled, ${why}`)).cancel();
   shutdown.abort();
   await Bun.sleep(120);
-  expect(ends).toEqual(["shutdown", "paused, shutdown"]);
+  expect(reasons).toEqual(["shutdown", "paused, shutdown"]);
 });

@@ -108,7 +108,7 @@ test("handlers run their last good version while an import is missing, and the n
   expect([handlers.call("user.created"), handlers.call("user.updated")]).toEqual(["back", "back"]);
 });
 
-test("a rename, a delete and a new folder are live", async () => {
+test("applies a rename, a delete and a new folder", async () => {
   await using handlers = await liveFolder({ "user.created.ts": returning(1) });
   await handlers.move("user.created.ts", "user.updated.ts");
   await handlers.expectReported("new user.updated.ts", "gone user.created.ts");
@@ -149,8 +149,8 @@ test("a folder is still watched after it was replaced, or removed and created ag
 
   await rm(handlers.dir, { recursive: true });
   await mkdir(handlers.dir);
-  await handlers.write("user.created.ts", returning("at once"));
-  await until("the new file to be live", () => handlers.result("user.created") === "at once");
+  await handlers.write("user.created.ts", returning("new"));
+  await until("the new file to be live", () => handlers.result("user.created") === "new");
   expect(
     await shortest(async (edit) => {
       await handlers.write("user.created.ts", returning(edit));
@@ -210,7 +210,7 @@ test("each save is reported once, by editors that write in place, by rename or w
   await handlers.expectReported("live user.created.ts");
   expect(handlers.call("user.created")).toBe("atomic");
   // Backup files that remain are not reported.
-  for (const left of [
+  for (const backup of [
     "user.created.ts~",
     "user.created.ts.bak",
     "user.created.ts.orig",
@@ -218,12 +218,12 @@ test("each save is reported once, by editors that write in place, by rename or w
     ".#user.created.ts",
     "4913",
   ])
-    await Bun.write(join(dir, left), "left");
+    await Bun.write(join(dir, backup), "backup");
   await handlers.expectReported();
   expect(handlers.folder.table.handlers).toHaveLength(1);
 });
 
-test("two files that differ only in case are one handler, and the other file is reported", async () => {
+test("loads one of two files that differ only in case, and reports the other", async () => {
   await using handlers = await liveFolder({ "user.created.ts": returning("lower") });
   await handlers.write("User.created.ts", returning("upper"));
   await until("the report", () => handlers.reported.length > 0);

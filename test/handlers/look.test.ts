@@ -171,11 +171,11 @@ for (const seed of [1, 2, 3])
       );
       expect(now.notHandlers).toEqual(found.notHandlers);
       for (const { name, file, error, code } of now.handlers) {
-        const wanted = expected(file, texts.get(file)!);
-        if (wanted === "error") expect(error, `${seed}/${step} ${file}`).toBeDefined();
+        const result = expected(file, texts.get(file)!);
+        if (result === "error") expect(error, `${seed}/${step} ${file}`).toBeDefined();
         else {
           expect(error, `${seed}/${step} ${file}`).toBeUndefined();
-          expect(code?.version.enter(() => code.run({} as never))).toBe(wanted);
+          expect(code?.version.enter(() => code.run({} as never))).toBe(result);
         }
         // A change during a look may be reported twice. A file that was not changed is never reported.
         const lines = reported.filter((line) => line.endsWith(` ${file}`));

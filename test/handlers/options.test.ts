@@ -18,7 +18,7 @@ const PLAN = `
 const user = (public_metadata: unknown) =>
   sample("user.updated", { overrides: { data: { public_metadata } as never } });
 
-test("a run whose event does not match the handler's schema is dead at once, with the path and the reason", async () => {
+test("a run is dead at once, with the path and the reason, when its event does not match the handler's schema", async () => {
   await using server = await serverWith({ "user.updated.ts": PLAN });
   for (const [id, metadata, reason] of [
     ["none", {}, "data.public_metadata.plan: expected string"],
