@@ -71,7 +71,8 @@ test.each(HOSTILE.map((piece) => [piece.slice(0, 30), piece] as const))(
     positionsIn(text, "Error", text.slice(0, 10_000));
     const thrown = () => Object.assign(new Error(text), { stack: `Error: ${text}` });
     errorSummary(readError(Object.assign(thrown(), { cause: thrown() })).error);
-    expect(performance.now() - began).toBeLessThan(1_000);
+    // Tenths of a second; quadratic time would take minutes.
+    expect(performance.now() - began).toBeLessThan(10_000);
   },
 );
 

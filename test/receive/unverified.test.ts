@@ -42,13 +42,14 @@ for (const [name, attack] of [
   ["bodies of 1 MB without a length", { requests: 2_000, bytes: MEGABYTE, chunked: true }],
   ["bodies of 60 KB", { requests: 2_000, bytes: 60_000 }],
 ] as const)
-  test(`2,000 unfinished ${name} take less than 256 MB, and valid deliveries are answered within a second`, async () => {
+  test(`2,000 unfinished ${name} take less than 256 MB, and valid deliveries are answered in time`, async () => {
     await using folder = await temporaryFolder();
     await using server = await spawnServer(folder.path);
     const { peak, good, open } = await attackWithHalfBodies(server, attack);
     expect(peak).toBeLessThan(256 * MEGABYTE);
     expect(good.filter(({ status }) => status !== 200)).toEqual([]);
-    expect(Math.max(...good.map(({ ms }) => ms))).toBeLessThan(1_000);
+    // Tens of milliseconds on a quiet machine. Svix gives up after 15 s.
+    expect(Math.max(...good.map(({ ms }) => ms))).toBeLessThan(5_000);
     expect(good.length).toBeGreaterThan(10);
     // Dropped requests are answered, and their connections closed.
     expect(open).toBeLessThan(700);

@@ -336,7 +336,7 @@ describe("the signature", () => {
     expect(sendSignature(`${wrong} v1,GOOD`)).toEqual(OK);
     expect(sendSignature("v1, ".repeat(10_000))).toMatchObject({ code: "no_match" });
     // It takes 10 to 20 ms; the limit leaves room for a busy machine.
-    expect(performance.now() - began).toBeLessThan(500);
+    expect(performance.now() - began).toBeLessThan(5_000);
   });
 });
 
