@@ -59,7 +59,7 @@ const HOSTILE = [
 ];
 
 test.each(HOSTILE.map((piece) => [piece.slice(0, 30), piece] as const))(
-  "a megabyte of %j takes less than a second",
+  "a megabyte of %j takes linear time",
   (_, piece) => {
     const text = piece.repeat(Math.ceil(1_000_000 / piece.length));
     const json = JSON.stringify({ type: "user.created", data: { name: text, [text]: text } });
