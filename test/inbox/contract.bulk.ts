@@ -126,7 +126,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
       ["a pattern", { type: "user.c*" }, 3],
       ["a subject", { subject: "user_2" }, 1],
       ["the time of receipt", { since: at(2), until: at(3) }, 2],
-      ["several of them", { since: at(2), type: CREATED }, 1],
+      ["several fields", { since: at(2), type: CREATED }, 1],
     ])("selects dead runs by %s", async (_, filter, found) => {
       await using box = await emptyBox(open);
       await box.accept("n1", { subject: "user_1", receivedAt: at(1) }, [run(CREATED), run(CRM)]);

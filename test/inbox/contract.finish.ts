@@ -22,7 +22,7 @@ import {
 } from "./box.ts";
 
 export function finishContract(name: string, open: OpenInbox): void {
-  describe(`${name}: ending an attempt`, () => {
+  describe(`${name}: finishing an attempt`, () => {
     test("records the first outcome of an attempt, and a second one is superseded", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");

@@ -46,7 +46,7 @@ export function listContract(name: string, open: OpenInbox): void {
 
   const all = ["unhandled", "parked", "waiting", "running", "retried", "skipped", "dead", "done"];
 
-  describe(`${name}: lists`, () => {
+  describe(`${name}: listing deliveries`, () => {
     test("lists the newest first, with the states of their runs and without payloads", async () => {
       await using box = await stored();
       expect(await listed(box)).toEqual(all);

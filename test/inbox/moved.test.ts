@@ -158,7 +158,7 @@ test("while app.db is moved, deliveries are stored, handlers wait without losing
   await until(
     "/health to report it",
     async () => "database" in ((await (await health(server)).json()) as object),
-    2_000,
+    5_000,
   );
   const response = await health(server);
   expect([response.status, await response.json()]).toEqual([

@@ -15,6 +15,7 @@ import { fill, isRoot, mounts, smallDisk } from "./small-disk.ts";
 
 // Each test starts processes of its own, which is slow on a busy machine.
 setDefaultTimeout(20_000);
+if (isRoot) console.log("skipped: the test of a DATA_DIR without write permission, which root ignores");
 
 const refusals: [string, (data: string) => Promise<unknown>, RegExp][] = [
   ["a file", (data) => Bun.write(data, "x"), /data can't be opened: .*\n\n    Bellhop has to write there/],

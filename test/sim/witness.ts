@@ -136,7 +136,7 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
     answered(id, status, handlers) {
       if (!inbox().query("select 1 from delivery where id = ?").get(id))
         report(`${id} was answered "${status}", but is not stored`);
-      // After a commit without an answer, a server can't tell its own copy from one that another server has stored.
+      // After a commit without an answer, a server can't distinguish its own copy from another server's.
       if (status === "accepted" && accepted.has(id) && plan.servers === 1) report(`${id} was accepted twice`);
       if (status === "accepted") accepted.add(id);
       for (const handler of handlers) promised.add(name(id, handler, ""));
