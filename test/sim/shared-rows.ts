@@ -74,7 +74,7 @@ export class SharedRows {
     for (const table of Object.keys(GENERATED)) this.db.run("insert into sqlite_sequence values (?, 0)", [table]);
   }
 
-  /** Executes `body` in a view, and takes back what it changed. Returns the rows that it changed, in order. */
+  /** Executes `body` in a view, and rolls back its changes. Returns the changed rows, in order. */
   execute<T>(view: View, body: () => T): { result: T; changed: ChangedRow[] } {
     this.db.query("begin").run();
     try {
