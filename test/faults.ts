@@ -23,7 +23,7 @@ const FAULTS: Record<string, readonly [checked: string, file: string, titles: st
     "outage|connection that is lost|stall",
   ],
   health: ["damaged pages, a held disk, a commit without an answer", "inbox/health", ""],
-  empty: ["an empty inbox.db with existing effects is not taken for a new one", "inbox/startup", "its file is empty"],
+  empty: ["an empty inbox.db with existing effects is not taken for a new one", "inbox/startup", "inbox.db is empty"],
   inspector: ["the inspector requires a token", "inspector/server", "token"],
 };
 
