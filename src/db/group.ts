@@ -23,6 +23,8 @@ interface Group {
   members: number;
   /** Those whose writes are in the transaction. */
   done: Waiting[];
+  /** The handler of the latest run. */
+  handler: string | undefined;
 }
 
 interface GroupOptions {
@@ -93,7 +95,7 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
   /** Runs the first transaction that waits, and with it those that may join. */
   async function next() {
     const [first] = queue as [Waiting];
-    const group: Group = { members: 0, done: [] };
+    const group: Group = { members: 0, done: [], handler: undefined };
     const busySince = performance.now();
     while (true) {
       try {
@@ -112,17 +114,26 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
     }
   }
 
+  function fail({ members, done, handler }: Group, error: unknown) {
+    const isLost = !isOutage(error) && handler !== undefined;
+    // Its next runs could cost others their writes.
+    if (isLost) held.set(handler, Infinity);
+    for (const { reject } of done) reject(isLost && members > 1 ? new GroupLost(error) : error);
+  }
+
   async function runGroup(tx: TransactionSQL, group: Group) {
     const beganAt = performance.now();
     isWatched = false;
     do {
       const transaction = take();
       group.members += 1;
+      group.handler = transaction.handler;
       if (transaction.handler === undefined) {
         group.done.push(transaction);
         return transaction.body(tx);
       }
-      await runMember(tx, transaction, transaction.handler, group);
+      // One that failed may have ended the transaction.
+      if (!(await runMember(tx, transaction, transaction.handler, group))) break;
     } while (queue.length > 0 && mayJoin(queue[0]!) && performance.now() - beganAt < GROUP_MS);
     if (isWatched && !(await isMarked(tx))) throw new Error("a query ended the transaction with a COMMIT of its own");
   }
@@ -131,7 +142,8 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
     return handler !== undefined && (held.get(handler) ?? Infinity) < QUICK_MS;
   }
 
-  async function runMember(tx: TransactionSQL, run: Waiting, handler: string, { done }: Group) {
+  /** Returns whether it has succeeded. */
+  async function runMember(tx: TransactionSQL, run: Waiting, handler: string, { done }: Group): Promise<boolean> {
     const beganAt = performance.now();
     let failure: { error: unknown } | undefined;
     const body = (savepoint: TransactionSQL) =>
@@ -143,12 +155,15 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
       run.givenUp.throwIfAborted();
       await tx.savepoint(body);
       done.push(run);
+      return true;
     } catch (error) {
-      // When the run has ended the transaction, its savepoint can't be rolled back either, which says less.
+      // When the run has ended the transaction, its savepoint can't be rolled back either, which is the less useful error.
       run.reject(failure ? failure.error : error);
+      return false;
+    } finally {
+      const took = performance.now() - beganAt;
+      held.set(handler, (held.get(handler) ?? took) * (1 - WEIGHT) + took * WEIGHT);
     }
-    const took = performance.now() - beganAt;
-    held.set(handler, (held.get(handler) ?? took) * (1 - WEIGHT) + took * WEIGHT);
   }
 
   return {
@@ -173,11 +188,6 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
 export async function isMarked(tx: TransactionSQL): Promise<boolean> {
   const rows: unknown[] = await tx`select 1 from pragma_defer_foreign_keys where defer_foreign_keys = 1`;
   return rows.length > 0;
-}
-
-function fail({ members, done }: Group, error: unknown) {
-  const isOwn = members === 1 || isOutage(error);
-  for (const { reject } of done) reject(isOwn ? error : new GroupLost(error));
 }
 
 function isBusy(error: unknown): boolean {
