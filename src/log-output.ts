@@ -30,6 +30,8 @@ const MAX_LENGTH = 1_048_576;
 const RETRY_PIPE_MS = 20;
 const RETRY_ERROR_MS = 500;
 const FLUSH_MS = 1_000;
+// Between writes, except to flush. A write in a thread costs as much as storing a delivery.
+const PAUSE_MS = 10;
 // When a write takes longer, another one would block as well.
 const STUCK_MS = 100;
 const OVERLOAD = "more came at once than is kept";
@@ -40,9 +42,10 @@ const asHost = AsyncLocalStorage.snapshot();
 export function createLogOutput(options: LogOutputOptions = {}): LogOutput {
   const { maxLength = MAX_LENGTH, onFailed, onDropped } = options;
   const { fd, isNonBlocking } = openNonBlocking(options.fd ?? 1);
-  /** Written together at the end of the turn: one write per line would cost more than verifying a signature. */
+  /** Written together: one write per line would cost more than verifying a signature. */
   let lines = "";
   let isScheduled = false;
+  let wroteAt = -Infinity;
   /** The text that is being written or will be retried. */
   let chunk: Buffer | undefined;
   let written = 0;
@@ -55,12 +58,14 @@ export function createLogOutput(options: LogOutputOptions = {}): LogOutput {
   function schedule() {
     if (isScheduled || chunk) return;
     isScheduled = true;
-    asHost(() => setImmediate(writeNext));
+    const wait = wroteAt + PAUSE_MS - performance.now();
+    asHost(() => (wait > 0 ? setTimeout(writeNext, wait) : setImmediate(writeNext)));
   }
 
   function writeNext() {
     isScheduled = false;
     if (chunk) return;
+    wroteAt = performance.now();
     const text = lines;
     lines = "";
     // The previous chunk was written, so there is space for a line about dropped ones.
@@ -143,6 +148,8 @@ export function createLogOutput(options: LogOutputOptions = {}): LogOutput {
     flush(done = () => undefined) {
       if (!chunk && lines === "") return done();
       flushes.add(done);
+      // Also ends the pause.
+      setImmediate(writeNext);
       setTimeout(() => {
         if (flushes.delete(done)) done();
       }, FLUSH_MS);
