@@ -54,21 +54,13 @@ function importsOf(file: string, text: string): Import[] {
 const roomOf = (file: string) => file.split("/")[0] ?? "";
 
 /** Files outside the rooms that every room may import; they import no room's code. */
-const SHARED = [
-  "bellhop.ts",
-  "duration.ts",
-  "errors.ts",
-  "log-output.ts",
-  "open-files.ts",
-  "printable.ts",
-  "redact.ts",
-];
+const SHARED = ["index.ts", "duration.ts", "errors.ts", "log-output.ts", "open-files.ts", "printable.ts", "redact.ts"];
 
 /** The rooms and files that each room, and each file outside them, may import; `(types)` allows type-only imports. */
 const ARROWS: Record<string, string[]> = {
   adapters: [],
   api: ["inbox (types)", "clerk"],
-  "bellhop.ts": ["clerk (types)"],
+  "index.ts": ["clerk (types)"],
   clerk: [],
   cli: [
     "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",

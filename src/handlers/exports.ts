@@ -2,9 +2,9 @@
 
 import type { TSchema } from "@sinclair/typebox";
 
-import * as bellhop from "../bellhop.ts";
 import { suggest } from "../clerk/events.ts";
 import { parseDuration } from "../duration.ts";
+import * as bellhop from "../index.ts";
 import type { HandlerName } from "./names.ts";
 
 /** Returns where an event's data violates the schema: `data.public_metadata.plan: expected string, got null`. */

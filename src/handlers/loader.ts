@@ -4,9 +4,9 @@
 
 import { resolve } from "node:path";
 
-import * as bellhop from "../bellhop.ts";
 import { eventNames, matchesPattern, suggest } from "../clerk/events.ts";
 import { formatDuration } from "../duration.ts";
+import * as bellhop from "../index.ts";
 import { crawl, realPath } from "./crawl.ts";
 import { describeLoadError, type LoadError } from "./errors.ts";
 import { type Misfit, readExport } from "./exports.ts";

@@ -3,8 +3,8 @@
 import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
-import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../bellhop.ts";
 import { subjectOf, suggest } from "../clerk/events.ts";
+import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../index.ts";
 import { createInstanceNote } from "./instance.ts";
 import { migrate } from "./migrate.ts";
 import { decodeRow, quoted, template } from "./sql.ts";

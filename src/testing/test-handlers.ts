@@ -3,7 +3,6 @@
 import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 
-import type { HandlerFunction } from "../bellhop.ts";
 import { type EventPattern, matchesPattern, suggest } from "../clerk/events.ts";
 import { processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
@@ -12,6 +11,7 @@ import { readExport } from "../handlers/exports.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import { fileFor, readName } from "../handlers/names.ts";
 import { createVersion, type OnLateError } from "../handlers/version.ts";
+import type { HandlerFunction } from "../index.ts";
 
 /** Handler functions, or the return values of `on()`, by the name that their files would have. */
 export type HandlerRecord = { [P in EventPattern]?: HandlerFunction<P> } & {

@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 
-import { NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
+import { NonRetriableError, RetryAfterError } from "../../src/index.ts";
 import { at, createClocks, DAY, knownHandler, replayOf } from "../inbox/box.ts";
 import { until } from "../until.ts";
 import { dispatching } from "./dispatching.ts";

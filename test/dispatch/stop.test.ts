@@ -2,8 +2,8 @@
 
 import { expect, test } from "bun:test";
 
-import { RetryAfterError } from "../../src/bellhop.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
+import { RetryAfterError } from "../../src/index.ts";
 import { claimer, SECOND } from "../inbox/box.ts";
 import { dispatching } from "./dispatching.ts";
 

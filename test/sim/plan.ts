@@ -1,6 +1,6 @@
 // What a seed plays: how many servers, which handlers and how they behave, and which deliveries arrive when.
 
-import type { HandlerOptions } from "../../src/bellhop.ts";
+import type { HandlerOptions } from "../../src/index.ts";
 import type { World } from "./world.ts";
 
 /** What a handler does with one delivery. */
