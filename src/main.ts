@@ -6,8 +6,8 @@ import "./require-bun.ts";
 import { resolve } from "node:path";
 
 import { createCodeFrames } from "./api/code-frame.ts";
-import { createLive } from "./api/live.ts";
-import { createSend } from "./api/send.ts";
+import { createObserver } from "./api/observer.ts";
+import { createSend } from "./api/send-sample.ts";
 import { createClerk } from "./clerk/client.ts";
 import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
@@ -41,7 +41,7 @@ import {
   logSchema,
   logTrouble,
 } from "./log.ts";
-import { describeHealth } from "./receive/health.ts";
+import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 
@@ -134,7 +134,7 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
-  const live = createLive({
+  const live = createObserver({
     inbox,
     server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
     handlers: () => table().handlers,
@@ -271,7 +271,7 @@ async function loadServers() {
     import("./receive/server.ts"),
     import("./receive/unverified.ts"),
     import("./api/socket.ts"),
-    import("./inspector/open.ts"),
+    import("./inspector/inspector.ts"),
   ]);
   return { ...receiver, ...unverified, ...socket, ...inspector };
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { dirname, join, normalize, resolve } from "node:path";
+import { basename, dirname, join, normalize, resolve } from "node:path";
 
 const SRC = resolve(import.meta.dir, "../src");
 
@@ -139,13 +139,30 @@ test("no files import each other in a circle", () => {
   expect(circles).toEqual([]);
 });
 
+test("a file name has one meaning", () => {
+  const byName = Map.groupBy(sources, ({ file }) => basename(file));
+  const repeated = [...byName].filter(([, files]) => files.length > 1).map(([name]) => name);
+  expect(repeated.toSorted()).toEqual([
+    // The API's routes, and the command.
+    "deliveries.ts",
+    // The handlers' database and the inbox have the same parts.
+    "postgres.ts",
+    "query.ts",
+    // The inbox's operation, and the command.
+    "replay.ts",
+    "retention.ts",
+    "schema.ts",
+    "sqlite.ts",
+  ]);
+});
+
 test("each outside thing is imported by the files that own it", () => {
   const owners: Record<string, string[]> = {
     elysia: [
       "api/app.ts",
-      ...["deliveries", "filter", "live", "replays"].map((name) => `api/routes/${name}.ts`),
+      ...["deliveries", "live", "replays", "selection"].map((name) => `api/routes/${name}.ts`),
+      "inspector/inspector.ts",
       "inspector/page-routes.ts",
-      "inspector/server.ts",
       "receive/server.ts",
     ],
     "bun:sqlite": ["inbox/copy.ts", "inbox/sqlite.ts"],
@@ -153,12 +170,11 @@ test("each outside thing is imported by the files that own it", () => {
     "pino-pretty": ["log.ts"],
     svix: ["cli/send.ts"],
     citty: [
-      "backfill",
       "backup",
       "cli",
       "deliveries",
-      "drift",
       "handlers",
+      "mirror-commands",
       "new",
       "replay",
       "restore",

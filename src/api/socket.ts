@@ -4,7 +4,7 @@ import { existsSync, rmSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 
 import { createApi } from "./app.ts";
-import type { ApiOptions } from "./options.ts";
+import type { ApiOptions } from "./app.ts";
 
 // `sun_path` of sockaddr_un has 108 bytes on Linux and 104 on macOS, the terminating zero included.
 const MAX_SOCKET_PATH_BYTES = 103;

@@ -5,7 +5,7 @@ import { type BulkReplay, endedRuns, runBulkReplay } from "../api/bulk-replay.ts
 import type { HandlerTrouble, ReplayCount, ReplayProgress } from "../api/types.ts";
 import { suggest } from "../clerk/events.ts";
 import { UserError } from "../errors.ts";
-import type { Client, Query } from "./client.ts";
+import type { Client, Query } from "./api-client.ts";
 import { createProgress } from "./progress.ts";
 
 const POLL_MS = 50;

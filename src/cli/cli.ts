@@ -49,11 +49,11 @@ export const commands: Record<string, { description: string; load: (openServer: 
     },
     backfill: {
       description: "copy what Clerk had before the first webhook into the mirror's tables",
-      load: async () => (await import("./backfill.ts")).backfillCommand,
+      load: async () => (await import("./mirror-commands.ts")).backfillCommand,
     },
     drift: {
       description: "compare the mirror's tables with Clerk",
-      load: async () => (await import("./drift.ts")).driftCommand,
+      load: async () => (await import("./mirror-commands.ts")).driftCommand,
     },
   };
 

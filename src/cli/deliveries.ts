@@ -2,19 +2,19 @@
 
 import { defineCommand } from "citty";
 
-import { DELIVERY_STATES } from "../api/routes/filter.ts";
-import { deadHandlers, latestRuns } from "../api/standing.ts";
+import { deadHandlers, latestRuns } from "../api/latest-runs.ts";
+import { DELIVERY_STATES } from "../api/routes/selection.ts";
 import type { DeliveryJson, DeliverySummary, RunJson, RunSummary } from "../api/types.ts";
 import { suggest } from "../clerk/events.ts";
 import { processEnvironment } from "../config.ts";
 import { formatDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { printable, printableJson, printableLines } from "../printable.ts";
-import { type Client, connectOrOpen } from "./client.ts";
+import { type Client, connectOrOpen } from "./api-client.ts";
 import { describeRun } from "./describe.ts";
+import { formatTable } from "./format-table.ts";
 import { readLimit, readTime } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
-import { formatTable } from "./table.ts";
 
 const PAGE = 20;
 const MAX_LIMIT = 1_000;

@@ -10,7 +10,7 @@ import { DatabaseUrlError, parseDatabaseUrl } from "../db/url.ts";
 import { UserError } from "../errors.ts";
 import { type Handler, type HandlerTable, loadHandlers, schemaOf } from "../handlers/loader.ts";
 import { printable, printableLines } from "../printable.ts";
-import { formatTable } from "./table.ts";
+import { formatTable } from "./format-table.ts";
 
 export const handlers = defineCommand({
   meta: { name: "bun handlers", description: "List the handlers, and files that do not load" },

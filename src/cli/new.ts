@@ -40,7 +40,7 @@ export const newHandler = defineCommand({
 });
 
 async function writeMirror(dir: string) {
-  const { mirrorsOf } = await import("./mirror.ts");
+  const { mirrorsOf } = await import("./mirror-commands.ts");
   const [existing] = existsSync(dir) ? await mirrorsOf(dir) : [];
   if (existing)
     throw new UserError(

@@ -3,16 +3,17 @@
 
 import { defineCommand } from "citty";
 
-import { isPartlyDead } from "../api/standing.ts";
+import { isPartlyDead } from "../api/latest-runs.ts";
 import { processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { readName } from "../handlers/names.ts";
-import { type BulkWork, runInBulk } from "./bulk.ts";
-import { type Client, connect, waitForRuns } from "./client.ts";
+import { type Client, connect, waitForRuns } from "./api-client.ts";
+import { type BulkWork, isConfirmed, runInBulk } from "./bulk.ts";
 import { describeRun, isSuccessful } from "./describe.ts";
-import { replayLost } from "./lost.ts";
 import { readRate, readTime } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
+
+const MAX_LOST_SHOWN = 10;
 
 const REFUSALS: Record<string, string> = {
   not_found: "is not stored here",
@@ -149,6 +150,33 @@ async function replayOne(client: Client, id: string, { handler, all }: Partial<A
   const replayed = await waitForRuns(client, id, answer.replay);
   for (const run of replayed) console.log(describeRun(run));
   return replayed.every(isSuccessful);
+}
+
+/** Replays runs that are done in the inbox and missing in the handlers' database. */
+async function replayLost(client: Client, { yes, dryRun }: { yes: boolean; dryRun: boolean }): Promise<boolean> {
+  const { runs } = await client.lost();
+  if (runs.length === 0) {
+    console.log("No run is lost: all runs that are done are in the handlers' database.");
+    return true;
+  }
+  const count = runs.length.toLocaleString("en");
+  console.log(`${count} ${runs.length === 1 ? "run is" : "runs are"} done and missing in the handlers' database:`);
+  for (const { delivery, handler } of runs.slice(0, MAX_LOST_SHOWN)) console.log(`  ${delivery}  ${handler}`);
+  if (runs.length > MAX_LOST_SHOWN) console.log(`  and ${(runs.length - MAX_LOST_SHOWN).toLocaleString("en")} more`);
+  if (dryRun) return true;
+  if (!yes && !isConfirmed("Run them again now? Effects outside of db, such as an e-mail, happen again.")) {
+    console.log("Nothing was run.");
+    return false;
+  }
+  let left = 0;
+  for (const { delivery, handler } of runs) {
+    const answer = await client.replay(delivery, { handler });
+    if (!("error" in answer)) continue;
+    left += 1;
+    console.log(`  ${delivery} can't be replayed in ${handler}: ${answer.error}`);
+  }
+  console.log(`${(runs.length - left).toLocaleString("en")} replayed; bun deliveries shows their results.`);
+  return left === 0;
 }
 
 /** Reports a server that stops, or whose disk is full, while the command waits. */

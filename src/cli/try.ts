@@ -17,7 +17,7 @@ import { UserError } from "../errors.ts";
 import { type Code, type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
 import { printable, printableLines } from "../printable.ts";
-import { connectOrOpen } from "./client.ts";
+import { connectOrOpen } from "./api-client.ts";
 import { describeStack } from "./describe.ts";
 import { configOrUserError } from "./serve.ts";
 

@@ -5,8 +5,8 @@ import { lstatSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 
 import { listFiles, realPath } from "./crawl.ts";
-import type { LoadError } from "./errors.ts";
 import { filesOf, forget } from "./imports.ts";
+import type { LoadError } from "./load-error.ts";
 import { type Handler, type HandlerTable, loadHandlers, mergeLoaded, schemaOf } from "./loader.ts";
 import type { OnLateError } from "./version.ts";
 import { watchFiles } from "./watch.ts";

@@ -8,8 +8,8 @@ import { eventNames, matchesPattern, suggest } from "../clerk/events.ts";
 import { formatDuration } from "../duration.ts";
 import * as bellhop from "../index.ts";
 import { crawl, realPath } from "./crawl.ts";
-import { describeLoadError, type LoadError } from "./errors.ts";
 import { type Misfit, readExport } from "./exports.ts";
+import { describeLoadError, type LoadError } from "./load-error.ts";
 import { DEAD, type HandlerName, MIGRATION, type NotAHandler, SCHEMA } from "./names.ts";
 import { createVersion, type OnLateError, type Version } from "./version.ts";
 

@@ -7,7 +7,7 @@ import type { ReceivedEvent } from "../clerk/events.ts";
 import { InboxUnavailable, type RefusalCode, refusals, UserError } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
-import type { HealthDetails } from "./health.ts";
+import type { HealthDetails } from "./health-details.ts";
 import { createRefusals, type RefusedRequest } from "./refusals.ts";
 import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
 import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";

@@ -2,9 +2,9 @@
 
 import { Elysia, t } from "elysia";
 
+import type { ApiOptions } from "../app.ts";
 import { createBulkJobs } from "../bulk-jobs.ts";
-import type { ApiOptions } from "../options.ts";
-import { filterParameters, readSelection } from "./filter.ts";
+import { filterParameters, readSelection } from "./selection.ts";
 
 // Measured: a commit that adds this many runs takes about 10 ms, and deliveries wait for it.
 const MAX_RUNS_PER_STEP = 200;

@@ -7,7 +7,7 @@ import { api, signedOut, unreachable } from "./api.ts";
 import { resume } from "./bulk-run.ts";
 import { Bulk } from "./bulk.tsx";
 import { Detail } from "./detail.tsx";
-import { listenWhileVisible } from "./feed.ts";
+import { listenWhileVisible } from "./feed-client.ts";
 import { Filters } from "./filters.tsx";
 import { Handlers } from "./handlers.tsx";
 import { Health } from "./health.tsx";
@@ -33,7 +33,7 @@ import {
   server,
   view,
 } from "./state.ts";
-import { type View, writeView } from "./url.ts";
+import { type View, writeView } from "./view-url.ts";
 
 export function App() {
   return signedOut.value ? <SignIn onDone={() => undefined} /> : <SignedIn />;

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { endedRuns } from "../../api/bulk-replay.ts";
-import { deadHandlers } from "../../api/standing.ts";
+import { deadHandlers } from "../../api/latest-runs.ts";
 import type { DeliverySummary, ReplayCount } from "../../api/types.ts";
 import { api } from "./api.ts";
 import { describeFilter, planOf } from "./bulk-plan.ts";

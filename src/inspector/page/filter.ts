@@ -1,7 +1,7 @@
 // The list's filter, and whether it selects a delivery. Pure.
 // It has to agree with the inbox's filter, which selects all rows except those of the feed.
 
-import { latestRuns } from "../../api/standing.ts";
+import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
 
 /** As in the page's URL: strings, missing when they select everything. */

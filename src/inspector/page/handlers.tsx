@@ -4,7 +4,7 @@ import type { HandlerJson } from "../../api/types.ts";
 import { Ago, Empty, Snippet } from "./components.tsx";
 import { handlers, server, view } from "./state.ts";
 import { duration, percent } from "./time.ts";
-import { writeView } from "./url.ts";
+import { writeView } from "./view-url.ts";
 
 export function Handlers() {
   const all = handlers.value;

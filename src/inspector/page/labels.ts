@@ -1,7 +1,7 @@
 // Labels and signs for the states of runs and for the marks of deliveries. Pure.
 // A state is never shown by colour alone: each has its own sign, and a text for screen readers.
 
-import { latestRuns } from "../../api/standing.ts";
+import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
 import { duration } from "./time.ts";
 

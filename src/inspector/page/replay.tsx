@@ -2,7 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 
-import { deadHandlers, isPartlyDead } from "../../api/standing.ts";
+import { deadHandlers, isPartlyDead } from "../../api/latest-runs.ts";
 import type { RunSummary } from "../../api/types.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";

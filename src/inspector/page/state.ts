@@ -5,7 +5,7 @@ import { computed, signal } from "@preact/signals";
 import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../../api/types.ts";
 import { api, signedOut } from "./api.ts";
 import { type Filter, FILTER_NAMES } from "./filter.ts";
-import { readView, type View, writeView } from "./url.ts";
+import { readView, type View, writeView } from "./view-url.ts";
 
 export const view = signal<View>(readView(location));
 export const filter = computed<Filter>(() => view.value.filter);

@@ -5,7 +5,7 @@ import { Time } from "./components.tsx";
 import { siblings } from "./opened.ts";
 import { Chips } from "./row.tsx";
 import { narrow, view } from "./state.ts";
-import { writeView } from "./url.ts";
+import { writeView } from "./view-url.ts";
 
 export function Subject({ delivery }: { delivery: DeliveryJson }) {
   const { subject, id } = delivery;

@@ -2,12 +2,14 @@
 // Nothing of it is reachable through the public port.
 
 import { randomBytes } from "node:crypto";
+import { join } from "node:path";
 
 import { Elysia } from "elysia";
 
 import { createApi, errorAnswer } from "../api/app.ts";
-import type { ApiOptions } from "../api/options.ts";
+import type { ApiOptions } from "../api/app.ts";
 import type { Live } from "../api/routes/live.ts";
+import type { Config } from "../config.ts";
 import { UserError } from "../errors.ts";
 import type { UnverifiedBodies } from "../receive/unverified.ts";
 import { refuse } from "./access.ts";
@@ -44,6 +46,8 @@ const IDLE_SECONDS = 30;
 const TOKEN_BYTES = 24;
 const MAX_REQUEST_BYTES = 1_048_576;
 const MAX_SIGN_IN_BYTES = 4_096;
+// A developer may run the servers of several projects, each with an inspector.
+const OTHER_PORTS = 10;
 // Streams are ended this often, so that a browser reconnects with its cookie: no stream outlives its session by more.
 const MAX_STREAM_MS = 3_600_000;
 
@@ -56,6 +60,32 @@ const HEADERS = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
 };
+
+/** Always on in dev; in production only with a token. In dev, an inspector that can't start is only a warning. */
+export function openInspector(
+  config: Pick<Config, "mode" | "inspector" | "dataDir"> & Pick<InspectorOptions, "unverified">,
+  api: InspectorOptions["api"],
+  warn: (note: string) => void,
+): Inspector | undefined {
+  const { mode, inspector, dataDir, unverified } = config;
+  if (mode === "start" && inspector.token === undefined) return undefined;
+  try {
+    const opened = startInspector({
+      ...inspector,
+      unverified,
+      api,
+      signedOutFile: join(dataDir, "inspector-signed-out.json"),
+      otherPorts: mode === "dev" ? OTHER_PORTS : 0,
+    });
+    if (inspector.port !== 0 && opened.port !== inspector.port)
+      warn(`port ${inspector.port} is taken: the inspector is on ${opened.port} instead (INSPECTOR_PORT)`);
+    return opened;
+  } catch (error) {
+    if (mode === "start" || !(error instanceof UserError)) throw error;
+    warn(`there is no inspector: ${error.message}`);
+    return undefined;
+  }
+}
 
 /** Starts listening. Throws a `UserError` with a remedy when it can't. */
 export function startInspector(options: InspectorOptions): Inspector {

@@ -1,5 +1,6 @@
 // Sends requests to Clerk's API one after the other, at a rate that leaves room for the app, and retries them when
-// Clerk is over its rate limit, fails or does not answer.
+// Clerk is over its rate limit, fails or does not answer. Its own code, because `p-throttle` can't pause for Retry-After,
+// rejects a call that costs more than its limit (`--rate 0.5`), and follows the wall clock.
 
 import { UserError } from "../errors.ts";
 
@@ -8,7 +9,7 @@ export type Ask = <T>(call: () => Promise<T>, requests?: number) => Promise<T>;
 
 // Clerk allows 100 requests in 10 s in development and 1,000 in production
 // (clerk.com/docs/backend-requests/resources/rate-limits).
-export const POLITE_RATE = 8;
+export const DEFAULT_RATE = 8;
 // Clerk's rate limit window, for an answer without Retry-After.
 const WINDOW_MS = 10_000;
 const FIRST_RETRY_MS = 500;
@@ -16,7 +17,7 @@ const MAX_RETRIES = 6;
 // Clerk's client has no timeout.
 const ANSWER_TIMEOUT_MS = 60_000;
 
-interface PoliteOptions {
+interface ThrottleOptions {
   /** Requests per second. */
   rate?: number | undefined;
   signal?: AbortSignal;
@@ -30,8 +31,8 @@ interface PoliteOptions {
   onWait?: (milliseconds: number, status: number | undefined) => void;
 }
 
-export function politely(options: PoliteOptions = {}): Ask {
-  const { rate = POLITE_RATE, signal, sleep = Bun.sleep, now = () => performance.now(), onWait } = options;
+export function createThrottle(options: ThrottleOptions = {}): Ask {
+  const { rate = DEFAULT_RATE, signal, sleep = Bun.sleep, now = () => performance.now(), onWait } = options;
   const { timeoutMs = ANSWER_TIMEOUT_MS } = options;
   let next = 0;
 
