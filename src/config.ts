@@ -111,9 +111,6 @@ const DEV_SECRET_MARK = "BellhopDevOnly00";
 const MIN_SECRET_BYTES = 24;
 // Twelve random bytes in hex, which can't be guessed at ten attempts a minute.
 const MIN_TOKEN_LENGTH = 24;
-// Addresses that only this machine can reach.
-const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i;
-
 /** A secret for development, marked so that `bun start` refuses it. */
 export function makeDevSecret(): string {
   return `whsec_${DEV_SECRET_MARK}${Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString("base64")}`;
@@ -151,6 +148,11 @@ export function withAbsolutePaths(config: Config): Config {
   const { dataDir, database } = config;
   const own = database.kind === "sqlite" ? { ...database, filename: resolve(database.filename) } : database;
   return { ...config, dataDir: resolve(dataDir), database: own };
+}
+
+/** Whether only this machine can reach a host. */
+export function isLoopback(host: string): boolean {
+  return /^(?:(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i.test(host);
 }
 
 /** The process's own environment, for the one call that starts a command. */
@@ -226,7 +228,7 @@ function readInspector(env: Environment, reader: SettingReader, problems: Proble
   const host = reader.text("INSPECTOR_HOST", "127.0.0.1");
   const token = env.INSPECTOR_TOKEN?.trim() || undefined;
   const example = "INSPECTOR_TOKEN=…   (make one: openssl rand -hex 24)";
-  if (token === undefined && !LOOPBACK.test(host))
+  if (token === undefined && !isLoopback(host))
     problems.push({
       name: "INSPECTOR_HOST",
       says: `is ${quote(host)}, where others can reach the inspector: it needs INSPECTOR_TOKEN, or 127.0.0.1`,

@@ -1,6 +1,5 @@
 // What the tests share: a temporary folder, a server in this process or in one of its own, and requests signed by `svix`.
 
-import { createHmac } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { join, resolve } from "node:path";
@@ -11,6 +10,7 @@ import { Webhook } from "svix";
 
 import { socketPath } from "../src/api/socket.ts";
 import { messageId } from "../src/clerk/message-id.ts";
+import { signedHeaders } from "../src/clerk/signed-message.ts";
 import { type Config, type Environment, readConfig } from "../src/config.ts";
 import type { DeliveryView } from "../src/inbox/views.ts";
 import type { Logger } from "../src/log.ts";
@@ -245,11 +245,9 @@ async function waitUntilEnded(get: (id: string) => Promise<DeliveryView | undefi
 
 /** The headers of a request with bytes that `svix` could not sign as text. */
 export function signedBytes(body: Uint8Array, options: SignOptions = {}) {
-  const { id = messageId(Date.now()), secret = SECRET, at = new Date() } = options;
-  const timestamp = String(Math.floor(at.getTime() / 1_000));
+  const { id = messageId(Date.now()), secret = SECRET, at = new Date(), headers } = options;
   const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
-  const digest = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest("base64");
-  return { "svix-id": id, "svix-timestamp": timestamp, "svix-signature": `v1,${digest}`, ...options.headers };
+  return { ...signedHeaders(body, { id, key, now: at.getTime() }), ...headers };
 }
 
 /** The bytes of a request as given, also where it breaks the rules. Host and length are added where they are missing. */

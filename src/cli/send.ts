@@ -3,19 +3,18 @@
 import { readFileSync } from "node:fs";
 
 import { defineCommand } from "citty";
-import { Webhook } from "svix";
 
 import type { RunJson } from "../api/types.ts";
 import { eventNames, isEvent, type ReceivedEvent, suggest } from "../clerk/events.ts";
 import { messageId } from "../clerk/message-id.ts";
 import { mergeDeep, sample } from "../clerk/samples.ts";
-import { processEnvironment } from "../config.ts";
+import { postEvent, type PostOptions } from "../clerk/signed-message.ts";
+import { isLoopback, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { printable, printableLines } from "../printable.ts";
 import { type Client, connect, hasNotStarted, waitForRuns } from "./api-client.ts";
 import { localUrl } from "./banner.ts";
 import { describeRun, isSuccessful } from "./describe.ts";
-import { proxyFor, WITHOUT_PROXY } from "./direct.ts";
 import { configOrUserError } from "./serve.ts";
 
 // Svix sends in parallel, too. More would only measure this machine.
@@ -55,9 +54,10 @@ export const send = defineCommand({
     await using client = args.url ? undefined : await connect(config.dataDir);
     // The running server knows its port: it may have been started with another PORT than this command.
     const url = args.url ?? client?.webhookUrl ?? localUrl(config, config.port);
-    const proxy = args.url === undefined ? WITHOUT_PROXY : proxyFor(args.url);
+    const viaProxy = args.url !== undefined && !isLoopback(new URL(args.url).hostname);
     const key = args["bad-signature"] ? Buffer.alloc(24, 1) : (config.secrets[0] ?? Buffer.alloc(0));
-    const post = () => postEvent(url, args.id ?? messageId(Date.now()), makeEvent(), { key, ...proxy });
+    const post = () =>
+      postSigned(url, makeEvent(), { id: args.id ?? messageId(Date.now()), key, userAgent: "bellhop-send", viaProxy });
     const fine = count === 1 ? await sendOne(post, client) : await sendMany(post, count, client);
     process.exitCode = fine || args["bad-signature"] ? 0 : 1;
   },
@@ -99,25 +99,10 @@ async function sendMany(post: () => Promise<Sent>, count: number, client: Client
   return accepted.length === count && bad.length === 0;
 }
 
-async function postEvent(
-  url: string,
-  id: string,
-  event: ReceivedEvent,
-  { key, ...proxy }: { key: Buffer; proxy?: string },
-): Promise<Sent> {
-  const body = JSON.stringify(event);
-  const now = new Date();
-  const signer = new Webhook(key.toString("base64"));
-  const headers = {
-    "content-type": "application/json",
-    "user-agent": "bellhop-send",
-    "svix-id": id,
-    "svix-timestamp": String(Math.floor(now.getTime() / 1_000)),
-    "svix-signature": signer.sign(id, now, body),
-  };
+async function postSigned(url: string, event: ReceivedEvent, options: PostOptions): Promise<Sent> {
   try {
-    const response = await fetch(url, { method: "POST", headers, body, redirect: "manual", ...proxy });
-    return { id, status: response.status, answer: (await response.text()).trim() };
+    const { status, text } = await postEvent(url, event, options);
+    return { id: options.id, status, answer: text.trim() };
   } catch (error) {
     throw new UserError(`Nothing answers at ${url} (${(error as Error).message}). Is the server running? bun dev`);
   }

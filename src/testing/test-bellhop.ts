@@ -149,7 +149,7 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
     async deliver(event, data, { id = messageId(now()) } = {}) {
       const sent = makeEvent(event, data, now());
       checkLoaded(table, (sent as { type: string }).type);
-      const answer = await sendEvent(receiver.port, WEBHOOK_PATH, { id, event: sent, key, now: now() });
+      const answer = await sendEvent(receiver.port, WEBHOOK_PATH, sent, { id, key, now: now() });
       await settle();
       if (answer.status !== 200) return { id, answer, event: sent, runs: {} };
       ids.add(id);
