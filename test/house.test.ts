@@ -54,7 +54,16 @@ function importsOf(file: string, text: string): Import[] {
 const roomOf = (file: string) => file.split("/")[0] ?? "";
 
 /** Files outside the rooms that every room may import; they import no room's code. */
-const SHARED = ["index.ts", "duration.ts", "errors.ts", "log-output.ts", "open-files.ts", "printable.ts", "redact.ts"];
+const SHARED = [
+  "index.ts",
+  "duration.ts",
+  "errors.ts",
+  "log-output.ts",
+  "open-files.ts",
+  "printable.ts",
+  "redact.ts",
+  "suggest.ts",
+];
 
 /** The rooms and files that each room, and each file outside them, may import; `(types)` allows type-only imports. */
 const ARROWS: Record<string, string[]> = {
@@ -73,11 +82,12 @@ const ARROWS: Record<string, string[]> = {
   "event-lines.ts": ["inbox (types)", "log.ts", "receive (types)"],
   handlers: ["adapters", "clerk", "inbox (types)", "mirror"],
   inbox: ["clerk"],
-  inspector: ["api", "config.ts (types)", "receive (types)"],
+  inspector: ["api", "clerk", "config.ts (types)", "receive (types)"],
   "log-output.ts": [],
   "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
   "open-files.ts": [],
   "require-bun.ts": [],
+  "suggest.ts": [],
   mirror: ["clerk", "db"],
   "printable.ts": [],
   "redact.ts": [],

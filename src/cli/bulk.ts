@@ -3,8 +3,8 @@
 
 import { type BulkReplay, endedRuns, runBulkReplay } from "../api/bulk-replay.ts";
 import type { HandlerTrouble, ReplayCount, ReplayProgress } from "../api/types.ts";
-import { suggest } from "../clerk/events.ts";
 import { UserError } from "../errors.ts";
+import { didYouMean } from "../suggest.ts";
 import type { Client, Query } from "./api-client.ts";
 import { createProgress } from "./progress.ts";
 
@@ -67,9 +67,8 @@ function orUserError<T extends object>(handler: string | undefined, answer: T | 
   if (answer.error === "not_loaded")
     throw new UserError(`${handler} does not load, so it can't run:\n\n    ${answer.where}: ${answer.reason}`);
   const { handlers } = answer;
-  const suggestion = suggest(handler ?? "", handlers);
   const known = handlers.length === 0 ? "there is none yet: bun new user.created" : `there are ${handlers.join(", ")}`;
-  throw new UserError(`There is no handler ${handler}; ${suggestion ? `did you mean ${suggestion}?` : known}`);
+  throw new UserError(`There is no handler ${handler}${didYouMean(handler ?? "", handlers, `; ${known}`)}`);
 }
 
 /** Lines about runs that are left out, with the option that includes them. */

@@ -1,10 +1,12 @@
 // The command line: finds the command, checks its arguments, and turns errors into messages and exit codes.
 
+import { parseArgs } from "node:util";
+
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 
-import { suggest } from "../clerk/events.ts";
 import { UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
+import { didYouMean } from "../suggest.ts";
 import type { OpenServer } from "./serve.ts";
 
 // Each command has arguments of its own; citty types a list of them with `any` as well.
@@ -72,12 +74,8 @@ export async function runCli(argv: string[], openServer: OpenServer): Promise<vo
 async function runArguments([name, ...args]: string[], openServer: OpenServer): Promise<void> {
   if (name === undefined || name === "--help" || name === "-h" || name === "help") return console.log(overview());
   const command = commands[name];
-  if (!command) {
-    const suggestion = suggest(name, Object.keys(commands));
-    throw new UserError(
-      `There is no command ${name}${suggestion ? `; did you mean ${suggestion}?` : ""}\n\n${overview()}`,
-    );
-  }
+  if (!command)
+    throw new UserError(`There is no command ${name}${didYouMean(name, Object.keys(commands))}\n\n${overview()}`);
   const definition = await command.load(openServer);
   if (args.includes("--help") || args.includes("-h")) return console.log(plainIfPiped(await renderUsage(definition)));
   checkArguments(args, (await definition.args) as ArgsDef);
@@ -86,23 +84,20 @@ async function runArguments([name, ...args]: string[], openServer: OpenServer): 
 
 /** citty ignores unknown options, so a mistyped `--cuont 100` would silently send one event. */
 function checkArguments(args: string[], definition: ArgsDef = {}) {
-  const known = Object.keys(definition);
-  const positional = Object.values(definition).filter(({ type }) => type === "positional").length;
-  let values = 0;
-  let expectsValue = false;
-  for (const argument of args) {
-    const flag = /^--([^=]+)(=)?/.exec(argument);
-    if (flag) {
-      const name = flag[1] ?? "";
-      if (!known.includes(name)) {
-        const suggestion = suggest(name, known);
-        throw new UserError(`There is no option --${name}${suggestion ? `; did you mean --${suggestion}?` : ""}`);
-      }
-      expectsValue = definition[name]?.type !== "boolean" && !flag[2];
-    } else if (expectsValue) expectsValue = false;
-    else if (++values > positional) throw new UserError(`Unexpected argument: ${argument}`);
+  const named = Object.entries(definition).filter(([, { type }]) => type !== "positional");
+  const options = Object.fromEntries(
+    named.map(([name, { type }]) => [name, { type: type === "boolean" ? ("boolean" as const) : ("string" as const) }]),
+  );
+  const { tokens } = parseArgs({ args, options, allowPositionals: true, strict: false, tokens: true });
+  let positionals = Object.keys(definition).length - named.length;
+  for (const token of tokens) {
+    if (token.kind === "positional" && positionals-- === 0) throw new UserError(`Unexpected argument: ${token.value}`);
+    if (token.kind !== "option") continue;
+    const { name, rawName, value } = token;
+    const known = Object.keys(options).map((option) => `--${option}`);
+    if (!options[name]) throw new UserError(`There is no option ${rawName}${didYouMean(rawName, known)}`);
+    if (options[name].type === "string" && value === undefined) throw new UserError(`${rawName} needs a value`);
   }
-  if (expectsValue) throw new UserError(`${args.at(-1)} needs a value`);
 }
 
 /** citty colours its help even when the output is not a terminal. */

@@ -5,11 +5,11 @@ import { defineCommand } from "citty";
 import { deadHandlers, latestRuns } from "../api/latest-runs.ts";
 import { DELIVERY_STATES } from "../api/routes/selection.ts";
 import type { DeliveryJson, DeliverySummary, RunJson, RunSummary } from "../api/types.ts";
-import { suggest } from "../clerk/events.ts";
 import { processEnvironment } from "../config.ts";
 import { formatDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { printable, printableJson, printableLines } from "../printable.ts";
+import { didYouMean } from "../suggest.ts";
 import { type Client, connectOrOpen } from "./api-client.ts";
 import { describeRun } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
@@ -37,12 +37,10 @@ export const deliveries = defineCommand({
   },
   async run({ args }) {
     const { state } = args;
-    if (state !== undefined && !DELIVERY_STATES.some((known) => known === state)) {
-      const suggestion = suggest(state, DELIVERY_STATES);
+    if (state !== undefined && !DELIVERY_STATES.some((known) => known === state))
       throw new UserError(
-        `There is no state ${state}; ${suggestion ? `did you mean ${suggestion}?` : `there are ${DELIVERY_STATES.join(", ")}`}`,
+        `There is no state ${state}${didYouMean(state, DELIVERY_STATES, `; there are ${DELIVERY_STATES.join(", ")}`)}`,
       );
-    }
     const limit = readLimit(args.limit, MAX_LIMIT) ?? PAGE;
     const before = readLimit(args.before, Number.MAX_SAFE_INTEGER) ?? null;
     const [since, until] = [readTime("since", args.since), readTime("until", args.until)];

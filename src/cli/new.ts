@@ -6,10 +6,12 @@ import { dirname, join } from "node:path";
 
 import { defineCommand } from "citty";
 
-import { eventNames, matchesPattern, suggest } from "../clerk/events.ts";
+import { eventNames } from "../clerk/events.ts";
+import { matchesPattern } from "../clerk/pattern.ts";
 import { processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { fileFor, readName } from "../handlers/names.ts";
+import { didYouMean } from "../suggest.ts";
 
 export const newHandler = defineCommand({
   meta: { name: "bun new", description: "Write a handler file" },
@@ -27,12 +29,10 @@ export const newHandler = defineCommand({
     const file = fileFor(name);
     const read = readName(file);
     if ("reason" in read) throw new UserError(`${name} ${read.reason}`);
-    if (!force && !eventNames.some((known) => matchesPattern(read.event, known))) {
-      const meant = suggest(read.event);
+    if (!force && !eventNames.some((known) => matchesPattern(read.event, known)))
       throw new UserError(
-        `Clerk has no event ${read.event}${meant ? `; did you mean ${meant}?` : ""}\n\n    To write it anyway: bun new ${name} --force`,
+        `Clerk has no event ${read.event}${didYouMean(read.event, eventNames)}\n\n    To write it anyway: bun new ${name} --force`,
       );
-    }
     const path = write(dir, file, template(read.event, force === true));
     const example = eventNames.find((known) => matchesPattern(read.event, known));
     console.log(`Wrote ${path}. A running bun dev has loaded it${example ? `; try it: bun send ${example}` : ""}`);

@@ -5,13 +5,14 @@ import { readFileSync } from "node:fs";
 import { defineCommand } from "citty";
 
 import type { RunJson } from "../api/types.ts";
-import { eventNames, isEvent, type ReceivedEvent, suggest } from "../clerk/events.ts";
+import { eventNames, isEvent, type ReceivedEvent } from "../clerk/events.ts";
 import { messageId } from "../clerk/message-id.ts";
 import { mergeDeep, sample } from "../clerk/samples.ts";
 import { postEvent, type PostOptions } from "../clerk/signed-message.ts";
 import { isLoopback, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { printable, printableLines } from "../printable.ts";
+import { didYouMean } from "../suggest.ts";
 import { type Client, connect, hasNotStarted, waitForRuns } from "./api-client.ts";
 import { localUrl } from "./banner.ts";
 import { describeRun, isSuccessful } from "./describe.ts";
@@ -125,10 +126,7 @@ function readEvent({
   }
   if (name === undefined) throw new UserError(`Which event? For example: bun send user.created\n\n${eventList()}`);
   const known = eventNames.find((eventName) => eventName === name);
-  if (!known) {
-    const meant = suggest(name);
-    throw new UserError(`Clerk has no event ${name}${meant ? `; did you mean ${meant}?` : `\n\n${eventList()}`}`);
-  }
+  if (!known) throw new UserError(`Clerk has no event ${name}${didYouMean(name, eventNames, `\n\n${eventList()}`)}`);
   // The data is what a person typed, of any shape.
   return () => sample(known, overrides ? { overrides: { data: overrides } as never } : {});
 }

@@ -4,9 +4,11 @@
 
 import { resolve } from "node:path";
 
-import { eventNames, matchesPattern, suggest } from "../clerk/events.ts";
+import { eventNames } from "../clerk/events.ts";
+import { matchesPattern } from "../clerk/pattern.ts";
 import { formatDuration } from "../duration.ts";
 import * as bellhop from "../index.ts";
+import { didYouMean } from "../suggest.ts";
 import { crawl, realPath } from "./crawl.ts";
 import { type Misfit, readExport } from "./exports.ts";
 import { describeLoadError, type LoadError } from "./load-error.ts";
@@ -205,8 +207,7 @@ async function toLoadError(file: string, dir: string, error: unknown): Promise<L
 /** Clerk adds types before Bellhop knows them, so an unknown name still runs; usually it is a typo, though. */
 function warn({ event }: HandlerName): { warning?: string } {
   if (event === "*" || eventNames.some((name) => matchesPattern(event, name))) return {};
-  const meant = suggest(event);
-  return { warning: `Clerk has no event ${event} that Bellhop knows${meant ? `; did you mean ${meant}?` : ""}` };
+  return { warning: `Clerk has no event ${event} that Bellhop knows${didYouMean(event, eventNames)}` };
 }
 
 /** Rejects when the promise takes too long. */

@@ -1,9 +1,10 @@
 // Creates the event that a test delivers (a sample or a raw event), and sends it as Svix does.
 
-import { type ClerkEvent, type ClerkEvents, eventNames, type KnownEventName, suggest } from "../clerk/events.ts";
+import { type ClerkEvent, type ClerkEvents, eventNames, type KnownEventName } from "../clerk/events.ts";
 import { type DeepPartial, mergeDeep, sample } from "../clerk/samples.ts";
 import { type Message, postEvent } from "../clerk/signed-message.ts";
 import { UserError } from "../errors.ts";
+import { didYouMean } from "../suggest.ts";
 
 /** A raw event, for types that have no sample. It is sent unchanged. */
 export interface RawEvent {
@@ -33,9 +34,8 @@ export function makeEvent<E extends EventInput>(event: E, data: DataInput<E> | u
 function checkName(name: string): KnownEventName {
   const known = eventNames.find((eventName) => eventName === name);
   if (known) return known;
-  const suggestion = suggest(name);
   throw new UserError(
-    `Clerk has no event ${name}${suggestion ? `; did you mean ${suggestion}?` : ""}\n\n` +
+    `Clerk has no event ${name}${didYouMean(name, eventNames)}\n\n` +
       `    To deliver an event that Bellhop does not list yet: deliver({ type: "${name}", data: { id: "…" } })`,
   );
 }

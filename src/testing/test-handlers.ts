@@ -3,7 +3,8 @@
 import { existsSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 
-import { type EventPattern, matchesPattern, suggest } from "../clerk/events.ts";
+import type { EventPattern } from "../clerk/events.ts";
+import { matchesPattern } from "../clerk/pattern.ts";
 import { processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
@@ -12,6 +13,7 @@ import { type Handler, type HandlerTable, loadHandlers } from "../handlers/loade
 import { fileFor, readName } from "../handlers/names.ts";
 import { createVersion, type OnLateError } from "../handlers/version.ts";
 import type { HandlerFunction } from "../index.ts";
+import { didYouMean } from "../suggest.ts";
 
 /** Handler functions, or the return values of `on()`, by the name that their files would have. */
 export type HandlerRecord = { [P in EventPattern]?: HandlerFunction<P> } & {
@@ -90,9 +92,8 @@ function checkName(handler: string, names: readonly string[], type: string | und
     if (type === undefined || "reason" in read || matchesPattern(read.event, type)) return;
     throw new UserError(`${handler} is for ${read.event}, not for ${type}`);
   }
-  const suggestion = suggest(handler, names);
-  const hint = suggestion ? `did you mean ${suggestion}?` : `handlers found: ${names.join(", ") || "none"}`;
-  throw new UserError(`There is no handler ${handler}; ${hint}`);
+  const found = `; handlers found: ${names.join(", ") || "none"}`;
+  throw new UserError(`There is no handler ${handler}${didYouMean(handler, names, found)}`);
 }
 
 async function fromFunctions(

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 
-import { matchesPattern } from "../../src/clerk/events.ts";
+import { matchesPattern } from "../../src/clerk/pattern.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
 import { InboxUnavailable } from "../../src/errors.ts";

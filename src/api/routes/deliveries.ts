@@ -2,7 +2,7 @@
 
 import { Elysia, t } from "elysia";
 
-import { matchesPattern } from "../../clerk/events.ts";
+import { matchesPattern } from "../../clerk/pattern.ts";
 import type { DeliveryView, RunView } from "../../inbox/views.ts";
 import type { ApiOptions } from "../app.ts";
 import { deadHandlers } from "../latest-runs.ts";

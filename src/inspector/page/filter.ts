@@ -3,6 +3,7 @@
 
 import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
+import { matchesPattern } from "../../clerk/pattern.ts";
 
 /** As in the page's URL: strings, missing when they select everything. */
 export interface Filter {
@@ -71,18 +72,12 @@ export function fits(filter: Filter, delivery: DeliverySummary, now: number): bo
   const { text, type, subject, id, since, until } = filter;
   const { receivedAt } = delivery;
   if (id && delivery.id !== id) return false;
-  if (type && !fitsType(type, delivery.type)) return false;
+  if (type && !matchesPattern(type, delivery.type)) return false;
   if (subject && delivery.subject !== subject) return false;
   if (since && receivedAt < (readMoment(since, now) ?? -Infinity)) return false;
   if (until && receivedAt > (readMoment(until, now) ?? Infinity)) return false;
   if (text && !fitsText(text, delivery)) return false;
   return fitsRuns(filter, delivery.runs);
-}
-
-/** `user.created`, `user.*` or `*`. */
-export function fitsType(pattern: string, type: string): boolean {
-  if (pattern === "*" || pattern === type) return true;
-  return pattern.endsWith(".*") && type.startsWith(pattern.slice(0, -1));
 }
 
 function fitsText(text: string, { id, type, subject }: DeliverySummary): boolean {

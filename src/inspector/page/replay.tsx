@@ -4,9 +4,9 @@ import { useSignal } from "@preact/signals";
 
 import { deadHandlers, isPartlyDead } from "../../api/latest-runs.ts";
 import type { RunSummary } from "../../api/types.ts";
+import { matchesPattern } from "../../clerk/pattern.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
-import { fitsType } from "./filter.ts";
 import { opened, reloadOpen } from "./opened.ts";
 import { rows } from "./rows.ts";
 import { attempt, dialog, handlers, replaying, say } from "./state.ts";
@@ -15,7 +15,7 @@ import { count } from "./time.ts";
 export function Replay() {
   const id = replaying.value ?? "";
   const type = typeOf(id);
-  const matching = (handlers.value ?? []).filter(({ event }) => fitsType(event, type));
+  const matching = (handlers.value ?? []).filter(({ event }) => matchesPattern(event, type));
   const sending = useSignal(false);
   const runs = runsOf(id);
   const dead = matching.filter(({ name }) => deadHandlers(runs).includes(name)).map(({ name }) => name);

@@ -2,6 +2,7 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 
+import { matchesPattern } from "../../clerk/pattern.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
 import { attempt, dialog, go, handlers, say, server } from "./state.ts";
@@ -105,8 +106,7 @@ export function Send() {
 }
 
 function Handled({ event }: { event: string }) {
-  const [kind] = event.split(".");
-  const matching = (handlers.value ?? []).filter(({ event: pattern }) => [event, `${kind}.*`, "*"].includes(pattern));
+  const matching = (handlers.value ?? []).filter(({ event: pattern }) => matchesPattern(pattern, event));
   return (
     <span class="faint">{matching.length === 0 ? "no handler" : matching.map(({ name }) => name).join(", ")}</span>
   );
