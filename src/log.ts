@@ -4,6 +4,7 @@
 import pino, { type LogFn, type Logger } from "pino";
 
 import type { Config } from "./config.ts";
+import { count } from "./count.ts";
 import type { SchemaStep } from "./db/schema.ts";
 import { errorSummary, readError } from "./dispatch/error-record.ts";
 import { formatDuration } from "./duration.ts";
@@ -195,7 +196,7 @@ function shellWord(handler: string): string {
 /** Deliveries that a new handler missed because they were received before its file was added, and how to run them. */
 export function logMissed(log: Logger, { name, event }: Handler, { found, more }: ReplayCount) {
   if (found === 0) return;
-  const stored = `${found.toLocaleString("en")}${more ? " or more" : ""} stored ${found === 1 ? "delivery" : "deliveries"}`;
+  const stored = count(found, "stored delivery", more ? "or more stored deliveries" : "stored deliveries");
   const word = shellWord(name);
   const of = event === "*" ? "" : ` of ${event}`;
   log.info(`${stored}${of} never went through ${name}. To run them: bun replay --handler ${word} --missing`);
@@ -217,11 +218,8 @@ export function logDatabaseTrouble(log: Logger, where: string, reason: unknown) 
 }
 
 /** Logs runs whose effects the handlers' database lacks, as after one database was restored from an older backup. */
-export function logLost(log: Logger, where: string, count: number) {
-  const what =
-    count === 1
-      ? "1 run is done, and what it wrote is"
-      : `${count.toLocaleString("en")} runs are done, and what they wrote is`;
+export function logLost(log: Logger, where: string, lost: number) {
+  const what = count(lost, "run is done, and what it wrote is", "runs are done, and what they wrote is");
   log.warn(`${what} not in ${where}: was an older backup restored? To run them again: bun replay --lost`);
 }
 

@@ -55,6 +55,7 @@ const roomOf = (file: string) => file.split("/")[0] ?? "";
 
 /** Files outside the rooms that every room may import; they import no room's code. */
 const SHARED = [
+  "count.ts",
   "index.ts",
   "duration.ts",
   "errors.ts",
@@ -75,6 +76,7 @@ const ARROWS: Record<string, string[]> = {
     "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
   ],
   "config.ts": ["db", "receive"],
+  "count.ts": [],
   db: ["clerk"],
   dispatch: ["inbox (types)", "handlers", "db", "clerk"],
   "duration.ts": [],

@@ -7,6 +7,7 @@ import { defineCommand } from "citty";
 import { createClerk } from "../clerk/client.ts";
 import { type Config, makeDevSecret, processEnvironment } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
+import { formatDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import { backfill } from "../mirror/backfill.ts";
@@ -47,9 +48,7 @@ export const backfillCommand = defineCommand({
     if (instance !== undefined) await effects.write((tx) => saveInstance(tx, instance));
     const read = await backfill({ ...opened, restart }).finally(opened.hideProgress);
     for (const [name, count] of Object.entries(read)) console.log(`${name}  ${count.toLocaleString("en")} from Clerk`);
-    console.log(
-      `\nDone in ${Math.ceil((performance.now() - startedAt) / 1_000)} s. Compare the tables with Clerk: bun drift`,
-    );
+    console.log(`\nDone in ${formatDuration(performance.now() - startedAt)}. Compare the tables with Clerk: bun drift`);
   },
 });
 
@@ -141,13 +140,12 @@ async function openMirror(rate: string | undefined, table: string | undefined): 
     rate: readRate(rate),
     signal: stop.signal,
     onWait: (wait, status) => {
-      const seconds = Math.ceil(wait / 1_000);
       const isAsked = status === 429;
       if (isAsked && wait < 5_000) return;
       hideProgress();
-      if (isAsked) return console.error(`Clerk's API rate limit is reached: waiting ${seconds} s`);
+      if (isAsked) return console.error(`Clerk's API rate limit is reached: waiting ${formatDuration(wait)}`);
       const answer = status === undefined ? "can't be reached" : `answered ${status}`;
-      console.error(`Clerk's API ${answer}: trying again in ${seconds} s`);
+      console.error(`Clerk's API ${answer}: retrying in ${formatDuration(wait)}`);
     },
   });
   let instance: string | undefined;

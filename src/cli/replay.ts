@@ -5,6 +5,7 @@ import { defineCommand } from "citty";
 
 import { isPartlyDead } from "../api/latest-runs.ts";
 import { processEnvironment } from "../config.ts";
+import { count } from "../count.ts";
 import { UserError } from "../errors.ts";
 import { readName } from "../handlers/names.ts";
 import { type Client, connect, waitForRuns } from "./api-client.ts";
@@ -107,7 +108,7 @@ function neverSeen({ handler = "", since, stale }: Partial<Args>, times: Times):
     describe(found) {
       const name = readName(`${handler}.ts`);
       const ofEvent = !("event" in name) || name.event === "*" ? "" : ` of ${name.event}`;
-      return `${deliveries(found)}${ofEvent}${describeTimes({ since })} never went through ${handler}.`;
+      return `${count(found, "stored delivery", "stored deliveries")}${ofEvent}${describeTimes({ since })} never went through ${handler}.`;
     },
   };
 }
@@ -123,7 +124,7 @@ function selected(args: Partial<Args>, times: Times): BulkWork {
     describe(found) {
       const parts = [type && ` of ${type}`, subject && ` about ${subject}`, handler && ` in ${handler}`];
       const none = dead ? "No run is dead" : "No stored delivery matches";
-      const what = found === 0 ? none : dead ? `${runs(found)} died` : `To replay: ${runs(found)}`;
+      const what = found === 0 ? none : dead ? `${count(found, "run")} died` : `To replay: ${count(found, "run")}`;
       return `${what}${parts.filter(Boolean).join("")}${describeTimes(args)}.`;
     },
   };
@@ -159,8 +160,7 @@ async function replayLost(client: Client, { yes, dryRun }: { yes: boolean; dryRu
     console.log("No run is lost: all runs that are done are in the handlers' database.");
     return true;
   }
-  const count = runs.length.toLocaleString("en");
-  console.log(`${count} ${runs.length === 1 ? "run is" : "runs are"} done and missing in the handlers' database:`);
+  console.log(`${count(runs.length, "run is", "runs are")} done and missing in the handlers' database:`);
   for (const { delivery, handler } of runs.slice(0, MAX_LOST_SHOWN)) console.log(`  ${delivery}  ${handler}`);
   if (runs.length > MAX_LOST_SHOWN) console.log(`  and ${(runs.length - MAX_LOST_SHOWN).toLocaleString("en")} more`);
   if (dryRun) return true;
@@ -190,12 +190,4 @@ async function withServerErrors(work: () => Promise<boolean>): Promise<boolean> 
       `The server failed (${reason}). It runs the replays it has stored; for the rest, run this command again.`,
     );
   }
-}
-
-function deliveries(count: number): string {
-  return `${count.toLocaleString("en")} stored ${count === 1 ? "delivery" : "deliveries"}`;
-}
-
-function runs(count: number): string {
-  return `${count.toLocaleString("en")} ${count === 1 ? "run" : "runs"}`;
 }

@@ -10,6 +10,7 @@ import { messageId } from "../clerk/message-id.ts";
 import { mergeDeep, sample } from "../clerk/samples.ts";
 import { postEvent, type PostOptions } from "../clerk/signed-message.ts";
 import { isLoopback, processEnvironment } from "../config.ts";
+import { formatDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { printable, printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
@@ -86,9 +87,9 @@ async function sendMany(post: () => Promise<Sent>, count: number, client: Client
     while (left-- > 0) sent.push(await post());
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, work));
-  const seconds = (performance.now() - began) / 1_000;
+  const took = performance.now() - began;
   const accepted = sent.filter(({ status }) => status === 200);
-  console.log(`${accepted.length} of ${count} accepted in ${seconds.toFixed(1)} s`);
+  console.log(`${accepted.length} of ${count} accepted in ${formatDuration(took)}`);
   for (const { status, answer } of sent.filter(({ status }) => status !== 200).slice(0, 3))
     console.log(printableLines(`  ${status} ${answer}`));
   if (!client) return accepted.length === count;

@@ -7,6 +7,7 @@ import { defineCommand } from "citty";
 import type { DeliveryJson } from "../api/types.ts";
 import { createClerk } from "../clerk/client.ts";
 import { processEnvironment } from "../config.ts";
+import { count } from "../count.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
 import type { RanQuery } from "../db/template.ts";
 import { runAttempt } from "../dispatch/attempt.ts";
@@ -159,10 +160,10 @@ export function describeTry(
   );
   const width = Math.max(0, ...queries.map(({ text }) => text.length));
   const sql = queries.map(({ text, rows, error: failed }) => {
-    const count = failed
+    const result = failed
       ? `failed: ${failed instanceof Error ? failed.message : Bun.inspect(failed)}`
-      : `${rows} ${rows === 1 ? "row" : "rows"}`;
-    return `${printable(text).padEnd(Math.min(width, 80))}   ${printableLines(count, INDENT)}`;
+      : count(rows ?? 0, "row");
+    return `${printable(text).padEnd(Math.min(width, 80))}   ${printableLines(result, INDENT)}`;
   });
   const part = (title: string, lines: readonly string[] = []) =>
     lines.length === 0 ? [] : [`  ${title}`, ...lines.map((line) => INDENT + line)];

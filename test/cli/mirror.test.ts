@@ -110,7 +110,7 @@ test("without a network, bun backfill says so, and nothing of rate limits", asyn
   });
   const { value } = await child.stderr.getReader().read();
   child.kill();
-  expect(new TextDecoder().decode(value)).toStartWith("Clerk's API can't be reached: trying again in 1 s");
+  expect(new TextDecoder().decode(value)).toStartWith("Clerk's API can't be reached: retrying in 500 ms");
 });
 
 test("Ctrl-C stops a backfill at a page, and the same command goes on there", async () => {

@@ -6,13 +6,13 @@ import { useEffect } from "preact/hooks";
 import { endedRuns } from "../../api/bulk-replay.ts";
 import { deadHandlers } from "../../api/latest-runs.ts";
 import type { DeliverySummary, ReplayCount } from "../../api/types.ts";
+import { count } from "../../count.ts";
 import { api } from "./api.ts";
 import { describeFilter, planOf } from "./bulk-plan.ts";
 import { type BulkProgress, progress, runQuery, runRows, stop } from "./bulk-run.ts";
 import { Dialog } from "./dialog.tsx";
 import { rows } from "./rows.ts";
 import { attempt, dialog, filter } from "./state.ts";
-import { count } from "./time.ts";
 
 export function Bulk() {
   const running = progress.value;

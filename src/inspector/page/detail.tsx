@@ -3,6 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 
 import type { DeliveryJson } from "../../api/types.ts";
+import { count } from "../../count.ts";
 import { Copy, Empty, Marks, Time } from "./components.tsx";
 import { Headers } from "./headers.tsx";
 import { marksOf } from "./labels.ts";
@@ -10,7 +11,6 @@ import { missing, opened } from "./opened.ts";
 import { Payload } from "./payload.tsx";
 import { dialog, go, narrow, openId, replaying } from "./state.ts";
 import { Subject } from "./subject.tsx";
-import { count } from "./time.ts";
 import { Timeline } from "./timeline.tsx";
 
 export function Detail() {

@@ -1,9 +1,10 @@
 // The handlers: their events, counts and durations, last errors, and why a file does not load.
 
 import type { HandlerJson } from "../../api/types.ts";
+import { formatDuration } from "../../duration.ts";
 import { Ago, Empty, Snippet } from "./components.tsx";
 import { handlers, server, view } from "./state.ts";
-import { duration, percent } from "./time.ts";
+import { percent } from "./time.ts";
 import { writeView } from "./view-url.ts";
 
 export function Handlers() {
@@ -88,11 +89,11 @@ function Figures({ handler: { ran, failed, p50, p99 } }: { handler: HandlerJson 
       </div>
       <div>
         <dt>p50</dt>
-        <dd>{p50 === null ? none : duration(p50)}</dd>
+        <dd>{p50 === null ? none : formatDuration(p50)}</dd>
       </div>
       <div>
         <dt>p99</dt>
-        <dd>{p99 === null ? none : duration(p99)}</dd>
+        <dd>{p99 === null ? none : formatDuration(p99)}</dd>
       </div>
     </dl>
   );

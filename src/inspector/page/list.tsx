@@ -4,6 +4,7 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
+import { count } from "../../count.ts";
 import { Quiet } from "./empty-state.tsx";
 import { fits } from "./filter.ts";
 import { Row } from "./row.tsx";
@@ -22,7 +23,6 @@ import {
   searched,
 } from "./rows.ts";
 import { filter, narrowed, server } from "./state.ts";
-import { count } from "./time.ts";
 
 const COLUMNS = ["Time", "Type", "Subject", "Handlers", "Marks", "Duration", "Receipts"];
 /** The distance from either end at which more rows are loaded. */

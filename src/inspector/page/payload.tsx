@@ -5,9 +5,9 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 
 import type { DeliveryJson } from "../../api/types.ts";
+import { count } from "../../count.ts";
 import { Copy } from "./components.tsx";
 import { reveal, revealed } from "./opened.ts";
-import { count } from "./time.ts";
 import { TreeNode } from "./tree-node.tsx";
 import { find, openAll, type Opened, openTo, rowsOf } from "./tree.ts";
 

@@ -5,12 +5,12 @@ import { useSignal } from "@preact/signals";
 import { deadHandlers, isPartlyDead } from "../../api/latest-runs.ts";
 import type { RunSummary } from "../../api/types.ts";
 import { matchesPattern } from "../../clerk/pattern.ts";
+import { count } from "../../count.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
 import { opened, reloadOpen } from "./opened.ts";
 import { rows } from "./rows.ts";
 import { attempt, dialog, handlers, replaying, say } from "./state.ts";
-import { count } from "./time.ts";
 
 export function Replay() {
   const id = replaying.value ?? "";

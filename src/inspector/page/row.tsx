@@ -2,10 +2,10 @@
 
 import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
+import { formatDuration } from "../../duration.ts";
 import { Marks, StateChip, Time } from "./components.tsx";
 import { chipOf, labelOf, marksOf, tookOf, UNHANDLED } from "./labels.ts";
 import { go, openId, view } from "./state.ts";
-import { duration } from "./time.ts";
 import { writeView } from "./view-url.ts";
 
 export function Row({ delivery, fits }: { delivery: DeliverySummary; fits: boolean }) {
@@ -46,7 +46,7 @@ export function Row({ delivery, fits }: { delivery: DeliverySummary; fits: boole
         <Marks marks={marksOf(delivery)} receipts={receipts} />
       </td>
       <td role="cell" class="number took">
-        {took === null ? <span class="nothing">–</span> : duration(took)}
+        {took === null ? <span class="nothing">–</span> : formatDuration(took)}
       </td>
       <td role="cell" class="number receipts">
         {receipts}
