@@ -5,9 +5,10 @@ import { join, resolve } from "node:path";
 
 import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl } from "./db/url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
+import { type Environment, type Problem, quote, type SettingReader, settingReader } from "./setting-reader.ts";
 
 export type Mode = "dev" | "start";
-export type Environment = Readonly<Record<string, string | undefined>>;
+export type { Environment, Problem } from "./setting-reader.ts";
 
 export interface Config {
   mode: Mode;
@@ -38,12 +39,6 @@ export interface Config {
   };
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
-}
-
-export interface Problem {
-  name: string;
-  says: string;
-  example: string;
 }
 
 /** One row of the README's table and of `.env.example`. */
@@ -111,6 +106,13 @@ const DEV_SECRET_MARK = "BellhopDevOnly00";
 const MIN_SECRET_BYTES = 24;
 // Twelve random bytes in hex, which can't be guessed at ten attempts a minute.
 const MIN_TOKEN_LENGTH = 24;
+const defaults = Object.fromEntries(settings.map((setting) => [setting.name, setting.default]));
+
+/** The handlers directory, for commands that need no other setting. */
+export function handlersDirOf(env: Environment): string {
+  return settingReader(env, defaults, []).text("HANDLERS_DIR");
+}
+
 /** A secret for development, marked so that `bun start` refuses it. */
 export function makeDevSecret(): string {
   return `whsec_${DEV_SECRET_MARK}${Buffer.from(crypto.getRandomValues(new Uint8Array(24))).toString("base64")}`;
@@ -119,25 +121,25 @@ export function makeDevSecret(): string {
 /** Reads the whole environment; either a config or every problem in it, in the order of `settings`. */
 export function readConfig(env: Environment, mode: Mode): { config: Config } | { problems: Problem[] } {
   const problems: Problem[] = [];
-  const reader = settingReader(env, problems);
+  const reader = settingReader(env, defaults, problems);
   const secret = readSecret(env, mode, problems);
   const config: Config = {
     mode,
     ...secret,
     clerkSecretKey: readClerkSecretKey(env, problems),
-    clerkApiUrl: reader.url("CLERK_API_URL", "https://api.clerk.com"),
-    port: reader.integer("PORT", 3000, 0, 65_535),
+    clerkApiUrl: reader.url("CLERK_API_URL"),
+    port: reader.integer("PORT", 0, 65_535),
     host: reader.text("HOST", mode === "dev" ? "127.0.0.1" : "0.0.0.0"),
-    webhookPath: reader.path("WEBHOOK_PATH", "/api/webhooks"),
-    handlersDir: reader.text("HANDLERS_DIR", "handlers"),
-    dataDir: reader.text("DATA_DIR", "data"),
-    database: readDatabase(env, reader.text("DATA_DIR", "data"), problems),
-    concurrency: reader.integer("CONCURRENCY", 16, 1, 10_000),
-    maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_048_576, 1_024, 1_073_741_824),
-    retentionDays: reader.integer("RETENTION_DAYS", 90, 1, 36_500),
-    shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 25, 0, 3_600),
+    webhookPath: reader.path("WEBHOOK_PATH"),
+    handlersDir: handlersDirOf(env),
+    dataDir: reader.text("DATA_DIR"),
+    database: readDatabase(env, reader.text("DATA_DIR"), problems),
+    concurrency: reader.integer("CONCURRENCY", 1, 10_000),
+    maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_024, 1_073_741_824),
+    retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
+    shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
-    logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS, "info"),
+    logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
   };
   return problems.length > 0 ? { problems } : { config };
@@ -162,7 +164,7 @@ export function processEnvironment(): Environment {
 
 /** The text to print before exiting with code 78. */
 export function describeProblems(problems: readonly Problem[]): string {
-  const rows = problems.map(({ name, says, example }) => `  ${name} ${says}\n\n      ${example}\n`);
+  const rows = problems.map(({ name, message, example }) => `  ${name} ${message}\n\n      ${example}\n`);
   const count = problems.length === 1 ? "one setting needs" : `${problems.length} settings need`;
   return `Bellhop can't start: ${count} a look.\n\n${rows.join("\n")}`;
 }
@@ -172,7 +174,7 @@ function readSecret(env: Environment, mode: Mode, problems: Problem[]) {
   const text = env[name]?.trim() ?? "";
   const example = "CLERK_WEBHOOK_SIGNING_SECRET=whsec_…   (Clerk Dashboard, Webhooks, your endpoint, Signing Secret)";
   const refuse = (message: string) =>
-    problems.push({ name: text ? name : "CLERK_WEBHOOK_SIGNING_SECRET", says: message, example });
+    problems.push({ name: text ? name : "CLERK_WEBHOOK_SIGNING_SECRET", message, example });
 
   let secrets: Key[] = [];
   const secretIsOurs = text.includes(DEV_SECRET_MARK);
@@ -201,7 +203,7 @@ function readClerkSecretKey(env: Environment, problems: Problem[]): string | und
   if (!key.startsWith("sk_"))
     problems.push({
       name: "CLERK_SECRET_KEY",
-      says: key.startsWith("whsec_")
+      message: key.startsWith("whsec_")
         ? "is a webhook signing secret, which belongs in CLERK_WEBHOOK_SIGNING_SECRET"
         : "does not begin with sk_",
       example: "CLERK_SECRET_KEY=sk_test_…   (Clerk Dashboard, API keys)",
@@ -218,76 +220,27 @@ function readDatabase(env: Environment, dataDir: string, problems: Problem[]): D
   } catch (error) {
     if (!(error instanceof DatabaseUrlError)) throw error;
     const example = "DATABASE_URL=postgres://user:password@localhost:5432/mydb   (or sqlite:data/app.db)";
-    problems.push({ name: "DATABASE_URL", says: error.message, example });
+    problems.push({ name: "DATABASE_URL", message: error.message, example });
     return own;
   }
 }
 
 function readInspector(env: Environment, reader: SettingReader, problems: Problem[]): Config["inspector"] {
-  const port = reader.integer("INSPECTOR_PORT", 3001, 0, 65_535);
-  const host = reader.text("INSPECTOR_HOST", "127.0.0.1");
+  const port = reader.integer("INSPECTOR_PORT", 0, 65_535);
+  const host = reader.text("INSPECTOR_HOST");
   const token = env.INSPECTOR_TOKEN?.trim() || undefined;
   const example = "INSPECTOR_TOKEN=…   (make one: openssl rand -hex 24)";
   if (token === undefined && !isLoopback(host))
     problems.push({
       name: "INSPECTOR_HOST",
-      says: `is ${quote(host)}, where others can reach the inspector: it needs INSPECTOR_TOKEN, or 127.0.0.1`,
+      message: `is ${quote(host)}, where others can reach the inspector: it needs INSPECTOR_TOKEN, or 127.0.0.1`,
       example,
     });
   if (token !== undefined && token.length < MIN_TOKEN_LENGTH)
     problems.push({
       name: "INSPECTOR_TOKEN",
-      says: `has only ${token.length} characters, expected ${MIN_TOKEN_LENGTH} or more`,
+      message: `has only ${token.length} characters, expected ${MIN_TOKEN_LENGTH} or more`,
       example,
     });
   return { port, host, token };
-}
-
-// Common mistakes that are safe to print: a number with a unit, an address, a short word, a host or a path.
-const HARMLESS = [
-  /^[+-]?[\d.:,[\]]{1,24}[a-z]{0,3}$/i,
-  /^(?:[a-z-]{1,8}|\w{1,5})$/i,
-  /^(?:https?:\/\/)?(?:[a-z\d-]{1,24}\.){1,4}[a-z]{2,12}(?::\d{1,5})?(?:\/[a-z/-]{0,40})?$/,
-  /^(?=.*\/)[a-z/-]{1,40}$/,
-];
-
-/** Quotes a harmless value. Any other value may be a password or secret that was pasted into the wrong variable. */
-function quote(found: string): string {
-  if (HARMLESS.some((pattern) => pattern.test(found))) return JSON.stringify(found);
-  const prefix = /^(?:whsec_|[sp]k_(?:test|live)_)/.exec(found)?.[0];
-  return `a text of ${found.length} characters${prefix ? ` that begins with ${prefix}` : ""}`;
-}
-
-type SettingReader = ReturnType<typeof settingReader>;
-
-function settingReader(env: Environment, problems: Problem[]) {
-  const text = (name: string, fallback: string) => env[name]?.trim() || fallback;
-  function refuse<T extends string | number>(name: string, message: string, fallback: T): T {
-    problems.push({ name, says: message, example: `${name}=${fallback}` });
-    return fallback;
-  }
-  return {
-    text,
-    integer(name: string, fallback: number, min: number, max: number): number {
-      const found = text(name, String(fallback));
-      const value = Number(found);
-      if (/^\d+$/.test(found) && value >= min && value <= max) return value;
-      return refuse(name, `is ${quote(found)}, expected a whole number from ${min} to ${max}`, fallback);
-    },
-    path(name: string, fallback: string): string {
-      const found = text(name, fallback).replace(/(.)\/+$/, "$1");
-      if (/^\/[\w\-./~]*$/.test(found) && found !== "/health") return found;
-      return refuse(name, `is ${quote(found)}, expected a path that begins with / and is not /health`, fallback);
-    },
-    url(name: string, fallback: string): string {
-      const found = text(name, fallback).replace(/\/+$/, "");
-      if (/^https?:$/.test(URL.parse(found)?.protocol ?? "")) return found;
-      return refuse(name, `is ${quote(found)}, expected an address`, fallback);
-    },
-    oneOf<const T extends string>(name: string, choices: readonly T[], fallback: T): T {
-      const found = text(name, fallback);
-      const choice = choices.find((known) => known === found);
-      return choice ?? refuse(name, `is ${quote(found)}, expected one of ${choices.join(", ")}`, fallback);
-    },
-  };
 }

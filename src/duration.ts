@@ -1,4 +1,4 @@
-// Parses and formats durations as people write them, such as "5m" and "20 min". Pure; the page uses it too.
+// Parses and formats durations and times as people write them, such as "5m" and "20 min". Pure; the page uses it too.
 
 /** Parses `"500ms"`, `"30s"`, `"5m"`, `"2h"`, `"1d"` or a number of milliseconds into milliseconds; throws on anything else. */
 export function parseDuration(text: string | number): number {
@@ -27,4 +27,9 @@ export function formatDuration(milliseconds: number): string {
   if (milliseconds < 7_200_000) return `${Math.round(milliseconds / 60_000)} min`;
   if (milliseconds < 172_800_000) return `${Number((milliseconds / 3_600_000).toFixed(1))} h`;
   return `${Math.round(milliseconds / 86_400_000)} d`;
+}
+
+/** Formats a Unix time in milliseconds, independent of the machine's time zone: `2026-05-01 14:03:07Z`. */
+export function formatTime(milliseconds: number): string {
+  return `${new Date(milliseconds).toISOString().slice(0, 19).replace("T", " ")}Z`;
 }

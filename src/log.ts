@@ -8,7 +8,7 @@ import { count } from "./count.ts";
 import type { SchemaStep } from "./db/schema.ts";
 import { errorSummary, readError } from "./dispatch/error-record.ts";
 import { formatDuration } from "./duration.ts";
-import { refusals } from "./errors.ts";
+import { messageOf, refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
 import type { LoadError } from "./handlers/load-error.ts";
 import type { Handler } from "./handlers/loader.ts";
@@ -240,10 +240,6 @@ export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
 
 export function logHandlerLine(log: Logger, { handler, delivery }: ClaimedRun, { level, message }: LogLine) {
   log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : Bun.inspect(error);
 }
 
 /** Only the standard properties of an error: a handler may have attached a payload, and reading it may throw. */

@@ -34,5 +34,5 @@ function normalize(name: string): string {
 }
 
 function sorted(text: string): string {
-  return [...text].toSorted().join("");
+  return text.split("").toSorted().join("");
 }

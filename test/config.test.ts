@@ -120,7 +120,7 @@ const invalid: [name: string, text: string, says: string, example: string][] = [
 
 test.each(invalid)("%s=%s is refused, with what was expected and an example", (name, text, says, example) => {
   expect(problemsOf({ [name]: text })).toEqual([
-    { name, says: expect.stringContaining(says), example: expect.stringContaining(example) },
+    { name, message: expect.stringContaining(says), example: expect.stringContaining(example) },
   ]);
 });
 
@@ -152,8 +152,8 @@ test("all problems are told at once, in the order of the table", () => {
   ]);
   const text = describeProblems(problems);
   expect(text).toStartWith("Bellhop can't start: 6 settings need a look.");
-  for (const { name, says, example } of problems) {
-    expect(text).toContain(`${name} ${says}`);
+  for (const { name, message, example } of problems) {
+    expect(text).toContain(`${name} ${message}`);
     expect(text).toContain(example);
   }
   expect(describeProblems(problems.slice(0, 1))).toStartWith("Bellhop can't start: one setting needs a look.");
@@ -192,7 +192,7 @@ describe("the signing secret", () => {
   ])("one that is %s is refused, in dev and in start", (_, text, says) => {
     for (const mode of ["dev", "start"] as const)
       expect(problemsOf({ [NAME]: text }, mode)).toEqual([
-        { name: NAME, says: expect.stringContaining(says), example: expect.stringContaining(`${NAME}=whsec_`) },
+        { name: NAME, message: expect.stringContaining(says), example: expect.stringContaining(`${NAME}=whsec_`) },
       ]);
   });
 
@@ -206,7 +206,7 @@ describe("the signing secret", () => {
     const bareOurs = ours.slice("whsec_".length);
     for (const text of [ours, `${SECRET},${ours}`, ` ${ours} `, bareOurs])
       expect(problemsOf({ [NAME]: text }, "start")).toEqual([
-        { name: NAME, says: expect.stringContaining("was made by `bun dev`"), example: expect.any(String) },
+        { name: NAME, message: expect.stringContaining("was made by `bun dev`"), example: expect.any(String) },
       ]);
     expect(makeDevSecret()).not.toBe(ours);
   });
@@ -270,7 +270,7 @@ test.each([
     if ("problems" in read) expect(describeProblems(read.problems), name).not.toContain(password);
   }
   const [problem] = problemsOf({ PORT: password });
-  expect(problem?.says).toStartWith(`is a text of ${password.length} characters, expected a whole number`);
+  expect(problem?.message).toStartWith(`is a text of ${password.length} characters, expected a whole number`);
 });
 
 test(".env.example, the README's table and the settings are the same names in the same order", async () => {

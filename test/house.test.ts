@@ -56,7 +56,9 @@ const roomOf = (file: string) => file.split("/")[0] ?? "";
 /** Files outside the rooms that every room may import; they import no room's code. */
 const SHARED = [
   "count.ts",
+  "deadline.ts",
   "index.ts",
+  "json.ts",
   "duration.ts",
   "errors.ts",
   "log-output.ts",
@@ -75,8 +77,10 @@ const ARROWS: Record<string, string[]> = {
   cli: [
     "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
   ],
-  "config.ts": ["db", "receive"],
+  "config.ts": ["db", "receive", "setting-reader.ts"],
   "count.ts": [],
+  "deadline.ts": [],
+  "json.ts": [],
   db: ["clerk"],
   dispatch: ["inbox (types)", "handlers", "db", "clerk"],
   "duration.ts": [],
@@ -89,6 +93,7 @@ const ARROWS: Record<string, string[]> = {
   "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
   "open-files.ts": [],
   "require-bun.ts": [],
+  "setting-reader.ts": [],
   "suggest.ts": [],
   mirror: ["clerk", "db"],
   "printable.ts": [],

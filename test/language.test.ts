@@ -33,8 +33,6 @@ const BANNED: readonly (readonly [pattern: RegExp, replacement: string])[] = [
  */
 const REMAINING: Record<string, number> = {
   docs: 1,
-  src: 9,
-  "src/cli": 2,
   test: 74,
   "test/adapters": 11,
   "test/api": 48,

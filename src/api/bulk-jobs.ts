@@ -1,6 +1,7 @@
 // Bulk replays that run on the server, so that they continue when the page that started them is closed.
 // Kept in memory: after a restart, added runs continue, and no further ones are added.
 
+import { messageOf } from "../errors.ts";
 import { NO_PROGRESS, runBulkReplay } from "./bulk-replay.ts";
 import type { BulkJobJson, ReplayProgress, ReplayStep, RunRange } from "./types.ts";
 
@@ -43,7 +44,7 @@ export function createBulkJobs({ pollMs = POLL_MS } = {}): BulkJobs {
       };
       runBulkReplay(work)
         .then((runs) => (job.runs = runs))
-        .catch((error: unknown) => (job.error = error instanceof Error ? error.message : String(error)))
+        .catch((error: unknown) => (job.error = messageOf(error)))
         .finally(() => Object.assign(job, { isAdding: false, isFinished: true }));
       return job;
     },

@@ -4,6 +4,7 @@
 
 import { Type } from "@sinclair/typebox";
 
+import { isObject } from "../json.ts";
 import type { Corrections, SdkPayloads } from "./payloads.ts";
 
 /** Every event that Clerk documents, sorted. */
@@ -135,9 +136,4 @@ function isName(value: unknown): value is string {
 /** Whether events of this type carry one-time codes, so that their payloads must be wiped. */
 export function sensitive(type: string): boolean {
   return type === "email.created" || type === "sms.created";
-}
-
-/** An object of JSON: not null, not an array. */
-export function isObject(value: unknown): value is { [name: string]: unknown } {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -2,7 +2,8 @@
 // The events are data in samples.json; this file fills in fresh ids and times. It never copies Clerk's own examples.
 
 import { parseDuration } from "../duration.ts";
-import { type ClerkEvent, isObject, type KnownEventName, type ReceivedEvent } from "./events.ts";
+import { isObject } from "../json.ts";
+import { type ClerkEvent, type KnownEventName, type ReceivedEvent } from "./events.ts";
 import samples from "./samples.json";
 
 export interface SampleOptions<Name extends KnownEventName = KnownEventName> {

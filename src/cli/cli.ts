@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import type { OpenServer } from "./serve.ts";
@@ -66,7 +66,7 @@ export async function runCli(argv: string[], openServer: OpenServer): Promise<vo
   } catch (error) {
     if (!(error instanceof UserError) && (error as Error).name !== "CLIError") throw error;
     // A message may quote a file, a response or a database.
-    console.error(`${printableLines((error as Error).message, "")}\n`);
+    console.error(`${printableLines(messageOf(error), "")}\n`);
     process.exitCode = error instanceof UserError ? error.exitCode : 1;
   }
 }

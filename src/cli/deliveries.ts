@@ -6,7 +6,7 @@ import { deadHandlers, latestRuns } from "../api/latest-runs.ts";
 import { DELIVERY_STATES } from "../api/routes/selection.ts";
 import type { DeliveryJson, DeliverySummary, RunJson, RunSummary } from "../api/types.ts";
 import { processEnvironment } from "../config.ts";
-import { formatDuration } from "../duration.ts";
+import { formatDuration, formatTime } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { printable, printableJson, printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
@@ -65,7 +65,7 @@ export function describeList(found: readonly DeliverySummary[], filtered: boolea
   if (found.length === 0)
     return filtered ? "No stored delivery matches." : "Nothing is stored yet. Send something: bun send user.created";
   const rows = found.map(({ receivedAt, id, type, subject, runs, sample, receipts, wiped }) => [
-    describeTime(receivedAt),
+    formatTime(receivedAt),
     id,
     type,
     subject ?? "",
@@ -97,8 +97,8 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
   const header = [
     `${id}  ${printable(type)}${sample ? "  (a Dashboard sample)" : ""}`,
     `  subject   ${printable(subject ?? "none")}`,
-    `  happened  ${describeTime(at)}`,
-    `  received  ${describeTime(receivedAt)}${receipts > 1 ? `, and ${receipts} times in all` : ""}`,
+    `  happened  ${formatTime(at)}`,
+    `  received  ${formatTime(receivedAt)}${receipts > 1 ? `, and ${receipts} times in all` : ""}`,
     ...Object.entries(headers ?? {}).map(
       ([name, value], index) => `  ${index === 0 ? "headers " : "        "}  ${name}: ${printable(value)}`,
     ),
@@ -118,16 +118,9 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
 function describeAttempts(run: RunJson): string {
   const earlier = run.attempts.slice(0, -1).map(({ attempt, outcome, took, startedAt, error }) => {
     const result = error ? `${outcome}: ${printableLines(error.message, "        ")}` : outcome;
-    return `\n      attempt ${attempt}, ${describeTime(startedAt)}, ${formatDuration(took)}: ${result}`;
+    return `\n      attempt ${attempt}, ${formatTime(startedAt)}, ${formatDuration(took)}: ${result}`;
   });
   return `${describeRun(run)}${run.replay === "" ? "" : "\n      a replay"}${earlier.join("")}`;
-}
-
-function describeTime(milliseconds: number): string {
-  return new Date(milliseconds)
-    .toISOString()
-    .replace("T", " ")
-    .replace(/\.\d+Z$/, "Z");
 }
 
 function pretty(payload: string): string {

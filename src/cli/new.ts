@@ -8,7 +8,7 @@ import { defineCommand } from "citty";
 
 import { eventNames } from "../clerk/events.ts";
 import { matchesPattern } from "../clerk/pattern.ts";
-import { processEnvironment } from "../config.ts";
+import { handlersDirOf, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { fileFor, readName } from "../handlers/names.ts";
 import { didYouMean } from "../suggest.ts";
@@ -24,7 +24,7 @@ export const newHandler = defineCommand({
     force: { type: "boolean", description: "Write it even if Bellhop does not know the event" },
   },
   async run({ args: { event: name, force } }) {
-    const dir = processEnvironment().HANDLERS_DIR?.trim() || "handlers";
+    const dir = handlersDirOf(processEnvironment());
     if (name === "mirror") return await writeMirror(dir);
     const file = fileFor(name);
     const read = readName(file);

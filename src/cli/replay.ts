@@ -6,7 +6,7 @@ import { defineCommand } from "citty";
 import { isPartlyDead } from "../api/latest-runs.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { readName } from "../handlers/names.ts";
 import { type Client, connect, waitForRuns } from "./api-client.ts";
 import { type BulkWork, isConfirmed, runInBulk } from "./bulk.ts";
@@ -185,9 +185,8 @@ async function withServerErrors(work: () => Promise<boolean>): Promise<boolean> 
     return await work();
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const reason = (error as Error).message;
     throw new UserError(
-      `The server failed (${reason}). It runs the replays it has stored; for the rest, run this command again.`,
+      `The server failed (${messageOf(error)}). It runs the replays it has stored; for the rest, run this command again.`,
     );
   }
 }

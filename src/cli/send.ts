@@ -11,7 +11,8 @@ import { mergeDeep, sample } from "../clerk/samples.ts";
 import { postEvent, type PostOptions } from "../clerk/signed-message.ts";
 import { isLoopback, processEnvironment } from "../config.ts";
 import { formatDuration } from "../duration.ts";
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
+import { parseObject } from "../json.ts";
 import { printable, printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Client, connect, hasNotStarted, waitForRuns } from "./api-client.ts";
@@ -106,7 +107,7 @@ async function postSigned(url: string, event: ReceivedEvent, options: PostOption
     const { status, text } = await postEvent(url, event, options);
     return { id: options.id, status, answer: text.trim() };
   } catch (error) {
-    throw new UserError(`Nothing answers at ${url} (${(error as Error).message}). Is the server running? bun dev`);
+    throw new UserError(`Nothing answers at ${url} (${messageOf(error)}). Is the server running? bun dev`);
   }
 }
 
@@ -119,9 +120,9 @@ function readEvent({
   file?: string | undefined;
   data?: string | undefined;
 }): () => ReceivedEvent {
-  const overrides = data === undefined ? undefined : parseObject(data, "--data");
+  const overrides = data === undefined ? undefined : readObject(data, "--data");
   if (file !== undefined) {
-    const event: unknown = parseObject(readText(file), file);
+    const event: unknown = readObject(readText(file), file);
     if (!isEvent(event)) throw new UserError(`${file} is not an event: it needs a string "type" and an object "data"`);
     return () => ({ ...event, data: mergeDeep(event.data, overrides ?? {}) as ReceivedEvent["data"] });
   }
@@ -148,18 +149,16 @@ function readText(file: string): string {
     // Editors on Windows write a byte order mark, which JSON does not allow.
     return readFileSync(file, "utf8").replace(/^\uFEFF/, "");
   } catch (error) {
-    throw new UserError(`${file} can't be read: ${(error as Error).message}`);
+    throw new UserError(`${file} can't be read: ${messageOf(error)}`);
   }
 }
 
-function parseObject(text: string, where: string): Record<string, unknown> {
+function readObject(text: string, where: string): Record<string, unknown> {
   try {
-    const value: unknown = JSON.parse(text);
-    if (value !== null && typeof value === "object" && !Array.isArray(value)) return value as Record<string, unknown>;
+    return parseObject(text);
   } catch (error) {
-    throw new UserError(`${where} is not valid JSON: ${(error as Error).message}`);
+    throw new UserError(`${where} ${messageOf(error)}`);
   }
-  throw new UserError(`${where} is JSON, but not an object like '{"first_name":"Ada"}'`);
 }
 
 /** Reports a server that stops while the command waits. */

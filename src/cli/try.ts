@@ -14,7 +14,7 @@ import { runAttempt } from "../dispatch/attempt.ts";
 import { errorText } from "../dispatch/error-record.ts";
 import { createTimeouts } from "../dispatch/timeout.ts";
 import { formatDuration } from "../duration.ts";
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { type Code, type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
 import { printable, printableLines } from "../printable.ts";
@@ -160,9 +160,7 @@ export function describeTry(
   );
   const width = Math.max(0, ...queries.map(({ text }) => text.length));
   const sql = queries.map(({ text, rows, error: failed }) => {
-    const result = failed
-      ? `failed: ${failed instanceof Error ? failed.message : Bun.inspect(failed)}`
-      : count(rows ?? 0, "row");
+    const result = failed ? `failed: ${messageOf(failed)}` : count(rows ?? 0, "row");
     return `${printable(text).padEnd(Math.min(width, 80))}   ${printableLines(result, INDENT)}`;
   });
   const part = (title: string, lines: readonly string[] = []) =>

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 
 import { eventNames } from "../clerk/events.ts";
 import { matchesPattern } from "../clerk/pattern.ts";
+import { withDeadline } from "../deadline.ts";
 import { formatDuration } from "../duration.ts";
 import * as bellhop from "../index.ts";
 import { didYouMean } from "../suggest.ts";
@@ -83,7 +84,10 @@ export async function loadHandlers(
   const { handlers: names, notHandlers } = await crawl(dir);
   const { version, release } = createVersion(onError);
   const root = realPath(dir);
-  const importFile = (file: string) => within(timeoutMs, version.import(realPath(resolve(root, file))));
+  const notLoaded = () =>
+    new Error(`did not finish loading within ${formatDuration(timeoutMs)}: does it await something at its top level?`);
+  const importFile = (file: string) =>
+    withDeadline(version.import(realPath(resolve(root, file))), timeoutMs, notLoaded);
   const handlers: Handler[] = [];
   // Sequential: `on()` calls are counted per file, and errors are reported in the order of the folder.
   for (const name of names.filter(only))
@@ -208,16 +212,4 @@ async function toLoadError(file: string, dir: string, error: unknown): Promise<L
 function warn({ event }: HandlerName): { warning?: string } {
   if (event === "*" || eventNames.some((name) => matchesPattern(event, name))) return {};
   return { warning: `Clerk has no event ${event} that Bellhop knows${didYouMean(event, eventNames)}` };
-}
-
-/** Rejects when the promise takes too long. */
-async function within<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const message = `did not finish loading within ${formatDuration(timeoutMs)}: does it await something at its top level?`;
-  const timer = setTimeout(() => reject(new Error(message)), timeoutMs);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

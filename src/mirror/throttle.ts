@@ -2,7 +2,9 @@
 // Clerk is over its rate limit, fails or does not answer. Its own code, because `p-throttle` can't pause for Retry-After,
 // rejects a call that costs more than its limit (`--rate 0.5`), and follows the wall clock.
 
-import { UserError } from "../errors.ts";
+import { withDeadline } from "../deadline.ts";
+import { formatDuration } from "../duration.ts";
+import { messageOf, UserError } from "../errors.ts";
 
 /** Sends a call that costs `requests` requests. Rejects with Clerk's own error when a retry would not help. */
 export type Ask = <T>(call: () => Promise<T>, requests?: number) => Promise<T>;
@@ -34,6 +36,7 @@ interface ThrottleOptions {
 export function createThrottle(options: ThrottleOptions = {}): Ask {
   const { rate = DEFAULT_RATE, signal, sleep = Bun.sleep, now = () => performance.now(), onWait } = options;
   const { timeoutMs = ANSWER_TIMEOUT_MS } = options;
+  const noAnswer = () => new DOMException(`no answer within ${formatDuration(timeoutMs)}`, "TimeoutError");
   let next = 0;
 
   async function waitForTurn(requests: number) {
@@ -47,7 +50,7 @@ export function createThrottle(options: ThrottleOptions = {}): Ask {
       signal?.throwIfAborted();
       await waitForTurn(requests);
       try {
-        return await within(timeoutMs, call());
+        return await withDeadline(call(), timeoutMs, noAnswer);
       } catch (error) {
         const wait = waitAfter(error, failed);
         if (wait === undefined) throw toUserError(error);
@@ -90,21 +93,10 @@ function toUserError(error: unknown): unknown {
     );
   const { name, errors } = error as { name?: string; errors?: { message?: string }[] };
   if ((name !== "ClerkAPIResponseError" && name !== "TimeoutError") || status === 404) return error;
-  const message = errors?.[0]?.message ?? (error as Error).message;
+  const message = errors?.[0]?.message ?? messageOf(error);
   return new UserError(
     status === undefined
       ? `Clerk's API can't be reached: ${message}. Progress is kept; run the same command to continue.`
       : `Clerk's API answered ${status}: ${message}. Progress is kept; run the same command to continue.`,
   );
-}
-
-async function within<T>(milliseconds: number, answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const late = () => reject(new DOMException(`no answer within ${milliseconds / 1_000} s`, "TimeoutError"));
-  const timer = setTimeout(late, milliseconds);
-  try {
-    return await Promise.race([promise, answer]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

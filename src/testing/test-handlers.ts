@@ -5,7 +5,7 @@ import { isAbsolute, join, resolve } from "node:path";
 
 import type { EventPattern } from "../clerk/events.ts";
 import { matchesPattern } from "../clerk/pattern.ts";
-import { processEnvironment } from "../config.ts";
+import { handlersDirOf, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
 import { readExport } from "../handlers/exports.ts";
@@ -44,7 +44,7 @@ export async function openTable(
 ): Promise<HandlerTable> {
   const isSelected = ({ name, event }: Pick<Handler, "name" | "event">) =>
     (handler === undefined || name === handler) && (type === undefined || matchesPattern(event, type));
-  const dir = typeof handlers === "string" ? handlers : processEnvironment().HANDLERS_DIR?.trim() || "handlers";
+  const dir = typeof handlers === "string" ? handlers : handlersDirOf(processEnvironment());
   if (handler !== undefined) {
     const names = typeof handlers === "object" ? Object.keys(handlers) : await namesIn(dir);
     checkName(handler, names, type);

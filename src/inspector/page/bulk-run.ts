@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 
 import { NO_PROGRESS } from "../../api/bulk-replay.ts";
 import type { BulkJobJson, ReplayProgress } from "../../api/types.ts";
+import { messageOf } from "../../errors.ts";
 import { api } from "./api.ts";
 
 export interface BulkProgress {
@@ -38,7 +39,7 @@ export async function runQuery(query: Record<string, string | boolean>) {
   try {
     await follow(await api.startBulk(query));
   } catch (error) {
-    update({ isAdding: false, isFinished: true, refused: { number: 0, reason: String(error) } });
+    update({ isAdding: false, isFinished: true, refused: { number: 0, reason: messageOf(error) } });
     throw error;
   }
 }
@@ -85,7 +86,7 @@ export async function runRows(ids: readonly string[], which: { handler?: string;
       update({ added: (progress.value?.added ?? 0) + handlers.length });
     } catch (error) {
       const number = (progress.value?.refused.number ?? 0) + 1;
-      update({ refused: { number, reason: error instanceof Error ? error.message : String(error) } });
+      update({ refused: { number, reason: messageOf(error) } });
     }
   }
   update({ isAdding: false, isFinished: true });

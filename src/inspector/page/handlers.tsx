@@ -9,7 +9,7 @@ import { writeView } from "./view-url.ts";
 
 export function Handlers() {
   const all = handlers.value;
-  const dir = server.value?.handlersDir ?? "handlers";
+  const dir = server.value?.handlersDir ?? "";
   return (
     <section class="page" aria-labelledby="handlers-heading">
       <h1 id="handlers-heading" tabIndex={-1}>

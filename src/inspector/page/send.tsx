@@ -3,6 +3,8 @@
 import { useComputed, useSignal } from "@preact/signals";
 
 import { matchesPattern } from "../../clerk/pattern.ts";
+import { messageOf } from "../../errors.ts";
+import { parseObject } from "../../json.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
 import { attempt, dialog, go, handlers, say, server } from "./state.ts";
@@ -116,10 +118,8 @@ function Handled({ event }: { event: string }) {
 function readData(text: string): Record<string, unknown> | undefined | string {
   if (text.trim() === "") return undefined;
   try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-    return 'The data has to be an object, like { "first_name": "Ada" }.';
+    return parseObject(text);
   } catch (error) {
-    return `The data is not valid JSON: ${error instanceof Error ? error.message : String(error)}`;
+    return `The data ${messageOf(error)}`;
   }
 }

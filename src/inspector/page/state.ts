@@ -3,6 +3,7 @@
 import { computed, signal } from "@preact/signals";
 
 import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../../api/types.ts";
+import { messageOf } from "../../errors.ts";
 import { api, signedOut } from "./api.ts";
 import { type Filter, FILTER_NAMES } from "./filter.ts";
 import { readView, type View, writeView } from "./view-url.ts";
@@ -70,7 +71,7 @@ export async function attempt(work: () => Promise<void>): Promise<boolean> {
   } catch (error) {
     // An aborted request is not an error, and a client without a session sees the sign-in page.
     if (!(error instanceof DOMException && error.name === "AbortError") && !signedOut.value)
-      say(error instanceof Error ? error.message : String(error), { bad: true });
+      say(messageOf(error), { bad: true });
     return false;
   }
 }
