@@ -37,7 +37,7 @@ export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFor
   const options = {
     level: logLevel,
     base: null,
-    timestamp: timestamps(),
+    timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: errorOf, stack: (stack: unknown) => (typeof stack === "string" ? redactText(stack) : stack) },
     hooks: {
       // Errors may quote their input. Other lines contain only ids, types and counts.
@@ -72,17 +72,6 @@ async function prettyFormat(logLevel: Config["logLevel"]): Promise<(line: string
 
 function logDropped(log: Logger, count: number, reason: string) {
   log.error({ count, reason }, `${count} log lines are missing here: the log could not be written (${reason})`);
-}
-
-/** Times as ISO 8601. Lines of the same millisecond share one text. */
-function timestamps(): () => string {
-  let [last, text] = [0, ""];
-  return () => {
-    const now = Date.now();
-    if (now !== last) text = `,"time":"${new Date(now).toISOString()}"`;
-    last = now;
-    return text;
-  };
 }
 
 export function logDelivery(log: Logger, { delivery, status, runs, took }: ReceivedDelivery) {
