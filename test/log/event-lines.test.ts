@@ -59,6 +59,20 @@ test("what failed is in the same line, with what comes next", () => {
   ]);
 });
 
+test("a handler that is named like its event is named once", () => {
+  const { lines, delivered, ended } = printed();
+  delivered(received(["user.created"]));
+  ended(run("user.created"), failed);
+  ended(run("user.created", { spent: 1 }), done);
+  delivered(received(["user.created"]));
+  ended(run("user.created"), done);
+  expect(lines).toEqual([
+    "40 ✗ user.created  failed: the mailer is down; retrying in 5 s  12 ms  user_1  msg_1",
+    "30 ✓ user.created  (attempt 2)  12 ms  user_1  msg_1",
+    "30 ✓ user.created  12 ms  user_1  msg_1",
+  ]);
+});
+
 test("a handler that takes long holds up no line, and gets its own", async () => {
   const { lines, delivered, ended } = printed(20);
   delivered(received(["user.created", "user.created/crm"]));
@@ -92,9 +106,7 @@ test("bun dev prints no fields, bun start JSON, and a schema that is as it was i
     const PORT = new URL(dev.url).port;
     await runCommand(folder.path, ["send", "user.created", "--id", "msg_1"], { PORT });
     await until("the line", () => dev.output().includes("msg_1") || undefined);
-    expect(dev.output()).toMatch(
-      /^\[[\d:]{8}\] INFO: ✓ user\.created {2}user\.created {2}\S+ \S+ {2}user_\w+ {2}msg_1/m,
-    );
+    expect(dev.output()).toMatch(/^\[[\d:]{8}\] INFO: ✓ user\.created {2}\S+ \S+ {2}user_\w+ {2}msg_1/m);
     expect(dev.output()).toContain("INFO: user.created: hello");
     expect(dev.output().includes('{"')).toBe(level === "debug");
     expect(dev.output().includes("_schema.sql is applied")).toBe(level === "debug");
