@@ -209,7 +209,7 @@ export function logDatabaseTrouble(log: Logger, where: string, reason: unknown) 
 /** Logs runs whose effects the handlers' database lacks, as after one database was restored from an older backup. */
 export function logLost(log: Logger, where: string, lost: number) {
   const what = count(lost, "run is done, and what it wrote is", "runs are done, and what they wrote is");
-  log.warn(`${what} not in ${where}: was an older backup restored? To run them again: bun replay --lost`);
+  log.warn(`${what} not in ${where}: was an older backup restored? To replay them: bun replay --lost`);
 }
 
 /** Logs that more transactions are requested than SQLite's one writer can finish. */

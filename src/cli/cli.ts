@@ -34,7 +34,7 @@ export const commands: Record<string, { description: string; load: (openServer: 
       load: async () => (await import("./deliveries.ts")).deliveries,
     },
     replay: {
-      description: "run a stored delivery again, or all dead runs",
+      description: "replay a stored delivery, or all dead runs",
       load: async () => (await import("./replay.ts")).replay,
     },
     try: {

@@ -89,7 +89,7 @@ function describeState({ handler, state, parked, due, attempts, replay }: RunSum
   if (state === "skipped") return `- ${name} skipped`;
   if (parked) return `… ${name} waits for its file`;
   if (state === "running") return `… ${name} runs`;
-  return `… ${name} waits${attempts > 0 && due ? `, retry in ${formatDuration(due)}` : ""}`;
+  return `… ${name} waits${attempts > 0 && due ? `, retrying in ${formatDuration(due)}` : ""}`;
 }
 
 export function describeDelivery({ runs, headers, payload, ...delivery }: DeliveryJson): string {

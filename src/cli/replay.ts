@@ -1,4 +1,4 @@
-// `bun replay msg_…` runs a stored delivery again. Without an id it runs many: dead runs (`--dead`), deliveries that a
+// `bun replay msg_…` replays a stored delivery. Without an id it replays many: dead runs (`--dead`), deliveries that a
 // handler never saw (`--missing`), or all that `--handler`, `--type`, `--subject` and `--since` select.
 
 import { defineCommand } from "citty";
@@ -22,14 +22,14 @@ const REFUSALS: Record<string, string> = {
   wiped: "has no payload: it contained a one-time code, or is older than RETENTION_DAYS",
 };
 
-const EXAMPLES = `    bun replay msg_…                                      one delivery again
+const EXAMPLES = `    bun replay msg_…                                      one delivery
     bun replay --dead                                     all runs that died, after you have fixed the handler
     bun replay --type user.updated --since 2h             all matching deliveries, in every handler
     bun replay --handler user.created/crm --missing       all deliveries that this handler never saw
     bun replay --lost                                     all runs that a restored database lacks`;
 
 export const replay = defineCommand({
-  meta: { name: "bun replay", description: "Run a stored delivery again, or many of them" },
+  meta: { name: "bun replay", description: "Replay a stored delivery, or many of them" },
   args: {
     id: { type: "positional", description: "The delivery: msg_…", required: false },
     handler: { type: "string", description: "Only in this handler" },
@@ -164,7 +164,7 @@ async function replayLost(client: Client, { yes, dryRun }: { yes: boolean; dryRu
   for (const { delivery, handler } of runs.slice(0, MAX_LOST_SHOWN)) console.log(`  ${delivery}  ${handler}`);
   if (runs.length > MAX_LOST_SHOWN) console.log(`  and ${(runs.length - MAX_LOST_SHOWN).toLocaleString("en")} more`);
   if (dryRun) return true;
-  if (!yes && !isConfirmed("Run them again now? Effects outside of db, such as an e-mail, happen again.")) {
+  if (!yes && !isConfirmed("Replay them now? Effects outside of db, such as an e-mail, are repeated.")) {
     console.log("Nothing was run.");
     return false;
   }

@@ -27,7 +27,7 @@ test.concurrent("bun send prints the server's answer and what each handler did",
   expect(sent.stdout).toMatch(/^200 \{"id":"msg_\w{27}","status":"accepted"\}$/m);
   expect(sent.stdout).toMatch(/✓ user\.created done in \d+ ms\n +hello Ada/);
   expect(sent.stdout).toMatch(
-    /✗ user\.created\/crm failed in \d+ ms, retry in [456](\.\d)? s\n +Error: the mailer is down/,
+    /✗ user\.created\/crm failed in \d+ ms, retrying in [456](\.\d)? s\n +Error: the mailer is down/,
   );
   expect(sent.exitCode).toBe(1);
 });
@@ -300,7 +300,7 @@ test.concurrent(
 export default on("user.created", () => { throw new RetryAfterError("later", 60_000); });`;
     await using dev = await devWith({ "user.created.ts": failing });
     const words = ["send", "user.created", "--data", '{"id":"user_1"}'];
-    expect((await dev.bellhop(...words)).stdout).toContain("retry in");
+    expect((await dev.bellhop(...words)).stdout).toContain("retrying in");
     const began = performance.now();
     const second = await dev.bellhop(...words);
     expect(performance.now() - began).toBeLessThan(20_000);

@@ -80,7 +80,7 @@ function Frame({ frame }: { frame: CodeFrame }) {
               {number === thrownAt ? "▸" : " "}
               {String(number).padStart(4)}
             </span>
-            {number === thrownAt && <span class="unseen">Thrown here: </span>}
+            {number === thrownAt && <span class="visually-hidden">Thrown here: </span>}
             {number === thrownAt ? <mark>{text}</mark> : text}
             {"\n"}
           </span>

@@ -30,7 +30,7 @@ function Question() {
   );
 }
 
-/** By default only dead runs: running a successful one again would repeat its effects outside of `db`. */
+/** By default only dead runs: replaying a successful one would repeat its effects outside of `db`. */
 function ByQuery({ query, onlyDead }: { query: Record<string, string>; onlyDead: boolean }) {
   const dead = useSignal(true);
   const stale = useSignal(false);
@@ -129,7 +129,7 @@ function Confirm(props: { number: number; more: boolean; what: "run" | "delivery
   const amount = what === "run" ? count(number, "run") : count(number, "delivery", "deliveries");
   return (
     <footer>
-      <p class="faint">Live deliveries run first. Effects outside of db happen again.</p>
+      <p class="faint">Live deliveries run first. Effects outside of db are repeated.</p>
       <button type="button" onClick={() => (dialog.value = null)}>
         Cancel
       </button>

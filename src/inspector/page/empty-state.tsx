@@ -4,10 +4,10 @@ import type { ServerJson } from "../../api/types.ts";
 import { Snippet } from "./components.tsx";
 import { dialog } from "./state.ts";
 
-export function Quiet({ server }: { server: ServerJson }) {
+export function EmptyState({ server }: { server: ServerJson }) {
   const { webhookUrl, publicUrl, secretIsOurs, secretHint, handlersDir } = server;
   return (
-    <div class="quiet">
+    <div class="empty-state">
       <h2>No deliveries yet</h2>
       <p>This page updates by itself. Three ways to send a first event:</p>
       <ol>

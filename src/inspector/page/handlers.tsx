@@ -41,7 +41,7 @@ function Handler({ handler, dir }: { handler: HandlerJson; dir: string }) {
             <span class="sign" aria-hidden="true">
               {error ? "✕" : "✓"}
             </span>
-            <span class="unseen">{error ? "Does not load:" : "Loaded:"}</span>
+            <span class="visually-hidden">{error ? "Does not load:" : "Loaded:"}</span>
           </span>{" "}
           <a href={runs} title="Its deliveries">
             {name}

@@ -89,7 +89,7 @@ type MarkedDelivery = Pick<DeliverySummary, "sample" | "receipts" | "wiped"> & {
 export function marksOf({ sample, receipts, wiped, runs }: MarkedDelivery): Mark[] {
   const marks: Mark[] = [];
   if (runs.some(({ replay }) => replay !== ""))
-    marks.push({ name: "replay", word: "replay", description: "It was run again on purpose" });
+    marks.push({ name: "replay", word: "replay", description: "It was replayed" });
   if (sample) marks.push({ name: "sample", word: "sample", description: "An example that the Clerk Dashboard sends" });
   if (runs.some(isStale))
     marks.push({ name: "stale", word: "stale", description: "A later event of its subject was done first" });

@@ -69,7 +69,7 @@ function Latest({ latest }: { latest: RefusedJson["latest"] }) {
   return (
     <div class="scroll-x" tabIndex={0} role="region" aria-label="The latest">
       <table class="plain">
-        <caption class="unseen">The latest, newest first</caption>
+        <caption class="visually-hidden">The latest, newest first</caption>
         <thead>
           <tr>
             <th scope="col">Time</th>

@@ -7,7 +7,7 @@ import { messageOf } from "../../errors.ts";
 import { parseObject } from "../../json.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
-import { attempt, dialog, go, handlers, say, server } from "./state.ts";
+import { attempt, dialog, go, handlers, notify, server } from "./state.ts";
 
 export function Send() {
   const query = useSignal("");
@@ -29,7 +29,7 @@ export function Send() {
     await attempt(async () => {
       const { id, status } = await api.send(event, read);
       if (status === 200) {
-        say(`Sent ${event}.`, { link: { text: "Open it", id } });
+        notify(`Sent ${event}.`, { link: { text: "Open it", id } });
         dialog.value = null;
         go({ page: "deliveries" });
       } else trouble.value = `The server answered ${status}: see Refused.`;
@@ -55,7 +55,7 @@ export function Send() {
           onInput={({ currentTarget }) => (query.value = currentTarget.value)}
         />
         <fieldset class="events">
-          <legend class="unseen">Event</legend>
+          <legend class="visually-hidden">Event</legend>
           {names.value.map((name) => (
             <label key={name}>
               <input

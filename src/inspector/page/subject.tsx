@@ -34,7 +34,7 @@ export function Subject({ delivery }: { delivery: DeliveryJson }) {
         </ol>
       )}
       {all?.more === true && <p class="faint">Only the latest are listed.</p>}
-      <button type="button" class="quietly" onClick={() => narrow({ subject })}>
+      <button type="button" class="subtle" onClick={() => narrow({ subject })}>
         Show them in the list
       </button>
     </section>
