@@ -121,14 +121,14 @@ export interface HandlerJson {
 
 /** `POST /api/bulk`, `GET /api/bulk`: a bulk replay that the server runs by itself. */
 export interface BulkJobJson {
-  /** The id of the new runs. */
-  replay: string;
+  /** Also the `replay` of the new runs, unless they are the first runs of a new handler. */
+  id: string;
   added: number;
   isAdding: boolean;
   isStopped: boolean;
   isFinished: boolean;
   /** Why it ended early. */
-  error: string | null;
+  reason: string | null;
   runs: ReplayProgress;
 }
 

@@ -103,7 +103,6 @@ function checkQuestion(args: Partial<Args>) {
 function neverSeen({ handler = "", since, stale }: Partial<Args>, times: Times): BulkWork {
   return {
     query: { neverSeenBy: handler, since: times.since, stale },
-    replay: "",
     handler,
     describe(found) {
       const name = readName(`${handler}.ts`);
@@ -119,7 +118,6 @@ function selected(args: Partial<Args>, times: Times): BulkWork {
   return {
     query: { handler, type, subject, ...times, stale, state: dead ? "dead" : undefined },
     // One id for the whole command, so that a repeated step adds nothing twice.
-    replay: crypto.randomUUID(),
     handler,
     describe(found) {
       const parts = [type && ` of ${type}`, subject && ` about ${subject}`, handler && ` in ${handler}`];
