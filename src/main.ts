@@ -16,13 +16,12 @@ import { type Config, withAbsolutePaths } from "./config.ts";
 import { openEffects } from "./db/effects.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
-import { errorText } from "./dispatch/error-record.ts";
 import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
 import { countMissed } from "./dispatch/missed.ts";
 import { startRetention } from "./dispatch/retention.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
-import { type Change, openHandlers } from "./handlers/folder.ts";
+import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import { createCheckpointer } from "./inbox/checkpoint.ts";
 import { checkNewInbox, lockDataDir } from "./inbox/data-dir.ts";
@@ -193,13 +192,12 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, serveSocket, socketPath, startWebhookServer } = await loadingServers;
-  const path = socketPath(config.dataDir);
+  const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
   const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
-  if (path) serveCommands(path);
-  else log.warn(`the path of ${config.dataDir} is too long for a socket: commands can't reach this server`);
+  const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
+  if (socket) opened.defer(() => socket.stop());
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
   const unverified = createUnverifiedBodies(config.maxBodyBytes);
@@ -227,16 +225,6 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
 
   function openDefaultInbox(more: InboxOptions) {
     return openSqliteInbox(config.dataDir, { ...more, checkpointer: createCheckpointer(inboxPath(config.dataDir)) });
-  }
-
-  /** Some file systems have no sockets, which only commands need. */
-  function serveCommands(socketFile: string) {
-    try {
-      const socket = serveSocket(socketFile, api);
-      opened.defer(() => socket.stop());
-    } catch (error) {
-      log.warn(`no socket can be opened in ${config.dataDir} (${errorText(error)}): commands can't reach this server`);
-    }
   }
 
   function inspectorFailed(error: unknown) {
@@ -285,10 +273,6 @@ function shownOf({ mode, secretHint, secretIsOurs, handlersDir, inspector }: Con
     samples: [...eventNames],
     signedIn: inspector.token !== undefined,
   };
-}
-
-function changesSchema(change: Change): boolean {
-  return change.kind === "schema" || (change.kind === "live" && change.handler.code?.makeTables !== undefined);
 }
 
 /** Clerk's real payloads differ from its documentation. In dev, each difference is logged once per type and path. */

@@ -22,6 +22,11 @@ export type Change =
   /** `_dead.ts`, which is not a handler. `goesOn`: an earlier version of it stays in use. */
   | { kind: "dead"; file: string; is: "live" | "broken" | "gone"; error?: LoadError; goesOn?: boolean };
 
+/** Whether the handlers' database needs other tables after a change. */
+export function changesSchema(change: Change): boolean {
+  return change.kind === "schema" || (change.kind === "live" && change.handler.code?.makeTables !== undefined);
+}
+
 export interface HandlerFolder {
   readonly table: HandlerTable;
   /** Checks the folder now; resolves when the table equals it. */
