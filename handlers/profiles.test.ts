@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 
 import { testBellhop } from "bellhop/test";
 
-test("a user has one profile from the first event to the last", async () => {
+test("a profile is created, updated and deleted with its user", async () => {
   await using bellhop = await testBellhop({ handlers: import.meta.dir });
   const profiles = async () => [...(await bellhop.db`select user_id, name from profiles`)];
 
@@ -18,7 +18,7 @@ test("a user has one profile from the first event to the last", async () => {
   expect(await profiles()).toEqual([]);
 });
 
-test("an update that arrives after a later one changes nothing", async () => {
+test("an update that arrives after a later one is skipped", async () => {
   await using bellhop = await testBellhop({ handlers: import.meta.dir });
   const updated_at = Date.now();
   const { event } = await bellhop.deliver("user.updated", { first_name: "New", updated_at });
@@ -28,7 +28,7 @@ test("an update that arrives after a later one changes nothing", async () => {
   expect([...(await bellhop.db`select name from profiles`)]).toEqual([{ name: "New" }]);
 });
 
-test("a user without a first name gets the name friend", async () => {
+test("a user without a first name is named friend", async () => {
   await using bellhop = await testBellhop({ handlers: import.meta.dir });
   await bellhop.deliver("user.created", { first_name: null });
   expect([...(await bellhop.db`select name from profiles`)]).toEqual([{ name: "friend" }]);

@@ -1,4 +1,4 @@
-// A handler, or a library that it uses, changes the directory of the process: Bellhop's files stay where they are.
+// A handler, or a library that it uses, may change the working directory; Bellhop's files stay where they are.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -12,10 +12,10 @@ setDefaultTimeout(20_000);
 const event = (type: string, id: string) => ({ type, object: "event", data: { id, object: "user" } });
 const RELATIVE = { DATA_DIR: "data", HANDLERS_DIR: "handlers" };
 
-test("process.chdir() in a handler changes neither where deliveries go nor which handlers there are", async () => {
+test("process.chdir() in a handler moves neither the data nor the handlers directory", async () => {
   await using folder = await temporaryFolder();
   const elsewhere = join(folder.path, "elsewhere");
-  // A server of another project has its socket there.
+  // The socket of a server of another project.
   await mkdir(join(elsewhere, "data"), { recursive: true });
   await Bun.write(join(elsewhere, "data", "bellhop.sock"), "another server's");
   await writeHandlers(folder.path, {
@@ -26,7 +26,7 @@ test("process.chdir() in a handler changes neither where deliveries go nor which
     await using server = await spawnServer(folder.path, { mode: "dev", env: RELATIVE });
     await post(server.url, event("user.created", "user_1"), { id: "msg_1" });
     await server.ended("msg_1");
-    // A handler that comes afterwards is found in the folder.
+    // A handler file that is added later is still found.
     await writeHandlers(folder.path, { "user.deleted.ts": `export default () => {};` });
     await until("the new handler", () => server.output().includes("user.deleted.ts is live"), 10_000);
     for (const [type, id] of [

@@ -1,7 +1,6 @@
-// What the tests share: a temporary folder, a server in this process or in one of its own, and requests signed by `svix`.
+// Shared by the tests: temporary folders, servers in this process or in another one, and requests signed by `svix`.
 
 import { mkdir } from "node:fs/promises";
-import { connect } from "node:net";
 import { join, resolve } from "node:path";
 
 import type { Subprocess } from "bun";
@@ -16,22 +15,23 @@ import type { DeliveryView } from "../src/inbox/views.ts";
 import type { Logger } from "../src/log.ts";
 import { openServer, type Server } from "../src/main.ts";
 import { freePort } from "./free-port.ts";
+import { type RawConnection, rawConnection, rawExchange, rawRequest } from "./raw-connection.ts";
 import { temporaryFolder } from "./temporary-folder.ts";
 import { until } from "./until.ts";
 
-export { freePort, temporaryFolder, until };
+export { freePort, type RawConnection, rawConnection, rawExchange, rawRequest, temporaryFolder, until };
 
 export const SECRET = "whsec_dGhpcyBpcyBhIHNlY3JldCBmb3IgdGVzdHMgb25seQ==";
 const ROOT = resolve(import.meta.dir, "..");
 
-/** Handler files by name, as they would lie in `handlers/`. */
+/** The contents of handler files, by their path in `handlers/`. */
 export type Files = Record<string, string>;
 
 export async function writeHandlers(folder: string, files: Files): Promise<void> {
   for (const [name, text] of Object.entries(files)) await Bun.write(join(folder, "handlers", name), text);
 }
 
-/** A temporary folder with an empty `handlers/`, without which `bun start` does not start. */
+/** A temporary folder with an empty `handlers/`, which `bun start` requires. */
 export async function folderWithHandlers(): ReturnType<typeof temporaryFolder> {
   const folder = await temporaryFolder();
   await mkdir(join(folder.path, "handlers"));
@@ -62,24 +62,24 @@ export interface TestServer extends Server, AsyncDisposable {
   folder: string;
   dataDir: string;
   url: string;
-  /** What was logged, a parsed line each. */
+  /** The log so far, as parsed lines. */
   lines: Record<string, unknown>[];
   /** Posts an event signed by `svix`. */
   post(event: unknown, options?: SignOptions): Promise<Response>;
   get(id: string): Promise<DeliveryView | undefined>;
-  /** Waits until every run of a delivery has ended. */
+  /** Waits until every run of a delivery has finished. */
   ended(id: string, timeoutMs?: number): Promise<DeliveryView>;
 }
 
-/** A whole server in this process, with a folder of its own unless one is given. */
+/** A server in this process, in a temporary folder unless one is given. */
 export async function serverWith(
   files: Files,
   more: Environment = {},
   folder?: string,
   mode: Config["mode"] = "start",
 ): Promise<TestServer> {
-  await using opened = new AsyncDisposableStack();
-  const path = folder ?? opened.use(await temporaryFolder()).path;
+  await using stack = new AsyncDisposableStack();
+  const path = folder ?? stack.use(await temporaryFolder()).path;
   await writeHandlers(path, files);
   const lines: Record<string, unknown>[] = [];
   const log: Logger = pino(
@@ -88,9 +88,9 @@ export async function serverWith(
   );
   const config = configFor(path, more, mode);
   const server = await openServer(config, log);
-  opened.defer(() => server.stop());
+  stack.defer(() => server.stop());
   const url = `http://127.0.0.1:${server.port}${config.webhookPath}`;
-  const held = opened.move();
+  const moved = stack.move();
   const get = (id: string) => askSocket(config.dataDir, id);
   return {
     ...server,
@@ -101,26 +101,26 @@ export async function serverWith(
     post: (event, options) => post(url, event, options),
     get,
     ended: (id, timeoutMs) => waitUntilEnded(get, id, timeoutMs),
-    [Symbol.asyncDispose]: () => held.disposeAsync(),
+    [Symbol.asyncDispose]: () => moved.disposeAsync(),
   };
 }
 
 export interface SpawnedServer extends AsyncDisposable {
   url: string;
   process: Subprocess<"ignore", "pipe", "pipe">;
-  /** Everything that it printed so far. */
+  /** Its output so far. */
   output(): string;
   get(id: string): Promise<DeliveryView | undefined>;
   ended(id: string, timeoutMs?: number): Promise<DeliveryView>;
 }
 
-/** `bun start` or `bun dev` in a process of its own; resolves when it listens, rejects with its output when it ends before. */
+/** `bun start` or `bun dev` in another process. Resolves when it listens; rejects with its output when it exits earlier. */
 export async function spawnServer(
   folder: string,
   { mode = "start", env = {}, port }: { mode?: "start" | "dev"; env?: Environment; port?: number } = {},
 ): Promise<SpawnedServer> {
   const chosen = port ?? (await freePort());
-  // `bun start` needs one, and the disk may be read-only or full.
+  // `bun start` requires the directory. Creating it fails in tests with a read-only or full disk.
   if (mode === "start") await mkdir(join(folder, "handlers"), { recursive: true }).catch(() => undefined);
   const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), mode], {
     cwd: folder,
@@ -140,7 +140,7 @@ export async function spawnServer(
   while (!(await isUp(chosen, join(folder, "data"), child.pid))) {
     if (child.exitCode !== null || child.signalCode !== null) {
       await drained;
-      // Somebody else was quicker to take the port that was free a moment ago.
+      // Another process has taken the port since `freePort` found it.
       if (port === undefined && text.includes(`Port ${chosen} is taken`)) return spawnServer(folder, { mode, env });
       throw new Error(`the server ended with ${child.exitCode ?? child.signalCode}:\n${text}`);
     }
@@ -159,13 +159,13 @@ export async function spawnServer(
   };
 }
 
-/** Runs one command of Bellhop's to its end. */
+/** Runs a command of Bellhop until it exits. */
 export async function runCommand(
   folder: string,
-  words: string[],
+  args: string[],
   env: Environment = {},
 ): Promise<{ exitCode: number; stdout: string; stderr: string }> {
-  const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), ...words], {
+  const child = Bun.spawn([process.execPath, join(ROOT, "src/main.ts"), ...args], {
     cwd: folder,
     env: { PATH: process.env.PATH, HOME: folder, ...environment(folder), ...env },
     stdin: "ignore",
@@ -183,12 +183,12 @@ export async function runCommand(
 export interface SignOptions {
   id?: string;
   secret?: string;
-  /** When it was signed. */
+  /** The time of the signature. */
   at?: Date;
   headers?: Record<string, string>;
 }
 
-/** The headers that Svix would send with this body. */
+/** The headers that Svix sends with this body. */
 export function signed(
   body: string,
   { id = messageId(Date.now()), secret = SECRET, at = new Date(), headers }: SignOptions = {},
@@ -207,10 +207,10 @@ export function post(url: string, event: unknown, options?: SignOptions): Promis
   return fetch(url, { method: "POST", body, headers: signed(body, options) });
 }
 
-/** The folder of Clerk's official examples beside the checkout, or undefined where it is not. */
+/** The folder of Clerk's official examples beside the checkout. It may not exist. */
 export const SHARED = resolve(ROOT, "..", "shared");
 
-/** Whether it answers, and is the process that it should be: on a port that somebody else has taken, another one answers. */
+/** Whether the server with this pid responds. On a port that another process has taken, that process responds. */
 async function isUp(port: number, dataDir: string, pid: number): Promise<boolean> {
   const unix = socketPath(dataDir);
   try {
@@ -232,7 +232,7 @@ async function askSocket(dataDir: string, id: string): Promise<DeliveryView | un
 
 async function waitUntilEnded(get: (id: string) => Promise<DeliveryView | undefined>, id: string, timeoutMs?: number) {
   return until(
-    `the runs of ${id} to end`,
+    `the runs of ${id} to finish`,
     async () => {
       const delivery = await get(id);
       return delivery?.runs.every(({ state }) => state === "done" || state === "dead" || state === "skipped")
@@ -243,93 +243,9 @@ async function waitUntilEnded(get: (id: string) => Promise<DeliveryView | undefi
   );
 }
 
-/** The headers of a request with bytes that `svix` could not sign as text. */
+/** The headers of a request whose bytes are not valid text, which `svix` can't sign. */
 export function signedBytes(body: Uint8Array, options: SignOptions = {}) {
   const { id = messageId(Date.now()), secret = SECRET, at = new Date(), headers } = options;
   const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
   return { ...signedHeaders(body, { id, key, now: at.getTime() }), ...headers };
-}
-
-/** The bytes of a request as given, also where it breaks the rules. Host and length are added where they are missing. */
-export function rawRequest(
-  method: string,
-  path: string,
-  headers: Record<string, string> = {},
-  body: string | Uint8Array = "",
-): Buffer {
-  const bytes = Buffer.from(body);
-  const given = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
-  const length = bytes.length > 0 && !given.has("transfer-encoding") ? { "content-length": String(bytes.length) } : {};
-  const all = { ...(given.has("host") ? {} : { host: "bellhop.test" }), ...length, ...headers };
-  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`);
-  return Buffer.concat([Buffer.from(`${method} ${path} HTTP/1.1\r\n${lines.join("")}\r\n`), bytes]);
-}
-
-/** A TCP connection, for requests that no client would send. */
-export interface RawConnection extends Disposable {
-  write(bytes: string | Uint8Array): void;
-  /** Everything that came back so far, and what ended it. */
-  received(): string;
-  /** Resolves when either side has closed it. */
-  closed: Promise<void>;
-  /** The status and body of the next answer that carries its length. */
-  answer(): Promise<{ status: number; body: string }>;
-}
-
-export async function rawConnection(port: number): Promise<RawConnection> {
-  const socket = connect(port, "127.0.0.1");
-  const { promise: closed, resolve: close } = Promise.withResolvers<void>();
-  let text = "";
-  let read = 0;
-  let over = false;
-  let changed = Promise.withResolvers<void>();
-  const change = () => {
-    changed.resolve();
-    changed = Promise.withResolvers();
-  };
-  socket.setNoDelay(true);
-  socket.on("data", (bytes) => {
-    text += bytes.toString("latin1");
-    change();
-  });
-  // What the server thinks of it is told by `received` and `closed`.
-  socket.on("error", () => undefined);
-  socket.on("close", () => {
-    over = true;
-    close();
-    change();
-  });
-  await new Promise((resolve) => socket.once("connect", resolve));
-
-  function next() {
-    const [head] = text.slice(read).split("\r\n\r\n", 1);
-    if (head === undefined || read + head.length === text.length) return undefined;
-    const length = Number(/^content-length: (\d+)$/im.exec(head)?.[1] ?? 0);
-    const from = read + head.length + 4;
-    if (text.length < from + length) return undefined;
-    read = from + length;
-    return { status: Number(head.slice(9, 12)), body: text.slice(from, read) };
-  }
-
-  return {
-    write: (bytes) => void socket.write(bytes),
-    received: () => text,
-    closed,
-    async answer() {
-      while (true) {
-        const answer = next();
-        if (answer) return answer;
-        if (over) throw new Error(`the connection was closed without an answer, after: ${text.slice(read)}`);
-        await changed.promise;
-      }
-    },
-    [Symbol.dispose]: () => void socket.destroy(),
-  };
-}
-
-/** Sends one request over a connection of its own. */
-export async function rawExchange(port: number, request: Uint8Array): Promise<{ status: number; body: string }> {
-  using connection = await rawConnection(port);
-  connection.write(request);
-  return await connection.answer();
 }

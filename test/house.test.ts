@@ -10,7 +10,7 @@ interface Import {
   target: string;
   isLocal: boolean;
   isTypeOnly: boolean;
-  /** A worker starts the file in a thread of its own. */
+  /** `new Worker` starts the file in another thread. */
   isWorker: boolean;
 }
 
@@ -50,17 +50,17 @@ function importsOf(file: string, text: string): Import[] {
   );
 }
 
-/** `inbox` of `inbox/core.ts`; the name of a file that is in no room, such as `main.ts`. */
+/** `inbox` of `inbox/core.ts`, or the name of a file outside the rooms, such as `main.ts`. */
 const roomOf = (file: string) => file.split("/")[0] ?? "";
 
 /** Files outside the rooms that every room may import; they import no room's code. */
 const SHARED = [
   "count.ts",
   "deadline.ts",
-  "index.ts",
-  "json.ts",
   "duration.ts",
   "errors.ts",
+  "index.ts",
+  "json.ts",
   "log-output.ts",
   "open-files.ts",
   "printable.ts",
@@ -69,26 +69,26 @@ const SHARED = [
 ];
 
 /** The rooms and files that each room, and each file outside them, may import; `(types)` allows type-only imports. */
-const ARROWS: Record<string, string[]> = {
+const ALLOWED_IMPORTS: Record<string, string[]> = {
   adapters: [],
   api: ["inbox (types)", "clerk"],
-  "index.ts": ["clerk (types)"],
   clerk: [],
   cli: [
     "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
   ],
   "config.ts": ["db", "receive", "setting-reader.ts"],
   "count.ts": [],
-  "deadline.ts": [],
-  "json.ts": [],
   db: ["clerk"],
   dispatch: ["inbox (types)", "handlers", "db", "clerk"],
+  "deadline.ts": [],
   "duration.ts": [],
   "errors.ts": [],
   "event-lines.ts": ["inbox (types)", "log.ts", "receive (types)"],
   handlers: ["adapters", "clerk", "inbox (types)", "mirror"],
   inbox: ["clerk"],
+  "index.ts": ["clerk (types)"],
   inspector: ["api", "clerk", "config.ts (types)", "receive (types)"],
+  "json.ts": [],
   "log-output.ts": [],
   "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
   "open-files.ts": [],
@@ -102,13 +102,13 @@ const ARROWS: Record<string, string[]> = {
   testing: ["clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "receive"],
 }; // prettier-ignore
 
-test("every import is found", () => {
+test("the import table of this test is complete", () => {
   const transpiler = { ts: new Bun.Transpiler({ loader: "ts" }), tsx: new Bun.Transpiler({ loader: "tsx" }) };
   for (const { file, text, imports } of sources) {
     const found = new Set(imports.map(({ target }) => target));
     for (const { path } of transpiler[file.endsWith("x") ? "tsx" : "ts"].scanImports(text.replace(/^#!.*/, ""))) {
       const target = path.startsWith(".") ? normalize(join(dirname(file), path)) : path;
-      // The transpiler adds React's for JSX.
+      // The transpiler adds React's imports for JSX.
       if (target.split("/")[0] !== "react") expect([...found], file).toContain(target);
     }
     for (const { target, isLocal } of imports)
@@ -117,26 +117,26 @@ test("every import is found", () => {
   expect(sources.some(({ file }) => file.endsWith(".tsx"))).toBe(true);
 });
 
-test("arrows between the rooms go one way", () => {
-  const wrong: string[] = [];
+test("imports between rooms are allowed by the table", () => {
+  const violations: string[] = [];
   for (const { file, imports } of sources) {
     const room = roomOf(file);
     if (room === "main.ts") continue;
-    const allowed = ARROWS[room];
-    if (!allowed) wrong.push(`${file}: the table of arrows does not have ${room}`);
+    const allowed = ALLOWED_IMPORTS[room];
+    if (!allowed) violations.push(`${file}: ALLOWED_IMPORTS does not list ${room}`);
     for (const { target, isLocal, isTypeOnly } of imports) {
       const other = roomOf(target);
       if (!isLocal || other === room || SHARED.includes(other)) continue;
       const isAllowed = allowed?.includes(other) || (isTypeOnly && allowed?.includes(`${other} (types)`));
-      if (!isAllowed) wrong.push(`${file} imports ${isTypeOnly ? "a type of " : ""}${target}`);
+      if (!isAllowed) violations.push(`${file} imports ${isTypeOnly ? "a type of " : ""}${target}`);
     }
   }
-  expect(wrong).toEqual([]);
+  expect(violations).toEqual([]);
 });
 
-// Type-only imports are left out: they are gone at runtime, and shapes may refer to each other, as those of inbox.ts and
-// views.ts do. So are workers, which load their file as a program of its own.
-test("no files import each other in a circle", () => {
+// Type-only imports are left out: they do not exist at runtime, and types may refer to each other, as in inbox.ts and
+// views.ts. So are workers, which load their file as a separate program.
+test("there are no import cycles", () => {
   const targets = new Map(
     sources.map(({ file, imports }) => [
       file,
@@ -146,14 +146,14 @@ test("no files import each other in a circle", () => {
     ]),
   );
   const isChecked = new Set<string>();
-  const circles: string[] = [];
+  const cycles: string[] = [];
   const visit = (file: string, path: string[]) => {
-    if (path.includes(file)) circles.push([...path.slice(path.indexOf(file)), file].join(" -> "));
+    if (path.includes(file)) cycles.push([...path.slice(path.indexOf(file)), file].join(" -> "));
     else if (!isChecked.has(file)) for (const target of targets.get(file) ?? []) visit(target, [...path, file]);
     isChecked.add(file);
   };
   for (const file of targets.keys()) visit(file, []);
-  expect(circles).toEqual([]);
+  expect(cycles).toEqual([]);
 });
 
 test("a file name has one meaning", () => {
@@ -173,7 +173,7 @@ test("a file name has one meaning", () => {
   ]);
 });
 
-test("each outside thing is imported by the files that own it", () => {
+test("each external dependency is used only by the files that own it", () => {
   const owners: Record<string, string[]> = {
     elysia: [
       "api/app.ts",
@@ -185,7 +185,7 @@ test("each outside thing is imported by the files that own it", () => {
     "bun:sqlite": ["inbox/copy.ts", "inbox/sqlite.ts"],
     pino: ["log.ts"],
     "pino-pretty": ["log.ts"],
-    // An oracle of tests.
+    // Tests use it as an oracle.
     svix: [],
     citty: [
       "backup",
@@ -212,7 +212,7 @@ test("each outside thing is imported by the files that own it", () => {
   expect(filesWith(/\bprocess\.env\b/)).toEqual(["config.ts"]);
 });
 
-test("no file imports main.ts, types aside", () => {
+test("no file imports main.ts except for types", () => {
   const importing = sources.filter(({ imports }) =>
     imports.some(({ target, isTypeOnly }) => target === "main.ts" && !isTypeOnly),
   );

@@ -27,28 +27,17 @@ const BANNED: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/\b(?:MANY|OURS|SOON(?:_\w+)?|LATELY|LEAST|MOST)\b/g, "a noun with its unit"],
 ];
 
+/** Exact lines whose matches are not counted, and why. */
+const ALLOWED: Record<string, string> = {
+  "return problemsOf(env, mode).map(({ name, says: message, example }) => ({ name, message, example }));":
+    "the property of `Problem` in config.ts has this name",
+};
+
 /**
  * The remaining matches that each room may have. Rooms that are not listed have none. Lower a number when you rewrite a
  * room; never raise one.
  */
-const REMAINING: Record<string, number> = {
-  docs: 1,
-  test: 74,
-  "test/adapters": 11,
-  "test/api": 48,
-  "test/attack": 1,
-  "test/cli": 94,
-  "test/crash": 1,
-  "test/db": 41,
-  "test/dispatch": 22,
-  "test/handlers": 261,
-  "test/inbox": 76,
-  "test/inspector": 42,
-  "test/log": 9,
-  "test/mirror": 74,
-  "test/receive": 138,
-  "test/sim": 35,
-};
+const REMAINING: Record<string, number> = {};
 
 test("old wording only remains where it is counted, and its count never grows", async () => {
   const found: Record<string, string[]> = {};
@@ -59,6 +48,7 @@ test("old wording only remains where it is counted, and its count never grows", 
     for (const [pattern, replacement] of BANNED)
       for (const { 0: match, index } of text.matchAll(pattern)) {
         const line = text.slice(0, index).split("\n").length;
+        if (text.split("\n")[line - 1]!.trim() in ALLOWED) continue;
         (found[roomOf(file)] ??= []).push(`${file}:${line} ${JSON.stringify(match)}: ${replacement}`);
       }
   }

@@ -19,7 +19,7 @@ export interface Postgres extends AsyncDisposable {
   /** Stops the server and keeps its data, as in a restart. */
   stop(): Promise<void>;
   start(): Promise<void>;
-  /** Its connections stay open and nobody answers, as on a machine that hangs. */
+  /** Its connections stay open without a response, as on a machine that hangs. */
   freeze(): void;
   thaw(): void;
 }

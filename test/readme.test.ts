@@ -1,27 +1,30 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
 import { messageId } from "../src/clerk/message-id.ts";
 import { sample } from "../src/clerk/samples.ts";
 import { commands } from "../src/cli/cli.ts";
+import { readConfig, settings } from "../src/config.ts";
 import { refusals } from "../src/errors.ts";
 import { startClerkApi } from "./clerk-api.ts";
-import { serverWith } from "./harness.ts";
+import { SECRET, serverWith } from "./harness.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 const readme = await Bun.file(join(ROOT, "README.md")).text();
 const contributing = await Bun.file(join(ROOT, "CONTRIBUTING.md")).text();
+const envExample = await Bun.file(join(ROOT, ".env.example")).text();
 const orm = await Bun.file(join(ROOT, "docs/orm.md")).text();
 const blocks = (text: string, language: string) =>
   [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
 
-/** By the file that the first line names. */
+/** The code blocks by the file name in their first line. */
 const named = (codes: string[]) =>
   Object.fromEntries(codes.map((code) => [/^(?:\/\/|--) handlers\/(\S+)/.exec(code)?.[1] ?? "", code]));
 
-test("the README's first example is the handler in the repository, and works with its table", async () => {
+test("the README's first example is the repository's handler and works with its table", async () => {
   const [example = ""] = blocks(readme, "ts");
   const [, ...code] = example.split("\n");
   expect(code.join("\n")).toBe(await Bun.file(join(ROOT, "handlers/user.created.ts")).text());
@@ -35,7 +38,7 @@ test("the README's first example is the handler in the repository, and works wit
   expect(app.query("select user_id, name from profiles").values()).toEqual([["user_1", "Ada"]]);
 });
 
-test("the README's mirror, and its handler with ensureUser, work", async () => {
+test("the README's mirror and its handler with ensureUser work", async () => {
   await using api = await startClerkApi();
   const { id: user } = api.addUser();
   const files = named(blocks(readme, "ts").filter((code) => code.includes("bellhop/mirror")));
@@ -55,14 +58,14 @@ test("the README's mirror, and its handler with ensureUser, work", async () => {
   );
 });
 
-test("the handlers with Drizzle and Kysely in docs/orm.md work, with their tables", async () => {
+test("the handlers with Drizzle and Kysely in docs/orm.md work with their tables", async () => {
   const files = named([...blocks(orm, "sql"), ...blocks(orm, "ts")]);
   expect(Object.keys(files)).toEqual([
     "_migrations/0001_accounts.sql",
     "user.created/account.ts",
     "session.created/login.ts",
   ]);
-  // Where packages are found.
+  // Inside the checkout, where imports of packages are resolved.
   const folder = await mkdtemp(join(ROOT, "test", "readme-"));
   await using stack = new AsyncDisposableStack();
   stack.defer(() => rm(folder, { recursive: true }));
@@ -77,7 +80,7 @@ test("the handlers with Drizzle and Kysely in docs/orm.md work, with their table
   expect(app.query("select user_id from logins").values()).toEqual([["user_1"]]);
 });
 
-test("the README's handler that sends an e-mail works, and hands its key along", async () => {
+test("the README's handler that sends an e-mail works and sends its idempotency key", async () => {
   const sent: { key: string | null; body: unknown }[] = [];
   using mailer = Bun.serve({
     port: 0,
@@ -113,16 +116,16 @@ test("every TypeScript block of the README and docs/orm.md is type-checked", asy
   }
 });
 
-test("the README's table of refusals is the table in errors.ts", () => {
+test("the README's table of refusals matches errors.ts", () => {
   const rows = [...readme.matchAll(/^\| `(\w+)` +\| (\d{3}) +\|/gm)].map(([, code, status]) => [code, Number(status)]);
   expect(rows).toEqual(Object.entries(refusals).map(([code, { status }]) => [code, status]));
 });
 
-test("the README names every command, and every command has a script", async () => {
+test("every command is in the README and has a script", async () => {
   const { scripts } = (await Bun.file(join(ROOT, "package.json")).json()) as { scripts: Record<string, string> };
   for (const name of Object.keys(commands)) {
     expect(readme).toContain(`\`bun ${name}`);
-    // Bun reads `.env.production` only when it is told to.
+    // Bun reads `.env.production` only with this NODE_ENV.
     expect(scripts[name]).toBe(`${name === "start" ? "NODE_ENV=production " : ""}bun src/main.ts ${name}`);
   }
   const called = Object.values(scripts).flatMap(
@@ -131,21 +134,35 @@ test("the README names every command, and every command has a script", async () 
   expect(called.toSorted()).toEqual(Object.keys(commands).toSorted());
 });
 
-test("both headings are followed by one block with one line", () => {
+test("the sections Run it and Test it begin with a block of one command", () => {
   for (const heading of ["Run it", "Test it"]) {
     const [block = ""] = readme.split(`\n## ${heading}\n`)[1]?.match(/^\s*```sh\n([\s\S]*?)```/) ?? [];
     expect(block.trim().split("\n")).toHaveLength(3);
   }
 });
 
-test("CONTRIBUTING names only what is there", async () => {
+test("every path in CONTRIBUTING exists", () => {
   for (const [, path = ""] of contributing.matchAll(/`((?:src|test)\/[\w./-]+)`/g))
-    expect(
-      (await Bun.file(join(ROOT, path)).exists()) ||
-        (await readdir(join(ROOT, path)).then(
-          () => true,
-          () => false,
-        )),
-      path,
-    ).toBe(true);
+    expect(existsSync(join(ROOT, path)), path).toBe(true);
+});
+
+test(".env.example and the README's table list the settings in the same order", async () => {
+  const names = settings.map(({ name }) => name);
+  expect([...envExample.matchAll(/^#? ?([A-Z_]+)=/gm)].map(([, name]) => name)).toEqual(names);
+  expect([...readme.matchAll(/^\| `([A-Z_]+)` +\|/gm)].map(([, name]) => name)).toEqual(names);
+});
+
+test("the README and .env.example show the actual defaults", async () => {
+  const rows = new Map(
+    [...readme.matchAll(/^\| `([A-Z_]+)` +\| (.*?) +\|/gm)].map(([, name = "", text]) => [name, text]),
+  );
+  for (const { name, default: text } of settings) expect(rows.get(name)).toBe(text);
+  const shown = Object.fromEntries(
+    [...envExample.matchAll(/^# ([A-Z_]+)=(\S+)$/gm)].map(([, name, text]) => [name, text]),
+  );
+  expect(Object.keys(shown)).toHaveLength(settings.length - 1);
+  const env = { CLERK_WEBHOOK_SIGNING_SECRET: SECRET };
+  const read = readConfig({ ...env, ...shown, CLERK_SECRET_KEY: undefined, INSPECTOR_TOKEN: undefined }, "dev");
+  expect(read).toEqual(readConfig(env, "dev"));
+  expect(read).toHaveProperty("config");
 });

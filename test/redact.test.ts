@@ -22,7 +22,7 @@ test.each([
     "Failed query: select\nparams: ada@example.com; caused by PostgresError: no (at handlers/a.ts:1:2)",
     "Failed query: select\nparams: •••; caused by PostgresError: no (at handlers/a.ts:1:2)",
   ],
-])("%s is redacted", (text, redacted) => {
+])("%j is redacted", (text, redacted) => {
   expect(redactText(text)).toBe(redacted);
 });
 
@@ -33,11 +33,11 @@ test.each([
   "user@example.com",
   "sk_test_ is too short",
   "params: of a function",
-])("%s stays as it is", (text) => {
+])("%j is not changed", (text) => {
   expect(redactText(text)).toBe(text);
 });
 
-// Each was quadratic in one of the patterns, or could be.
+// Each text took quadratic time in one of the patterns, or could.
 const HOSTILE = [
   "eyJaaaaa-",
   "eyJaaaaa.",
@@ -58,21 +58,25 @@ const HOSTILE = [
   "Failed query: \nparams: ",
 ];
 
-test.each(HOSTILE)("a megabyte of %j takes no more than a second", (piece) => {
-  const text = piece.repeat(Math.ceil(1_000_000 / piece.length));
-  const json = JSON.stringify({ type: "user.created", data: { name: text, [text]: text } });
-  const began = performance.now();
-  redactText(text);
-  hasSecret(text);
-  redact(json);
-  positionsIn(`Error: x\n    at ${text}`, "Error", "x");
-  positionsIn(text, "Error", text.slice(0, 10_000));
-  const thrown = () => Object.assign(new Error(text), { stack: `Error: ${text}` });
-  errorSummary(readError(Object.assign(thrown(), { cause: thrown() })).error);
-  expect(performance.now() - began).toBeLessThan(1_000);
-});
+test.each(HOSTILE.map((piece) => [piece.slice(0, 30), piece] as const))(
+  "a megabyte of %j takes linear time",
+  (_, piece) => {
+    const text = piece.repeat(Math.ceil(1_000_000 / piece.length));
+    const json = JSON.stringify({ type: "user.created", data: { name: text, [text]: text } });
+    const began = performance.now();
+    redactText(text);
+    hasSecret(text);
+    redact(json);
+    positionsIn(`Error: x\n    at ${text}`, "Error", "x");
+    positionsIn(text, "Error", text.slice(0, 10_000));
+    const thrown = () => Object.assign(new Error(text), { stack: `Error: ${text}` });
+    errorSummary(readError(Object.assign(thrown(), { cause: thrown() })).error);
+    // Tenths of a second; quadratic time would take minutes.
+    expect(performance.now() - began).toBeLessThan(10_000);
+  },
+);
 
-test("errors in the log contain no secrets and no values of queries, and a hostile one delays nobody", async () => {
+test("errors in the log contain no secrets and no query parameters, and a hostile stack blocks no request", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
     "user.created.ts": `import { NonRetriableError } from "bellhop";

@@ -1,4 +1,4 @@
-// On an older Bun, or on Node, it says so before anything else can fail.
+// On an older Bun, the error names the required version before anything else can fail.
 
 import { expect, test } from "bun:test";
 import { join, resolve } from "node:path";
@@ -8,7 +8,7 @@ import { temporaryFolder } from "./harness.ts";
 
 const MAIN = resolve(import.meta.dir, "../src/main.ts");
 
-/** Runs `bun src/main.ts --help` on what looks like that version, with what it did not have. */
+/** Runs `bun src/main.ts --help` in a Bun that pretends to be the version and lacks an API that is missing before 1.4. */
 async function helpOn(version: string) {
   await using folder = await temporaryFolder();
   const preload = join(folder.path, "old.ts");
@@ -27,7 +27,7 @@ async function helpOn(version: string) {
 }
 
 test.each(["1.1.38", "1.3.14", "1.4.4"])(
-  "on Bun %s it says which one it needs, and which one this is",
+  "on Bun %s the error names the required version and the one in use",
   async (version) => {
     const { stderr, exitCode } = await helpOn(version);
     expect(stderr).toStartWith(`Bellhop needs Bun 1.4.5 or newer, and this one is ${version}: ${process.execPath}\n`);
@@ -36,11 +36,11 @@ test.each(["1.1.38", "1.3.14", "1.4.4"])(
   },
 );
 
-test.each(["1.4.5", "1.4.10", "1.5.0", "2.0.0", "1.5.0-canary.1"])("on Bun %s it runs", async (version) => {
+test.each(["1.4.5", "1.4.10", "1.5.0", "2.0.0", "1.5.0-canary.1"])("runs on Bun %s", async (version) => {
   expect(await helpOn(version)).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("bun dev") });
 });
 
-test("needs the Bun that package.json names", async () => {
+test("requires the Bun version in package.json", async () => {
   expect(engines.bun).toBe(">=1.4.5");
   expect(await Bun.file(join(MAIN, "../require-bun.ts")).text()).toContain('NEEDED = "1.4.5"');
 });

@@ -1,4 +1,4 @@
-// The public types, used as the author of a handler would use them. `bun check` fails when one breaks.
+// The public types, used as the author of a handler uses them. `bun check` fails when one breaks.
 
 import { expect, expectTypeOf, test } from "bun:test";
 

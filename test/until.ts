@@ -1,6 +1,6 @@
-/** Resolves when `condition` gives a value; rejects after `timeoutMs`, with what it was waiting for. */
+/** Resolves when `condition` returns a value other than false; rejects after `timeoutMs` with the description. */
 export async function until<T>(
-  what: string,
+  description: string,
   condition: () => Promise<T | undefined> | T | undefined,
   timeoutMs = 10_000,
 ): Promise<T> {
@@ -10,5 +10,5 @@ export async function until<T>(
     if (value !== undefined && value !== false) return value;
     await Bun.sleep(5);
   }
-  throw new Error(`waited ${timeoutMs} ms for ${what}`);
+  throw new Error(`waited ${timeoutMs} ms for ${description}`);
 }

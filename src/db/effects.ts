@@ -111,10 +111,10 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     return app.begin(locked, NEVER);
   }
 
-  async function begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal) {
+  async function begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal, handler?: string) {
     await prepared();
     try {
-      await app.begin(body, givenUp);
+      await app.begin(body, givenUp, handler);
     } catch (error) {
       if (isLedgerMissing(error)) ready = undefined;
       if (isOutage(error)) outages.suspect();

@@ -1,21 +1,17 @@
-// The handlers' database in one SQLite file. SQLite has one writer: transactions queue for the writing connection.
-// Each takes the write lock when it begins, so that none fails later because another program writes.
+// The handlers' database in one SQLite file. SQLite has one writer: transactions queue for the writing connection, and
+// runs share its transactions. Each takes the write lock when it begins, so that none fails later because another
+// program writes.
 
-import type { SQL, TransactionSQL } from "bun";
+import type { SQL } from "bun";
 
 import { watchNames } from "../open-files.ts";
+import { createGroups, isMarked } from "./group.ts";
 import { claim, CREATE_LEDGER, writeInVain } from "./ledger.ts";
 import { isTransactionEnded } from "./template.ts";
 import type { AppDatabase } from "./transaction.ts";
 
-// While another program holds the lock, BEGIN is retried without blocking the thread.
-const BUSY_RETRY_MS = 10;
-// A queue of this length is reported, and again whenever it has doubled.
-const LONG_QUEUE = 32;
 const LOOK_MS = 1_000;
 const NEVER = new AbortController().signal;
-// Another program that holds the lock for longer is reported.
-const LONG_LOCK_MS = 5_000;
 
 interface SqliteOptions {
   filename: string;
@@ -52,76 +48,22 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
     if (moved) throw moved;
   }
 
-  let turn: Promise<void> = Promise.resolve();
-  let waiting = 0;
   let pinging: Promise<void> | undefined;
-  let reportAt = LONG_QUEUE;
-
-  async function begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal) {
-    const previous = turn;
-    const own = Promise.withResolvers<void>();
-    turn = own.promise;
-    waiting += 1;
-    if (waiting >= reportAt) {
-      onQueue?.(waiting);
-      reportAt *= 2;
-    }
-    try {
-      await previous;
-      await beginLocked(body, givenUp);
-    } finally {
-      own.resolve();
-    }
-  }
-
-  async function beginLocked(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal) {
-    let entered = false;
-    const busySince = performance.now();
-    const enter = () => {
-      if (entered) return;
-      entered = true;
-      waiting -= 1;
-      if (waiting === 0) reportAt = LONG_QUEUE;
-    };
-    try {
-      while (true) {
-        givenUp.throwIfAborted();
-        throwIfMoved();
-        try {
-          return await writer.begin("immediate", async (tx) => {
-            enter();
-            await body(tx);
-          });
-        } catch (error) {
-          if (entered || !isBusy(error)) throw error;
-          if (performance.now() - busySince > LONG_LOCK_MS)
-            onTrouble?.(new Error("another program has locked it", { cause: error }));
-          await Bun.sleep(BUSY_RETRY_MS);
-        }
-      }
-    } finally {
-      enter();
-    }
-  }
+  const groups = createGroups({ writer, check: throwIfMoved, onQueue, onTrouble });
 
   return {
     sql,
-    begin,
+    begin: groups.begin,
 
     claim: (tx, key) => claim(tx, key),
 
-    async watchControl(tx) {
-      // SQLite turns this setting off at each COMMIT and ROLLBACK, so it marks the transaction. Nothing else depends on
-      // it: `foreign_keys` is off on this connection.
-      await tx.unsafe("pragma defer_foreign_keys = on");
-    },
+    watchControl: (tx) => groups.mark(tx),
 
     async markCommitted(tx, { delivery, handler, replay }, isWatched) {
       // Later commits would be lost with the moved file.
       throwIfMoved();
       try {
-        const marked = isWatched ? await tx`select 1 from pragma_defer_foreign_keys where defer_foreign_keys = 1` : [1];
-        if (marked.length === 0) return false;
+        if (isWatched && !(await isMarked(tx))) return false;
         const { count } = await tx`
           update bellhop_ledger set state = 'committed'
           where delivery = ${delivery} and handler = ${handler} and replay = ${replay} and state like 'open%'`;
@@ -140,16 +82,11 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
       return committed.length > 0 ? "committed" : "void";
     },
 
-    // `defer_foreign_keys` marks the transaction, as in `claim`.
     async script(tx, text) {
-      await tx.unsafe("pragma defer_foreign_keys = on");
+      await groups.mark(tx);
       // A text without any statement is an error for Bun.
       await tx.unsafe(`${text}\n;select 1`);
-      const isOpen = await tx`select defer_foreign_keys as open from pragma_defer_foreign_keys`.then(
-        ([row]) => row.open === 1,
-        () => false,
-      );
-      if (!isOpen)
+      if (!(await isMarked(tx).catch(() => false)))
         throw new Error("it ends its transaction, and statements before its COMMIT stay applied; remove COMMIT");
     },
 
@@ -162,17 +99,13 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
     cut() {},
     canHang: false,
     // At most one is queued, however long another program holds the lock.
-    ping: () => (pinging ??= begin(writeInVain, NEVER).finally(() => (pinging = undefined))),
+    ping: () => (pinging ??= groups.begin(writeInVain, NEVER).finally(() => (pinging = undefined))),
     get waiting() {
-      return waiting;
+      return groups.waiting;
     },
     async close() {
       clearInterval(looking);
       await Promise.all([writer.close(), sql.close()]);
     },
   };
-}
-
-function isBusy(error: unknown): boolean {
-  return /^SQLITE_(BUSY|LOCKED)/.test(String((error as { code?: unknown }).code));
 }

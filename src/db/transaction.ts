@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import type { SQL, TransactionSQL } from "bun";
 
+import { GroupLost } from "./group.ts";
 import type { AttemptKey, Claim } from "./ledger.ts";
 import { isOutage, type Outages } from "./outage.ts";
 import { createScope, type RanQuery, type Scope, TRANSACTION_ENDED } from "./template.ts";
@@ -14,8 +15,11 @@ import { createScope, type RanQuery, type Scope, TRANSACTION_ENDED } from "./tem
 export interface AppDatabase {
   /** For fragments, helpers and reads. */
   readonly sql: SQL;
-  /** Begins when it is this transaction's turn. Commits when `body` resolves, rolls back when it rejects. */
-  begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal): Promise<void>;
+  /**
+   * Begins when it is this transaction's turn. Commits when `body` resolves, rolls back when it rejects. On SQLite, runs of
+   * handlers that are quick may share a commit, each in a savepoint; without `handler`, nothing is shared.
+   */
+  begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal, handler?: string): Promise<void>;
   /** The first statement of an attempt: takes its ledger row. */
   claim(tx: TransactionSQL, key: AttemptKey, timeoutMs: number): Promise<Claim>;
   /** Called at most once, before the first query that might end the transaction, so that `markCommitted` can detect it. */
@@ -148,7 +152,7 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       await decision.promise;
       if (!(await app.markCommitted(own, key, watching !== undefined))) throw new Error(TRANSACTION_ENDED);
     };
-    ending = app.begin(body, givenUp.signal).finally(() => {
+    ending = app.begin(body, givenUp.signal, key.handler).finally(() => {
       clearTimeout(longTimer);
       endWait();
     });
@@ -204,7 +208,7 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       } catch (error) {
         hindrance = "unknown";
         const state = await app.resolve(key, signal);
-        hindrance = state === "void" && isOutage(error) ? "lost" : undefined;
+        hindrance = state === "void" && (isOutage(error) || error instanceof GroupLost) ? "lost" : undefined;
         if (state === "void") throw error;
       } finally {
         clearTimeout(limit);

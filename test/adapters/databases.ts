@@ -1,4 +1,4 @@
-// A run's transaction on SQLite and on Postgres, for the adapters of ORMs.
+// Opens a run's transaction on SQLite or Postgres, for the tests of the ORM adapters.
 
 import { afterAll, describe } from "bun:test";
 import { join } from "node:path";
@@ -20,24 +20,24 @@ export interface Opened extends AsyncDisposable {
 
 let postgres: Postgres | undefined;
 
-/** To be called by each file of tests: this module is shared by those that run together. */
+/** Starts Postgres. Each test file must call it, because files that run together share this module. */
 export async function preparePostgres() {
   const own = noPostgres ? undefined : await startPostgres();
   postgres = own;
   afterAll(() => own?.[Symbol.asyncDispose]());
 }
 
-/** The message of the error that a promise rejects with, and that of its cause. */
+/** The messages of the error that a promise rejects with and of its cause. */
 export const failureOf = (promise: PromiseLike<unknown>): PromiseLike<string> =>
   promise.then(
     () => "it did not fail",
     (error: Error) => [error.message, (error.cause as Error | undefined)?.message].join(" "),
   );
 
-/** A new database on Postgres. */
+/** Creates a database on Postgres. */
 export const postgresUrl = () => postgres!.database();
 
-/** Opens a database with these tables, and begins a run. */
+/** Opens a database with these tables and begins a run. */
 export async function openRun(kind: "sqlite" | "postgres", tables: string): Promise<Opened> {
   await using opened = new AsyncDisposableStack();
   const folder = opened.use(await temporaryFolder());
@@ -60,6 +60,6 @@ export async function openRun(kind: "sqlite" | "postgres", tables: string): Prom
   };
 }
 
-/** Says why the tests on Postgres are left out, where they are. */
+/** Groups tests on Postgres. Without Postgres they are skipped, and the group's name is the reason. */
 export const describePostgres = (name: string, tests: () => void) =>
   describe.skipIf(noPostgres !== undefined)(noPostgres ?? name, tests);

@@ -18,13 +18,13 @@ const SETTINGS = { theme: "dark", tags: ["a", "b"], nested: { n: 1 } };
 
 describe("drizzle on SQLite", () => {
   const TABLES = `
-    create table accounts (user_id text primary key, plan text, settings text, made integer, active integer, photo blob, big blob);
+    create table accounts (user_id text primary key, plan text, settings text, created integer, active integer, photo blob, big blob);
     create table notes (id integer primary key, user_id text not null, text text);`;
   const accounts = sqlite.sqliteTable("accounts", {
     userId: sqlite.text("user_id").primaryKey(),
     plan: sqlite.text(),
     settings: sqlite.text({ mode: "json" }).$type<object>(),
-    made: sqlite.integer({ mode: "timestamp_ms" }),
+    created: sqlite.integer({ mode: "timestamp_ms" }),
     active: sqlite.integer({ mode: "boolean" }),
     photo: sqlite.blob({ mode: "buffer" }),
     big: sqlite.blob({ mode: "bigint" }),
@@ -46,13 +46,13 @@ describe("drizzle on SQLite", () => {
     userId: "user_1",
     plan: "free",
     settings: SETTINGS,
-    made: AT,
+    created: AT,
     active: true,
     photo: Buffer.from([1, 2]),
     big: 9_007_199_254_740_993n,
   };
 
-  test("every type of value comes back as it went in, in every shape", async () => {
+  test("reads back every type of value unchanged, in every query form", async () => {
     await using run = await openRun("sqlite", TABLES);
     const orm = drizzle(run.db, { schema });
     expectTypeOf(orm).toEqualTypeOf<SqliteOrm<typeof schema>>();
@@ -63,33 +63,33 @@ describe("drizzle on SQLite", () => {
     expect(await orm.select({ plan: accounts.plan }).from(accounts).values()).toEqual([["free"]]);
     expect(await orm.update(accounts).set({ plan: "pro" }).run()).toMatchObject({ changes: 1 });
     expect(await orm.query.accounts.findFirst()).toEqual({ ...full, plan: "pro" });
-    expect(await orm.query.accounts.findMany({ columns: { made: true } })).toEqual([{ made: AT }]);
+    expect(await orm.query.accounts.findMany({ columns: { created: true } })).toEqual([{ created: AT }]);
     expect(await orm.$count(accounts)).toBe(1);
     expect(await orm.select({ n: count() }).from(accounts).get()).toEqual({ n: 1 });
-    const added = { userId: "user_2", plan: null, settings: [1], made: null, active: false, photo: null, big: 1n };
+    const added = { userId: "user_2", plan: null, settings: [1], created: null, active: false, photo: null, big: 1n };
     expect(await orm.insert(accounts).values(added).returning().get()).toEqual(added);
     const changed = orm.update(accounts).set({ plan: "team" }).where(eq(accounts.userId, "user_2"));
     expect(await changed.returning({ plan: accounts.plan })).toEqual([{ plan: "team" }]);
     const removed = orm.delete(accounts).where(eq(accounts.userId, "user_2"));
     expect(await removed.returning({ id: accounts.userId }).get()).toEqual({ id: "user_2" });
     await run.commit();
-    const [row] = await run.effects.sql`select settings, typeof(made) as made from accounts`;
-    expect([JSON.parse(row.settings), row.made]).toEqual([SETTINGS, "integer"]);
+    const [row] = await run.effects.sql`select settings, typeof(created) as created from accounts`;
+    expect([JSON.parse(row.settings), row.created]).toEqual([SETTINGS, "integer"]);
   });
 
-  test("no row is undefined", async () => {
+  test("returns undefined when no row matches", async () => {
     await using run = await openRun("sqlite", TABLES);
     const orm = drizzle(run.db, { schema });
-    const nobody = eq(accounts.userId, "nobody");
+    const noMatch = eq(accounts.userId, "missing");
     expect(await orm.select().from(accounts).get()).toBeUndefined();
     expect(await orm.query.accounts.findFirst()).toBeUndefined();
-    expect(await orm.update(accounts).set({ plan: "x" }).where(nobody).returning().get()).toBeUndefined();
-    expect(await orm.delete(accounts).where(nobody).returning().get()).toBeUndefined();
+    expect(await orm.update(accounts).set({ plan: "x" }).where(noMatch).returning().get()).toBeUndefined();
+    expect(await orm.delete(accounts).where(noMatch).returning().get()).toBeUndefined();
     expect(await orm.get(sql`select 1 as one where 1 = 2`)).toBeUndefined();
     expect(await orm.select().from(accounts).all()).toEqual([]);
   });
 
-  test("raw SQL, prepared queries, joins and relations", async () => {
+  test("runs raw SQL, prepared queries, joins and relations", async () => {
     await using run = await openRun("sqlite", TABLES);
     const orm = drizzle(run.db, { schema });
     const add = orm
@@ -100,7 +100,7 @@ describe("drizzle on SQLite", () => {
     await orm.insert(notes).values([
       { userId: "user_1", text: "one" },
       { userId: "user_1", text: "two" },
-      { userId: "user_9", text: "nobody's" },
+      { userId: "user_9", text: "orphan" },
     ]);
     expect(await orm.all(sql`select user_id, ${AT} as at from accounts`)).toEqual([
       { user_id: "user_1", at: AT.toISOString() },
@@ -112,15 +112,15 @@ describe("drizzle on SQLite", () => {
     expect((await joined).map((row) => [row.notes.text, row.accounts?.settings])).toEqual([
       ["one", SETTINGS],
       ["two", SETTINGS],
-      ["nobody's", undefined],
+      ["orphan", undefined],
     ]);
     const withNotes = await orm.query.accounts.findFirst({ with: { notes: { columns: { text: true } } } });
     expect(withNotes).toMatchObject({ settings: SETTINGS, notes: [{ text: "one" }, { text: "two" }] });
-    const note = await orm.query.notes.findFirst({ where: eq(notes.text, "nobody's"), with: { account: true } });
+    const note = await orm.query.notes.findFirst({ where: eq(notes.text, "orphan"), with: { account: true } });
     expect(note).toMatchObject({ account: null });
   });
 
-  test("a transaction is a savepoint, nested ones too", async () => {
+  test("maps transactions to savepoints, also nested ones", async () => {
     await using run = await openRun("sqlite", TABLES);
     const orm = drizzle(run.db);
     await orm.insert(accounts).values({ userId: "before" });
@@ -144,25 +144,23 @@ describe("drizzle on SQLite", () => {
     expect(await run.effects.sql`select user_id from notes`.values()).toEqual([["kept"]]);
   });
 
-  test("a query that fails dooms the run, also when it is caught, and its error has the database's as cause", async () => {
+  test("a failed query fails the run even when caught, and its error has the database's error as cause", async () => {
     await using run = await openRun("sqlite", TABLES);
     const orm = drizzle(run.db);
     await orm.insert(accounts).values({ userId: "user_1" });
-    const again = await orm
-      .insert(accounts)
-      .values({ userId: "user_1" })
-      .catch((error: Error) => error);
-    expect(String((again as Error).cause)).toContain("UNIQUE constraint failed");
-    expect((again as Error).message).toStartWith("Failed query: insert into");
-    expect(String((again as Error).stack)).not.toContain("user_1");
-    const own = String(((again as Error).cause as Error).stack).split("\n");
-    expect(own[1]).toContain("drizzle.test.ts:");
+    const insertion = orm.insert(accounts).values({ userId: "user_1" });
+    const error = (await insertion.catch((error: unknown) => error)) as Error & { cause: Error };
+    expect(String(error.cause)).toContain("UNIQUE constraint failed");
+    expect(error.message).toStartWith("Failed query: insert into");
+    expect(String(error.stack)).not.toContain("user_1");
+    const stack = String(error.cause.stack).split("\n");
+    expect(stack[1]).toContain("drizzle.test.ts:");
     expect(await failureOf(run.commit())).toContain("UNIQUE constraint failed");
     await run.transaction.rollback();
     expect(await run.effects.sql`select * from accounts`.values()).toEqual([]);
   });
 
-  test("column names follow `casing`, and queries are logged when asked for", async () => {
+  test("applies `casing` to column names, and sends queries to a given logger", async () => {
     await using run = await openRun("sqlite", TABLES);
     const cased = sqlite.sqliteTable("accounts", { userId: sqlite.text().primaryKey() });
     const queries: string[] = [];
@@ -176,7 +174,7 @@ describe("drizzle on SQLite", () => {
 describePostgres("drizzle on Postgres", () => {
   const TABLES = `
     create table accounts (
-      user_id text primary key, plan text, settings jsonb, plain json, made timestamptz, made_text timestamptz, day date,
+      user_id text primary key, plan text, settings jsonb, plain json, created timestamptz, created_text timestamptz, day date,
       active boolean, big bigint, price numeric, tags text[], numbers integer[]
     );
     create table notes (id serial primary key, user_id text not null, text text);`;
@@ -185,8 +183,8 @@ describePostgres("drizzle on Postgres", () => {
     plan: pg.text(),
     settings: pg.jsonb(),
     plain: pg.json(),
-    made: pg.timestamp({ withTimezone: true }),
-    madeText: pg.timestamp("made_text", { withTimezone: true, mode: "string" }),
+    created: pg.timestamp({ withTimezone: true }),
+    createdText: pg.timestamp("created_text", { withTimezone: true, mode: "string" }),
     day: pg.date(),
     active: pg.boolean(),
     big: pg.bigint({ mode: "bigint" }),
@@ -212,8 +210,8 @@ describePostgres("drizzle on Postgres", () => {
     plan: "free",
     settings: SETTINGS,
     plain: [1, { a: null }],
-    made: AT,
-    madeText: "2026-01-02 03:04:05.678+00",
+    created: AT,
+    createdText: "2026-01-02 03:04:05.678+00",
     day: "2026-01-02",
     active: true,
     big: 9_007_199_254_740_993n,
@@ -222,7 +220,7 @@ describePostgres("drizzle on Postgres", () => {
     numbers: [1, 2],
   };
 
-  test("every type of value comes back as it went in, in every shape", async () => {
+  test("reads back every type of value unchanged, in every query form", async () => {
     await using run = await openRun("postgres", TABLES);
     const orm = drizzle(run.db, { schema });
     expectTypeOf(orm).toEqualTypeOf<PostgresOrm<typeof schema>>();
@@ -232,14 +230,14 @@ describePostgres("drizzle on Postgres", () => {
     expect(await orm.query.accounts.findMany({ columns: { settings: true } })).toEqual([{ settings: SETTINGS }]);
     expect(await orm.update(accounts).set({ plan: "pro" }).returning()).toEqual([{ ...full, plan: "pro" }]);
     expect(await orm.$count(accounts)).toBe(1);
-    expect(await orm.execute(sql`select user_id, made from accounts`)).toEqual([{ user_id: "user_1", made: AT }]);
+    expect(await orm.execute(sql`select user_id, created from accounts`)).toEqual([{ user_id: "user_1", created: AT }]);
     await run.commit();
     expect(
       await run.effects.sql`select jsonb_typeof(settings) as jsonb, json_typeof(plain) as json from accounts`,
     ).toEqual([{ jsonb: "object", json: "array" }] as never);
   });
 
-  test("JSON is stored as JSON, whatever its type, and in prepared queries", async () => {
+  test("stores JSON values of every type as JSON, also in prepared queries", async () => {
     await using run = await openRun("postgres", TABLES);
     const orm = drizzle<"postgres">(run.db);
     const values = [{ a: 1 }, [1], "text", '{"looks":"like"}', "5", 5, true, false, 0, null];
@@ -260,7 +258,7 @@ describePostgres("drizzle on Postgres", () => {
     ]); // prettier-ignore
   });
 
-  test("no row is undefined, joins and relations", async () => {
+  test("runs joins and relations, and returns undefined when no row matches", async () => {
     await using run = await openRun("postgres", TABLES);
     const orm = drizzle(run.db, { schema });
     expect(await orm.query.accounts.findFirst()).toBeUndefined();
@@ -268,20 +266,20 @@ describePostgres("drizzle on Postgres", () => {
     await orm.insert(accounts).values(full);
     await orm.insert(notes).values([
       { userId: "user_1", text: "one" },
-      { userId: "user_9", text: "nobody's" },
+      { userId: "user_9", text: "orphan" },
     ]);
     const joined = orm.select().from(notes).leftJoin(accounts, eq(accounts.userId, notes.userId)).orderBy(notes.id);
     expect((await joined).map((row) => [row.notes.text, row.accounts?.settings])).toEqual([
       ["one", SETTINGS],
-      ["nobody's", undefined],
+      ["orphan", undefined],
     ]);
     const withNotes = await orm.query.accounts.findFirst({ with: { notes: { columns: { text: true } } } });
-    expect(withNotes).toMatchObject({ settings: SETTINGS, made: AT, notes: [{ text: "one" }] });
+    expect(withNotes).toMatchObject({ settings: SETTINGS, created: AT, notes: [{ text: "one" }] });
     const note = await orm.query.notes.findFirst({ where: eq(notes.text, "one"), with: { account: true } });
-    expect(note?.account).toMatchObject({ settings: SETTINGS, made: AT });
+    expect(note?.account).toMatchObject({ settings: SETTINGS, created: AT });
   });
 
-  test("a transaction is a savepoint, and a query that fails dooms the run", async () => {
+  test("maps transactions to savepoints, and a failed query fails the run", async () => {
     await using run = await openRun("postgres", TABLES);
     const orm = drizzle(run.db, { schema });
     const failing = orm.transaction(async (tx) => {
@@ -299,8 +297,8 @@ describePostgres("drizzle on Postgres", () => {
     expect(await failureOf(run.commit())).toContain("nowhere");
   });
 
-  // The handler's Drizzle is another copy of the package than the adapter's.
-  test("a handler file stores JSON as JSON, and reads it", async () => {
+  // The handler file loads an instance of Drizzle that is not the adapter's.
+  test("a handler file stores JSON as JSON and reads it back", async () => {
     const folder = await mkdtemp(join(import.meta.dir, "drizzle-"));
     await using stack = new AsyncDisposableStack();
     stack.defer(() => rm(folder, { recursive: true }));
@@ -309,11 +307,11 @@ describePostgres("drizzle on Postgres", () => {
       import { drizzle } from "bellhop/drizzle";
       import { eq, sql } from "drizzle-orm";
       import { jsonb, pgTable, text, timestamp } from "drizzle-orm/pg-core";
-      const accounts = pgTable("accounts", { userId: text("user_id"), settings: jsonb(), made: timestamp({ withTimezone: true }) });
+      const accounts = pgTable("accounts", { userId: text("user_id"), settings: jsonb(), created: timestamp({ withTimezone: true }) });
       export default on("user.created", async ({ data, db, log }) => {
         const orm = drizzle<"postgres">(db, { schema: { accounts } });
-        await orm.insert(accounts).values({ userId: data.id, settings: { a: 1 }, made: new Date(0) });
-        const [row] = await orm.select({ made: accounts.made, type: sql\`jsonb_typeof(settings)\` }).from(accounts);
+        await orm.insert(accounts).values({ userId: data.id, settings: { a: 1 }, created: new Date(0) });
+        const [row] = await orm.select({ created: accounts.created, type: sql\`jsonb_typeof(settings)\` }).from(accounts);
         const { settings } = await orm.query.accounts.findFirst({ where: eq(accounts.userId, data.id) });
         log.info(JSON.stringify({ ...row, settings }));
       });`;
@@ -324,7 +322,7 @@ describePostgres("drizzle on Postgres", () => {
       { id: "msg_1" },
     );
     const { runs } = await server.ended("msg_1");
-    const message = '{"made":"1970-01-01T00:00:00.000Z","type":"object","settings":{"a":1}}';
+    const message = '{"created":"1970-01-01T00:00:00.000Z","type":"object","settings":{"a":1}}';
     expect(runs).toMatchObject([{ state: "done", attempts: [{ log: [{ message }] }] }]);
   });
 });

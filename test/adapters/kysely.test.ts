@@ -13,7 +13,7 @@ interface Tables {
     user_id: string;
     plan: string | null;
     settings: unknown;
-    made: unknown;
+    created: unknown;
     big: unknown;
   };
   notes: { id: Generated<number>; user_id: string };
@@ -24,24 +24,24 @@ const SETTINGS = { theme: "dark", tags: ["a", "b"] };
 const BIG = 9_007_199_254_740_993n;
 
 const tables = (id: string) => `
-  create table accounts (user_id text primary key, plan text, settings jsonb, made timestamptz, big bigint);
+  create table accounts (user_id text primary key, plan text, settings jsonb, created timestamptz, big bigint);
   create table notes (id ${id}, user_id text not null);`;
 
 function describeKysely(
   kind: "sqlite" | "postgres",
   id: string,
-  stored: { settings: unknown; made: unknown; big: unknown },
+  stored: { settings: unknown; created: unknown; big: unknown },
 ) {
   const open = () => openRun(kind, tables(id));
 
-  test("values are stored as `db` stores them, and rows, counts and single rows come back", async () => {
+  test("stores values as `db` does, and returns rows, counts and single rows", async () => {
     await using run = await open();
     const orm = kysely<Tables>(run.db);
     const values = {
       user_id: "user_1",
       plan: "free",
       settings: SETTINGS,
-      made: AT,
+      created: AT,
       big: kind === "sqlite" ? 12n : BIG,
     };
     const inserted = await orm.insertInto("accounts").values(values).executeTakeFirst();
@@ -74,7 +74,7 @@ function describeKysely(
     ]);
   });
 
-  test("what it writes belongs to the run", async () => {
+  test("writes in the run's transaction", async () => {
     await using run = await open();
     const orm = kysely<Tables>(run.db);
     await orm.insertInto("notes").values({ user_id: "user_1" }).execute();
@@ -83,7 +83,7 @@ function describeKysely(
     expect(await run.effects.sql`select user_id from notes`.values()).toEqual([["user_1"]]);
   });
 
-  test("a query that fails dooms the run, also when it is caught", async () => {
+  test("a failed query fails the run even when caught", async () => {
     await using run = await open();
     const orm = kysely<Tables>(run.db);
     await orm.insertInto("notes").values({ user_id: "user_1" }).execute();
@@ -97,7 +97,7 @@ function describeKysely(
     expect(await run.effects.sql`select user_id from notes`.values()).toEqual([]);
   });
 
-  test("a transaction is a savepoint", async () => {
+  test("maps transactions to savepoints", async () => {
     await using run = await open();
     const orm = kysely<Tables>(run.db);
     const failing = orm.transaction().execute(async (tx) => {
@@ -118,16 +118,16 @@ function describeKysely(
       return "its value";
     });
     expect(kept).toBe("its value");
-    const chosen = orm
+    const serializable = orm
       .transaction()
       .setIsolationLevel("serializable")
       .execute(async () => undefined);
-    expect(await failureOf(chosen)).toContain("isolation level");
+    expect(await failureOf(serializable)).toContain("isolation level");
     await run.commit();
     expect(await run.effects.sql`select user_id from notes`.values()).toEqual([["kept"]]);
   });
 
-  test("a transaction whose failed query is swallowed is not kept", async () => {
+  test("rolls back a transaction whose failed query was caught", async () => {
     await using run = await open();
     const orm = kysely<Tables>(run.db);
     const swallowed = orm.transaction().execute(async (tx) => {
@@ -145,20 +145,20 @@ function describeKysely(
 }
 
 describe("kysely on SQLite", () => {
-  const stored = { settings: JSON.stringify(SETTINGS), made: AT.toISOString(), big: 12 };
+  const stored = { settings: JSON.stringify(SETTINGS), created: AT.toISOString(), big: 12 };
   describeKysely("sqlite", "integer primary key", stored);
 });
 
 describePostgres("kysely on Postgres", () => {
-  describeKysely("postgres", "serial primary key", { settings: SETTINGS, made: AT, big: String(BIG) });
+  describeKysely("postgres", "serial primary key", { settings: SETTINGS, created: AT, big: String(BIG) });
 
-  test("JSON is stored as JSON", async () => {
+  test("stores JSON as JSON", async () => {
     await using run = await openRun("postgres", tables("serial primary key"));
     const orm = kysely<Tables>(run.db);
     for (const [index, settings] of [SETTINGS, [1, 2], "text"].entries())
       await orm
         .insertInto("accounts")
-        .values({ user_id: `${index}`, settings, made: AT, big: 1, plan: null })
+        .values({ user_id: `${index}`, settings, created: AT, big: 1, plan: null })
         .execute();
     const types = await sql<{
       type: string;

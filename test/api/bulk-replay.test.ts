@@ -14,11 +14,11 @@ const step = (more: Partial<ReplayStep>): ReplayStep => ({
   ...more,
 });
 
-test("a step is a tenth of the rate, at least one run, and at most what the server takes", () => {
+test("a step adds a tenth of the rate, at least one run and at most 200", () => {
   expect([undefined, 0.5, 9, 20, 100, 9_999].map(stepLimit)).toEqual([200, 1, 1, 2, 10, 200]);
 });
 
-test("steps keep the rate although timers are late", () => {
+test("steps keep the rate when timers are late", () => {
   for (const rate of [0.3, 7, 100, 1_000]) {
     const limit = stepLimit(rate);
     let [due, added] = [0, 0];
@@ -30,18 +30,18 @@ test("steps keep the rate although timers are late", () => {
   }
 });
 
-test("time that a slow step has lost is not made up for by a burst", () => {
+test("a slow step is not followed by a burst", () => {
   expect(nextStepAt(1_000, 2, 20, 1_020)).toBe(1_100);
   expect(nextStepAt(1_000, 2, 20, 5_000)).toBe(5_000);
   expect(nextStepAt(5_000, 2, 20, 5_001)).toBe(5_100);
 });
 
-test("a step that finds nothing costs no time", () => {
+test("a step that finds nothing causes no delay", () => {
   expect(nextStepAt(1_000, 0, 20, 1_001)).toBe(1_001);
 });
 
-test("an error ends both the adding and the following, whichever of the two it is in", async () => {
-  let [steps, looks] = [0, 0];
+test("an error in adding runs or in following them ends both", async () => {
+  let [steps, polls] = [0, 0];
   const work = {
     add: async () => {
       steps += 1;
@@ -49,7 +49,7 @@ test("an error ends both the adding and the following, whichever of the two it i
       return step({ added: 1, next: 1, runs: { first: 1, last: 1 } });
     },
     progressOf: async () => {
-      looks += 1;
+      polls += 1;
       return { ...DONE, done: 0, active: 1 };
     },
     rate: 1_000,
@@ -59,9 +59,9 @@ test("an error ends both the adding and the following, whichever of the two it i
   const failed = await runBulkReplay(work).catch((error: Error) => error.message);
   expect(failed).toBe("no disk");
   await Bun.sleep(20);
-  const before = looks;
+  const before = polls;
   await Bun.sleep(40);
-  expect(looks).toBe(before);
+  expect(polls).toBe(before);
 
   steps = 10;
   const progressOf = async () => {
@@ -75,16 +75,16 @@ test("an error ends both the adding and the following, whichever of the two it i
   expect(steps).toBe(stepsBefore);
 });
 
-test("it stops between two steps, and follows what was added to its end", async () => {
+test("a stop takes effect between two steps, and the added runs are followed until they finish", async () => {
   let isStopped = false;
-  let looks = 0;
+  let polls = 0;
   const seen: number[] = [];
   const progress = await runBulkReplay({
     add: async (after) => {
       isStopped = after === 1;
       return step({ added: 1, next: after + 1, runs: { first: after + 1, last: after + 1 } });
     },
-    progressOf: async () => (++looks < 3 ? { ...DONE, done: 0, active: 1 } : DONE),
+    progressOf: async () => (++polls < 3 ? { ...DONE, done: 0, active: 1 } : DONE),
     pollMs: 1,
     isStopped: () => isStopped,
     onProgress: ({ progress: { done } }) => seen.push(done),

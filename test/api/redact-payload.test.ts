@@ -7,12 +7,12 @@ import { seeded } from "../random.ts";
 
 const pathsOf = (event: object) => redact(JSON.stringify(event)).paths;
 
-test("a payload without secrets is shown as it came, to the letter", () => {
+test("a payload without secrets is unchanged to the byte", () => {
   const text = '{ "type":"user.created",\n "data": {"id": "user_1", "big": 12345678901234567890, "n": 1.0} }';
   expect(redact(text)).toEqual({ text, paths: [] });
 });
 
-test.each(["email.created", "sms.created"] as const)("the one-time code of %s is nowhere to be seen", (name) => {
+test.each(["email.created", "sms.created"] as const)("the one-time code of %s is redacted", (name) => {
   const event = sample(name);
   const code = event.data.data?.otp_code as string;
   const { text, paths } = redact(JSON.stringify(event));
@@ -22,7 +22,7 @@ test.each(["email.created", "sms.created"] as const)("the one-time code of %s is
   expect(JSON.parse(text)).toMatchObject({ type: name, data: { id: event.data.id, data: { otp_code: "•••" } } });
 });
 
-test("private metadata is hidden whole, wherever it is, and only where there is some", () => {
+test("private metadata is redacted as a whole at every depth, unless it is empty", () => {
   const event = sample("user.created", {
     overrides: { data: { private_metadata: { ssn: "078-05-1120" }, public_metadata: { plan: "pro" } } },
   });
@@ -54,7 +54,7 @@ test.each([
   ["note", "whsec_dGhpcyBpcyBhIHNlY3JldA=="],
   ["url", "https://clerk.example.com/v1/verify?__clerk_ticket=abc"],
   ["url", "https://example.com/reset?a=1&token=abc"],
-])("%s: %p is hidden", (name, value) => {
+])("%s: %p is redacted", (name, value) => {
   expect(pathsOf({ data: { deep: [{ [name]: value }] } })).toEqual([`data.deep.0.${name}`]);
 });
 
@@ -72,19 +72,19 @@ test.each([
   ["id", "sess_2abc"],
   ["subject", "Hello"],
   ["url", "https://example.com/?page=2"],
-])("%s: %p is not", (name, value) => {
+])("%s: %p is not redacted", (name, value) => {
   expect(pathsOf({ type: "user.created", data: { [name]: value } })).toEqual([]);
 });
 
-test("of Clerk's other events, samples show everything but what is named a secret", () => {
-  for (const name of eventNames.filter((each) => !/^(email|sms)\./.test(each)))
-    // A sample leaves to chance what some of its fields are.
+test("in samples of Clerk's other events only fields named like secrets are redacted", () => {
+  for (const name of eventNames.filter((event) => !/^(email|sms)\./.test(event)))
+    // Some fields of a sample are random.
     for (let seed = 0; seed < 20; seed += 1)
       for (const path of pathsOf(sample(name, { random: seeded(seed) })))
         expect(path).toMatch(/metadata|nonce|token|ticket|url/);
 });
 
-test("what is deep, strange or no JSON at all shows nothing by accident", () => {
+test("redacts deep JSON, keys like __proto__ and text that is not JSON", () => {
   expect(redact("otp 123456")).toEqual({ text: '"•••"', paths: [""] });
   expect(redact('{"__proto__":{"token":"abc"}}')).toEqual({
     text: '{"__proto__":{"token":"•••"}}',

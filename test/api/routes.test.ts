@@ -16,9 +16,9 @@ import { until } from "../harness.ts";
 import { FAILS, inspected } from "../inspector/inspected.ts";
 
 describe("a running server", () => {
-  test("describes itself, with its webhook endpoint and the samples it can send", async () => {
-    await using it = await inspected();
-    const server = await it.json<ServerJson>("/api/server");
+  test("describes itself, its webhook endpoint and the samples that it can send", async () => {
+    await using bellhop = await inspected();
+    const server = await bellhop.json<ServerJson>("/api/server");
     expect(server).toMatchObject({
       pid: process.pid,
       mode: "dev",
@@ -26,11 +26,11 @@ describe("a running server", () => {
       secretIsOurs: false,
       signedIn: false,
     });
-    expect(server.webhookUrl).toBe(it.url);
+    expect(server.webhookUrl).toBe(bellhop.url);
     expect(server.samples).toHaveLength(46);
-    it.usePublicUrl("https://x.ngrok.app/api/webhooks");
-    it.useSecrets([Buffer.alloc(24)], { secretHint: "whsec_abcd…", secretIsOurs: true });
-    expect(await it.json<ServerJson>("/api/server")).toMatchObject({
+    bellhop.usePublicUrl("https://x.ngrok.app/api/webhooks");
+    bellhop.useSecrets([Buffer.alloc(24)], { secretHint: "whsec_abcd…", secretIsOurs: true });
+    expect(await bellhop.json<ServerJson>("/api/server")).toMatchObject({
       publicUrl: "https://x.ngrok.app/api/webhooks",
       secretHint: "whsec_abcd…",
       secretIsOurs: true,
@@ -38,25 +38,28 @@ describe("a running server", () => {
   });
 
   test("sends every sample through its public port", async () => {
-    await using it = await inspected();
-    const { samples } = await it.json<ServerJson>("/api/server");
+    await using bellhop = await inspected();
+    const { samples } = await bellhop.json<ServerJson>("/api/server");
     for (const event of samples) {
-      const sent = (await (await it.write("/api/send", { event })).json()) as SentJson;
+      const sent = (await (await bellhop.write("/api/send", { event })).json()) as SentJson;
       expect(sent.status).toBe(200);
-      expect(await it.json<DeliveryJson>(`/api/deliveries/${sent.id}`)).toMatchObject({ id: sent.id, type: event });
+      expect(await bellhop.json<DeliveryJson>(`/api/deliveries/${sent.id}`)).toMatchObject({
+        id: sent.id,
+        type: event,
+      });
     }
     const data = { first_name: "Zoë" };
-    const { id } = (await (await it.write("/api/send", { event: "user.created", data })).json()) as SentJson;
-    expect((await it.json<DeliveryJson>(`/api/deliveries/${id}?payload=true`)).payload).toContain("Zoë");
-    const unknown = await it.write("/api/send", { event: "user.create" });
+    const { id } = (await (await bellhop.write("/api/send", { event: "user.created", data })).json()) as SentJson;
+    expect((await bellhop.json<DeliveryJson>(`/api/deliveries/${id}?payload=true`)).payload).toContain("Zoë");
+    const unknown = await bellhop.write("/api/send", { event: "user.create" });
     expect([unknown.status, await unknown.json()]).toEqual([404, expect.objectContaining({ error: "unknown_event" })]);
   });
 
   test("shows the line of the user's code that threw", async () => {
-    await using it = await inspected({ "user.created.ts": FAILS });
-    await it.post(sample("user.created"), { id: "msg_1" });
+    await using bellhop = await inspected({ "user.created.ts": FAILS });
+    await bellhop.post(sample("user.created"), { id: "msg_1" });
     const run = await until("the first attempt", async () => {
-      const { runs } = await it.json<DeliveryJson>("/api/deliveries/msg_1");
+      const { runs } = await bellhop.json<DeliveryJson>("/api/deliveries/msg_1");
       return runs[0]?.attempts.length ? runs[0] : undefined;
     });
     expect(run).toMatchObject({
@@ -72,32 +75,35 @@ describe("a running server", () => {
         },
       ],
     });
-    expect((await it.get("/api/deliveries/msg_2")).status).toBe(404);
+    expect((await bellhop.get("/api/deliveries/msg_2")).status).toBe(404);
   });
 
-  test("counts what handlers ran, and shows which do not load", async () => {
-    await using it = await inspected({
+  test("counts runs per handler, and shows which handlers do not load", async () => {
+    await using bellhop = await inspected({
       "user.created.ts": FAILS,
       "user.updated.ts": "export default () => {};",
       "user.deleted.ts": "export default (",
     });
-    await it.post(sample("user.updated"), { id: "msg_1" });
-    await it.ended("msg_1");
-    await it.post(sample("user.created"), { id: "msg_2" });
+    await bellhop.post(sample("user.updated"), { id: "msg_1" });
+    await bellhop.ended("msg_1");
+    await bellhop.post(sample("user.created"), { id: "msg_2" });
     const handlers = await until("the failure", async () => {
-      const found = await it.json<HandlerJson[]>("/api/handlers");
+      const found = await bellhop.json<HandlerJson[]>("/api/handlers");
       return found.some(({ failed }) => failed > 0) ? found : undefined;
     });
-    const of = (name: string) => handlers.find((each) => each.name === name);
-    expect(of("user.updated")).toMatchObject({
+    const handlerOf = (name: string) => handlers.find((handler) => handler.name === name);
+    expect(handlerOf("user.updated")).toMatchObject({
       ran: 1,
       failed: 0,
       error: null,
       lastError: null,
       p50: expect.any(Number),
     });
-    expect(of("user.created")).toMatchObject({ failed: 1, lastError: { delivery: "msg_2", message: "no mail today" } });
-    expect(of("user.deleted")).toMatchObject({
+    expect(handlerOf("user.created")).toMatchObject({
+      failed: 1,
+      lastError: { delivery: "msg_2", message: "no mail today" },
+    });
+    expect(handlerOf("user.deleted")).toMatchObject({
       ran: 0,
       p50: null,
       error: { where: expect.stringContaining("user.deleted.ts") },
@@ -105,16 +111,16 @@ describe("a running server", () => {
   });
 
   test("shows the last hour, and refused requests with a remedy", async () => {
-    await using it = await inspected({ "user.created.ts": "export default () => {};" });
-    await it.post(sample("user.created"), { id: "msg_1" });
-    await it.ended("msg_1");
-    await it.post(sample("user.created"), { secret: `whsec_${Buffer.alloc(24).toString("base64")}`, id: "msg_2" });
-    await fetch(it.url, { method: "POST" });
-    const health = await it.json<HealthJson>("/api/health");
+    await using bellhop = await inspected({ "user.created.ts": "export default () => {};" });
+    await bellhop.post(sample("user.created"), { id: "msg_1" });
+    await bellhop.ended("msg_1");
+    await bellhop.post(sample("user.created"), { secret: `whsec_${Buffer.alloc(24).toString("base64")}`, id: "msg_2" });
+    await fetch(bellhop.url, { method: "POST" });
+    const health = await bellhop.json<HealthJson>("/api/health");
     expect(health.deliveries.reduce((sum, count) => sum + count)).toBe(1);
-    expect(health.p50.filter((each) => each !== null)).toHaveLength(1);
+    expect(health.p50.filter((median) => median !== null)).toHaveLength(1);
     expect(health).toMatchObject({ writable: true });
-    const refused = await it.json<RefusedJson>("/api/refused");
+    const refused = await bellhop.json<RefusedJson>("/api/refused");
     expect(refused.counts).toEqual({ no_match: 1, missing_headers: 1 });
     expect(refused.latest.map(({ code, claimedId }) => [code, claimedId])).toEqual([
       ["missing_headers", null],
@@ -123,56 +129,56 @@ describe("a running server", () => {
     expect(refused.explanations.no_match?.remedy).toContain("CLERK_WEBHOOK_SIGNING_SECRET");
   });
 
-  test("knows how long the oldest run has waited, retries aside", async () => {
+  test("shows how long the oldest run has waited, without retries", async () => {
     const files = { "user.created.ts": "export default () => Bun.sleep(3_000);", "user.updated.ts": FAILS };
-    await using it = await inspected(files);
-    await it.post(sample("user.updated"), { id: "msg_0" });
+    await using bellhop = await inspected(files);
+    await bellhop.post(sample("user.updated"), { id: "msg_0" });
     await until(
-      "its failure",
-      async () => (await it.json<HandlerJson[]>("/api/handlers")).some(({ failed }) => failed > 0) || undefined,
+      "the failure",
+      async () => (await bellhop.json<HandlerJson[]>("/api/handlers")).some(({ failed }) => failed > 0) || undefined,
     );
-    const age = async () => (await it.json<HealthJson>("/api/health")).queueAge.at(-1) ?? 0;
+    const age = async () => (await bellhop.json<HealthJson>("/api/health")).queueAge.at(-1) ?? 0;
     await Bun.sleep(300);
     expect(await age()).toBeLessThan(300);
-    for (let each = 1; each <= 150; each += 1) await it.post(sample("user.created"));
+    for (let n = 1; n <= 150; n += 1) await bellhop.post(sample("user.created"));
     await Bun.sleep(1_000);
     expect(await age()).toBeGreaterThan(990);
   });
 });
 
 describe("deliveries", () => {
-  test("a run is retried now, given up, and replayed", async () => {
-    await using it = await inspected({ "user.created.ts": FAILS });
-    await it.post(sample("user.created"), { id: "msg_1" });
+  test("a run is retried early, given up and replayed", async () => {
+    await using bellhop = await inspected({ "user.created.ts": FAILS });
+    await bellhop.post(sample("user.created"), { id: "msg_1" });
     const runAfter = (attempts: number) =>
       until(`${attempts} attempts`, async () => {
-        const { runs } = await it.json<DeliveryJson>("/api/deliveries/msg_1");
+        const { runs } = await bellhop.json<DeliveryJson>("/api/deliveries/msg_1");
         return runs[0]?.attempts.length === attempts && runs[0].state === "waiting" ? runs[0] : undefined;
       });
     const { run } = await runAfter(1);
-    expect(await (await it.write(`/api/runs/${run}/retry`)).json()).toEqual({ done: true });
+    expect(await (await bellhop.write(`/api/runs/${run}/retry`)).json()).toEqual({ done: true });
     await runAfter(2);
-    expect(await (await it.write(`/api/runs/${run}/give-up`)).json()).toEqual({ done: true });
-    expect(await (await it.write(`/api/runs/${run}/give-up`)).json()).toEqual({ done: false });
-    expect((await it.json<DeliveryJson>("/api/deliveries/msg_1")).runs[0]).toMatchObject({
+    expect(await (await bellhop.write(`/api/runs/${run}/give-up`)).json()).toEqual({ done: true });
+    expect(await (await bellhop.write(`/api/runs/${run}/give-up`)).json()).toEqual({ done: false });
+    expect((await bellhop.json<DeliveryJson>("/api/deliveries/msg_1")).runs[0]).toMatchObject({
       state: "dead",
       reason: "given up by hand",
     });
-    const replayed = await it.write("/api/deliveries/msg_1/replay");
+    const replayed = await bellhop.write("/api/deliveries/msg_1/replay");
     expect(await replayed.json()).toMatchObject({ handlers: ["user.created"] });
-    expect((await it.json<DeliveryJson>("/api/deliveries/msg_1")).runs).toHaveLength(2);
-    expect(await it.json("/api/replays?state=dead")).toMatchObject({ found: expect.any(Number) });
+    expect((await bellhop.json<DeliveryJson>("/api/deliveries/msg_1")).runs).toHaveLength(2);
+    expect(await bellhop.json("/api/replays?state=dead")).toMatchObject({ found: expect.any(Number) });
   });
 
   test("search finds payloads, ids and subjects in any case, and continues where it stopped", async () => {
-    await using it = await inspected();
+    await using bellhop = await inspected();
     const rare = "Ænne-Hoëk";
-    for (let each = 0; each < 30; each += 1) {
-      const first_name = each % 10 === 3 ? rare : "Ada";
-      await it.post(sample("user.created", { overrides: { data: { first_name } } }), { id: `msg_${each}` });
+    for (let n = 0; n < 30; n += 1) {
+      const first_name = n % 10 === 3 ? rare : "Ada";
+      await bellhop.post(sample("user.created", { overrides: { data: { first_name } } }), { id: `msg_${n}` });
     }
     const ids = async (query: string) => {
-      const found = await it.json<SearchJson>(`/api/search?${query}`);
+      const found = await bellhop.json<SearchJson>(`/api/search?${query}`);
       return { ...found, deliveries: found.deliveries.map(({ id }) => id) };
     };
     const text = encodeURIComponent(rare.toUpperCase());
@@ -186,26 +192,28 @@ describe("deliveries", () => {
     });
     expect(await ids("text=MSG_29")).toMatchObject({ deliveries: ["msg_29"] });
     expect(await ids("text=ada&state=dead")).toEqual({ deliveries: [], searched: 0, next: null });
-    expect((await it.get("/api/search")).status).toBe(422);
+    expect((await bellhop.get("/api/search")).status).toBe(422);
   });
 
   test("a list continues page by page while new deliveries arrive", async () => {
-    await using it = await inspected();
-    for (let each = 0; each < 25; each += 1) await it.post(sample("user.created"), { id: `msg_${each}` });
+    await using bellhop = await inspected();
+    for (let n = 0; n < 25; n += 1) await bellhop.post(sample("user.created"), { id: `msg_${n}` });
     const seen: string[] = [];
     let before: number | null = null;
     do {
-      const page: DeliveryList = await it.json(`/api/deliveries?limit=10${before === null ? "" : `&before=${before}`}`);
+      const page: DeliveryList = await bellhop.json(
+        `/api/deliveries?limit=10${before === null ? "" : `&before=${before}`}`,
+      );
       seen.push(...page.deliveries.map(({ id }) => id));
       before = page.next;
-      await it.post(sample("user.created"));
+      await bellhop.post(sample("user.created"));
     } while (before !== null);
-    expect(seen).toEqual(Array.from({ length: 25 }, (_, each) => `msg_${24 - each}`));
+    expect(seen).toEqual(Array.from({ length: 25 }, (_, n) => `msg_${24 - n}`));
   });
 
   test("the feed reports a delivery and the end of its run", async () => {
-    await using it = await inspected({ "user.created.ts": "export default () => {};" });
-    const response = await it.get("/api/feed");
+    await using bellhop = await inspected({ "user.created.ts": "export default () => {};" });
+    const response = await bellhop.get("/api/feed");
     expect(response.headers.get("cache-control")).toBe("no-store");
     let text = "";
     const read = (async () => {
@@ -213,36 +221,36 @@ describe("deliveries", () => {
         text += new TextDecoder().decode(bytes);
     })().catch(() => undefined);
     const id = messageId(Date.now());
-    await it.post(sample("user.created"), { id });
+    await bellhop.post(sample("user.created"), { id });
     await until("the end of the run", () => (text.includes(id) && text.includes('"state":"done"')) || undefined);
-    await it.stop();
+    await bellhop.stop();
     await read;
   });
 });
 
 describe("payloads", () => {
-  test("codes and private metadata are redacted until they are revealed", async () => {
-    await using it = await inspected();
-    const event = sample("user.created", { overrides: { data: { private_metadata: { plan: "hidden-thing" } } } });
-    await it.post(event, { id: "msg_1" });
-    const hidden = await it.json<DeliveryJson>("/api/deliveries/msg_1?payload=true");
-    expect(hidden.payload).not.toContain("hidden-thing");
+  test("private metadata is redacted unless the request asks to reveal it", async () => {
+    await using bellhop = await inspected();
+    const event = sample("user.created", { overrides: { data: { private_metadata: { plan: "gold" } } } });
+    await bellhop.post(event, { id: "msg_1" });
+    const hidden = await bellhop.json<DeliveryJson>("/api/deliveries/msg_1?payload=true");
+    expect(hidden.payload).not.toContain("gold");
     expect(hidden.hidden).toEqual(["data.private_metadata"]);
-    const shown = await it.json<DeliveryJson>("/api/deliveries/msg_1?payload=true&reveal=true");
+    const shown = await bellhop.json<DeliveryJson>("/api/deliveries/msg_1?payload=true&reveal=true");
     expect(shown).toMatchObject({ payload: JSON.stringify(event), hidden: [] });
-    expect(await it.json<DeliveryJson>("/api/deliveries/msg_1?reveal=true")).not.toHaveProperty("payload");
+    expect(await bellhop.json<DeliveryJson>("/api/deliveries/msg_1?reveal=true")).not.toHaveProperty("payload");
   });
 
-  test("a payload with scripts is sent as JSON, which no browser runs", async () => {
-    await using it = await inspected();
+  test("a payload with scripts is sent as JSON, with headers that keep browsers from running it", async () => {
+    await using bellhop = await inspected();
     const script = '<script>alert(1)</script><img src=x onerror="alert(2)">';
-    await it.post(sample("user.created", { overrides: { data: { first_name: script } } }), { id: "msg_1" });
+    await bellhop.post(sample("user.created", { overrides: { data: { first_name: script } } }), { id: "msg_1" });
     for (const path of [
       "/api/deliveries/msg_1?payload=true",
       "/api/search?text=script",
       `/api/${encodeURIComponent(script)}`,
     ]) {
-      const { headers } = await it.get(path);
+      const { headers } = await bellhop.get(path);
       expect(headers.get("content-type")).toStartWith("application/json");
       expect(headers.get("x-content-type-options")).toBe("nosniff");
       expect(headers.get("cache-control")).toBe("no-store");

@@ -8,7 +8,7 @@ import { openSqliteInbox } from "../../src/inbox/open.ts";
 import { parseEvent } from "../../src/receive/event.ts";
 import { parseSecrets, verify } from "../../src/receive/verify.ts";
 import { SECRET, temporaryFolder } from "../harness.ts";
-import { CREATED, dead, delivery, done, ME, run } from "../inbox/box.ts";
+import { CREATED, dead, delivery, done, OWNER, run } from "../inbox/box.ts";
 import { seeded } from "../random.ts";
 import { checkInbox } from "./check.ts";
 import { createHistogram } from "./histogram.ts";
@@ -71,7 +71,7 @@ test("the final check finds lost, unfinished, repeated and twice answered delive
     for (const id of ["good", "dead", "waits", "again"])
       await inbox.accept(delivery(id, { subject: id }), [run(CREATED)]);
     const slots = new Map([[CREATED, 10]]);
-    const { runs } = await inbox.claim({ owner: ME, capacity: () => ({ slots }), held: () => new Map() });
+    const { runs } = await inbox.claim({ owner: OWNER, capacity: () => ({ slots }), held: () => new Map() });
     for (const claimed of runs)
       if (claimed.delivery.id !== "waits") await inbox.finish(claimed, claimed.delivery.id === "dead" ? dead : done);
     const handlers = [{ ...run(CREATED), event: CREATED }];

@@ -66,11 +66,11 @@ for (const count of connections) {
     ["CPU s per 10,000", medians(({ cpuSeconds }) => cpuSeconds)] as const,
     ["p50 ms", medians(({ latency }) => latency.quantile(0.5))] as const,
     ["p99 ms", medians(({ latency }) => latency.quantile(0.99))] as const,
-  ].map(([figure, [ours = 0, theirs = 0]]) => ({
+  ].map(([figure, [current = 0, other = 0]]) => ({
     [`${count} connections`]: figure,
-    this: number(ours),
-    other: number(theirs),
-    ratio: ratio(ours / theirs),
+    this: number(current),
+    other: number(other),
+    ratio: ratio(current / other),
   }));
   console.log(table(rows));
 }

@@ -108,7 +108,7 @@ describe("suggest", () => {
   });
 
   test.each(["", "x", "invoice.paid", "readme", "constructor", "x".repeat(100_000)])(
-    "returns undefined when no name is near (%#)",
+    "returns undefined when no name is similar (%#)",
     (name) => {
       expect(suggest(name, eventNames)).toBeUndefined();
     },
@@ -153,15 +153,15 @@ describe("isDashboardSample", () => {
     "sess_29wBYxnMCQU2KIs6V3ZPOJCPUXx",
   ])("is true for the older example %s", (id) => {
     expect(isDashboardSample({ data: { id } })).toBe(true);
-    // A closed list, no prefix: neighbours are real.
+    // The list is closed: other ids with the same prefix are real.
     expect(isDashboardSample({ data: { id: `${id.slice(0, -1)}Z` } })).toBe(false);
   });
 
-  test("all samples are of one instance, which is none of Clerk's", () => {
+  test("all samples have the same instance id, which Clerk does not use", () => {
     for (const name of eventNames) expect(sample(name).instance_id).toBe(SAMPLE_INSTANCE);
   });
 
-  test("is false for samples, for real ids and for events without an id", () => {
+  test("is false for Bellhop's samples, for real ids and for events without an id", () => {
     for (const name of eventNames) expect(isDashboardSample(sample(name))).toBe(false);
     expect(isDashboardSample({ data: { id: "user_2g7np7Hrk0SN6kj5EDMLDaKNL0T" } })).toBe(false);
     expect(isDashboardSample({ data: {} })).toBe(false);

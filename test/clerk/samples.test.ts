@@ -31,7 +31,7 @@ describe.each([...eventNames])("a sample of %s", (name) => {
     expect(new Set(events.map(subjectOf)).size).toBe(events.length);
   });
 
-  test("has its times in milliseconds, in order", () => {
+  test("has times in milliseconds, in chronological order", () => {
     for (const event of events) {
       const { created_at, updated_at } = event.data as ReceivedEvent["data"] & {
         created_at?: number;
@@ -117,8 +117,8 @@ test("ids of embedded objects match: the payer of a subscription, the organizati
 
 test("the same random numbers and time give the same sample", () => {
   for (const name of eventNames) {
-    const [one, two] = [seeded(7), seeded(7)].map((random) => sample(name, { now: NOW, random }));
-    expect(one).toEqual(two);
+    const [first, second] = [seeded(7), seeded(7)].map((random) => sample(name, { now: NOW, random }));
+    expect(first).toEqual(second);
   }
 });
 

@@ -1,4 +1,4 @@
-// Backups that fit together, and what is said and done when two databases do not.
+// `bun backup` and `bun restore`, and the recovery when the inbox and the handlers' database do not match.
 
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
@@ -37,24 +37,24 @@ async function send(server: TestServer, from: number, to: number) {
   return ids;
 }
 
-test("a backup that is made under load, and put back, loses no effect of what it says is done", async () => {
+test("a backup made under load restores the effects of every run that it records as done", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, files);
   let sent = 0;
   {
     await using server = await spawnServer(folder.path);
-    let isOver = false;
+    let isStopped = false;
     const load = Array.from({ length: 8 }, async () => {
-      while (!isOver) {
+      while (!isStopped) {
         const id = `msg_${(sent += 1)}`;
         await post(server.url, user(id), { id });
       }
     });
-    await until("some load", () => sent > 100);
-    const made = await runCommand(folder.path, ["backup", "copy"]);
-    expect([made.exitCode, made.stderr]).toEqual([0, ""]);
+    await until("some deliveries", () => sent > 100);
+    const backup = await runCommand(folder.path, ["backup", "copy"]);
+    expect([backup.exitCode, backup.stderr]).toEqual([0, ""]);
     await Bun.sleep(200);
-    isOver = true;
+    isStopped = true;
     await Promise.all(load);
   }
   expect((await readdir(join(folder.path, "copy"))).toSorted()).toEqual(["app.db", "inbox.db"]);
@@ -73,14 +73,14 @@ test("a backup that is made under load, and put back, loses no effect of what it
   };
   await until("every run to end", () => stored().every(({ state }) => state > 1));
   expect(stored().length).toBeGreaterThan(100);
-  // The handlers' database is copied second, so it may have effects of deliveries that came after the inbox's copy.
+  // The handlers' database is copied second, so it may contain effects of deliveries that arrived after the inbox's copy.
   const effects = effectsIn(server.dataDir);
   expect(effects).toEqual([...new Set(effects)]);
   expect(effects).toEqual(expect.arrayContaining(stored().map(({ id }) => id)));
   expect(server.lines.filter(({ msg }) => String(msg).includes("--lost"))).toEqual([]);
 });
 
-test("an older handlers' database beside a newer inbox is told at the start, and replay --lost runs what it lacks", async () => {
+test("a start with an older handlers' database logs the lost runs, and replay --lost runs them again", async () => {
   await using folder = await temporaryFolder();
   const data = join(folder.path, "data");
   {
@@ -100,17 +100,17 @@ test("an older handlers' database beside a newer inbox is told at the start, and
   await copyFile(join(folder.path, "older.db"), join(data, "app.db"));
 
   await using server = await serverWith(files, {}, folder.path);
-  const told = () => server.lines.filter(({ msg }) => String(msg).includes("replay --lost")).map(({ msg }) => msg);
-  await until("the warning", () => told().length > 0);
-  expect(told()).toEqual([expect.stringMatching(/^7 runs are done, and what they wrote is not in .*app\.db: /)]);
+  const warnings = () => server.lines.filter(({ msg }) => String(msg).includes("replay --lost")).map(({ msg }) => msg);
+  await until("the warning", () => warnings().length > 0);
+  expect(warnings()).toEqual([expect.stringMatching(/^7 runs are done, and what they wrote is not in .*app\.db: /)]);
   expect(effectsIn(data)).toHaveLength(5);
 
   const listed = await runCommand(folder.path, ["replay", "--lost", "--dry-run"]);
   expect(listed.stdout).toStartWith(
     "7 runs are done and missing in the handlers' database:\n  msg_0005  user.created\n",
   );
-  const unanswered = await runCommand(folder.path, ["replay", "--lost"]);
-  expect([unanswered.exitCode, unanswered.stderr]).toEqual([1, expect.stringContaining("--yes")]);
+  const unconfirmed = await runCommand(folder.path, ["replay", "--lost"]);
+  expect([unconfirmed.exitCode, unconfirmed.stderr]).toEqual([1, expect.stringContaining("--yes")]);
   const replayed = await runCommand(folder.path, ["replay", "--lost", "--yes"]);
   expect([replayed.exitCode, replayed.stderr]).toEqual([0, ""]);
   expect(replayed.stdout).toContain("7 replayed");
@@ -119,7 +119,7 @@ test("an older handlers' database beside a newer inbox is told at the start, and
   expect((await runCommand(folder.path, ["replay", "--lost"])).stdout).toContain("No run is lost");
 });
 
-test("restore changes nothing while a server runs, or when the backup is damaged", async () => {
+test("restore changes nothing while a server runs or when the backup is damaged", async () => {
   await using folder = await temporaryFolder();
   const restore = async () => runCommand(folder.path, ["restore", "copy"]);
   {
@@ -140,7 +140,7 @@ test("restore changes nothing while a server runs, or when the backup is damaged
   expect((await readdir(join(folder.path, "data"))).toSorted()).toEqual(before);
 });
 
-test("a handlers' database on Postgres is named, without its password, with what to do", async () => {
+test("backup names a handlers' database on Postgres without its password and explains how to copy it", async () => {
   await using folder = await temporaryFolder();
   {
     await using server = await serverWith({}, {}, folder.path);

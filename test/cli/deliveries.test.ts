@@ -1,4 +1,4 @@
-// `bun deliveries`, `bun replay --dead` and `bun try`, as a person meets them: something failed, and is to be mended.
+// `bun deliveries`, `bun try` and `bun replay --dead`: finding, fixing and replaying failed runs.
 
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
@@ -7,9 +7,10 @@ import { join } from "node:path";
 import { describeList } from "../../src/cli/deliveries.ts";
 import { readLimit, readRate, readTime } from "../../src/cli/options.ts";
 import type { DeliveryList } from "../../src/inbox/views.ts";
-import { freePort, post, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { post, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { devWith } from "./dev-server.ts";
 
-// Each starts processes of its own, which takes its time where others work as well.
+// Each test starts processes, which is slow on a busy machine.
 setDefaultTimeout(30_000);
 
 const SCHEMA = { "_schema.sql": "create table if not exists welcomes (id text primary key);" };
@@ -21,31 +22,27 @@ const handler = (body = "") => `import { on } from "bellhop";
   });`;
 const FAILS = `if (data.first_name === "Eve") throw new Error("no Eves");`;
 
-async function devWith(files: Record<string, string>) {
-  await using opened = new AsyncDisposableStack();
-  const { path } = opened.use(await temporaryFolder());
-  await writeHandlers(path, { ...SCHEMA, ...files });
-  const port = await freePort();
-  const server = opened.use(await spawnServer(path, { mode: "dev", port }));
-  const held = opened.move();
+async function startDev(files: Record<string, string>) {
+  const dev = await devWith({ ...SCHEMA, ...files });
   return {
-    path,
-    server,
-    bellhop: (...words: string[]) => runCommand(path, words, { PORT: String(port) }),
+    ...dev,
     send: (id: string, data: object, type = "user.created") =>
-      post(server.url, { type, object: "event", data, timestamp: Date.UTC(2026, 0, 1) + Number(id.slice(4)) }, { id }),
+      post(
+        dev.server.url,
+        { type, object: "event", data, timestamp: Date.UTC(2026, 0, 1) + Number(id.slice(4)) },
+        { id },
+      ),
     welcomed() {
-      using db = new Database(join(path, "data", "app.db"), { readonly: true });
+      using db = new Database(join(dev.path, "data", "app.db"), { readonly: true });
       return db.query("select id from welcomes order by id").values().flat();
     },
-    [Symbol.asyncDispose]: () => held.disposeAsync(),
   };
 }
 
-test.concurrent("what failed is found, tried, mended and run again, and then nothing is dead", async () => {
-  await using dev = await devWith({ "user.created.ts": handler(FAILS) });
+test.concurrent("dead runs are listed, tried with a fixed handler and replayed", async () => {
+  await using dev = await startDev({ "user.created.ts": handler(FAILS) });
   for (let n = 1; n <= 4; n += 1) await dev.send(`msg_${n}`, { id: `user_${n}`, first_name: n === 1 ? "Ada" : "Eve" });
-  await until("all to end", async () => {
+  await until("three dead runs", async () => {
     const { stdout } = await dev.bellhop("deliveries", "--state", "dead", "--json");
     return (JSON.parse(stdout) as DeliveryList).deliveries.length === 3 ? true : undefined;
   });
@@ -54,9 +51,9 @@ test.concurrent("what failed is found, tried, mended and run again, and then not
   const dead = await dev.bellhop("deliveries", "--state", "dead", "--type", "user.*", "--handler", "user.created");
   expect(dead.stdout.match(/msg_\d/g)).toEqual(["msg_4", "msg_3", "msg_2"]);
   expect(dead.stdout).toContain("✗ user.created dead");
-  const one = await dev.bellhop("deliveries", "--subject", "user_1");
-  expect(one.stdout.match(/msg_\d/g)).toEqual(["msg_1"]);
-  expect(one.stdout).toContain("✓ user.created");
+  const ofSubject = await dev.bellhop("deliveries", "--subject", "user_1");
+  expect(ofSubject.stdout.match(/msg_\d/g)).toEqual(["msg_1"]);
+  expect(ofSubject.stdout).toContain("✓ user.created");
 
   const failed = await dev.bellhop("try", "msg_2");
   expect(failed.exitCode).toBe(1);
@@ -65,11 +62,11 @@ test.concurrent("what failed is found, tried, mended and run again, and then not
   expect(failed.stdout).toMatch(/insert into welcomes \(id\) values \('user_2'\) +1 row/);
 
   await writeHandlers(dev.path, { "user.created.ts": handler() });
-  const mended = await dev.bellhop("try", "msg_2", "user.created");
-  expect(mended.exitCode).toBe(0);
-  expect(mended.stdout).toContain("✓ done");
-  expect(mended.stdout).toContain("welcomed user_2");
-  expect(mended.stdout).toContain("What a handler did elsewhere (clerk, fetch) is not undone.");
+  const fixed = await dev.bellhop("try", "msg_2", "user.created");
+  expect(fixed.exitCode).toBe(0);
+  expect(fixed.stdout).toContain("✓ done");
+  expect(fixed.stdout).toContain("welcomed user_2");
+  expect(fixed.stdout).toContain("What a handler did elsewhere (clerk, fetch) is not undone.");
   expect(dev.welcomed()).toEqual(["user_1"]);
 
   await until("the new code to be live", () => (dev.server.output().includes("is live again") ? true : undefined));
@@ -81,8 +78,8 @@ test.concurrent("what failed is found, tried, mended and run again, and then not
   expect((await dev.bellhop("replay", "--dead")).stdout).toBe("No run is dead.\n");
 });
 
-test.concurrent("one delivery is shown whole, its payload only when somebody asks", async () => {
-  await using dev = await devWith({ "user.created.ts": handler(FAILS) });
+test.concurrent("bun deliveries shows one delivery in full, its payload only with --payload", async () => {
+  await using dev = await startDev({ "user.created.ts": handler(FAILS) });
   await dev.send("msg_1", { id: "user_1", first_name: "Eve", secret: "in the payload" });
   await dev.server.ended("msg_1");
   const shown = await dev.bellhop("deliveries", "msg_1");
@@ -112,50 +109,58 @@ test.concurrent("one delivery is shown whole, its payload only when somebody ask
   });
 });
 
-test.concurrent("without a server the commands read the files themselves, and say what they can't", async () => {
-  await using folder = await temporaryFolder();
-  await writeHandlers(folder.path, { ...SCHEMA, "user.created.ts": handler() });
-  expect((await runCommand(folder.path, ["deliveries"])).stderr).toMatch(/^There is no inbox in .*bun dev/);
-  {
-    await using server = await spawnServer(folder.path);
-    const event = { type: "user.created", object: "event", data: { id: "user_1" } };
-    await post(server.url, event, { id: "msg_1" });
-    await server.ended("msg_1");
-  }
-  expect((await runCommand(folder.path, ["deliveries"])).stdout).toMatch(
-    /msg_1 +user\.created +user_1 +✓ user\.created/,
-  );
-  expect((await runCommand(folder.path, ["deliveries", "--state", "dead"])).stdout).toBe(
-    "No stored delivery matches.\n",
-  );
-  const tried = await runCommand(folder.path, ["try", "msg_1"]);
-  expect(tried.stdout).toContain("UNIQUE constraint failed");
-  expect((await runCommand(folder.path, ["try", "msg_1", "user.updated"])).stderr).toMatch(
-    /no handler user\.updated for user\.created; there are: user\.created/,
-  );
-  expect((await runCommand(folder.path, ["deliveries", "--state", "daed"])).stderr).toMatch(/did you mean dead\?/);
-});
+test.concurrent(
+  "without a server the commands read the files, and explain an argument that they can't use",
+  async () => {
+    await using folder = await temporaryFolder();
+    await writeHandlers(folder.path, { ...SCHEMA, "user.created.ts": handler() });
+    expect((await runCommand(folder.path, ["deliveries"])).stderr).toMatch(/^There is no inbox in .*bun dev/);
+    {
+      await using server = await spawnServer(folder.path);
+      const event = { type: "user.created", object: "event", data: { id: "user_1" } };
+      await post(server.url, event, { id: "msg_1" });
+      await server.ended("msg_1");
+    }
+    expect((await runCommand(folder.path, ["deliveries"])).stdout).toMatch(
+      /msg_1 +user\.created +user_1 +✓ user\.created/,
+    );
+    expect((await runCommand(folder.path, ["deliveries", "--state", "dead"])).stdout).toBe(
+      "No stored delivery matches.\n",
+    );
+    const tried = await runCommand(folder.path, ["try", "msg_1"]);
+    expect(tried.stdout).toContain("UNIQUE constraint failed");
+    expect((await runCommand(folder.path, ["try", "msg_1", "user.updated"])).stderr).toMatch(
+      /no handler user\.updated for user\.created; there are: user\.created/,
+    );
+    expect((await runCommand(folder.path, ["deliveries", "--state", "daed"])).stderr).toMatch(/did you mean dead\?/);
+  },
+);
 
-test.concurrent("an old dead event does not overwrite a newer one in bulk, unless somebody insists", async () => {
-  const both = (fails: boolean) => ({
-    "user.updated.ts": `import { on } from "bellhop";
+test.concurrent(
+  "a bulk replay leaves out a dead run with a later event that is done, unless --stale is given",
+  async () => {
+    const handlers = (fails: boolean) => ({
+      "user.updated.ts": `import { on } from "bellhop";
       export default on("user.updated", { attempts: 1 }, ({ data }) => { ${fails ? `if (data.n === 1) throw new Error("no");` : ""} });`,
-  });
-  await using dev = await devWith(both(true));
-  await dev.send("msg_1", { id: "user_1", n: 1 }, "user.updated");
-  await dev.send("msg_2", { id: "user_1", n: 2 }, "user.updated");
-  await dev.server.ended("msg_2");
-  await writeHandlers(dev.path, both(false));
-  await until("the new code to be live", () => (dev.server.output().includes("is live again") ? true : undefined));
-  const left = await dev.bellhop("replay", "--dead", "--yes");
-  expect(left.stdout).toBe("No run is dead.\n  1 more left out: a later event is done; --stale includes them\n");
-  const taken = await dev.bellhop("replay", "--dead", "--stale", "--yes", "--rate", "100");
-  expect(taken.stdout).toBe("1 run died.\n1 done, 0 dead, 0 waiting\n");
-  const all = await dev.bellhop("replay", "--type", "user.updated", "--since", "1d", "--yes");
-  expect(all.stdout).toContain("To replay: 1 run of user.updated of the last 1d.\n  1 more left out");
-});
+    });
+    await using dev = await startDev(handlers(true));
+    await dev.send("msg_1", { id: "user_1", n: 1 }, "user.updated");
+    await dev.send("msg_2", { id: "user_1", n: 2 }, "user.updated");
+    await dev.server.ended("msg_2");
+    await writeHandlers(dev.path, handlers(false));
+    await until("the new code to be live", () => (dev.server.output().includes("is live again") ? true : undefined));
+    const withoutStale = await dev.bellhop("replay", "--dead", "--yes");
+    expect(withoutStale.stdout).toBe(
+      "No run is dead.\n  1 more left out: a later event is done; --stale includes them\n",
+    );
+    const withStale = await dev.bellhop("replay", "--dead", "--stale", "--yes", "--rate", "100");
+    expect(withStale.stdout).toBe("1 run died.\n1 done, 0 dead, 0 waiting\n");
+    const all = await dev.bellhop("replay", "--type", "user.updated", "--since", "1d", "--yes");
+    expect(all.stdout).toContain("To replay: 1 run of user.updated of the last 1d.\n  1 more left out");
+  },
+);
 
-test("times, rates and limits are read, or refused with an example", () => {
+test("times, rates and limits are parsed, or rejected with an example", () => {
   expect(readTime("since", "2026-05-01T12:00Z")).toBe(Date.UTC(2026, 4, 1, 12));
   expect(readTime("since", "1h")).toBeWithin(Date.now() - 3_601_000, Date.now() - 3_599_000);
   expect(readTime("since", undefined)).toBeUndefined();
@@ -166,18 +171,18 @@ test("times, rates and limits are read, or refused with an example", () => {
   for (const wrong of ["0", "11", "2.5", "x"]) expect(() => readLimit(wrong, 10)).toThrow("from 1 to 10");
 });
 
-test("an empty list says what to do", () => {
+test("an empty list shows what to do next", () => {
   expect(describeList([], false)).toBe("Nothing is stored yet. Send something: bun send user.created");
   expect(describeList([], true)).toBe("No stored delivery matches.");
 });
 
-test("bun try asks Clerk's API where the server does", async () => {
-  const asked: string[] = [];
+test("bun try uses the server's CLERK_API_URL", async () => {
+  const requests: string[] = [];
   using api = Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
     fetch({ url }) {
-      asked.push(new URL(url).pathname);
+      requests.push(new URL(url).pathname);
       return Response.json({ id: "user_1", object: "user" });
     },
   });
@@ -188,7 +193,7 @@ test("bun try asks Clerk's API where the server does", async () => {
   const env = {
     CLERK_SECRET_KEY: "sk_test_c3RhbmRpbi1mb3ItY2xlcms",
     CLERK_API_URL: `http://127.0.0.1:${api.port}`,
-    // So that a mistake asks nobody.
+    // No request reaches Clerk if CLERK_API_URL is ignored.
     HTTPS_PROXY: "http://127.0.0.1:1",
   };
   {
@@ -197,10 +202,10 @@ test("bun try asks Clerk's API where the server does", async () => {
     await server.ended("msg_1");
   }
   expect(await runCommand(folder.path, ["try", "msg_1"], env)).toMatchObject({ exitCode: 0 });
-  expect(asked).toEqual(["/v1/users/user_1", "/v1/users/user_1"]);
+  expect(requests).toEqual(["/v1/users/user_1", "/v1/users/user_1"]);
 });
 
-test("bun try that runs nothing ends, whatever the handlers' modules have opened", async () => {
+test("bun try with an unknown handler exits although a handler's module has a running timer", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
     "user.created.ts": "setInterval(() => undefined, 1_000); export default () => 1;",

@@ -1,16 +1,16 @@
-// Which `.env` files count in production.
+// The `.env` files that a server reads in production.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join, resolve } from "node:path";
 
 import { scripts } from "../../package.json";
-import { folderWithHandlers, spawnServer, temporaryFolder } from "../harness.ts";
+import { folderWithHandlers, spawnServer, temporaryFolder, until } from "../harness.ts";
 
 setDefaultTimeout(20_000);
 
 const ROOT = resolve(import.meta.dir, "../..");
 
-test("bun start reads .env.production and not .env.development, and the shell wins", async () => {
+test("bun start reads .env.production, not .env.development, and the shell takes precedence", async () => {
   await using folder = await folderWithHandlers();
   const start = scripts.start.replace("src/main.ts", join(ROOT, "src/main.ts"));
   await Bun.write(join(folder.path, "package.json"), JSON.stringify({ scripts: { start } }));
@@ -23,16 +23,15 @@ test("bun start reads .env.production and not .env.development, and the shell wi
     stderr: "pipe",
     stdout: "ignore",
   });
-  const said = await new Response(child.stderr).text();
+  const stderr = await new Response(child.stderr).text();
   expect(await child.exited).toBe(78);
   for (const line of ['PORT is "prod"', 'RETENTION_DAYS is "base"', 'CONCURRENCY is "shell"'])
-    expect(said).toContain(line);
+    expect(stderr).toContain(line);
 });
 
-test("without NODE_ENV, a start beside .env.development says what Bun has read", async () => {
+test("a start without NODE_ENV warns that Bun has read .env.development", async () => {
   await using folder = await temporaryFolder();
   await Bun.write(join(folder.path, ".env.development"), "OTHER=1\n");
   await using server = await spawnServer(folder.path);
-  await Bun.sleep(200);
-  expect(server.output()).toContain("Bun has read .env.development");
+  await until("the warning", () => server.output().includes("Bun has read .env.development"));
 });

@@ -1,5 +1,5 @@
-// What Clerk's users choose (names, e-mails), what handlers log and throw, and what other servers answer is only ever
-// shown: no command and no pretty log passes on what a terminal acts on, or lets a text pass for a line of Bellhop's.
+// Text from outside (names of Clerk's users, logs and errors of handlers, responses of other servers) reaches a terminal
+// escaped: no command and no log prints a control sequence from it, or lets it imitate a log line of Bellhop.
 
 import { expect, test } from "bun:test";
 
@@ -15,7 +15,7 @@ import {
 } from "../harness.ts";
 
 const FORGED = "[12:00:00] ERROR: forged";
-// The clipboard, the title, colours, C1, a carriage return, and marks that reorder text.
+// Sets the clipboard and the title, changes colours, uses C1 codes and a carriage return, and reorders text.
 const HOSTILE = `Eve \x1b]52;c;cm0gLXJmIH4=\x07\x1b]0;owned\x07\x1b[2J\x9b31m\x9d0;x\x9c\x7f\r\u202e\n${FORGED}`;
 
 const HANDLERS = {
@@ -26,17 +26,20 @@ export default ({ data }) => { throw new NonRetriableError(data.name); }`,
   "[...event]/database.ts": "export default async ({ data, db }) => { await db`select ${data.name}`; }",
 };
 
-function expectHarmless(what: string, output: string) {
+function expectHarmless(source: string, output: string) {
   // oxlint-disable-next-line no-control-regex
   const found = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/.exec(output);
-  expect({ what, around: found && JSON.stringify(output.slice(found.index - 80, found.index + 20)) }).toEqual({
-    what,
+  expect({ source, around: found && JSON.stringify(output.slice(found.index - 80, found.index + 20)) }).toEqual({
+    source,
     around: null,
   });
-  expect({ what, forged: output.split("\n").filter((line) => line.startsWith(FORGED)) }).toEqual({ what, forged: [] });
+  expect({ source, forged: output.split("\n").filter((line) => line.startsWith(FORGED)) }).toEqual({
+    source,
+    forged: [],
+  });
 }
 
-test("commands and the pretty log show foreign text, and pass on nothing of it that acts", async () => {
+test("commands and the pretty log show text from outside with its control characters escaped", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, HANDLERS);
   const env = { LOG_FORMAT: "pretty", LOG_LEVEL: "debug" };
@@ -60,18 +63,18 @@ test("commands and the pretty log show foreign text, and pass on nothing of it t
     ["send", "user.created", "--data", JSON.stringify({ name: HOSTILE })],
     ["send", "user.created", "--count", "3", "--data", JSON.stringify({ name: HOSTILE })],
   ];
-  for (const words of commands) {
-    const { stdout, stderr } = await runCommand(folder.path, words, { PORT: String(port) });
-    expectHarmless(words.join(" "), stdout);
-    expectHarmless(words.join(" "), stderr);
-    // It is shown, though.
-    if (words[1] === "msg_1") expect(stdout).toContain("Eve");
+  for (const args of commands) {
+    const { stdout, stderr } = await runCommand(folder.path, args, { PORT: String(port) });
+    expectHarmless(args.join(" "), stdout);
+    expectHarmless(args.join(" "), stderr);
+    // The text itself is shown.
+    if (args[1] === "msg_1") expect(stdout).toContain("Eve");
   }
   expectHarmless("the pretty log", server.output());
   expect(server.output()).toContain(String.raw`Eve \x1b]52`);
 }, 60_000);
 
-test("JSON logs pass on no C1 character either", async () => {
+test("JSON logs escape C1 characters too", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, HANDLERS);
   await using server = await spawnServer(folder.path);

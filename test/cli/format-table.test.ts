@@ -7,7 +7,7 @@ const rows = [
   ["12:00:01", "msg_1", "session.created", "", "unhandled"],
 ];
 
-test("columns are aligned, and without a terminal nothing is cut", () => {
+test("columns are aligned, and nothing is cut without a terminal width", () => {
   expect(formatTable(rows)).toBe(
     "12:00:00  msg_2abcdefghijklmnopqrstuvwxyz  user.created     user_2abcdefghijklmnopqrstuvwxyz  ✓ user.created\n" +
       "12:00:01  msg_1                            session.created                                    unhandled",
@@ -15,7 +15,7 @@ test("columns are aligned, and without a terminal nothing is cut", () => {
   expect(formatTable([])).toBe("");
 });
 
-test("on a terminal it fits the width, and ids stay whole", () => {
+test("a table fits the width of the terminal and keeps ids whole", () => {
   const lines = formatTable(rows, { width: 84, shrink: [3, 4] }).split("\n");
   for (const line of lines) expect(Bun.stringWidth(line)).toBeLessThanOrEqual(84);
   expect(lines[0]).toContain("msg_2abcdefghijklmnopqrstuvwxyz");
@@ -23,16 +23,16 @@ test("on a terminal it fits the width, and ids stay whole", () => {
   expect(formatTable(rows, { width: 100, shrink: [3, 4] }).split("\n")[0]).toEndWith("✓ user.created");
 });
 
-test("wide characters count as wide", () => {
-  const [one = "", other = ""] = formatTable([
+test("wide characters take two columns", () => {
+  const [first = "", second = ""] = formatTable([
     ["名前名前", "x"],
     ["name", "y"],
   ]).split("\n");
-  expect(Bun.stringWidth(one)).toBe(Bun.stringWidth(other));
+  expect(Bun.stringWidth(first)).toBe(Bun.stringWidth(second));
   expect(formatTable([["名前名前名前名前", "x"]], { width: 14, shrink: [0] })).toBe("名前名前名…  x");
 });
 
-test("rows to look at are red on a terminal that has colours", () => {
+test("bad rows are coloured without changing the text", () => {
   const text = formatTable(rows, { width: 200, isBad: (index) => index === 1 });
   expect(Bun.stripANSI(text)).toBe(formatTable(rows, { width: 200 }));
 });

@@ -1,4 +1,4 @@
-// What is printed when a setting or the machine is at fault: sentences that name it, and no stacks.
+// Errors in settings and of the machine: the message names the cause and has no stack.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -13,10 +13,10 @@ import {
   until,
 } from "../harness.ts";
 
-// Each starts processes of its own.
+// Each test starts processes.
 setDefaultTimeout(30_000);
 
-test("messages name the folder of HANDLERS_DIR, also with blanks and brackets in its path", async () => {
+test("messages show the path of HANDLERS_DIR, also with spaces and brackets", async () => {
   await using folder = await temporaryFolder();
   const HANDLERS_DIR = join(folder.path, "my (old) handlers-src");
   await Bun.write(join(HANDLERS_DIR, "user.created.ts"), "export const x = 1;");
@@ -27,7 +27,7 @@ test("messages name the folder of HANDLERS_DIR, also with blanks and brackets in
   expect(stdout).toContain(`✗ ${HANDLERS_DIR}/user.updated.ts:3:11`);
 });
 
-test("a HANDLERS_DIR that is a file is named once", async () => {
+test("the message about a HANDLERS_DIR that is a file repeats no part of the path", async () => {
   await using folder = await temporaryFolder();
   await Bun.write(join(folder.path, "handlers"), "");
   const env = { HANDLERS_DIR: "handlers" };
@@ -35,7 +35,7 @@ test("a HANDLERS_DIR that is a file is named once", async () => {
   expect(server.output()).not.toContain("handlers/handlers");
 });
 
-test("an address that is none, and a DATA_DIR without sockets, are sentences", async () => {
+test("an invalid HOST, and a DATA_DIR without sockets, give messages without a stack", async () => {
   for (const HOST of ["nonsense", "not an address", "300.1.1.1"]) {
     await using folder = await folderWithHandlers();
     const { stderr, exitCode } = await runCommand(folder.path, ["start"], { HOST });
@@ -44,7 +44,7 @@ test("an address that is none, and a DATA_DIR without sockets, are sentences", a
     expect(exitCode).toBe(1);
   }
   await using folder = await folderWithHandlers();
-  // As good as a file system that has none.
+  // A directory at the socket's path simulates a file system without sockets.
   await Bun.write(join(folder.path, "data/bellhop.sock/x"), "");
   const port = await freePort();
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "../../src/main.ts"), "start"], {
@@ -61,7 +61,7 @@ test("an address that is none, and a DATA_DIR without sockets, are sentences", a
   expect(out + error).not.toMatch(/\n +at /);
 });
 
-test("the log shows an address of IPv6 in brackets", async () => {
+test("the log shows an IPv6 address in brackets", async () => {
   await using folder = await folderWithHandlers();
   await using server = await serverOn(folder.path, "::1");
   expect(server.output()).toMatch(/listening on http:\/\/\[::1\]:\d+\/api\/webhooks/);
@@ -78,7 +78,7 @@ async function serverOn(folder: string, HOST: string) {
   const drained = (async () => {
     for await (const chunk of child.stdout) text += new TextDecoder().decode(chunk);
   })();
-  await until("the line", () => text.includes("listening") || child.exitCode !== null || undefined);
+  await until("the log line", () => text.includes("listening") || child.exitCode !== null || undefined);
   return {
     output: () => text,
     async [Symbol.asyncDispose]() {

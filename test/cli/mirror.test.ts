@@ -1,4 +1,4 @@
-// `bun new mirror`, `bun backfill` and `bun drift`, as they are typed, against a stand-in for Clerk's API on a socket.
+// `bun new mirror`, `bun backfill` and `bun drift`, run as commands against a stand-in for Clerk's API on a socket.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -12,15 +12,15 @@ setDefaultTimeout(60_000);
 
 const settings = (api: ClerkApi) => ({ CLERK_SECRET_KEY: api.secretKey, CLERK_API_URL: api.url });
 
-test("a mirror is written, filled, kept, compared and repaired", async () => {
+test("a mirror is created, backfilled, updated by events, compared and repaired", async () => {
   await using folder = await temporaryFolder();
   await using api = await startClerkApi();
   const first = api.fill(1_050)[0]!;
   const env = settings(api);
 
-  const none = await runCommand(folder.path, ["backfill"], env);
-  expect(none.stderr).toContain("There is no mirror in");
-  expect(none.stderr).toContain("bun new mirror");
+  const withoutMirror = await runCommand(folder.path, ["backfill"], env);
+  expect(withoutMirror.stderr).toContain("There is no mirror in");
+  expect(withoutMirror.stderr).toContain("bun new mirror");
 
   const written = await runCommand(folder.path, ["new", "mirror"]);
   expect(written.stdout).toContain("bun backfill");
@@ -35,7 +35,7 @@ test("a mirror is written, filled, kept, compared and repaired", async () => {
   expect((await runCommand(folder.path, ["backfill"])).stderr).toContain("CLERK_SECRET_KEY=sk_test_…");
   expect((await runCommand(folder.path, ["backfill", "--table", "people"], env)).stderr).toContain("no table people");
 
-  // Beside a server that takes events.
+  // While a server receives events.
   await using server = await spawnServer(folder.path);
   const name = { ...first, first_name: "Ada", updated_at: first.updated_at + 5 };
   await post(server.url, { type: "user.updated", object: "event", data: name }, { id: "msg_1" });
@@ -60,7 +60,7 @@ test("a mirror is written, filled, kept, compared and repaired", async () => {
   expect(row.first_name).toBe("Ada");
 });
 
-test("the key of another instance is refused before anything is read or changed", async () => {
+test("refuses the key of another instance before it reads or changes anything", async () => {
   await using folder = await temporaryFolder();
   await using api = await startClerkApi();
   api.fill(3);
@@ -71,9 +71,9 @@ test("the key of another instance is refused before anything is read or changed"
   api.instanceId = "ins_another";
   api.users.clear();
   api.requests.length = 0;
-  for (const words of [["drift"], ["drift", "--fix"], ["drift", "--fix", "--yes"], ["backfill"]]) {
-    const refused = await runCommand(folder.path, words, env);
-    expect(refused.exitCode, words.join(" ")).toBe(1);
+  for (const args of [["drift"], ["drift", "--fix"], ["drift", "--fix", "--yes"], ["backfill"]]) {
+    const refused = await runCommand(folder.path, args, env);
+    expect(refused.exitCode, args.join(" ")).toBe(1);
     expect(refused.stderr).toContain(`CLERK_SECRET_KEY belongs to the instance ins_another (development)`);
     expect(refused.stderr).toContain(own);
     expect(refused.stderr).not.toMatch(/\n +at /);
@@ -81,12 +81,12 @@ test("the key of another instance is refused before anything is read or changed"
   expect(api.requests.filter(({ path }) => path !== "/v1/instance")).toEqual([]);
   await using sql = new SQL(`sqlite://${join(folder.path, "data/app.db")}`);
   expect((await sql`select count(*) as n from clerk_users where deleted_at is null`)[0].n).toBe(3);
-  // The mirror has moved: a webhook of the new instance has come.
+  // A webhook of the new instance has been received, so the mirror belongs to both instances.
   await sql`insert into bellhop_mirror_instances (id) values ('ins_another')`;
   expect((await runCommand(folder.path, ["drift"], env)).stdout).toContain("clerk_users  0 in Clerk, 3 different");
 });
 
-test("a mirror beside a handler of all events is a file of its own", async () => {
+test("bun new mirror creates a second file when a handler of all events exists", async () => {
   await using folder = await temporaryFolder();
   await Bun.write(join(folder.path, "handlers/[...event].ts"), "export default () => {};");
   expect((await runCommand(folder.path, ["new", "mirror"])).stdout).toContain("[...event]/mirror.ts");
@@ -95,7 +95,7 @@ test("a mirror beside a handler of all events is a file of its own", async () =>
   );
 });
 
-test("without a network, bun backfill says so, and nothing of rate limits", async () => {
+test("bun backfill reports an unreachable API as such, not as a rate limit", async () => {
   await using folder = await temporaryFolder();
   await runCommand(folder.path, ["new", "mirror"]);
   const child = Bun.spawn([process.execPath, join(import.meta.dir, "../../src/main.ts"), "backfill"], {
@@ -113,7 +113,7 @@ test("without a network, bun backfill says so, and nothing of rate limits", asyn
   expect(new TextDecoder().decode(value)).toStartWith("Clerk's API can't be reached: retrying in 500 ms");
 });
 
-test("Ctrl-C stops a backfill at a page, and the same command goes on there", async () => {
+test("Ctrl-C stops a backfill between two pages, and the same command continues from there", async () => {
   await using folder = await temporaryFolder();
   await using api = await startClerkApi();
   api.fill(2_600);

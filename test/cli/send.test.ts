@@ -1,43 +1,33 @@
-// `bun send` and `bun replay` beside a running server: where they go, and what they run.
+// `bun send` and `bun replay` with a running server: the address they use and the handlers they run.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { freePort, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
+import { devWith } from "./dev-server.ts";
 
-// Each starts processes of its own.
+// Each test starts processes.
 setDefaultTimeout(30_000);
 
 const HELLO = `import { on } from "bellhop"; export default on("user.created", ({ data, log }) => log.info("hello " + data.first_name));`;
-const SHOWS = `export default ({ data, log }) => log.info(JSON.stringify(data));`;
+const LOGS_DATA = `export default ({ data, log }) => log.info(JSON.stringify(data));`;
 
-async function devWith(files: Record<string, string>) {
-  await using opened = new AsyncDisposableStack();
-  const { path } = opened.use(await temporaryFolder());
-  await writeHandlers(path, files);
-  const port = await freePort();
-  const server = opened.use(await spawnServer(path, { mode: "dev", port }));
-  const held = opened.move();
-  const bellhop = (...words: string[]) => runCommand(path, words, { PORT: String(port) });
-  return { path, server, bellhop, [Symbol.asyncDispose]: () => held.disposeAsync() };
-}
-
-test("bun send asks the running server for its address, whatever PORT says here", async () => {
+test("bun send asks the running server for its address, whatever the value of PORT", async () => {
   await using dev = await devWith({ "user.created.ts": HELLO });
   const sent = await runCommand(dev.path, ["send", "user.created"], { PORT: String(await freePort()) });
   expect(sent).toMatchObject({ exitCode: 0, stderr: "" });
   expect(sent.stdout).toContain("✓ user.created done");
 });
 
-test("what is sent to this machine does not go through HTTP_PROXY", async () => {
+test("requests to this machine do not go through HTTP_PROXY", async () => {
   await using dev = await devWith({ "user.created.ts": HELLO });
   let proxied = 0;
   using proxy = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response(String((proxied += 1))) });
   const env = { HTTP_PROXY: proxy.url.href, http_proxy: proxy.url.href, PORT: new URL(dev.server.url).port };
-  for (const words of [[], ["--url", dev.server.url], ["--url", dev.server.url.replace("127.0.0.1", "localhost")]]) {
-    const sent = await runCommand(dev.path, ["send", "user.created", ...words], env);
-    expect(sent.stdout, words.join(" ")).toContain('"status":"accepted"');
+  for (const args of [[], ["--url", dev.server.url], ["--url", dev.server.url.replace("127.0.0.1", "localhost")]]) {
+    const sent = await runCommand(dev.path, ["send", "user.created", ...args], env);
+    expect(sent.stdout, args.join(" ")).toContain('"status":"accepted"');
   }
   expect((await runCommand(dev.path, ["deliveries"], env)).stdout.split("\n")).toHaveLength(4);
   expect(proxied).toBe(0);
@@ -46,13 +36,13 @@ test("what is sent to this machine does not go through HTTP_PROXY", async () => 
   expect(elsewhere.stdout).toBe("200 1\n");
 });
 
-test("--data is merged deeply, over a sample and over a file, which may begin with a byte order mark", async () => {
-  await using dev = await devWith({ "user.created.ts": SHOWS });
+test("--data is merged deeply into a sample and into a file, which may begin with a byte order mark", async () => {
+  await using dev = await devWith({ "user.created.ts": LOGS_DATA });
   const file = join(dev.path, "event.json");
   const data = { id: "user_1", public_metadata: { plan: "gold", seats: 3 }, tags: [1, 2] };
   await Bun.write(file, `\uFEFF${JSON.stringify({ type: "user.created", object: "event", data })}`);
-  const over = ["--data", '{"public_metadata":{"plan":"free"},"tags":[]}'];
-  const fromFile = await dev.bellhop("send", "--file", file, ...over);
+  const override = ["--data", '{"public_metadata":{"plan":"free"},"tags":[]}'];
+  const fromFile = await dev.bellhop("send", "--file", file, ...override);
   expect(fromFile.stdout).toContain('"public_metadata":{"plan":"free","seats":3},"tags":[]');
   const sampled = await dev.bellhop(
     "send",
@@ -69,30 +59,30 @@ test("--data is merged deeply, over a sample and over a file, which may begin wi
   });
 });
 
-test("a package that is not installed is an error, and is not fetched from a registry", async () => {
+test("a package that is not installed is an error and is not fetched from a registry", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
     "user.created.ts": 'import x from "a-package-that-is-missing"; export default () => x;',
   });
-  let asked = 0;
+  let requests = 0;
   using registry = Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
-    fetch: () => new Response(String((asked += 1)), { status: 404 }),
+    fetch: () => new Response(String((requests += 1)), { status: 404 }),
   });
   const env = { BUN_CONFIG_REGISTRY: registry.url.href };
-  // As `bun dev` runs in a checkout, and as the package's bin runs.
+  // `bun dev` in a checkout reads bunfig.toml; the package's bin passes --no-install.
   const root = join(import.meta.dir, "../..");
   await copyFile(join(root, "bunfig.toml"), join(folder.path, "bunfig.toml"));
   const { stdout } = await runCommand(folder.path, ["handlers"], env);
   expect(stdout).toContain("Cannot find package 'a-package-that-is-missing'");
   expect(await Bun.file(join(root, "src/main.ts")).text()).toStartWith("#!/usr/bin/env -S bun --no-install\n");
-  expect(asked).toBe(0);
+  expect(requests).toBe(0);
 });
 
-test("after a dead run, the advice and the replay are about the handler that failed, not the others", async () => {
+test("after a dead run, the suggested command and the replay run only the handler that failed", async () => {
   const dies = `import { NonRetriableError } from "bellhop";
-export default ({ log }) => { log.info("tried"); throw new NonRetriableError("no room"); };`;
+export default ({ log }) => { log.info("trying"); throw new NonRetriableError("no room"); };`;
   await using dev = await devWith({
     "user.created.ts": HELLO,
     "user.created/crm.ts": dies,
@@ -101,7 +91,10 @@ export default ({ log }) => { log.info("tried"); throw new NonRetriableError("no
   });
   await dev.bellhop("send", "user.created", "--id", "msg_1");
   await dev.server.ended("msg_1");
-  const output = await until("both", () => /(bun replay[^]*){2}/.test(dev.server.output()) && dev.server.output());
+  const output = await until(
+    "both log lines",
+    () => /(bun replay[^]*){2}/.test(dev.server.output()) && dev.server.output(),
+  );
   expect(output).toContain("bun replay msg_1 --handler user.created/crm");
   expect(output).toContain("bun replay msg_1 --handler '[...event]'");
 
@@ -115,17 +108,17 @@ export default ({ log }) => { log.info("tried"); throw new NonRetriableError("no
   expect(await count("user.created")).toBe(2);
   expect((await dev.bellhop("replay", "--dead", "--all")).stderr).toContain("--all needs one delivery");
 
-  // Its payload is wiped: no command can run it again.
+  // The payload with the one-time code is wiped, so the delivery can't be replayed.
   await dev.bellhop("send", "email.created", "--id", "msg_2");
   await dev.server.ended("msg_2");
-  await until("the line", () => /email\.created is dead.*can't be replayed/.test(dev.server.output()) || undefined);
+  await until("the log line", () => /email\.created is dead.*can't be replayed/.test(dev.server.output()) || undefined);
   expect(dev.server.output()).not.toContain("bun replay msg_2");
   const again = await dev.bellhop("send", "email.created", "--id", "msg_2");
   expect(again.stdout).toContain('"status":"duplicate"');
   expect(again.stdout).not.toContain("bun replay");
 });
 
-test("bun replay says that the server went away, and shows no stack", async () => {
+test("bun replay reports without a stack that the server stopped", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
     "user.created.ts": "export default ({ run }) => Bun.sleep(run.replay ? 10_000 : 0);",

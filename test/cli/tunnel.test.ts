@@ -6,7 +6,7 @@ import { findTunnel, watchTunnel } from "../../src/cli/tunnel.ts";
 import { loadHandlers } from "../../src/handlers/loader.ts";
 import { configFor, temporaryFolder, until } from "../harness.ts";
 
-/** An ngrok agent's API with these tunnels. */
+/** A stand-in for the API of ngrok's agent. */
 function agent(tunnels: () => object[]) {
   const server = Bun.serve({ port: 0, fetch: () => Response.json({ tunnels: tunnels(), uri: "/api/tunnels" }) });
   return { api: `${server.url.href}api/tunnels`, [Symbol.asyncDispose]: () => server.stop(true) };
@@ -19,46 +19,46 @@ const tunnel = (url: string, addr: string) => ({
   config: { addr },
 });
 
-test("the public address is that of the tunnel to our port", async () => {
+test("finds the HTTPS tunnel to the server's port", async () => {
   await using ngrok = agent(() => [
     tunnel("https://other.ngrok.app", "http://localhost:13000"),
-    tunnel("http://ours.ngrok.app", "http://localhost:3000"),
-    tunnel("https://ours.ngrok.app", "http://localhost:3000"),
+    tunnel("http://bellhop.ngrok.app", "http://localhost:3000"),
+    tunnel("https://bellhop.ngrok.app", "http://localhost:3000"),
   ]);
-  expect(await findTunnel(3000, ngrok.api)).toBe("https://ours.ngrok.app");
+  expect(await findTunnel(3000, ngrok.api)).toBe("https://bellhop.ngrok.app");
   expect(await findTunnel(13000, ngrok.api)).toBe("https://other.ngrok.app");
   expect(await findTunnel(80, ngrok.api)).toBeUndefined();
   expect(await findTunnel(3000, "http://127.0.0.1:1/api/tunnels")).toBeUndefined();
 });
 
-test("ngrok's agent is not asked through HTTP_PROXY", async () => {
-  await using ngrok = agent(() => [tunnel("https://ours.ngrok.app", "http://localhost:3000")]);
+test("requests to ngrok's agent do not go through HTTP_PROXY", async () => {
+  await using ngrok = agent(() => [tunnel("https://bellhop.ngrok.app", "http://localhost:3000")]);
   const before = process.env["HTTP_PROXY"];
   process.env["HTTP_PROXY"] = "http://127.0.0.1:1";
   try {
-    expect(await findTunnel(3000, ngrok.api.replace("localhost", "127.0.0.1"))).toBe("https://ours.ngrok.app");
+    expect(await findTunnel(3000, ngrok.api.replace("localhost", "127.0.0.1"))).toBe("https://bellhop.ngrok.app");
   } finally {
     if (before === undefined) delete process.env["HTTP_PROXY"];
     else process.env["HTTP_PROXY"] = before;
   }
 });
 
-test("an address that comes later, or changes, is told, and once", async () => {
+test("a public address that appears later or changes is reported once", async () => {
   let tunnels: object[] = [];
   await using ngrok = agent(() => tunnels);
-  const told: (string | undefined)[] = [];
-  const end = watchTunnel(3000, (url) => told.push(url), { api: ngrok.api, everyMs: 10 });
-  await until("the first word", () => told.length === 1 || undefined);
+  const addresses: (string | undefined)[] = [];
+  const stop = watchTunnel(3000, (url) => addresses.push(url), { api: ngrok.api, everyMs: 10 });
+  await until("the first report", () => addresses.length === 1 || undefined);
   tunnels = [tunnel("https://one.ngrok.app", "http://localhost:3000")];
-  await until("ngrok to be found", () => told.length === 2 || undefined);
+  await until("ngrok to be found", () => addresses.length === 2 || undefined);
   tunnels = [tunnel("https://two.ngrok.app", "http://localhost:3000")];
-  await until("the change", () => told.length === 3 || undefined);
+  await until("the change", () => addresses.length === 3 || undefined);
   await Bun.sleep(50);
-  expect(told).toEqual([undefined, "https://one.ngrok.app", "https://two.ngrok.app"]);
-  end();
+  expect(addresses).toEqual([undefined, "https://one.ngrok.app", "https://two.ngrok.app"]);
+  stop();
 });
 
-test("bun dev says the public address with the path, or how to get one", async () => {
+test("bun dev prints the public address with the path, or how to get one", async () => {
   await using folder = await temporaryFolder();
   const config = configFor(folder.path, {}, "dev");
   expect(describeAddress(config, 3000, "https://a.ngrok.app")).toContain("https://a.ngrok.app/api/webhooks");
@@ -69,7 +69,7 @@ test("bun dev says the public address with the path, or how to get one", async (
   expect(localUrl({ host: "::1", webhookPath: "/x" }, 1)).toBe("http://[::1]:1/x");
 });
 
-test("the banner names the database without its password, and 300 handlers do not scroll it away", async () => {
+test("the banner shows the database without its password, and stays short with 300 handlers", async () => {
   await using folder = await temporaryFolder();
   const table = await loadHandlers(`${folder.path}/handlers`, () => undefined);
   const url = "postgres://app:hunter2@db.example.com:6432/app?sslmode=require";
@@ -93,7 +93,7 @@ test("the banner names the database without its password, and 300 handlers do no
   expect(many).toContain("and 289 more; to list them: bun handlers");
 });
 
-test("message ids have Svix's shape and sort by time", () => {
+test("message ids have Svix's format and sort by time", () => {
   const ids = [1_700_000_000_000, 1_700_000_001_000, 1_800_000_000_000].map((now) => messageId(now));
   for (const id of ids) expect(id).toMatch(/^msg_[0-9A-Za-z]{27}$/);
   expect(ids.toSorted()).toEqual(ids);
@@ -101,7 +101,7 @@ test("message ids have Svix's shape and sort by time", () => {
   expect(secondsIn(messageId(1_700_000_000_000))).toBe(1_700_000_000);
 });
 
-/** The seconds inside a KSUID. */
+/** The timestamp of a KSUID, in seconds. */
 function secondsIn(id: string): number {
   const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
   const number = id

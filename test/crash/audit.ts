@@ -1,5 +1,5 @@
-// Compares what the load was answered with what the inbox has stored and with what the handlers wrote themselves. Pure:
-// it never asks the server under test, which proves less.
+// Compares the answers that the load received with the rows of the inbox and with what the handlers wrote. Pure. It never
+// asks the server under test, which could report its own state wrongly.
 
 import { DEFAULT_ATTEMPTS } from "../../src/dispatch/retry.ts";
 import { FAILING_HANDLER, HANDLERS_OF, WRITING_HANDLERS, WRITTEN_PARTS } from "./handlers.ts";
@@ -25,7 +25,7 @@ export interface EffectRow {
 }
 
 export interface Evidence {
-  /** What was answered 200, by id. */
+  /** Deliveries that were answered 200, by id. */
   accepted: ReadonlyMap<string, Sent>;
   runs: readonly RunRow[];
   /** Ids of deliveries with a stored body. */
@@ -39,16 +39,16 @@ type Runs = ReadonlyMap<string, RunRow>;
 const [DONE, DEAD] = [2, 3];
 const KILLED = /^the process died \d+ times while it ran, the last time while nothing else ran$/;
 
-/** Returns a sentence for each violation. */
+/** Returns one sentence per violation. */
 export function audit({ accepted, runs: rows, payloads, effects, calls }: Evidence): string[] {
   const runs = new Map(rows.map((row) => [`${row.id} ${row.handler}`, row]));
   return [
     ...(runs.size === rows.length ? [] : [`${rows.length - runs.size} runs are stored twice`]),
     ...[...accepted].flatMap(([id, { type }]) => [
-      ...(payloads.has(id) ? [] : [`${id} was answered 200 and its body is not stored`]),
+      ...(payloads.has(id) ? [] : [`${id} was answered 200, but its body is not stored`]),
       ...(HANDLERS_OF[type] ?? [])
         .filter((handler) => !runs.has(`${id} ${handler}`))
-        .map((handler) => `${id} was answered 200 and has no run of ${handler}`),
+        .map((handler) => `${id} was answered 200, but has no run of ${handler}`),
     ]),
     ...rows
       .filter((row) => row.state !== DONE && !isKilledTooOften(row))
@@ -60,12 +60,12 @@ export function audit({ accepted, runs: rows, payloads, effects, calls }: Eviden
   ];
 }
 
-/** The campaign kills at random: it may hit a run in each of its attempts, of which one failed by itself. */
+/** The campaign kills at random, so it may hit a run in each of its attempts, one of which failed by itself. */
 export function isKilledTooOften({ state, reason, interrupted }: RunRow): boolean {
   return state === DEAD && KILLED.test(reason ?? "") && interrupted >= DEFAULT_ATTEMPTS - 2;
 }
 
-/** An outage costs no attempt: only a failure of the handler itself and the death of a process do. */
+/** An outage costs no attempt. Only a failure of the handler itself or the death of its process does. */
 function checkSpent(rows: readonly RunRow[], accepted: Evidence["accepted"]): string[] {
   return rows.flatMap(({ id, handler, spent, interrupted }) => {
     const failures = Number(handler === FAILING_HANDLER && (accepted.get(id)?.flaky ?? true));
@@ -74,24 +74,23 @@ function checkSpent(rows: readonly RunRow[], accepted: Evidence["accepted"]): st
   });
 }
 
-/** No attempt begins twice, unless an outage gave it back. Each run that is done has ended. */
+/** No attempt begins twice, unless an outage released it. A run that is done has a call that ended. */
 function checkCalls(calls: readonly Call[], runs: Runs): string[] {
   const groups = Map.groupBy(calls, ({ id, handler }) => `${id} ${handler}`);
   return [...runs].flatMap(([run, { state, attempts, spent, interrupted }]) => {
     const own = groups.get(run) ?? [];
     const problems: string[] = [];
-    const begins = own.filter(({ what }) => what === "begin");
-    const ends = own.filter(({ what }) => what === "end").length;
-    const givenBack = attempts - spent - Number(state === DONE);
+    const begins = own.filter(({ kind }) => kind === "begin");
+    const ends = own.filter(({ kind }) => kind === "end").length;
+    const released = attempts - spent - Number(state === DONE);
     const repeated = begins.length - new Set(begins.map(({ attempt }) => attempt)).size;
-    if (repeated > givenBack) problems.push(`${run} began ${repeated} attempts again, and was given back ${givenBack}`);
-    if (ends === 0 && state === DONE) problems.push(`${run} is stored as done, and has no call that ended`);
+    if (repeated > released)
+      problems.push(`${run} began ${repeated} attempts again, but only ${released} were released`);
+    if (ends === 0 && state === DONE) problems.push(`${run} is stored as done, but none of its calls ended`);
     // The process may die between a call's end and its record, or an outage may prevent the commit of its effects.
-    if (ends > 1 + interrupted + givenBack)
-      problems.push(
-        `${run} ended ${ends} times, was interrupted ${interrupted} times and given back ${givenBack} times`,
-      );
-    // A process interrupts a run by its death, so once. The last one to begin a run that is done did not.
+    if (ends > 1 + interrupted + released)
+      problems.push(`${run} ended ${ends} times, was interrupted ${interrupted} times and released ${released} times`);
+    // A process interrupts a run only by dying, so at most once. The process that finished a run did not interrupt it.
     const deaths = new Set(begins.map(({ pid }) => pid)).size - Number(state === DONE) + attempts - begins.length;
     if (interrupted > deaths)
       problems.push(`${run} was interrupted ${interrupted} times by the death of ${deaths} servers`);
@@ -99,7 +98,7 @@ function checkCalls(calls: readonly Call[], runs: Runs): string[] {
   });
 }
 
-/** Each run that is done wrote its rows once, in one attempt; nothing else wrote any. */
+/** Each run that is done wrote its rows once, in one attempt. No other run wrote rows. */
 function checkEffects(effects: readonly EffectRow[], runs: Runs): string[] {
   const written = Map.groupBy(effects, ({ delivery, handler }) => `${delivery} ${handler}`);
   const isDone = (run: string) => runs.get(run)?.state === DONE;
@@ -110,8 +109,8 @@ function checkEffects(effects: readonly EffectRow[], runs: Runs): string[] {
       const attempts = new Set(rows.map(({ attempt }) => attempt));
       if (rows.map(({ part }) => part).join() === WRITTEN_PARTS && attempts.size === 1) return [];
       const found = rows.map(({ part, attempt }) => `${part} in attempt ${attempt}`);
-      return [`${run} is done, and wrote [${found.join(", ")}]`];
+      return [`${run} is done, but wrote [${found.join(", ")}]`];
     }),
-    ...[...written.keys()].filter((run) => !isDone(run)).map((run) => `${run} is not done, and wrote rows`),
+    ...[...written.keys()].filter((run) => !isDone(run)).map((run) => `${run} is not done, but wrote rows`),
   ];
 }

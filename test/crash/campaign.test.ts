@@ -3,11 +3,11 @@ import { describe, expect, test } from "bun:test";
 import { freePort, post, temporaryFolder, until, writeHandlers } from "../harness.ts";
 import { noPostgres } from "../postgres.ts";
 import { crashCampaign, describeResult, openRuns } from "./campaign.ts";
-import { ended, launch } from "./launch.ts";
+import { hasExited, launch } from "./launch.ts";
 import { type CampaignStore, openStore, type StoreName } from "./stores.ts";
 
 const KILLS = 8;
-const PEOPLE = 12;
+const USERS = 12;
 const POISONED = "user_5";
 const RUNS = "select d.subject, r.handler, r.state, r.reason from run r join delivery d on d.seq = r.seq";
 const [DONE, DEAD] = [2, 3];
@@ -25,10 +25,10 @@ function describeCrashes(name: StoreName) {
     expect(result.violations).toEqual([]);
     expect(result.accepted).toBeGreaterThan(100);
     expect(result.interrupted).toBeGreaterThan(0);
-    expect(result.looks).toBeGreaterThan(KILLS);
+    expect(result.snapshots).toBeGreaterThan(KILLS);
   }, 240_000);
 
-  test("a run that kills its process dies, and the runs beside it do not, however few attempts they have", async () => {
+  test("a run that kills its process ends as dead, and concurrent runs do not, even with a single attempt", async () => {
     await using store = await openStore(name);
     await using folder = await temporaryFolder();
     await writeHandlers(folder.path, {
@@ -43,14 +43,14 @@ function describeCrashes(name: StoreName) {
       });`,
     });
     const port = await freePort();
-    await postPeople(folder.path, port, store);
+    await postUsers(folder.path, port, store);
 
     let deaths = 1;
     for (; deaths < 10; deaths += 1) {
       await using server = launch(folder.path, port, store);
-      const isOver = async () => ended(server.process) || (await openRuns(store, folder.path)) === 0;
-      await until("the runs or the process to end", isOver, 30_000);
-      if (!ended(server.process)) break;
+      const isFinished = async () => hasExited(server.process) || (await openRuns(store, folder.path)) === 0;
+      await until("the runs or the process to end", isFinished, 30_000);
+      if (!hasExited(server.process)) break;
     }
     expect(deaths).toBe(2);
 
@@ -60,19 +60,19 @@ function describeCrashes(name: StoreName) {
     expect(rows.filter(({ state }) => state !== DONE)).toEqual([
       { subject: POISONED, handler: "user.created/poison", state: DEAD, reason },
     ]);
-    expect(rows.length).toBe(3 * PEOPLE);
+    expect(rows.length).toBe(3 * USERS);
   }, 60_000);
 }
 
-/** Returns when the server is dead. */
-async function postPeople(folder: string, port: number, store: CampaignStore) {
+/** Posts an event for each user, the poisoned one last. Resolves when the server has died. */
+async function postUsers(folder: string, port: number, store: CampaignStore) {
   await using server = launch(folder, port, store);
   const url = `http://127.0.0.1:${port}/api/webhooks`;
   const send = (id: string) =>
     post(url, { type: "user.created", object: "event", data: { id, object: "user" } }, { id: `msg_${id}` });
   await until("the server to listen", () => fetch(url).catch(() => undefined), 30_000);
-  // The poisoned run comes last, when its neighbours are running. Its answer may die with the process.
-  const others = Array.from({ length: PEOPLE }, (_, index) => `user_${index}`).filter((id) => id !== POISONED);
+  // The poisoned event is sent when the other runs are running. The process may die before it answers.
+  const others = Array.from({ length: USERS }, (_, index) => `user_${index}`).filter((id) => id !== POISONED);
   await Promise.all(others.map(send));
   await send(POISONED).catch(() => undefined);
   await server.process.exited;

@@ -1,5 +1,5 @@
-// The handlers under load. Each call appends a line to `calls.log` when it begins and when it ends; lines that are written
-// survive the kill of their process. Handlers with effects write three rows through `db`.
+// The handlers under load. Each call appends a line to `calls.log` when it begins and when it ends. A line survives when
+// its process is killed. Handlers with effects write three rows through `db`.
 
 /** The handler files of the campaign, by name. */
 export const handlerFiles = {
@@ -12,7 +12,7 @@ export const handlerFiles = {
       const call = [lane, data.id, delivery.id, handler, run.attempt, process.pid].join(" ");
       // The clock may be wrong by 400 days.
       const now = () => Math.round(performance.timeOrigin + performance.now());
-      const append = (what) => appendFileSync(file, what + " " + now() + " " + call + "\\n");
+      const append = (kind) => appendFileSync(file, kind + " " + now() + " " + call + "\\n");
       append("begin");
       let end = "failed";
       try {
@@ -23,7 +23,7 @@ export const handlerFiles = {
       }
     };`,
   "_schema.sql": "create table if not exists effects (delivery text, handler text, part integer, attempt integer);",
-  // There is no unique constraint: exactly one set of rows has to come from the inbox and the ledger alone.
+  // Without a unique constraint, so that only the inbox and the ledger can prevent a second set of rows.
   "_write.ts": `
     export const write = (handler) => async ({ db, delivery, run }) => {
       for (const part of [1, 2, 3]) {
@@ -52,7 +52,7 @@ export const HANDLERS_OF: Readonly<Record<string, readonly string[]>> = {
   "user.deleted": ["user.[action]"],
 };
 
-/** The handler that fails in the first attempt of a run whose event is `flaky`. No other fails by itself. */
+/** The handler that fails in the first attempt of a run whose event is `flaky`. No other handler fails by itself. */
 export const FAILING_HANDLER = "user.updated";
 /** The handlers that write effects. */
 export const WRITING_HANDLERS: readonly string[] = ["user.created", "user.updated"];

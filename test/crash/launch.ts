@@ -1,4 +1,4 @@
-// Starts `bun start` in a process of its own. Disposing of it kills it with -9.
+// Starts `bun start` as a child process. Disposing kills it with SIGKILL.
 
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ import type { CampaignStore } from "./stores.ts";
 export interface LaunchOptions {
   /** How far the server's clock is ahead of the right time. */
   clockOffsetMs?: number;
-  /** Where its output goes: by default to a file in its folder. */
+  /** Where stdout and stderr go. Default: a file in the folder. */
   output?: "file" | "pipe" | "/dev/full";
 }
 
@@ -34,7 +34,7 @@ export function launch(
       PATH: process.env.PATH,
       HOME: folder,
       CRASH_CLOCK_OFFSET_MS: String(clockOffsetMs),
-      // A log can only fail to be written when there are lines to write.
+      // A broken output is only noticed when there are lines to write.
       ...environment(folder, { PORT: String(port), LOG_LEVEL: output === "file" ? "warn" : "debug", ...env }),
     },
     stdin: "ignore",
@@ -44,9 +44,9 @@ export function launch(
   if (fd !== undefined) closeSync(fd);
   return {
     process: child,
-    /** Everything that it printed to its file. */
+    /** The contents of the output file. */
     output: async () => (output === "file" ? await Bun.file(file).text() : ""),
-    /** Closes the pipe that it prints to. */
+    /** Closes the read ends of its output pipes. */
     async closeOutput() {
       for (const stream of [child.stdout, child.stderr]) if (stream instanceof ReadableStream) await stream.cancel();
     },
@@ -57,6 +57,6 @@ export function launch(
   };
 }
 
-export function ended(child: Subprocess): boolean {
+export function hasExited(child: Subprocess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
 }

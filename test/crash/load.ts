@@ -1,4 +1,4 @@
-// Posts deliveries as Svix does, only faster: several connections repeat each until it is answered, and post some twice.
+// Posts deliveries as Svix does, but faster: several connections repeat each one until it is answered, and post some twice.
 // Each subject belongs to one connection, so its events are stored in the order in which they are sent.
 
 import { signed } from "../harness.ts";
@@ -7,26 +7,26 @@ import type { Sent } from "./order.ts";
 import { CLOCK_JUMP_MS } from "./outages.ts";
 
 export interface Load {
-  /** Everything that was answered 200, by id. */
+  /** Deliveries that were answered 200, by id. */
   accepted: Map<string, Sent>;
-  /** A sentence for each wrong answer. */
+  /** One sentence per wrong answer. */
   problems: string[];
   /** Resolves at the next 200. */
   answered(): Promise<void>;
-  /** While something around the server is broken, it may answer 503. */
+  /** Whether an outage is in progress, during which the server may answer 503. */
   isOutage: boolean;
-  /** How far the server's clock is ahead: the load signs with that clock. */
+  /** How far the server's clock is ahead. The load signs with that clock. */
   clockOffsetMs: number;
   stop(): Promise<void>;
 }
 
 const CONNECTIONS = 8;
-const SUBJECTS_EACH = 6;
+const SUBJECTS_PER_CONNECTION = 6;
 const TYPES = ["user.created", "user.updated", "user.deleted"] as const;
-// Events lie in the past, also for a server whose clock is behind: a time ahead of the receipt would count as the receipt.
+// Event times are in the past even for a server whose clock is behind: a time ahead of the receipt counts as the receipt.
 const PAST_MS = CLOCK_JUMP_MS + 3_600_000;
 const LATE_SHARE = 0.2;
-// As event times pass here, this is about the last 15 events of a subject.
+// Event times advance by half a millisecond per delivery, so these are about the last 15 events of a subject.
 const LATE_MS = 50;
 
 export function startLoad(url: string, random: Random): Load {
@@ -51,9 +51,9 @@ export function startLoad(url: string, random: Random): Load {
   async function sendUntilStopped(connection: number) {
     for (let number = 0; !stopped; number += 1) {
       const id = `msg_${connection}_${number}`;
-      const subject = `user_${connection}_${Math.floor(random() * SUBJECTS_EACH)}`;
+      const subject = `user_${connection}_${Math.floor(random() * SUBJECTS_PER_CONNECTION)}`;
       const type = pick(TYPES, random);
-      // Two share each millisecond: then the order is that of their arrival. Some come late.
+      // Two deliveries share each millisecond, so arrival decides their order. Some arrive late.
       const late = random() < LATE_SHARE ? random() * LATE_MS : 0;
       const timestamp = begin + Math.floor(number / 2 - late);
       const flaky = random() < 0.2;
@@ -77,7 +77,7 @@ export function startLoad(url: string, random: Random): Load {
     }
   }
 
-  /** Undefined: the load was stopped before there was an answer. */
+  /** Returns undefined when the load was stopped before an answer. */
   async function sendUntilAnswered(id: string, body: string, onAnswer: () => void): Promise<string | undefined> {
     while (!stopped) {
       try {

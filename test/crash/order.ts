@@ -1,38 +1,38 @@
-// The order of calls, from the lines that handlers wrote. Per subject and lane, two calls never overlap, and a call never
-// begins while an earlier event, of which the server knew, has not ended.
+// Checks the order of the calls that handlers logged. Per subject and lane, calls never overlap, and no call begins before
+// the calls of each earlier event that the server knew have ended.
 
 /** A delivery as the load sent it. Times are in milliseconds of the wall clock. */
 export interface Sent {
   type: string;
   subject: string;
-  /** Its handlers may fail once. */
+  /** Whether FAILING_HANDLER fails in its first attempt. */
   flaky: boolean;
   /** Event time. */
   at: number;
   sentAt: number;
-  /** The first 200. */
+  /** When it was first answered 200. */
   answeredAt: number;
 }
 
 export interface Call {
-  what: "begin" | "end" | "failed";
+  kind: "begin" | "end" | "failed";
   time: number;
   lane: string;
   subject: string;
-  /** The delivery. */
+  /** The id of the delivery. */
   id: string;
   handler: string;
   attempt: number;
   pid: number;
 }
 
-// A run may have been claimed before the earlier event came. It begins within this time, however busy the machine is.
-const LONGEST_CLAIM_MS = 2_000;
+// A run may have been claimed before the earlier event arrived. It begins within this time, even on a busy machine.
+const MAX_CLAIM_TO_BEGIN_MS = 2_000;
 
 export function parseCall(line: string): Call {
-  const [what, time, lane = "", subject = "", id = "", handler = "", attempt, pid] = line.split(" ");
+  const [kind, time, lane = "", subject = "", id = "", handler = "", attempt, pid] = line.split(" ");
   return {
-    what: what as Call["what"],
+    kind: kind as Call["kind"],
     time: Number(time),
     lane,
     subject,
@@ -59,11 +59,11 @@ function overlaps(calls: readonly Call[]): string[] {
   const problems: string[] = [];
   let active: Call | undefined;
   for (const call of calls) {
-    if (call.what !== "begin") {
+    if (call.kind !== "begin") {
       if (active?.id === call.id && active.attempt === call.attempt) active = undefined;
       continue;
     }
-    // A call of another process has ended with it: there is one server at a time.
+    // A call of another process ended with that process: there is one server at a time.
     if (active?.pid === call.pid) problems.push(`${call.id} began during ${active.id}`);
     active = call;
   }
@@ -81,12 +81,12 @@ function inversions(
     return sent ? [{ id, endedAt, arrival: arrivals.get(id) ?? 0, ...sent }] : [];
   });
   const byId = new Map(events.map((event) => [event.id, event]));
-  return calls.flatMap(({ what, id, time }) => {
+  return calls.flatMap(({ kind, id, time }) => {
     const event = byId.get(id);
-    if (what !== "begin" || !event) return [];
+    if (kind !== "begin" || !event) return [];
     return events
       .filter(({ at, arrival }) => at < event.at || (at === event.at && arrival < event.arrival))
-      .filter(({ answeredAt }) => answeredAt < Math.max(event.sentAt, time - LONGEST_CLAIM_MS))
+      .filter(({ answeredAt }) => answeredAt < Math.max(event.sentAt, time - MAX_CLAIM_TO_BEGIN_MS))
       .filter(({ endedAt }) => endedAt > time)
       .map((earlier) => `${id} began before the earlier ${earlier.id} had ended`);
   });

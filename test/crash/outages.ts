@@ -1,5 +1,5 @@
-// Outages of what a server depends on, while it lives. Each outage is over when its `run` returns, and no handler is at fault
-// for it: a server loses nothing, and spends no attempt on it.
+// Outages of what a running server depends on. An outage is over when its `run` resolves. No handler is at fault, so the
+// server must lose nothing and count no attempt.
 
 import { rename } from "node:fs/promises";
 
@@ -13,9 +13,9 @@ import type { CampaignStore } from "./stores.ts";
 export interface Outage {
   name: string;
   isPossible(store: CampaignStore): boolean;
-  /** For what lasts as long as the server. */
+  /** The launch options of a server that has this outage for its whole life. */
   launch?: LaunchOptions;
-  /** Breaks something beside a running server, and repairs it. The server may be killed meanwhile. */
+  /** Breaks a dependency of a running server and repairs it. The server may be killed meanwhile. */
   run?(context: OutageContext): Promise<void>;
 }
 
@@ -29,9 +29,9 @@ export interface OutageContext {
 const DAY_MS = 86_400_000;
 export const CLOCK_JUMP_MS = 400 * DAY_MS;
 // Longer than a database may take to answer before it counts as unreachable.
-const LONGEST_MS = 6_000;
+const MAX_OUTAGE_MS = 6_000;
 const TERMINATIONS = 20;
-const LONGEST_PAUSE_MS = 60;
+const MAX_TERMINATION_PAUSE_MS = 60;
 const TERMINATE = `select pg_terminate_backend(pid) from pg_stat_activity
   where backend_type = 'client backend' and state <> 'idle' and pid <> pg_backend_pid()`;
 
@@ -94,14 +94,14 @@ export const OUTAGES: readonly Outage[] = [
 
 /** Most outages are short. */
 function pause(random: Random): Promise<void> {
-  return Bun.sleep(random() ** 2 * LONGEST_MS);
+  return Bun.sleep(random() ** 2 * MAX_OUTAGE_MS);
 }
 
-/** Those that execute something at that moment or are in a transaction; under load, some are in a COMMIT. */
+/** Terminates connections that execute a statement or are in a transaction. Under load, some are in a COMMIT. */
 async function terminateBackends({ port }: Postgres, random: Random): Promise<void> {
   await using sql = new SQL(`postgres://postgres@127.0.0.1:${port}/postgres`, { max: 1 });
   for (let count = 0; count < TERMINATIONS; count += 1) {
     await sql.unsafe(TERMINATE);
-    await Bun.sleep(random() * LONGEST_PAUSE_MS);
+    await Bun.sleep(random() * MAX_TERMINATION_PAUSE_MS);
   }
 }

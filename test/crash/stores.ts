@@ -23,7 +23,7 @@ export interface InboxReader extends AsyncDisposable {
 
 export interface CampaignStore extends AsyncDisposable {
   name: StoreName;
-  /** The program that is `bun start` on this store. */
+  /** The file that runs `bun start` on this store. */
   program: string;
   env: Environment;
   /** The Postgres that holds the inbox or the handlers' database. */
@@ -31,17 +31,17 @@ export interface CampaignStore extends AsyncDisposable {
   /** Rejects while there is no inbox yet. */
   openReader(folder: string): Promise<InboxReader>;
   effects(folder: string): Promise<EffectRow[]>;
-  /** A sentence for each damage of the file. */
+  /** One sentence per damage of the database file. */
   damage(folder: string): string[];
 }
 
 const EFFECTS = "select delivery, handler, part, attempt from effects";
-// A server that starts after a crash holds the file for a moment to recover it.
+// A server that starts after a crash briefly locks the file to recover it.
 const BUSY_MS = 2_000;
 
 export async function openStore(name: StoreName): Promise<CampaignStore> {
   if (name === "sqlite") return sqliteStore();
-  // Its commits wait for the disk.
+  // Commits wait for the disk, as in production.
   const server = await startPostgres({ fsync: true });
   const url = await server.database();
   return name === "postgres" ? postgresStore(server, url) : mixedStore(server, url);

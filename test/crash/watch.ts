@@ -1,41 +1,46 @@
-// Looks at the inbox's tables every 50 ms while a server runs, and once more when it is dead. Each look checks all
-// invariants in one snapshot.
+// Checks all invariants of the inbox's tables in one snapshot, every 50 ms while a server runs and once more after its
+// death.
 
 import { INVARIANTS } from "../inbox/invariants.ts";
 import type { InboxReader } from "./stores.ts";
 
-export interface Looks {
-  count: number;
-  /** A sentence for each row that broke an invariant. */
+export interface InvariantChecks {
+  snapshots: number;
+  /** One sentence per row that broke an invariant. */
   violations: Set<string>;
 }
 
 export interface Watch {
-  /** Looks for the last time. */
+  /** Checks once more, then closes the reader. */
   stop(): Promise<void>;
 }
 
 const INTERVAL_MS = 50;
 const QUERIES = INVARIANTS.map(({ sql }) => sql);
 
-export function watchInvariants(reader: InboxReader, looks: Looks, onError: (error: unknown) => void): Watch {
+export function watchInvariants(
+  reader: InboxReader,
+  checks: InvariantChecks,
+  onError: (error: unknown) => void,
+): Watch {
   let stopped = false;
   const watching = watch();
 
   async function watch() {
     while (!stopped) {
-      await look();
+      await check();
       await Bun.sleep(INTERVAL_MS);
     }
-    await look();
+    await check();
   }
 
-  async function look() {
+  async function check() {
     try {
       const found = await reader.snapshot(QUERIES);
-      looks.count += 1;
+      checks.snapshots += 1;
       for (const [index, rows] of found.entries())
-        for (const row of rows) looks.violations.add(`not so: ${INVARIANTS[index]!.rule}: ${JSON.stringify(row)}`);
+        for (const row of rows)
+          checks.violations.add(`broken invariant: ${INVARIANTS[index]!.rule}: ${JSON.stringify(row)}`);
     } catch (error) {
       onError(error);
     }

@@ -1,4 +1,4 @@
-// The contract of `db` and the ledger, which every database must pass.
+// The contract of `db` and the ledger. Every database must pass it.
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -12,12 +12,12 @@ import { temporaryFolder } from "../harness.ts";
 
 interface Opened extends AsyncDisposable {
   effects: Effects;
-  /** Another process's view of the same database. */
-  again: () => Promise<Effects>;
+  /** Opens the same database again, as another process does. */
+  openAgain: () => Promise<Effects>;
 }
 
-const never = new AbortController().signal;
-const key = (delivery: string, more: Partial<AttemptKey> = {}): AttemptKey => ({
+export const never = new AbortController().signal;
+export const key = (delivery: string, more: Partial<AttemptKey> = {}): AttemptKey => ({
   delivery,
   handler: "user.created",
   replay: "",
@@ -38,14 +38,14 @@ const begin = ({ effects }: Pick<Opened, "effects">, delivery = "msg_1", attempt
 const rows = async ({ effects }: Pick<Opened, "effects">): Promise<string[]> =>
   (await effects.sql`select a from t order by a`).map(({ a }: { a: string }) => a);
 
-/** Ends an attempt as a handler that returns: waits for its queries, then commits. */
-async function commit(transaction: RunTransaction) {
+/** Ends an attempt like a handler that returns: waits for its queries, then commits. */
+export async function commit(transaction: RunTransaction, signal = never) {
   await transaction.finish();
-  await transaction.commit(never);
+  await transaction.commit(signal);
 }
 
 /** The error that a promise or a query rejects with. */
-async function rejection(promise: PromiseLike<unknown>): Promise<Error> {
+export async function rejection(promise: PromiseLike<unknown>): Promise<Error> {
   try {
     await promise;
   } catch (error) {
@@ -54,7 +54,7 @@ async function rejection(promise: PromiseLike<unknown>): Promise<Error> {
   throw new Error("it did not reject");
 }
 
-/** Ends an attempt that must fail, and returns its error. */
+/** Ends an attempt that must fail and returns its error. */
 async function failure(transaction: RunTransaction): Promise<Error> {
   try {
     await commit(transaction);
@@ -84,13 +84,13 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual([]);
     });
 
-    test("a handler that never uses db begins nothing, and leaves no row in the ledger", async () => {
+    test("a handler that never uses db starts no transaction and leaves no ledger row", async () => {
       await using opened = await withTable(open);
       await commit(begin(opened));
       expect(await opened.effects.sql`select * from bellhop_ledger`.values()).toEqual([]);
     });
 
-    test("a later attempt does not commit a run again", async () => {
+    test("a later attempt can't commit a committed run again", async () => {
       await using opened = await withTable(open);
       const first = begin(opened);
       await first.db`insert into t (a) values ('first')`;
@@ -104,7 +104,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["first"]);
     });
 
-    test("runs of other deliveries, handlers and replays have ledger rows of their own", async () => {
+    test("deliveries, handlers and replays have separate ledger rows", async () => {
       await using opened = await withTable(open);
       const keys = [
         key("msg_1"),
@@ -112,25 +112,25 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
         key("msg_1", { handler: "user.created/crm" }),
         key("msg_1", { replay: "r" }),
       ];
-      for (const [index, each] of keys.entries()) {
-        const transaction = opened.effects.transaction({ key: each, timeoutMs: 1_000 });
+      for (const [index, runKey] of keys.entries()) {
+        const transaction = opened.effects.transaction({ key: runKey, timeoutMs: 1_000 });
         await transaction.db`insert into t (a) values (${String(index)})`;
         await commit(transaction);
       }
       expect(await rows(opened)).toEqual(["0", "1", "2", "3"]);
     });
 
-    test("the ledger tells a committed run from a void attempt", async () => {
+    test("the ledger distinguishes a committed run from a void attempt", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       await transaction.db`insert into t (a) values ('one')`;
       await commit(transaction);
-      const other = await opened.again();
+      const other = await opened.openAgain();
       expect(await other.resolve(key("msg_1"), never)).toBe("committed");
       expect(await other.resolve(key("msg_2"), never)).toBe("void");
     });
 
-    test("forgotten runs are no longer in the ledger", async () => {
+    test("forget deletes the ledger rows of runs", async () => {
       await using opened = await withTable(open);
       for (const id of ["msg_1", "msg_2"]) {
         const transaction = begin(opened, id);
@@ -143,7 +143,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       await opened.effects.forget([]);
     });
 
-    test("db fails after the end of its run, and writes nothing", async () => {
+    test("db rejects queries after its run has ended", async () => {
       await using opened = await withTable(open);
       for (const end of [commit, (transaction: RunTransaction) => transaction.rollback()]) {
         const transaction = begin(opened, String(end));
@@ -160,20 +160,20 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual([]);
     });
 
-    test("a query that was made and not awaited fails the run, and names the query", async () => {
+    test("a query that was never awaited fails the run, and the error names the query", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       await transaction.db`insert into t (a) values ('one')`;
       void transaction.db`insert into t (a) values (${"two"})`;
       const error = await failure(transaction);
-      // Its values may be personal.
+      // The query's values may be personal data.
       expect(error.message).toContain("insert into t (a) values (?)");
       expect(error.message).not.toContain("two");
       expect(error.message).toContain("not awaited");
       expect(await rows(opened)).toEqual([]);
     });
 
-    test("a query that was made and not awaited fails the run also when nothing else used db", async () => {
+    test("a query that was never awaited fails the run even when it is the only query", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       void transaction.db.unsafe("insert into t (a) values ('one')");
@@ -181,7 +181,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(message).toContain("not awaited, so it never ran: await db`insert into t (a) values ('…')`");
     });
 
-    test("a query that was started and not awaited is waited for", async () => {
+    test("a run waits for queries that were started and not awaited", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       void transaction.db`insert into t (a) values ('one')`.execute();
@@ -190,7 +190,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["one", "two"]);
     });
 
-    test("a failed query dooms the run, also when its error is caught", async () => {
+    test("a failed query fails the run even when its error is caught", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       await transaction.db`insert into t (a) values ('one')`;
@@ -199,7 +199,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual([]);
     });
 
-    test("a failed query has the stack of the place where it was made", async () => {
+    test("the error of a failed query has the stack of its call site", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       await transaction.db`insert into nowhere values (1)`.catch(() => undefined);
@@ -226,7 +226,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["after", "before", "other"]);
     });
 
-    test("a savepoint with a swallowed error, or a query that never ran, is rolled back", async () => {
+    test("a savepoint with a caught error or a query that never ran is rolled back", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       const { db } = transaction;
@@ -244,7 +244,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual([]);
     });
 
-    test("savepoints that start together run one after the other, also nested ones", async () => {
+    test("concurrent savepoints run one after the other, also nested ones", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       const part = (a: string, fails: boolean) =>
@@ -261,7 +261,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
 
     test("a query can't end the transaction", async () => {
       await using opened = await withTable(open);
-      const ends = [
+      const statements = [
         "commit",
         "ROLLBACK",
         " begin",
@@ -271,7 +271,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
         "/* x */ abort",
         "savepoint a",
       ];
-      for (const [index, text] of ends.entries()) {
+      for (const [index, text] of statements.entries()) {
         const transaction = begin(opened, `msg_${index}`);
         await transaction.db`insert into t (a) values (${`${index}`})`;
         await transaction.db.unsafe(text).catch(() => undefined);
@@ -284,8 +284,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual([]);
     });
 
-    const half = "insert into t (a) values ('half'); commit";
-    const hidden: Record<string, (db: TransactionSQL, file: string) => PromiseLike<unknown>> = {
+    const hiddenCommits: Record<string, (db: TransactionSQL, file: string) => PromiseLike<unknown>> = {
       "in a file": (db, file) => db.file(file),
       "in a nested query": (db) => db`${db.unsafe("commit")}`,
       "after a trigger": (db) => db.unsafe("create trigger r after insert on t begin select 1; end; commit"),
@@ -294,22 +293,22 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       "in a savepoint": (db) => db.savepoint((sp) => sp`${sp.unsafe("commit")}`),
       "as a ROLLBACK": (db) => db`${db.unsafe("rollback")}`,
     };
-    for (const [way, end] of Object.entries(hidden))
-      test(`a COMMIT ${way} does not commit the run, and the retry can`, async () => {
+    for (const [way, end] of Object.entries(hiddenCommits))
+      test(`a COMMIT ${way} does not commit the run, and a retry can commit`, async () => {
         await using opened = await withTable(open);
         await using folder = await temporaryFolder();
         const file = join(folder.path, "half.sql");
-        await Bun.write(file, half);
-        for (const more of [false, true]) {
-          const delivery = `msg_${more}`;
+        await Bun.write(file, "insert into t (a) values ('half'); commit");
+        for (const continues of [false, true]) {
+          const delivery = `msg_${continues}`;
           const first = begin(opened, delivery, 1);
-          await first.db`insert into t (a) values (${`first ${more}`})`;
+          await first.db`insert into t (a) values (${`first ${continues}`})`;
           // Undefined, or a syntax error where the database does not know the statement.
           const refused = await Promise.resolve(end(first.db, file)).then(
             () => undefined,
             (error: Error) => error,
           );
-          if (more) await Promise.resolve(first.db`insert into t (a) values ('more')`).catch(() => undefined);
+          if (continues) await Promise.resolve(first.db`insert into t (a) values ('more')`).catch(() => undefined);
           const { message } = await failure(first);
           expect([refused?.message, expect.stringContaining("a query ended the transaction")]).toContainEqual(message);
           expect(first.hindrance).toBeUndefined();
@@ -336,7 +335,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["second"]);
     });
 
-    test("a transaction that a handler ended leaves its connection usable", async () => {
+    test("a connection stays usable after a handler ended its transaction", async () => {
       await using opened = await withTable(open);
       const first = begin(opened, "msg_1");
       await first.db`${first.db.unsafe("commit; begin")}`.simple();
@@ -347,7 +346,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual([]);
     });
 
-    test("every void attempt stays void, and other attempts can commit", async () => {
+    test("void attempts stay void, and other attempts can commit", async () => {
       await using opened = await withTable(open);
       for (const attempt of [11, 2]) await opened.effects.write((tx) => declareVoid(tx, key("msg_1", { attempt })));
       for (const attempt of [2, 11]) {
@@ -362,7 +361,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["next"]);
     });
 
-    test("an attempt of a restored inbox commits, although its number is lower than a void one", async () => {
+    test("an attempt of a restored inbox commits although a later attempt is void", async () => {
       await using opened = await withTable(open);
       const lost = key("msg_1", { attempt: 3, owner: "A" });
       expect(await opened.effects.resolve(lost, never)).toBe("void");
@@ -374,7 +373,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await opened.effects.resolve(lost, never)).toBe("committed");
     });
 
-    test("rows of an earlier version's ledger are understood", async () => {
+    test("reads ledger rows of an earlier version", async () => {
       await using opened = await withTable(open);
       await opened.effects.write(
         (tx) => tx`insert into bellhop_ledger values ('msg_1', 'user.created', '', 5, 'void'),
@@ -390,7 +389,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["next"]);
     });
 
-    test("a savepoint that is used after its function has returned writes nothing", async () => {
+    test("a savepoint rejects queries after its function has returned", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       const leaked = await transaction.db.savepoint(async (sp) => ({ sp }));
@@ -400,7 +399,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual([]);
     });
 
-    test("a query may hold a trigger or a function with a body of statements", async () => {
+    test("a query may create a trigger or a function that contains statements", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       const body = name.includes("Postgres")
@@ -411,7 +410,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(name.includes("Postgres") ? ["one"] : ["one", "one!"]);
     });
 
-    test("words that only look like the end of a transaction are data", async () => {
+    test("text that only looks like the end of a transaction is data", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       await transaction.db`insert into t (a) values ('commit; rollback')`;
@@ -421,7 +420,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["commit; rollback"]);
     });
 
-    test("fragments, rows, lists, names and shapes work as in Bun's docs", async () => {
+    test("fragments, rows, lists and identifiers work as in Bun's docs", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       const { db } = transaction;
@@ -443,7 +442,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["x", "y", "z"]);
     });
 
-    test("dates, objects and lists are bound, alone, in rows and in unsafe()", async () => {
+    test("binds dates, objects and lists as values, in rows and in unsafe()", async () => {
       await using opened = await open();
       await opened.effects.applySchema({ text: "create table v (id text, at timestamptz, data jsonb, list jsonb)" });
       const transaction = begin(opened);
@@ -467,7 +466,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       ]);
     });
 
-    test("a cancelled query does not run, and does not fail the run", async () => {
+    test("a cancelled query does not run and does not fail the run", async () => {
       await using opened = await withTable(open);
       const transaction = begin(opened);
       const query = transaction.db`insert into t (a) values ('one')`;
@@ -480,14 +479,14 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
     test("a schema is applied completely or not at all, and can be corrected", async () => {
       await using opened = await open();
       await rejection(opened.effects.applySchema({ text: "create table one (a text); creat table two (a text);" }));
-      const ends = await rejection(opened.effects.applySchema({ text: "begin; create table one (a text); commit" }));
-      expect(ends.message).toContain("leave BEGIN and COMMIT out");
+      const error = await rejection(opened.effects.applySchema({ text: "begin; create table one (a text); commit" }));
+      expect(error.message).toContain("leave BEGIN and COMMIT out");
       await opened.effects.applySchema({ text: "create table one (a text); create table two (a text);" });
       await opened.effects.applySchema({ text: "create table if not exists one (a text);" });
       expect(await opened.effects.sql`select * from two`.values()).toEqual([]);
     });
 
-    test("runs can write although the schema has a mistake", async () => {
+    test("runs can write after a schema failed to apply", async () => {
       await using opened = await withTable(open);
       await opened.effects.applySchema({ text: "creat table u" }).catch(() => undefined);
       const transaction = begin(opened);
@@ -496,7 +495,7 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       expect(await rows(opened)).toEqual(["one"]);
     });
 
-    test("queries are reported with their rows", async () => {
+    test("reports each query with its row count", async () => {
       await using opened = await withTable(open);
       const seen: unknown[] = [];
       const options = { key: key("msg_1"), timeoutMs: 1_000 };
@@ -514,14 +513,14 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       ]);
     });
 
-    test("waiting for the database is reported", async () => {
+    test("reports waiting for the database", async () => {
       await using opened = await withTable(open);
       const waits: string[] = [];
       const first = begin(opened, "msg_1");
       await first.db`insert into t (a) values ('one')`;
       const onWait = () => {
-        waits.push("waits");
-        return () => void waits.push("goes");
+        waits.push("begin");
+        return () => void waits.push("end");
       };
       const second = opened.effects.transaction({ key: key("msg_2"), timeoutMs: 1_000, onWait });
       expect(waits).toEqual([]);
@@ -530,8 +529,8 @@ export function describeEffects(name: string, open: () => Promise<Opened>) {
       await commit(first);
       await writing;
       await commit(second);
-      expect(waits[0]).toBe("waits");
-      expect(waits).toContain("goes");
+      expect(waits[0]).toBe("begin");
+      expect(waits).toContain("end");
     });
   });
 }

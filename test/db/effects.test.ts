@@ -8,17 +8,17 @@ import { describeEffects } from "./effects.contract.ts";
 
 /** Opens a database in a new folder. */
 async function open(): Promise<
-  AsyncDisposable & { effects: Effects; filename: string; again: () => Promise<Effects> }
+  AsyncDisposable & { effects: Effects; filename: string; openAgain: () => Promise<Effects> }
 > {
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
   const filename = join(path, "deeper", "app.db");
   const stack = new AsyncDisposableStack();
   opened.use(stack);
-  const again = async () => stack.use(await openEffects({ kind: "sqlite", filename }));
-  const effects = await again();
+  const openAgain = async () => stack.use(await openEffects({ kind: "sqlite", filename }));
+  const effects = await openAgain();
   const held = opened.move();
-  return { effects, filename, again, [Symbol.asyncDispose]: () => held.disposeAsync() };
+  return { effects, filename, openAgain, [Symbol.asyncDispose]: () => held.disposeAsync() };
 }
 
 describeEffects("SQLite", open);

@@ -1,4 +1,4 @@
-// The contract of `_schema.sql` and `_migrations/`, which every database must pass.
+// The contract of `_schema.sql` and `_migrations/`. Every database must pass it.
 
 import { describe, expect, test } from "bun:test";
 
@@ -8,7 +8,7 @@ import type { DatabaseUrl } from "../../src/db/url.ts";
 
 export interface OpenedSchema extends AsyncDisposable {
   url: DatabaseUrl;
-  /** One more server on the same database. Its steps are collected. */
+  /** Opens the database like another server, and collects its schema steps. */
   open(steps: SchemaStep[]): Promise<Effects>;
 }
 
@@ -21,7 +21,7 @@ const two = {
   text: "alter table one add column b text;\ninsert into one values ('x', 'y')",
 };
 
-/** The message of the first mistake; undefined when everything was applied. */
+/** The message of the first mistake, or undefined when everything was applied. */
 export async function mistakeOf(effects: Effects, schema: Schema): Promise<string | undefined> {
   return effects.applySchema(schema).then(
     () => undefined,
@@ -45,7 +45,7 @@ export function describeSchema(name: string, trigger: Trigger, openDatabase: () 
   }
 
   describe(`the schema on ${name}`, () => {
-    test("migrations are applied once each, in order, before _schema.sql, and are recorded", async () => {
+    test("applies each migration once, in order, before _schema.sql, and records it", async () => {
       await using opened = await open();
       const { effects, applied } = opened;
       const text = "create table if not exists three (a text);\ninsert into three select b from one;";
@@ -64,7 +64,7 @@ export function describeSchema(name: string, trigger: Trigger, openDatabase: () 
       expect(Math.abs(Date.now() - time.getTime())).toBeLessThan(60_000);
     });
 
-    test("a migration that was changed after it had been applied is reported, and what follows waits", async () => {
+    test("reports a migration that changed after it was applied, and applies nothing after it", async () => {
       await using opened = await open();
       const { effects, applied } = opened;
       await effects.applySchema({ migrations: [one] });
@@ -75,7 +75,7 @@ export function describeSchema(name: string, trigger: Trigger, openDatabase: () 
       expect(await mistakeOf(effects, { migrations: [one, two] })).toBeUndefined();
     });
 
-    test("a migration with a mistake is not applied in part, and keeps the later ones from being applied", async () => {
+    test("rolls back a migration with a mistake, and applies no later ones", async () => {
       await using opened = await open();
       const { effects, applied } = opened;
       const broken = {
@@ -89,21 +89,21 @@ export function describeSchema(name: string, trigger: Trigger, openDatabase: () 
       expect(mistake).toStartWith(`${broken.name}:3: `);
       expect(mistake).toContain("nowhere");
       expect(applied()).toEqual([one.name, `not ${broken.name}`]);
-      const mended = { ...broken, text: "create table five (a text)" };
-      expect(await mistakeOf(effects, { migrations: [one, mended] })).toBeUndefined();
-      expect(applied()).toEqual([mended.name]);
+      const fixed = { ...broken, text: "create table five (a text)" };
+      expect(await mistakeOf(effects, { migrations: [one, fixed] })).toBeUndefined();
+      expect(applied()).toEqual([fixed.name]);
     });
 
-    test("several servers at once apply each migration once", async () => {
+    test("concurrent servers apply each migration once", async () => {
       await using database = await openDatabase();
       const steps: SchemaStep[] = [];
       const servers = await Promise.all(Array.from({ length: 4 }, () => database.open(steps)));
-      await Promise.all(servers.map((each) => each.applySchema({ migrations: [one, two] })));
+      await Promise.all(servers.map((server) => server.applySchema({ migrations: [one, two] })));
       expect(steps.map((step) => step.name)).toEqual([one.name, two.name]);
       expect(await servers[0]!.sql`select a, b from one`.values()).toEqual([["x", "y"]]);
     });
 
-    test("a mistake is reported with its line, also when it shows only while a statement runs", async () => {
+    test("reports a mistake with its line, also when only running the statement reveals it", async () => {
       await using opened = await open();
       const lines: [string, number | undefined][] = [
         ["create table a1 (a text);\n-- Grüße; '\ncreat table a2 (a text)", 3],
@@ -122,21 +122,21 @@ export function describeSchema(name: string, trigger: Trigger, openDatabase: () 
       expect(await opened.rows("select 1")).toEqual([[1]]);
     });
 
-    test("a change that _schema.sql can apply only once is explained", async () => {
+    test("suggests a migration for a change that _schema.sql can apply only once", async () => {
       await using opened = await open();
       const text = "create table if not exists t (a text);\nalter table t add column b text;";
       expect(await mistakeOf(opened.effects, { text })).toBeUndefined();
       expect(await mistakeOf(opened.effects, { text })).toMatch(/^_schema\.sql:2: .*_migrations\//);
     });
 
-    test("a trigger after a table is applied", async () => {
+    test("applies a trigger after its table", async () => {
       await using opened = await open();
       const text = `create table one (a text);\ncreate table two (a text);\n${trigger}\ninsert into one values ('x');`;
       expect(await mistakeOf(opened.effects, { text })).toBeUndefined();
       expect(await opened.rows("select a from two")).toEqual([["x"]]);
     });
 
-    test("BEGIN and COMMIT in a file are refused, and nothing of it is applied", async () => {
+    test("refuses a file with BEGIN and COMMIT, and applies nothing of it", async () => {
       await using opened = await open();
       const text = "begin;\ncreate table one (a text);\ncommit;";
       for (const schema of [{ text }, { migrations: [{ ...one, text }] }])
@@ -144,21 +144,20 @@ export function describeSchema(name: string, trigger: Trigger, openDatabase: () 
       expect(await mistakeOf(opened.effects, { migrations: [one, two] })).toBeUndefined();
     });
 
-    test("a COMMIT in the middle of a file is reported", async () => {
+    test("reports a COMMIT in the middle of a file", async () => {
       await using opened = await open();
       expect(await mistakeOf(opened.effects, { text: "create table one (a text);\ncommit;" })).toContain("COMMIT");
-      const transaction = opened.effects.write((tx) => tx`create table if not exists two (a text)`);
-      await transaction;
+      await opened.effects.write((tx) => tx`create table if not exists two (a text)`);
       expect(await opened.rows("select a from two")).toEqual([]);
     });
 
-    test("a file without statements is applied", async () => {
+    test("applies a file without statements", async () => {
       await using opened = await open();
       for (const text of ["", "\n", "-- nothing", "/* nothing */\n"])
         expect(await mistakeOf(opened.effects, { text })).toBeUndefined();
     });
 
-    test("a check tries everything, and leaves nothing behind", async () => {
+    test("a check tries every file, and leaves nothing behind", async () => {
       await using opened = await open();
       const names = async () =>
         opened.rows(
@@ -166,7 +165,7 @@ export function describeSchema(name: string, trigger: Trigger, openDatabase: () 
             ? "select name from sqlite_master order by name"
             : "select schema_name || coalesce(table_name, '') as name from information_schema.schemata s left join information_schema.tables t on t.table_schema = s.schema_name where schema_name not like 'pg%' order by 1",
         );
-      // They are in the database already: the check begins with none all the same.
+      // The migrations are applied already. The check must begin with an empty database anyway.
       await opened.effects.applySchema({ migrations: [one, two] });
       const before = await names();
       const good = await checkSchema(opened.url, { migrations: [one, two], text: trigger.replaceAll("two", "one") });

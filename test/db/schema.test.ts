@@ -1,4 +1,4 @@
-// The contract of the schema on SQLite and on a real Postgres, and what only Postgres has.
+// The contract of the schema on SQLite and on a real Postgres, and features that only Postgres has.
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ setDefaultTimeout(20_000);
 const postgres = noPostgres ? undefined : await startPostgres();
 afterAll(() => postgres?.[Symbol.asyncDispose]());
 
-async function opened(url: DatabaseUrl, stack: AsyncDisposableStack): Promise<OpenedSchema> {
+async function databaseAt(url: DatabaseUrl, stack: AsyncDisposableStack): Promise<OpenedSchema> {
   return {
     url,
     open: async (steps) => stack.use(await openEffects(url, { onSchema: (step) => steps.push(step) })),
@@ -29,19 +29,19 @@ describeSchema(
   async () => {
     const stack = new AsyncDisposableStack();
     const { path } = stack.use(await temporaryFolder());
-    return opened({ kind: "sqlite", filename: join(path, "app.db") }, stack);
+    return databaseAt({ kind: "sqlite", filename: join(path, "app.db") }, stack);
   },
 );
 
 describe.skipIf(noPostgres !== undefined)(noPostgres ?? "Postgres", () => {
-  const open = async () => opened(parseDatabaseUrl(await postgres!.database()), new AsyncDisposableStack());
+  const open = async () => databaseAt(parseDatabaseUrl(await postgres!.database()), new AsyncDisposableStack());
 
   const trigger = `
     create function copy_row() returns trigger language plpgsql as $$ begin insert into two (a) values (new.a); return new; end $$;
     create trigger copies after insert on one for each row execute function copy_row();`;
   describeSchema("Postgres", trigger, open);
 
-  test("a function with `begin atomic` is applied", async () => {
+  test("applies a function with `begin atomic`", async () => {
     await using database = await open();
     const effects = await database.open([]);
     await effects.applySchema({
@@ -50,7 +50,7 @@ describe.skipIf(noPostgres !== undefined)(noPostgres ?? "Postgres", () => {
     expect(await effects.sql`select n()::int as n`).toEqual([{ n: 0 }] as never);
   });
 
-  test("several servers at once build an index concurrently, once", async () => {
+  test("concurrent servers build a concurrent index once", async () => {
     await using database = await open();
     const steps: SchemaStep[] = [];
     const migrations = [
@@ -58,7 +58,7 @@ describe.skipIf(noPostgres !== undefined)(noPostgres ?? "Postgres", () => {
       { name: "_migrations/2.sql", text: "create index concurrently t_a on t (a)" },
     ];
     const servers = await Promise.all(Array.from({ length: 4 }, () => database.open(steps)));
-    await Promise.all(servers.map((each) => each.applySchema({ migrations })));
+    await Promise.all(servers.map((server) => server.applySchema({ migrations })));
     expect(steps.map(({ name, mistake }) => [name, mistake])).toEqual(migrations.map(({ name }) => [name, undefined]));
     const more = { name: "_migrations/3.sql", text: "select 1; create index concurrently t_b on t (a)" };
     expect(await mistakeOf(servers[0]!, { migrations: [...migrations, more] })).toContain(
@@ -66,7 +66,7 @@ describe.skipIf(noPostgres !== undefined)(noPostgres ?? "Postgres", () => {
     );
   });
 
-  test("settings of a dump stay in its file", async () => {
+  test("settings that a dump changes do not outlast its file", async () => {
     await using database = await open();
     const effects = await database.open([]);
     const text = "select pg_catalog.set_config('search_path', '', false); set statement_timeout = 1234;";

@@ -1,4 +1,4 @@
-// DATABASE_URL as people have it: from Prisma, Supabase, Neon, Cloud SQL, with what other clients read in it.
+// Reads DATABASE_URL as Prisma, Supabase, Neon and Cloud SQL provide it, with parameters that only other clients know.
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { dirname } from "node:path";
@@ -18,7 +18,7 @@ const read = (text: string) => {
   return url;
 };
 
-test("leaves out what only other clients understand", () => {
+test("removes parameters that only other clients understand", () => {
   for (const query of [
     "supa=base-pooler.x",
     "uselibpqcompat=true",
@@ -32,7 +32,7 @@ test("leaves out what only other clients understand", () => {
     ]);
 });
 
-test("understands a socket, as of Cloud SQL, and a host among the parameters", () => {
+test("reads a Unix socket, as of Cloud SQL, and a host from the parameters", () => {
   expect(read("postgres://u:pw@/db?host=/cloudsql/project:region:instance")).toMatchObject({
     path: "/cloudsql/project:region:instance/.s.PGSQL.5432",
     url: "postgres://u:pw@localhost/db",
@@ -41,26 +41,26 @@ test("understands a socket, as of Cloud SQL, and a host among the parameters", (
   expect(read("postgresql://u@/db?host=db.test&port=5433").url).toBe("postgresql://u@db.test:5433/db");
 });
 
-test("prepares nothing behind poolers, and gives them no settings of a connection", () => {
+test("prepares no statements behind a pooler, and sends it no connection settings", () => {
   for (const text of [
-    "postgres://u@db.test:6543/app?schema=mine",
-    "postgres://u@db.test:6432/app?schema=mine",
-    "postgres://u@ep-x-pooler.eu.test/app?schema=mine",
-    "postgres://u@db.test/app?schema=mine&pgbouncer=true",
+    "postgres://u@db.test:6543/app?schema=tenant",
+    "postgres://u@db.test:6432/app?schema=tenant",
+    "postgres://u@ep-x-pooler.eu.test/app?schema=tenant",
+    "postgres://u@db.test/app?schema=tenant&pgbouncer=true",
   ])
     expect(read(text)).toMatchObject({
       prepare: false,
-      searchPath: "mine",
+      searchPath: "tenant",
       url: expect.not.stringContaining("search_path"),
     });
-  expect(read("postgres://u@db.test/app?schema=mine")).toMatchObject({
+  expect(read("postgres://u@db.test/app?schema=tenant")).toMatchObject({
     prepare: true,
-    url: expect.stringContaining("search_path=mine"),
+    url: expect.stringContaining("search_path=tenant"),
   });
 });
 
-test("says what is wrong without the password", () => {
-  for (const [text, says] of [
+test("names the mistake without the password", () => {
+  for (const [text, message] of [
     ["postgres://u:secret%@db.test/app", "a % as %25"],
     ["postgres://u:secret@db.test/a%zz", "a % as %25"],
     ["postgres://u:secret@db.test/app?sslmode=strict", "sslmode=strict, expected one of disable"],
@@ -72,18 +72,18 @@ test("says what is wrong without the password", () => {
       error = thrown;
     }
     expect(error).toBeInstanceOf(DatabaseUrlError);
-    expect((error as Error).message).toContain(says);
+    expect((error as Error).message).toContain(message);
     expect((error as Error).message).not.toContain("secret");
   }
   expect(read("postgres://u@db.test/app?sslmode=no-verify").url).toContain("sslmode=require");
 });
 
-test("describes where it is, and never who", () => {
+test("describes the database's location without the user", () => {
   expect(describeDatabase(read("postgres://ada:secret@db.test/app%20one"))).toBe("app one on db.test:5432");
   expect(describeDatabase(read("postgres://ada:secret@/app?host=/run/pg"))).toBe("app on /run/pg/.s.PGSQL.5432");
 });
 
-test.skipIf(!postgres)("writes through a socket, and in a schema that only transactions are told of", async () => {
+test.skipIf(!postgres)("writes through a Unix socket, in a schema that is set per transaction", async () => {
   const direct = new URL(await postgres!.database());
   const schema = direct.searchParams.get("search_path")!;
   const folder = dirname(postgres!.socket);

@@ -1,4 +1,4 @@
-// Whatever a handler throws, its attempt fails with a readable record of it.
+// Whatever a handler throws, its attempt fails with a readable error record.
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { errorLines, errorSummary, placeOf } from "../../src/dispatch/error-reco
 import type { ErrorRecord } from "../../src/inbox/inbox.ts";
 import { attempt, NOW } from "./attempting.ts";
 
-test("an error is kept with its name, message, stack and time", async () => {
+test("records an error with its name, message, stack and time", async () => {
   class MailerError extends Error {
     override name = "MailerError";
   }
@@ -26,10 +26,10 @@ test("an error is kept with its name, message, stack and time", async () => {
       },
     },
   });
-  expect((outcome as { record: { took: number } }).record.took).toBeWithin(19, 1_000);
+  expect((outcome as { record: { took: number } }).record.took).toBeWithin(19, 60_000);
 });
 
-test("a stack ends with the handler, without the frames that called it", async () => {
+test("a recorded stack ends at the handler, without the frames of Bellhop", async () => {
   const failing = () => {
     throw new Error("no");
   };
@@ -42,9 +42,9 @@ test("a stack ends with the handler, without the frames that called it", async (
   }
 });
 
-test("frames beside Bellhop's source are the user's own, whatever their path begins with", async () => {
-  const own = join(import.meta.dir, "../../src-lib/mail.ts");
-  const stack = `Error: no\n    at send (${own}:1:1)`;
+test("keeps frames of files whose path only starts like Bellhop's source", async () => {
+  const path = join(import.meta.dir, "../../src-lib/mail.ts");
+  const stack = `Error: no\n    at send (${path}:1:1)`;
   const outcome = await attempt(() => Promise.reject(Object.assign(new Error("no"), { stack })));
   expect(outcome).toMatchObject({ record: { error: { stack } } });
 });
@@ -52,7 +52,7 @@ test("frames beside Bellhop's source are the user's own, whatever their path beg
 const recordOf = async (thrown: unknown) =>
   ((await attempt(() => Promise.reject(thrown))) as { record: { error: ErrorRecord } }).record.error;
 
-test("an error is kept with its class and its causes, each with its line in the user's code", async () => {
+test("records an error with its class and causes, each with its line in the user's code", async () => {
   class NotFound extends Error {}
   const stack =
     "Error: b\n    at f (/app/node_modules/x/y.js:1:2)\n    at async g (/app/my (own) handlers/[...event].ts:3:4)";
@@ -77,7 +77,7 @@ test("an error is kept with its class and its causes, each with its line in the 
   );
 });
 
-test("the errors of an AggregateError are kept", async () => {
+test("records the errors of an AggregateError", async () => {
   const thrown = await Promise.any([Promise.reject(new Error("one")), Promise.reject(new TypeError("two"))]).catch(
     (error: unknown) => error,
   );
@@ -91,10 +91,10 @@ test("the errors of an AggregateError are kept", async () => {
   ]);
 });
 
-test("causes are bounded, and one that throws when it is looked at is left out", async () => {
-  const own: Error = new Error("own");
-  own.cause = own;
-  expect((await recordOf(own)).causes).toBeUndefined();
+test("limits the recorded causes, and omits causes that throw when read", async () => {
+  const circular: Error = new Error("circular");
+  circular.cause = circular;
+  expect((await recordOf(circular)).causes).toBeUndefined();
   const many = new AggregateError(Array.from({ length: 100 }, () => new Error("x".repeat(5_000))));
   const { causes = [] } = await recordOf(many);
   expect(causes).toHaveLength(8);
@@ -107,7 +107,7 @@ test("causes are bounded, and one that throws when it is looked at is left out",
   expect(await recordOf(hostileCause)).toMatchObject({ name: "Error", message: "a" });
 });
 
-test("a query that was not awaited is kept with the line that made it", async () => {
+test("records a query that was not awaited with the line that created it", async () => {
   const outcome = await attempt(({ db }) => void db`select 1`);
   const { error } = (outcome as { record: { error: ErrorRecord } }).record;
   expect(error.message).toContain("not awaited");
@@ -144,7 +144,7 @@ const hostile: [string, () => unknown, { name: string; message?: string }][] = [
     { name: "Thrown" },
   ],
   [
-    "a proxy that throws whenever it is looked at",
+    "a proxy that throws on every access",
     () =>
       new Proxy(new Error("x"), {
         get() {
@@ -167,7 +167,7 @@ const hostile: [string, () => unknown, { name: string; message?: string }][] = [
   ],
 ];
 
-test.each(hostile)("a handler that throws %s has failed, and its run is retried", async (_, make, error) => {
+test.each(hostile)("a run whose handler throws %s is retried with an error record", async (_, make, error) => {
   for (const run of [
     () => {
       throw make();
@@ -180,7 +180,7 @@ test.each(hostile)("a handler that throws %s has failed, and its run is retried"
   }
 });
 
-test("an error of megabytes is cut", async () => {
+test("truncates an error of several megabytes", async () => {
   const huge = "x".repeat(5_000_000);
   const outcome = await attempt(() => {
     throw Object.assign(new Error(huge), { name: huge, stack: huge });

@@ -10,18 +10,18 @@ import { at } from "../inbox/box.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { attempt, claimedRun, NOW } from "./attempting.ts";
 
-test("a handler gets its event, its delivery and its run", async () => {
-  let given: Parameters<HandlerFunction>[0] | undefined;
-  const outcome = await attempt((context) => (given = context), {
+test("a handler receives its event, its delivery and its run", async () => {
+  let received: Parameters<HandlerFunction>[0] | undefined;
+  const outcome = await attempt((context) => (received = context), {
     claimed: { spent: 2, attempt: 7, stale: true, replay: "r1" },
   });
   expect(outcome).toMatchObject({ kind: "done", record: { startedAt: NOW } });
-  expect(given?.event).toMatchObject({ type: "user.created", timestamp: at(0) });
-  expect(given?.data).toBe(given?.event.data as never);
-  expect(given?.delivery).toEqual({ id: "msg_1", receivedAt: new Date(at(1)), receipts: 2, sample: false });
-  // Attempts that a shutdown gave back are not counted.
-  expect(given?.run).toEqual({ attempt: 3, replay: true, stale: true, idempotencyKey: "msg_1/user.created/r1" });
-  expect(given?.signal.aborted).toBe(false);
+  expect(received?.event).toMatchObject({ type: "user.created", timestamp: at(0) });
+  expect(received?.data).toBe(received?.event.data as never);
+  expect(received?.delivery).toEqual({ id: "msg_1", receivedAt: new Date(at(1)), receipts: 2, sample: false });
+  // Attempts that a shutdown released are not counted.
+  expect(received?.run).toEqual({ attempt: 3, replay: true, stale: true, idempotencyKey: "msg_1/user.created/r1" });
+  expect(received?.signal.aborted).toBe(false);
 });
 
 test("the idempotency key is the same for every attempt, and different for a replay", async () => {
@@ -31,7 +31,7 @@ test("the idempotency key is the same for every attempt, and different for a rep
   expect(keys).toEqual(["msg_1/user.created", "msg_1/user.created", "msg_1/user.created/r1", "msg_1/user.created/crm"]);
 });
 
-test("using clerk without its key names the variable to set", async () => {
+test("using clerk without a key fails with the variable to set", async () => {
   const outcome = await attempt(({ clerk }) => clerk.users.getUser("user_1"));
   expect(outcome).toMatchObject({
     kind: "retry",
@@ -39,7 +39,7 @@ test("using clerk without its key names the variable to set", async () => {
   });
 });
 
-test("the context can be spread, printed and tested without a key, and a database that is not used is not begun", async () => {
+test("spreading, printing or testing the context needs no Clerk key and opens no transaction", async () => {
   const outcome = await attempt(async (context) => {
     const { event: _, ...rest } = { ...context };
     const { data, delivery, run } = JSON.parse(JSON.stringify(rest)) as typeof context;
@@ -53,21 +53,21 @@ test("the context can be spread, printed and tested without a key, and a databas
   expect(outcome).toMatchObject({ kind: "done", record: { log: [{ message: "with {}" }] } });
 });
 
-test("what a handler logs is printed at once, and kept whether it succeeds or fails", async () => {
+test("prints a handler's log at once, and stores it whether the handler succeeds or fails", async () => {
   const printed: LogLine[] = [];
   const log = [
     { level: "info", message: "hello [ 1 ] 5" },
     { level: "error", message: "bad" },
   ];
-  const say: HandlerFunction = ({ log }) => {
+  const logTwice: HandlerFunction = ({ log }) => {
     log.info("hello", [1], 5);
     log.error("bad");
   };
   const print = (line: LogLine) => printed.push(line);
-  const good = await attempt(say, { print });
+  const good = await attempt(logTwice, { print });
   const bad = await attempt(
     (context) => {
-      say(context);
+      logTwice(context);
       throw new Error("no");
     },
     { print },
@@ -77,7 +77,7 @@ test("what a handler logs is printed at once, and kept whether it succeeds or fa
   expect(printed).toEqual([...log, ...log] as LogLine[]);
 });
 
-test("NonRetriableError is dead at once", async () => {
+test("a run is dead at once after a NonRetriableError", async () => {
   const outcome = await attempt(() => {
     throw new NonRetriableError("no such plan");
   });
@@ -90,11 +90,11 @@ test("NonRetriableError is dead at once", async () => {
 
 test.each([
   ["milliseconds", 1_500, 1_500],
-  ["words", "30s", 30_000],
+  ["a duration", "30s", 30_000],
   ["a Date", new Date(NOW + 60_000), 60_000],
-  ["a Date that is over", new Date(0), 0],
-  ["30 days", "30d", 30 * 86_400_000],
-])("RetryAfterError with %s picks its own time", async (_, when, delay) => {
+  ["a past Date", new Date(0), 0],
+  ["a duration of 30 days", "30d", 30 * 86_400_000],
+])("RetryAfterError with %s sets the delay", async (_, when, delay) => {
   const outcome = await attempt(() => {
     throw new RetryAfterError("later", when);
   });
@@ -106,7 +106,7 @@ test.each([
 });
 
 test.each([["soon"], [-1], [Number.NaN], [Number.POSITIVE_INFINITY], [new Date("never")], [undefined], [10n], [{}]])(
-  "RetryAfterError with the invalid time %p retries after the usual delay",
+  "RetryAfterError with the invalid time %p retries after the default delay",
   async (when) => {
     const outcome = await attempt(() => {
       throw new RetryAfterError("later", when as never);
@@ -116,7 +116,7 @@ test.each([["soon"], [-1], [Number.NaN], [Number.POSITIVE_INFINITY], [new Date("
   },
 );
 
-test("an attempt that takes too long fails, and its signal is aborted with the reason", async () => {
+test("an attempt that times out fails, and its signal is aborted with the reason", async () => {
   let reason: unknown;
   const outcome = await attempt(
     async ({ signal }) => {
@@ -132,36 +132,36 @@ test("an attempt that takes too long fails, and its signal is aborted with the r
   expect(reason).toMatchObject({ name: "TimeoutError" });
 });
 
-test("what a handler does after its timeout changes nothing, not even its throw", async () => {
-  const woken = Promise.withResolvers<void>();
+test("ignores what a handler does after its timeout, even a throw", async () => {
+  const continued = Promise.withResolvers<void>();
   const outcome = await attempt(
     async ({ log }) => {
       await Bun.sleep(120);
       log.info("late");
-      woken.resolve();
+      continued.resolve();
       throw new Error("late");
     },
     { options: { timeout: 40 } },
   );
   expect(outcome).toMatchObject({ kind: "retry", record: { error: { name: "TimeoutError" } } });
-  await woken.promise;
+  await continued.promise;
   await Bun.sleep(5);
   expect(JSON.stringify(outcome)).not.toContain("late");
 });
 
 test("a shutdown releases the attempt and aborts its signal", async () => {
   const shutdown = new AbortController();
-  const begun = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
   let aborted = false;
   const running = attempt(
     async ({ signal }) => {
       signal.addEventListener("abort", () => (aborted = true));
-      begun.resolve();
+      started.resolve();
       await new Promise(() => {});
     },
     { shutdown: shutdown.signal },
   );
-  await begun.promise;
+  await started.promise;
   shutdown.abort();
   expect(await running).toEqual({ kind: "released" });
   expect(aborted).toBe(true);
@@ -170,7 +170,7 @@ test("a shutdown releases the attempt and aborts its signal", async () => {
   expect(called).toBe(false);
 });
 
-test("a stale event is skipped by a handler that asks for it, but never in a replay", async () => {
+test('`stale: "skip"` skips a stale event, but never a replay', async () => {
   const options = { stale: "skip" } as const;
   expect(await attempt(() => 1, { options, claimed: { stale: true } })).toMatchObject({ kind: "skipped" });
   expect(await attempt(() => 1, { options, claimed: { stale: false } })).toMatchObject({ kind: "done" });
@@ -178,7 +178,7 @@ test("a stale event is skipped by a handler that asks for it, but never in a rep
   expect(await attempt(() => 1, { claimed: { stale: true } })).toMatchObject({ kind: "done" });
 });
 
-test("an event that does not fit the handler's schema is dead before the handler is called", async () => {
+test("a run whose event does not match the handler's schema is dead without a call of the handler", async () => {
   let called = false;
   const misfit = (data: unknown) => `data.plan: expected string, got ${JSON.stringify((data as { id: string }).id)}`;
   const outcome = await attempt(() => (called = true), { misfit });
@@ -212,7 +212,7 @@ test("a run whose one-time code was deleted is dead, with the reason", async () 
   expect(called).toBe(false);
 });
 
-test("a body that begins with a byte order mark is read", async () => {
+test("reads a body that begins with a byte order mark", async () => {
   const body = new TextEncoder().encode('\uFEFF{"type":"user.created","data":{"id":"user_1"}}');
   expect(await attempt(() => 1, { claimed: { body } })).toMatchObject({ kind: "done" });
 });

@@ -1,4 +1,4 @@
-// One attempt of a handler that is a function.
+// Runs one attempt of a function, without a dispatcher.
 
 import { join } from "node:path";
 
@@ -14,7 +14,7 @@ import { tableOf } from "./dispatching.ts";
 
 export const NOW = Date.UTC(2026, 5, 1);
 
-/** A claimed run of `user.created`, as the inbox hands it out. */
+/** A claimed run of `user.created`, as the inbox returns it. */
 export function claimedRun(more: Partial<ClaimedRun> = {}): ClaimedRun {
   const event = { type: "user.created", object: "event", data: { id: "user_1" }, timestamp: at(0) / 1_000 };
   return {
@@ -48,14 +48,13 @@ interface AttemptSetup {
   options?: HandlerOptions;
   claimed?: Partial<ClaimedRun>;
   shutdown?: AbortSignal;
-  /** Where `app.db` is. */
+  /** The directory of `app.db`, a temporary one by default. */
   folder?: string;
   print?: (line: LogLine) => void;
   misfit?: Misfit;
   onLate?: (message: string) => void;
 }
 
-/** One attempt of a handler that is a function. */
 export async function attempt(handle: HandlerFunction, setup: AttemptSetup = {}): Promise<Outcome> {
   const { options = {}, claimed, shutdown = new AbortController().signal, misfit } = setup;
   const { print = () => undefined, onLate = () => undefined } = setup;

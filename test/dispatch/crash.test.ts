@@ -1,4 +1,4 @@
-// What becomes of a run after a failure or a crash: pure decisions.
+// Pure decisions about a run after a failure or a crash: retried, exclusive or dead.
 
 import { expect, test } from "bun:test";
 
@@ -11,7 +11,7 @@ import { tableOf } from "./dispatching.ts";
 
 const handlerWith = (options: HandlerOptions): Pick<Handler, "options"> => ({ options });
 
-test("a run is retried until its attempts are spent", () => {
+test("a run is retried until its attempts are used up", () => {
   const after = (spent: number, options: HandlerOptions = {}, interrupted = 0) =>
     nextAttempt({ spent, interrupted }, handlerWith(options), new Error("no"), NOW);
   expect(after(0)).toMatchObject({ exclusive: false });
@@ -52,7 +52,7 @@ test("a run is dead after a crash only when its attempt was exclusive", () => {
   });
 });
 
-test("a run with a single attempt is not blamed for one crash either", () => {
+test("a run with a single attempt is not dead after one crash", () => {
   const handler = tableOf({ "user.created": [{ attempts: 1 }, () => 1] }).get("user.created");
   expect(afterCrash(claimedRun(), handler, NOW)).toEqual({ kind: "interrupted", delay: 0, exclusive: true });
   expect(afterCrash(claimedRun({ spent: 1, interrupted: 1, exclusive: true }), handler, NOW)).toMatchObject({
@@ -60,14 +60,14 @@ test("a run with a single attempt is not blamed for one crash either", () => {
   });
 });
 
-test("a run whose file has gone is interrupted like any other", () => {
+test("a run whose handler file was removed is retried after a crash", () => {
   expect(afterCrash(claimedRun(), undefined, NOW)).toMatchObject({ kind: "interrupted", delay: 0 });
 });
 
-test("a run that crashes interrupt repeatedly never waits longer than 24 s", () => {
-  const many = tableOf({ "user.created": [{ attempts: 50 }, () => 1] }).get("user.created");
+test("a run that is interrupted repeatedly waits at most 24 s", () => {
+  const handler = tableOf({ "user.created": [{ attempts: 50 }, () => 1] }).get("user.created");
   for (const interrupted of [2, 3, 20]) {
-    const outcome = afterCrash(claimedRun({ spent: interrupted, interrupted }), many, NOW);
+    const outcome = afterCrash(claimedRun({ spent: interrupted, interrupted }), handler, NOW);
     if (outcome.kind !== "interrupted") throw new Error(outcome.kind);
     expect(outcome.delay).toBeGreaterThan(15_000);
     expect(outcome.delay).toBeLessThanOrEqual(24_000);

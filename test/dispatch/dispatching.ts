@@ -19,20 +19,20 @@ import { until } from "../until.ts";
 
 type Functions = Record<string, HandlerFunction | [HandlerOptions, HandlerFunction] | "broken">;
 
-/** Where functions of the test run: nowhere else. */
+/** Runs the test's functions in place, without a module graph. */
 const host: Version = {
-  import: () => Promise.reject(new Error("there is no file")),
+  import: () => Promise.reject(new Error("the handler has no file")),
   enter: (call) => call(),
   hold: () => () => undefined,
 };
 
-/** A table of functions by name: `{ "user.created": ({ data }) => … }`. */
+/** A handler table of functions by name: `{ "user.created": ({ data }) => … }`. */
 export function tableOf(functions: Functions): HandlerTable {
-  const handlers = Object.entries(functions).map(([name, given]): Handler => {
+  const handlers = Object.entries(functions).map(([name, definition]): Handler => {
     const read = readName(`${name}.ts`);
     if ("reason" in read) throw new Error(read.reason);
-    if (given === "broken") return { ...read, options: {}, error: { where: read.file, message: "does not load" } };
-    const [options, run] = typeof given === "function" ? [{}, given] : given;
+    if (definition === "broken") return { ...read, options: {}, error: { where: read.file, message: "does not load" } };
+    const [options, run] = typeof definition === "function" ? [{}, definition] : definition;
     return { ...read, options, code: { run, version: host } };
   });
   return {
@@ -49,11 +49,11 @@ export function tableOf(functions: Functions): HandlerTable {
 interface Options {
   concurrency?: number;
   clocks?: Clocks;
-  /** The handlers as they are now, instead of the functions. */
+  /** Returns the current handlers. Replaces the functions. */
   table?: () => HandlerTable;
-  /** Puts something between the dispatcher and the inbox. */
-  between?: (inbox: Inbox) => Inbox;
-  /** What happened before the dispatcher starts, as in an earlier process. */
+  /** Wraps the inbox that the dispatcher uses. */
+  wrap?: (inbox: Inbox) => Inbox;
+  /** Prepares the databases before the dispatcher starts, as an earlier process would. */
   before?: (inbox: Inbox, effects: Effects) => Promise<void>;
 }
 
@@ -61,33 +61,35 @@ export interface Dispatching extends AsyncDisposable {
   inbox: Inbox;
   effects: Effects;
   dispatcher: Dispatcher;
-  ends: { run: ClaimedRun; outcome: Outcome }[];
+  outcomes: { run: ClaimedRun; outcome: Outcome }[];
   lines: LogLine[];
   troubles: unknown[];
-  /** Accepts an event; its handlers run. */
+  /** Accepts an event, so that its handlers run. */
   send(id: string, more?: Partial<NewDelivery>): Promise<void>;
   run(id: string, index?: number): Promise<RunView>;
   /** Waits for a run to be in a state or to satisfy a condition. */
   reaches(id: string, state: RunView["state"] | ((run: RunView) => boolean), index?: number): Promise<RunView>;
 }
 
-/** Starts it; its disposal stops it at once and closes the inbox. */
+/** Starts a dispatcher. Disposal stops it at once and closes the inbox. */
 export async function dispatching(functions: Functions, options: Options = {}): Promise<Dispatching> {
-  const { concurrency = 16, clocks, between = (inbox) => inbox, before } = options;
-  const { table = always(tableOf(functions)) } = options;
+  const tableOfFunctions = tableOf(functions);
+  const { concurrency = 16, clocks, wrap = (inbox) => inbox, table = () => tableOfFunctions, before } = options;
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
   const inbox = opened.use(await openSqliteInbox(path, clocks));
-  const [ends, lines, troubles]: [Dispatching["ends"], LogLine[], unknown[]] = [[], [], []];
+  const outcomes: Dispatching["outcomes"] = [];
+  const lines: LogLine[] = [];
+  const troubles: unknown[] = [];
   const effects = opened.use(await openEffects({ kind: "sqlite", filename: join(path, "app.db") }));
   await before?.(inbox, effects);
-  const served = between(inbox);
+  const wrapped = wrap(inbox);
   const dispatcher = await startDispatcher({
-    inbox: served,
+    inbox: wrapped,
     effects,
     table,
     concurrency,
-    onOutcome: (run, outcome) => ends.push({ run, outcome }),
+    onOutcome: (run, outcome) => outcomes.push({ run, outcome }),
     onLog: (_, line) => lines.push(line),
     onTrouble: (error) => troubles.push(error),
   });
@@ -102,12 +104,12 @@ export async function dispatching(functions: Functions, options: Options = {}): 
     inbox,
     effects,
     dispatcher,
-    ends,
+    outcomes,
     lines,
     troubles,
     async send(id, more = {}) {
       const event = message(id, more);
-      await served.accept(event, runsFor(table(), event.type));
+      await wrapped.accept(event, runsFor(table(), event.type));
     },
     run,
     reaches: (id, state, index) =>
@@ -119,11 +121,7 @@ export async function dispatching(functions: Functions, options: Options = {}): 
   };
 }
 
-function always<T>(value: T): () => T {
-  return () => value;
-}
-
-/** A user's event as it is stored; its subject is its id unless one is given. */
+/** A delivery of a user's event. Its subject is its id by default. */
 export function message(id: string, more: Partial<NewDelivery> = {}): NewDelivery {
   const subject = more.subject === undefined ? id : more.subject;
   const type = more.type ?? "user.created";
@@ -147,25 +145,25 @@ export function runsFor(table: HandlerTable, type: string) {
   return table.match(type).map(({ name, lane, code }) => ({ handler: name, lane, parked: code === undefined }));
 }
 
-/** An inbox of which one operation refuses `times` times; `durable` when what was asked for happened all the same. */
-export function refusing(operation: "finish" | "claim" | "accept" | "park", times: number, { durable = false } = {}) {
-  let refused = 0;
+/** The inbox with some operations replaced. */
+export const withOperations = (inbox: Inbox, operations: Partial<Inbox>): Inbox =>
+  new Proxy(inbox, {
+    get: (target, name): unknown => Reflect.get(name in operations ? operations : target, name),
+  });
+
+/** Makes an operation of the inbox fail the first `times` times. */
+export function failing(operation: "finish" | "claim", times: number) {
+  let failures = 0;
   return {
-    get refused() {
-      return refused;
+    get failures() {
+      return failures;
     },
-    between: (inbox: Inbox): Inbox =>
-      new Proxy(inbox, {
-        get(target, name) {
-          const value: unknown = Reflect.get(target, name, target);
-          if (name !== operation) return value;
-          return async (...args: unknown[]) => {
-            const call = () => (value as (...args: unknown[]) => Promise<unknown>)(...args);
-            if (refused >= times) return call();
-            refused += 1;
-            if (durable) await call();
-            throw new InboxUnavailable(new Error("disk I/O error"));
-          };
+    wrap: (inbox: Inbox): Inbox =>
+      withOperations(inbox, {
+        async [operation](...args: unknown[]) {
+          if (failures >= times) return (inbox[operation] as (...args: unknown[]) => unknown)(...args);
+          failures += 1;
+          throw new InboxUnavailable(new Error("disk I/O error"));
         },
       }),
   };

@@ -1,4 +1,5 @@
-// What a crash interrupted is retried. A run that was interrupted too often runs exclusively, so that a crash is its own.
+// Runs that a crash interrupted are retried. A run that was interrupted too often runs exclusively, which shows whether
+// it causes the crash.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
@@ -6,7 +7,7 @@ import type { Inbox } from "../../src/inbox/inbox.ts";
 import { at, claimer, interrupted } from "../inbox/box.ts";
 import { dispatching, message, runsFor, tableOf } from "./dispatching.ts";
 
-// Other processes may use the machine as well.
+// The machine may be slow, because other processes use it too.
 setDefaultTimeout(20_000);
 
 test("runs that a crash interrupted are retried, and nothing is lost", async () => {
@@ -28,7 +29,7 @@ test("runs that a crash interrupted are retried, and nothing is lost", async () 
 
 test("the last attempt of a run that crashes interrupted is exclusive", async () => {
   const table = tableOf({ "user.created": () => 1 });
-  const beside = new Map<string, string[]>();
+  const concurrent = new Map<string, string[]>();
   const running = new Set<string>();
   await using bellhop = await dispatching(
     {
@@ -37,7 +38,7 @@ test("the last attempt of a run that crashes interrupted is exclusive", async ()
         async ({ data }) => {
           const id = String(data.id);
           running.add(id);
-          for (const each of running) beside.set(each, [...(beside.get(each) ?? []), ...running]);
+          for (const other of running) concurrent.set(other, [...(concurrent.get(other) ?? []), ...running]);
           await Bun.sleep(20);
           running.delete(id);
         },
@@ -53,12 +54,12 @@ test("the last attempt of a run that crashes interrupted is exclusive", async ()
   );
   const ids = [0, 1, 2].map((n) => `suspect_${n}`);
   for (const id of ids) await bellhop.reaches(id, "done");
-  for (const id of ids) expect(new Set(beside.get(id))).toEqual(new Set([id]));
+  for (const id of ids) expect(new Set(concurrent.get(id))).toEqual(new Set([id]));
   for (let n = 0; n < 5; n += 1) await bellhop.reaches(`innocent_${n}`, "done");
-  expect(beside.get("innocent_0")?.length).toBeGreaterThan(1);
+  expect(concurrent.get("innocent_0")?.length).toBeGreaterThan(1);
 });
 
-test("a run that killed its process during an exclusive attempt is dead, and its neighbours are not", async () => {
+test("a run that kills its process in an exclusive attempt is dead, and runs that crashed with it before are not", async () => {
   const table = tableOf({ "user.created": () => 1 });
   await using bellhop = await dispatching(
     { "user.created": [{ attempts: 2 }, () => "done"] },
@@ -80,7 +81,7 @@ test("a run that killed its process during an exclusive attempt is dead, and its
   });
 });
 
-/** In an earlier process, `suspect` was interrupted: it must run exclusively, after `delay` milliseconds. */
+/** Interrupts `suspect` in an earlier process. It must run exclusively, after `delay` milliseconds. */
 function withSuspect(table: ReturnType<typeof tableOf>, delay: number) {
   return async (inbox: Inbox) => {
     await inbox.accept(message("suspect", { type: "session.created" }), runsFor(table, "session.created"));
@@ -89,50 +90,52 @@ function withSuspect(table: ReturnType<typeof tableOf>, delay: number) {
   };
 }
 
-test("nothing starts beside an exclusive run, and what arrives meanwhile runs afterwards", async () => {
-  let isRunning = false;
-  let beside = 0;
+test("no run starts during an exclusive run, and deliveries that arrive meanwhile run after it", async () => {
+  const started = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const calls: string[] = [];
   const functions = {
     "session.created": async () => {
-      isRunning = true;
-      await Bun.sleep(200);
-      isRunning = false;
+      started.resolve();
+      await release.promise;
+      calls.push("suspect");
     },
-    "user.created": () => void (beside += Number(isRunning)),
+    "user.created": () => calls.push("msg_1"),
   };
   const table = tableOf(functions);
   await using bellhop = await dispatching(functions, { before: withSuspect(table, 0), table: () => table });
-  await bellhop.reaches("suspect", "running");
+  await started.promise;
   await bellhop.send("msg_1");
-  await bellhop.reaches("suspect", "done");
+  await Bun.sleep(100);
+  release.resolve();
   await bellhop.reaches("msg_1", "done");
-  expect(beside).toBe(0);
+  expect(calls).toEqual(["suspect", "msg_1"]);
 });
 
-test("a steady stream of deliveries keeps neither an exclusive run nor others waiting", async () => {
+test("a steady stream of deliveries starves neither an exclusive run nor other runs", async () => {
   const functions = { "session.created": () => undefined, "user.created": () => Bun.sleep(60) };
   const table = tableOf(functions);
   await using bellhop = await dispatching(functions, { before: withSuspect(table, 300), table: () => table });
-  let number = 0;
-  const stream = setInterval(() => void bellhop.send(`msg_${(number += 1)}`), 20);
+  let count = 0;
+  const stream = setInterval(() => void bellhop.send(`msg_${(count += 1)}`), 20);
   await Bun.sleep(500);
   await bellhop.send("first", { subject: "user_1", at: at(1) });
   await bellhop.send("second", { subject: "user_1", at: at(2) });
-  // Both while deliveries come: there is always one that runs.
+  // Deliveries keep coming meanwhile, so that some run is always in progress.
   await bellhop.reaches("suspect", "done");
   await bellhop.reaches("second", "done");
   clearInterval(stream);
   await bellhop.dispatcher.idle();
 });
 
-test("exclusive runs never run beside each other, also while deliveries keep coming", async () => {
+test("exclusive runs never overlap, also while deliveries keep coming", async () => {
   const suspects = [1, 2, 3, 4].map((n) => `suspect_${n}`);
   const running = new Set<string>();
-  const beside: string[][] = [];
+  const overlaps: string[][] = [];
   const functions = {
     "session.created": async ({ delivery }: { delivery: { id: string } }) => {
       running.add(delivery.id);
-      beside.push([...running]);
+      overlaps.push([...running]);
       await Bun.sleep(20);
       running.delete(delivery.id);
     },
@@ -148,13 +151,13 @@ test("exclusive runs never run beside each other, also while deliveries keep com
       for (const run of runs) await inbox.finish(run, interrupted(30, true));
     },
   });
-  let number = 0;
-  const stream = setInterval(() => void bellhop.send(`msg_${(number += 1)}`), 1);
+  let count = 0;
+  const stream = setInterval(() => void bellhop.send(`msg_${(count += 1)}`), 1);
   try {
     for (const id of suspects) await bellhop.reaches(id, "done");
   } finally {
     clearInterval(stream);
   }
-  expect(beside.map((ids) => ids.join(" and ")).toSorted()).toEqual(suspects);
+  expect(overlaps.map((ids) => ids.join(" and ")).toSorted()).toEqual(suspects);
   await bellhop.dispatcher.idle();
 });

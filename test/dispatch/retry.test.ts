@@ -8,12 +8,12 @@ import { formatDuration, parseDuration } from "../../src/duration.ts";
 const HOUR = 3_600_000;
 
 test("a failed run is retried after 5 s, 20 s, 80 s and so on, at most 12 hours", () => {
-  const middle = () => 0.5;
-  const delays = Array.from({ length: 9 }, (_, index) => retryDelay(index + 1, middle));
+  const noJitter = () => 0.5;
+  const delays = Array.from({ length: 9 }, (_, index) => retryDelay(index + 1, noJitter));
   expect(delays.map((delay) => delay / 1_000)).toEqual([5, 20, 80, 320, 1_280, 5_120, 20_480, 43_200, 43_200]);
 });
 
-test("delays are spread by a fifth up and down, so that what failed together does not come back together", () => {
+test("delays vary by 20 % each way, so that runs that failed together are retried apart", () => {
   expect([retryDelay(1, () => 0), retryDelay(1, () => 1)]).toEqual([4_000, 6_000]);
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 2_000 }), fc.double({ min: 0, max: 1, noNaN: true }), (failed, random) => {
@@ -26,20 +26,20 @@ test("delays are spread by a fifth up and down, so that what failed together doe
   expect(new Set(Array.from({ length: 20 }, () => retryDelay(3))).size).toBeGreaterThan(10);
 });
 
-test("a handler picks its own time in milliseconds, in words or as a Date", () => {
+test("accepts a retry time in milliseconds, as a duration or as a Date", () => {
   const now = Date.UTC(2026, 0, 1);
   expect(delayUntil(1_500, now)).toBe(1_500);
   expect(delayUntil("30s", now)).toBe(30_000);
   expect(delayUntil(new Date(now + 60_000), now)).toBe(60_000);
 });
 
-test("a time that is over is now", () => {
+test("a retry time in the past means now", () => {
   expect(delayUntil(new Date(0), 1_000)).toBe(0);
   expect(delayUntil(0, 1_000)).toBe(0);
 });
 
 test.each([[Number.NaN], [Number.POSITIVE_INFINITY], [-1], ["soon"], [""], [new Date("never")], [undefined], [null]])(
-  "%p is no time",
+  "rejects %p as a retry time",
   (when) => {
     expect(() => delayUntil(when as never, 0)).toThrow(TypeError);
   },
@@ -54,18 +54,18 @@ test.each([
   ["1d", 86_400_000],
   [" 10 s ", 10_000],
   [250, 250],
-] as const)("%p is %d milliseconds", (text, milliseconds) => {
+] as const)("parses %p as %d milliseconds", (text, milliseconds) => {
   expect(parseDuration(text)).toBe(milliseconds);
 });
 
 test.each([["30"], ["s"], ["-5s"], ["5 years"], ["1e3s"], ["5s5s"], [{}]])(
-  "%p is no duration, and the error shows how to write one",
+  "rejects %p as a duration, with a correct example",
   (text) => {
     expect(() => parseDuration(text as string)).toThrow('"30s"');
   },
 );
 
-test("durations are shown as people say them", () => {
+test("formats durations with their largest unit", () => {
   expect([0, 850, 5_000, 1_250, 20 * 60_000, 12 * HOUR].map(formatDuration)).toEqual([
     "0 ms",
     "850 ms",
@@ -76,11 +76,11 @@ test("durations are shown as people say them", () => {
   ]);
 });
 
-test("what was not the handler's fault costs no attempt, unless its connection is lost again and again", () => {
+test("a failure outside the handler costs no attempt, unless its connection is lost repeatedly", () => {
   const at = (attempt: number) => ({ attempt, spent: 0 });
   for (const hindrance of ["unreachable", "void"] as const) expect(isInnocent(at(999), hindrance)).toBe(true);
   expect([isInnocent(at(20), "lost"), isInnocent(at(21), "lost")]).toEqual([true, false]);
-  // Those that counted are no losses.
+  // Attempts that count against the handler are not lost connections.
   expect(isInnocent({ attempt: 23, spent: 3 }, "lost")).toBe(true);
   expect(isInnocent(at(1), undefined)).toBe(false);
 });

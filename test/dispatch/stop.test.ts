@@ -1,37 +1,40 @@
-// A stop waits for what runs, releases the rest and starts nothing.
+// A stop waits for running handlers, releases the runs that remain and starts none.
 
 import { expect, test } from "bun:test";
 
-import type { Inbox } from "../../src/inbox/inbox.ts";
 import { RetryAfterError } from "../../src/index.ts";
 import { claimer, SECOND } from "../inbox/box.ts";
-import { dispatching } from "./dispatching.ts";
+import { dispatching, withOperations } from "./dispatching.ts";
 
 const never = () => new Promise<never>(() => {});
 
 test("a stop lets running handlers finish, and starts no more", async () => {
-  await using bellhop = await dispatching({ "user.created": () => Bun.sleep(60) }, { concurrency: 1 });
+  const release = Promise.withResolvers<void>();
+  await using bellhop = await dispatching({ "user.created": () => release.promise }, { concurrency: 1 });
   await bellhop.send("running");
   await bellhop.send("waiting");
   await bellhop.reaches("running", "running");
-  await Promise.all([bellhop.dispatcher.stop(5 * SECOND), bellhop.dispatcher.stop(0)]);
+  const stopped = Promise.all([bellhop.dispatcher.stop(5 * SECOND), bellhop.dispatcher.stop(0)]);
+  await Bun.sleep(60);
+  release.resolve();
+  await stopped;
   expect((await bellhop.run("running")).state).toBe("done");
   expect(await bellhop.run("waiting")).toMatchObject({ state: "waiting", attempts: [] });
   expect(bellhop.dispatcher.running).toBe(0);
 });
 
-test("what has not ended when a stop is over is released", async () => {
+test("releases runs that have not ended when a stop times out", async () => {
   let aborted = false;
-  const began = Promise.withResolvers<void>();
+  const started = Promise.withResolvers<void>();
   await using bellhop = await dispatching({
     "user.created": ({ signal }) => {
       signal.addEventListener("abort", () => (aborted = true));
-      began.resolve();
+      started.resolve();
       return never();
     },
   });
   await bellhop.send("msg_1");
-  await began.promise;
+  await started.promise;
   await bellhop.dispatcher.stop(20);
   expect(aborted).toBe(true);
   expect(await bellhop.run("msg_1")).toMatchObject({ state: "waiting", due: 0, attempts: [] });
@@ -39,23 +42,20 @@ test("what has not ended when a stop is over is released", async () => {
   expect(claimed).toMatchObject({ spent: 0, interrupted: 0 });
 });
 
-test("a stop releases a run that is handed over in the same moment", async () => {
+test("a stop releases a run that is claimed at the same moment", async () => {
   let called = false;
   let stop: (() => Promise<void>) | undefined;
   await using bellhop = await dispatching(
     { "user.created": () => (called = true) },
     {
-      between: (inbox) => ({
-        ...inbox,
-        get writable() {
-          return inbox.writable;
-        },
-        claimWithEachCommit: (claimer, start) =>
-          inbox.claimWithEachCommit(claimer, (claim) => {
-            start(claim);
-            if (claim.runs.length > 0) void stop?.();
-          }),
-      }),
+      wrap: (inbox) =>
+        withOperations(inbox, {
+          claimWithEachCommit: (claimer, start) =>
+            inbox.claimWithEachCommit(claimer, (claim) => {
+              start(claim);
+              if (claim.runs.length > 0) void stop?.();
+            }),
+        }),
     },
   );
   stop = () => bellhop.dispatcher.stop(1_000);
@@ -74,10 +74,11 @@ test("a stopped dispatcher starts nothing", async () => {
   expect((await bellhop.run("msg_1")).state).toBe("waiting");
 });
 
-test("a stop waits for an attempt that was claimed in the commit that ended the one before", async () => {
-  const both = Promise.withResolvers<void>();
-  const second = Promise.withResolvers<void>();
-  let began = 0;
+test("a stop waits for an attempt that was claimed in the commit that ended the previous one", async () => {
+  const bothStarted = Promise.withResolvers<void>();
+  const retried = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  let started = 0;
   let running = 0;
   await using opened = await dispatching(
     {
@@ -85,38 +86,36 @@ test("a stop waits for an attempt that was claimed in the commit that ended the 
         if (delivery.id === "msg_3") return;
         if (run.attempt > 1) {
           running += 1;
-          second.resolve();
-          await Bun.sleep(100);
+          retried.resolve();
+          await release.promise;
           running -= 1;
           return;
         }
-        if ((began += 1) === 2) both.resolve();
-        await both.promise;
+        if ((started += 1) === 2) bothStarted.resolve();
+        await bothStarted.promise;
         throw new RetryAfterError("at once", 0);
       },
     },
     {
-      // Two attempts end at once, and the same commit claims one of their runs again.
+      // Two attempts end at the same time, and the same commit claims one of their runs again.
       concurrency: 2,
-      // The answers about their ends come late.
-      between: (inbox) =>
-        new Proxy(inbox, {
-          get(target, name) {
-            if (name !== "finish") return Reflect.get(target, name, target) as unknown;
-            const finish: Inbox["finish"] = async (...args) => {
-              const answer = await target.finish(...args);
-              await Bun.sleep(20);
-              return answer;
-            };
-            return finish;
+      // Delays the results of `finish`.
+      wrap: (inbox) =>
+        withOperations(inbox, {
+          async finish(...args) {
+            const result = await inbox.finish(...args);
+            await Bun.sleep(20);
+            return result;
           },
         }),
     },
   );
   await Promise.all([1, 2, 3].map((number) => opened.send(`msg_${number}`)));
-  await second.promise;
+  await retried.promise;
   await Bun.sleep(40);
   expect(running).toBeGreaterThan(0);
-  await opened.dispatcher.stop(5_000);
-  expect(running).toBe(0);
+  const runningAfterStop = opened.dispatcher.stop(5_000).then(() => running);
+  await Bun.sleep(100);
+  release.resolve();
+  expect(await runningAfterStop).toBe(0);
 });

@@ -1,12 +1,12 @@
-// Runs wait for handlers that do not load, and block no others.
+// Runs wait for a handler that does not load, and block no other runs.
 
 import { expect, test } from "bun:test";
 
 import { InboxUnavailable } from "../../src/errors.ts";
 import { at } from "../inbox/box.ts";
-import { dispatching, message, runsFor, tableOf } from "./dispatching.ts";
+import { dispatching, message, runsFor, tableOf, withOperations } from "./dispatching.ts";
 
-test("runs of a broken file wait for it and block no others", async () => {
+test("runs of a file that does not load wait for it and block no other runs", async () => {
   await using bellhop = await dispatching({ "user.created": "broken", "user.updated": () => "done" });
   await bellhop.send("created", { subject: "user_1" });
   await bellhop.send("updated", { subject: "user_1", type: "user.updated", at: at(1) });
@@ -14,7 +14,7 @@ test("runs of a broken file wait for it and block no others", async () => {
   expect(await bellhop.run("created")).toMatchObject({ state: "waiting", parked: true, attempts: [] });
 });
 
-test("runs whose file disappeared before the start wait for it and block no others", async () => {
+test("runs whose file was removed before the start wait for it and block no other runs", async () => {
   const earlier = tableOf({ "user.created": () => 1, "user.updated": () => 1 });
   await using bellhop = await dispatching(
     { "user.updated": () => "done" },
@@ -31,50 +31,47 @@ test("runs whose file disappeared before the start wait for it and block no othe
   expect(await bellhop.run("created")).toMatchObject({ state: "waiting", parked: true });
 });
 
-test("runs wait for a handler that disappears and comes back, and run its new code", async () => {
+test("runs of a removed handler wait until it is back, and run its new code", async () => {
   const calls: string[] = [];
-  const there = tableOf({ "user.created": () => calls.push("first"), "user.updated": () => calls.push("updated") });
-  const away = tableOf({ "user.updated": () => calls.push("updated") });
-  const back = tableOf({ "user.created": () => calls.push("back"), "user.updated": () => calls.push("updated") });
-  let table = there;
+  const original = tableOf({ "user.created": () => calls.push("first"), "user.updated": () => calls.push("updated") });
+  const removed = tableOf({ "user.updated": () => calls.push("updated") });
+  const restored = tableOf({ "user.created": () => calls.push("back"), "user.updated": () => calls.push("updated") });
+  let table = original;
   await using bellhop = await dispatching({}, { table: () => table });
-  table = away;
+  table = removed;
   await bellhop.dispatcher.tableChanged();
-  await bellhop.inbox.accept(message("created", { subject: "user_1" }), runsFor(there, "user.created"));
+  await bellhop.inbox.accept(message("created", { subject: "user_1" }), runsFor(original, "user.created"));
   await bellhop.dispatcher.tableChanged();
   await bellhop.send("updated", { subject: "user_1", type: "user.updated", at: at(5) });
   await bellhop.reaches("updated", "done");
   expect(await bellhop.run("created")).toMatchObject({ state: "waiting", parked: true, attempts: [] });
-  table = back;
+  table = restored;
   await bellhop.dispatcher.tableChanged();
   await bellhop.reaches("created", "done");
   expect(calls).toEqual(["updated", "back"]);
 });
 
-test("a change of the table that can't be stored is stored when the disk is back", async () => {
-  // The first call is at the start.
+test("a change of the handler table that can't be stored is stored when the disk is back", async () => {
+  // The first call happens at the start.
   let parks = 0;
-  const there = tableOf({ "user.created": () => "done" });
+  const withHandler = tableOf({ "user.created": () => "done" });
   let table = tableOf({});
   await using bellhop = await dispatching(
     {},
     {
       table: () => table,
-      between: (inbox) => ({
-        ...inbox,
-        get writable() {
-          return inbox.writable;
-        },
-        async park(loaded) {
-          parks += 1;
-          if (parks === 2 || parks === 3) throw new InboxUnavailable(new Error("disk I/O error"));
-          return inbox.park(loaded);
-        },
-      }),
+      wrap: (inbox) =>
+        withOperations(inbox, {
+          async park(loaded) {
+            parks += 1;
+            if (parks === 2 || parks === 3) throw new InboxUnavailable(new Error("disk I/O error"));
+            return inbox.park(loaded);
+          },
+        }),
     },
   );
   await bellhop.inbox.accept(message("msg_1"), [{ handler: "user.created", lane: "user", parked: true }]);
-  table = there;
+  table = withHandler;
   await bellhop.dispatcher.tableChanged();
   await bellhop.reaches("msg_1", "done");
   expect(parks).toBeGreaterThanOrEqual(4);

@@ -1,48 +1,47 @@
-// The dispatcher while the inbox can't be written, or fails by a bug.
+// The dispatcher while the inbox can't be written or fails with a bug.
 
 import { expect, test } from "bun:test";
 
 import { InboxUnavailable } from "../../src/errors.ts";
-import type { Inbox } from "../../src/inbox/inbox.ts";
 import { at, run } from "../inbox/box.ts";
 import { failCommits } from "../inbox/failing-commits.ts";
 import { until } from "../until.ts";
-import { dispatching, message, refusing } from "./dispatching.ts";
+import { dispatching, failing, message, withOperations } from "./dispatching.ts";
 
-test("an end that can't be recorded is recorded when the disk is back, and blocks its order key until then", async () => {
-  const disk = refusing("finish", 3);
+test("an outcome that can't be recorded is recorded when the disk is back, and blocks its order key until then", async () => {
+  const disk = failing("finish", 3);
   const calls: string[] = [];
   await using bellhop = await dispatching(
     { "user.created": ({ data, delivery }) => calls.push(`${data.id} ${delivery.id}`) },
-    { between: disk.between },
+    { wrap: disk.wrap },
   );
   await bellhop.send("first", { subject: "user_1" });
-  await until("the first refusal", () => disk.refused > 0);
+  await until("the first failure", () => disk.failures > 0);
   await bellhop.send("second", { subject: "user_1", at: at(1) });
   await bellhop.send("other", { subject: "user_2" });
   expect((await bellhop.run("first")).state).toBe("running");
   await bellhop.reaches("other", "done");
   expect(calls).not.toContain("user_1 second");
   await bellhop.reaches("second", "done");
-  expect(disk.refused).toBe(3);
+  expect(disk.failures).toBe(3);
   expect(calls.toSorted()).toEqual(["user_1 first", "user_1 second", "user_2 other"]);
   expect(await bellhop.run("first")).toMatchObject({ state: "done", attempts: [{ attempt: 1 }] });
 });
 
-test("a failed claim is repeated", async () => {
-  const disk = refusing("claim", 2);
+test("a failed claim is retried", async () => {
+  const disk = failing("claim", 2);
   await using bellhop = await dispatching(
     { "user.created": () => "done" },
     {
-      between: disk.between,
+      wrap: disk.wrap,
       before: async (inbox) => void (await inbox.accept(message("msg_1"), [run("user.created")])),
     },
   );
   expect(await bellhop.reaches("msg_1", "done")).toMatchObject({ attempts: [{ outcome: "done" }] });
-  expect(disk.refused).toBe(2);
+  expect(disk.failures).toBe(2);
 });
 
-test("runs whose claim failed but is on the disk cost no attempt, and none runs twice", async () => {
+test("a claim that was stored but reported as failed costs no attempt and runs nothing twice", async () => {
   const calls: string[] = [];
   await using bellhop = await dispatching({
     "user.created": async ({ data, run }) => {
@@ -51,8 +50,8 @@ test("runs whose claim failed but is on the disk cost no attempt, and none runs 
     },
   });
   await bellhop.send("long");
-  await bellhop.reaches("long", "running");
-  // Both deliveries are on the disk, and so are the claims of their runs, which the dispatcher does not hold.
+  await until("the run to start", () => calls.length > 0);
+  // The deliveries and the claims of their runs are stored, but the dispatcher does not know about the claims.
   const lost = await failCommits({ count: 3, durable: true }, () =>
     Promise.allSettled(["a", "b"].map((id) => bellhop.send(id))),
   );
@@ -61,7 +60,7 @@ test("runs whose claim failed but is on the disk cost no attempt, and none runs 
   expect(calls.toSorted()).toEqual(["a 1", "b 1", "long 1"]);
 });
 
-test("a delivery that a failed commit left on the disk runs, also when no other delivery follows", async () => {
+test("a delivery that was stored but reported as failed runs, even when no other delivery follows", async () => {
   const calls: string[] = [];
   await using bellhop = await dispatching({
     "user.created": ({ data, run }) => calls.push(`${data.id} ${run.attempt}`),
@@ -73,24 +72,18 @@ test("a delivery that a failed commit left on the disk runs, also when no other 
   expect(calls).toEqual(["a 1"]);
 });
 
-test("a bug while an end is recorded is reported, and the run ends all the same", async () => {
-  let left = 1;
+test("a bug in recording an outcome is reported, and the run still ends", async () => {
+  let failures = 1;
   await using bellhop = await dispatching(
     { "user.created": () => "done" },
     {
-      between: (inbox) => ({
-        ...inbox,
-        get writable() {
-          return inbox.writable;
-        },
-        finish: async (...args: Parameters<Inbox["finish"]>) => {
-          if (left > 0) {
-            left -= 1;
-            throw new Error("a bug");
-          }
-          return inbox.finish(...args);
-        },
-      }),
+      wrap: (inbox) =>
+        withOperations(inbox, {
+          async finish(...args) {
+            if (failures-- > 0) throw new Error("a bug");
+            return inbox.finish(...args);
+          },
+        }),
     },
   );
   await bellhop.send("msg_1");
@@ -98,23 +91,23 @@ test("a bug while an end is recorded is reported, and the run ends all the same"
   expect(bellhop.troubles).toMatchObject([{ message: "a bug" }]);
 });
 
-test("an end that a failed commit left on the disk is reported once", async () => {
+test("an outcome that was stored but reported as failed is reported once", async () => {
   let failures = 1;
   await using bellhop = await dispatching(
     { "user.created": () => undefined },
     {
-      between: (inbox) => ({
-        ...inbox,
-        async finish(run, outcome) {
-          const answer = await inbox.finish(run, outcome);
-          if (failures-- > 0) throw new InboxUnavailable(new Error("disk I/O error"));
-          return answer;
-        },
-      }),
+      wrap: (inbox) =>
+        withOperations(inbox, {
+          async finish(run, outcome) {
+            const result = await inbox.finish(run, outcome);
+            if (failures-- > 0) throw new InboxUnavailable(new Error("disk I/O error"));
+            return result;
+          },
+        }),
     },
   );
   await bellhop.send("msg_1");
   await bellhop.reaches("msg_1", "done");
   await bellhop.dispatcher.idle();
-  expect(bellhop.ends.map(({ outcome }) => outcome.kind)).toEqual(["done"]);
+  expect(bellhop.outcomes.map(({ outcome }) => outcome.kind)).toEqual(["done"]);
 });

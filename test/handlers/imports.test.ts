@@ -30,7 +30,7 @@ test("a handler imports packages, JSON, text, and TypeScript from the rest of th
   expect(runs[0]).toMatchObject({ state: "done", attempts: [{ log: [{ message: "HELLO 0 STRING" }] }] });
 });
 
-test("its own files are known, wherever they are, and packages are left out", async () => {
+test("lists the files that a handler imports, in any directory, without packages", async () => {
   await using folder = await project();
   const files = await filesOf(`${folder.path}/handlers/user.created.ts`);
   expect([...files].map((file) => file.slice(folder.path.length + 1)).toSorted()).toEqual([
@@ -41,20 +41,20 @@ test("its own files are known, wherever they are, and packages are left out", as
   ]);
 });
 
-test("a change of any of them is a change of the handler", async () => {
+test("a change of an imported file is a change of the handler", async () => {
   await using folder = await project();
   const handlers = await openHandlers(`${folder.path}/handlers`, () => undefined);
-  const told: string[] = [];
-  handlers.watch((changes) => told.push(...changes.map(({ kind }) => kind)));
+  const changeKinds: string[] = [];
+  handlers.watch((changes) => changeKinds.push(...changes.map(({ kind }) => kind)));
   for (const [file, text] of Object.entries({
     "plans.json": `{ "free": 10 }`,
     "app/shout.ts": `export const shout = (text: string) => text + "!";`,
     "handlers/_greeting.txt": "good morning",
   })) {
-    const before = told.length;
+    const before = changeKinds.length;
     await Bun.write(`${folder.path}/${file}`, text);
     await handlers.look();
-    expect([file, ...told.slice(before)]).toEqual([file, "live"]);
+    expect([file, ...changeKinds.slice(before)]).toEqual([file, "live"]);
   }
   const lines: unknown[] = [];
   const { code } = handlers.table.get("user.created") ?? {};

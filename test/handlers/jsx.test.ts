@@ -1,4 +1,4 @@
-// What `.tsx` handlers compile to is decided by the user's settings, never by those of the inspector's page.
+// The user's settings decide how `.tsx` handlers are compiled, never those of the inspector's page.
 
 import { expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -10,13 +10,13 @@ import { post, serverWith, spawnServer, writeHandlers } from "../harness.ts";
 const ROOT = resolve(import.meta.dir, "../..");
 const event = { type: "user.created", object: "event", data: { id: "user_1", object: "user", first_name: "Ada" } };
 
-/** A project inside the checkout, where `handlers/` belongs and packages are found. */
+/** A project inside the checkout, so that handlers find its packages. */
 async function project() {
   const path = await mkdtemp(join(ROOT, "test", "jsx-"));
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
 }
 
-test("a .tsx handler renders with React, also a component in a shared folder", async () => {
+test("a .tsx handler renders React components, also from a shared folder", async () => {
   await using folder = await project();
   await using server = await serverWith(
     {
@@ -40,8 +40,8 @@ test("a .tsx handler renders with React, also a component in a shared folder", a
   expect((await server.ended("msg_1")).runs).toMatchObject([{ state: "done", attempts: [{ log }] }]);
 });
 
-// Bun reads the settings of the folder that the process starts in.
-test("a .tsx handler follows the tsconfig.json of its project, and its own pragma first", async () => {
+// Bun reads the settings of the process's working directory.
+test("a .tsx handler follows its own pragma, then its project's tsconfig.json", async () => {
   await using folder = await project();
   const settings = { compilerOptions: { jsx: "react-jsx", jsxImportSource: "preact" } };
   await Bun.write(join(folder.path, "tsconfig.json"), JSON.stringify(settings));
@@ -59,7 +59,7 @@ test("a .tsx handler follows the tsconfig.json of its project, and its own pragm
   ]);
 });
 
-test("the inspector's page is still Preact's", async () => {
+test("the inspector's page is still compiled for Preact", async () => {
   const { script } = await createPage()();
   expect(script.text).not.toContain("react.transitional.element");
   expect(script.text).toContain("__k");

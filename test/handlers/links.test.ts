@@ -1,4 +1,4 @@
-// Links in the folder of handlers, the folder as a link, and packages that come while it is followed.
+// Symbolic links in the handlers folder or to it, and packages that are installed while the folder is watched.
 
 import { expect, test } from "bun:test";
 import { mkdir, rm, symlink } from "node:fs/promises";
@@ -6,28 +6,28 @@ import { join } from "node:path";
 
 import { openHandlers } from "../../src/handlers/folder.ts";
 import { temporaryFolder, until, writeHandlers } from "../harness.ts";
-import { answers, living } from "./living.ts";
+import { liveFolder, returning } from "./living.ts";
 
-test("a link that leads nowhere or to itself is read once, and hinders nothing", async () => {
-  await using it = await living({ "user.created.ts": answers(1) }, { follow: false });
-  await symlink("nowhere", join(it.dir, ".#user.created.ts"));
-  await symlink("nowhere", join(it.dir, "_lib.ts"));
-  await symlink("user.deleted.ts", join(it.dir, "user.deleted.ts"));
-  await symlink("..", join(it.dir, "_up"));
-  await it.folder.look();
-  const { table } = it.folder;
+test("reads a broken or circular link once, and loads the other files", async () => {
+  await using handlers = await liveFolder({ "user.created.ts": returning(1) }, { follow: false });
+  await symlink("nowhere", join(handlers.dir, ".#user.created.ts"));
+  await symlink("nowhere", join(handlers.dir, "_lib.ts"));
+  await symlink("user.deleted.ts", join(handlers.dir, "user.deleted.ts"));
+  await symlink("..", join(handlers.dir, "_up"));
+  await handlers.folder.look();
+  const { table } = handlers.folder;
   expect(table.loaded).toEqual(new Set(["user.created"]));
-  for (let look = 0; look < 3; look += 1) await it.folder.look();
-  expect(it.folder.table).toBe(table);
-  await it.write("user.created.ts", answers(2));
-  await it.folder.look();
-  expect(it.call("user.created")).toBe(2);
+  for (let look = 0; look < 3; look += 1) await handlers.folder.look();
+  expect(handlers.folder.table).toBe(table);
+  await handlers.write("user.created.ts", returning(2));
+  await handlers.folder.look();
+  expect(handlers.call("user.created")).toBe(2);
 });
 
-test("a folder with a link to itself can be opened", async () => {
+test("opens a folder that contains a link to itself", async () => {
   await using folder = await temporaryFolder();
   const dir = join(folder.path, "handlers");
-  await writeHandlers(folder.path, { "user.created.ts": answers(1), "user.created/crm.ts": answers(2) });
+  await writeHandlers(folder.path, { "user.created.ts": returning(1), "user.created/crm.ts": returning(2) });
   await symlink(dir, join(dir, "user.updated"));
   await symlink("loop", join(dir, "loop"));
   const handlers = await openHandlers(dir, () => undefined);
@@ -35,42 +35,45 @@ test("a folder with a link to itself can be opened", async () => {
   handlers.close();
 });
 
-test("links to files and to sub-folders may lead elsewhere, too", async () => {
-  await using it = await living({ "user.updated.ts": answers(0) }, { follow: false });
+test("follows links to files and folders elsewhere, also when they change", async () => {
+  await using handlers = await liveFolder({ "user.updated.ts": returning(0) }, { follow: false });
   for (const version of ["v1", "v2"]) {
-    await Bun.write(join(it.path, version, "_lib.ts"), `export const value = "${version}";`);
-    await Bun.write(join(it.path, version, "crm.ts"), `import { value } from "./_lib.ts"; export default () => value;`);
+    await Bun.write(join(handlers.path, version, "_lib.ts"), `export const value = "${version}";`);
+    await Bun.write(
+      join(handlers.path, version, "crm.ts"),
+      `import { value } from "./_lib.ts"; export default () => value;`,
+    );
   }
   for (const version of ["v1", "v2", "v1"]) {
-    for (const link of ["user.created", "user.deleted.ts"]) await rm(join(it.dir, link), { force: true });
-    await symlink(join("..", version), join(it.dir, "user.created"));
-    await symlink(join("..", version, "crm.ts"), join(it.dir, "user.deleted.ts"));
-    await it.folder.look();
-    expect([it.answer("user.created/crm"), it.answer("user.deleted")]).toEqual([version, version]);
+    for (const link of ["user.created", "user.deleted.ts"]) await rm(join(handlers.dir, link), { force: true });
+    await symlink(join("..", version), join(handlers.dir, "user.created"));
+    await symlink(join("..", version, "crm.ts"), join(handlers.dir, "user.deleted.ts"));
+    await handlers.folder.look();
+    expect([handlers.result("user.created/crm"), handlers.result("user.deleted")]).toEqual([version, version]);
   }
-  await Bun.write(join(it.path, "v1/_lib.ts"), `export const value = "saved";`);
-  await it.folder.look();
-  expect([it.answer("user.created/crm"), it.answer("user.deleted")]).toEqual(["saved", "saved"]);
+  await Bun.write(join(handlers.path, "v1/_lib.ts"), `export const value = "saved";`);
+  await handlers.folder.look();
+  expect([handlers.result("user.created/crm"), handlers.result("user.deleted")]).toEqual(["saved", "saved"]);
 });
 
-test("a folder with links in circles is followed", async () => {
-  await using it = await living({ "user.created.ts": answers(1), "user.created/crm.ts": answers(1) });
-  await symlink("..", join(it.dir, "user.created/up"));
-  await symlink("loop", join(it.dir, "loop"));
-  await symlink("nowhere", join(it.dir, "_lib.ts"));
+test("watches a folder with circular links", async () => {
+  await using handlers = await liveFolder({ "user.created.ts": returning(1), "user.created/crm.ts": returning(1) });
+  await symlink("..", join(handlers.dir, "user.created/up"));
+  await symlink("loop", join(handlers.dir, "loop"));
+  await symlink("nowhere", join(handlers.dir, "_lib.ts"));
   await Bun.sleep(200);
-  await it.write("user.created.ts", answers(2));
-  await until("the save to be live", () => it.answer("user.created") === 2, 6_000);
-  await it.write("user.created/crm.ts", answers(3));
-  await until("the save to be live", () => it.answer("user.created/crm") === 3, 6_000);
-  const { length } = it.told;
+  await handlers.write("user.created.ts", returning(2));
+  await until("the save to be live", () => handlers.result("user.created") === 2, 6_000);
+  await handlers.write("user.created/crm.ts", returning(3));
+  await until("the save to be live", () => handlers.result("user.created/crm") === 3, 6_000);
+  const { length } = handlers.reported;
   await Bun.sleep(2_500);
-  expect(it.told).toHaveLength(length);
+  expect(handlers.reported).toHaveLength(length);
 }, 20_000);
 
-test("a link to a folder is a folder", async () => {
+test("a link to a folder counts as a folder", async () => {
   await using folder = await temporaryFolder();
-  await writeHandlers(folder.path, { "_shared/crm.ts": answers("linked") });
+  await writeHandlers(folder.path, { "_shared/crm.ts": returning("linked") });
   const dir = join(folder.path, "handlers");
   await symlink(join(dir, "_shared"), join(dir, "user.created"));
   const handlers = await openHandlers(dir, () => undefined);
@@ -78,7 +81,7 @@ test("a link to a folder is a folder", async () => {
   handlers.close();
 });
 
-test("a handlers link that leads to another folder runs that one's code", async () => {
+test("runs the code of the folder that the handlers link points to", async () => {
   await using folder = await temporaryFolder();
   for (const version of ["v1", "v2", "v3"])
     await Bun.write(
@@ -105,33 +108,35 @@ test("a handlers link that leads to another folder runs that one's code", async 
 });
 
 test.each([
-  ["the first package of the project", "newpkg", []],
-  ["beside another one", "newpkg", ["other"]],
-  ["of a scope that is new", "@scope/newpkg", ["other"]],
-  ["of a scope that is known", "@scope/newpkg", ["@scope/other"]],
-])("a package that is installed while the folder is followed is found: %s", async (_, name, others) => {
-  await using it = await living({ "user.updated.ts": answers(1) }, { follow: false });
-  const packages = join(it.path, "node_modules");
+  ["first package of the project", "newpkg", []],
+  ["next to another package", "newpkg", ["other"]],
+  ["in a new scope", "@scope/newpkg", ["other"]],
+  ["in an existing scope", "@scope/newpkg", ["@scope/other"]],
+])("finds a package that is installed while the folder is watched: %s", async (_, name, others) => {
+  await using handlers = await liveFolder({ "user.updated.ts": returning(1) }, { follow: false });
+  const packages = join(handlers.path, "node_modules");
   for (const other of others) await Bun.write(join(packages, other, "index.js"), "");
-  await it.write("user.created.ts", `import value from "${name}"; export default () => value;`);
-  await it.folder.look();
-  expect(it.answer("user.created")).toContain(`Cannot find package '${name}'`);
-  const { table } = it.folder;
-  await it.folder.look();
-  expect(it.folder.table).toBe(table);
+  await handlers.write("user.created.ts", `import value from "${name}"; export default () => value;`);
+  await handlers.folder.look();
+  expect(handlers.result("user.created")).toContain(`Cannot find package '${name}'`);
+  const { table } = handlers.folder;
+  await handlers.folder.look();
+  expect(handlers.folder.table).toBe(table);
   await Bun.write(
     join(packages, name, "package.json"),
     JSON.stringify({ name, version: "1.0.0", main: "lib/main.js" }),
   );
-  await it.folder.look();
+  await handlers.folder.look();
   await mkdir(join(packages, name, "lib"));
   await Bun.write(join(packages, name, "lib/main.js"), `module.exports = "found";`);
-  await it.folder.look();
-  expect(it.answer("user.created")).toBe("found");
+  await handlers.folder.look();
+  expect(handlers.result("user.created")).toBe("found");
 });
 
-test("a package is found without a look by hand", async () => {
-  await using it = await living({ "user.created.ts": `import value from "newpkg"; export default () => value;` });
-  await Bun.write(join(it.path, "node_modules/newpkg/index.js"), `module.exports = "found";`);
-  await until("the package to be found", () => it.answer("user.created") === "found", 6_000);
+test("finds an installed package by itself", async () => {
+  await using handlers = await liveFolder({
+    "user.created.ts": `import value from "newpkg"; export default () => value;`,
+  });
+  await Bun.write(join(handlers.path, "node_modules/newpkg/index.js"), `module.exports = "found";`);
+  await until("the package to be found", () => handlers.result("user.created") === "found", 6_000);
 }, 10_000);

@@ -1,4 +1,4 @@
-// A folder of handlers that is followed while a test changes it.
+// Opens a handlers folder that is watched while a test changes it.
 
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,44 +7,44 @@ import { currentRun } from "../../src/handlers/context.ts";
 import { type Change, type HandlerFolder, openHandlers } from "../../src/handlers/folder.ts";
 import { type Files, temporaryFolder, until, writeHandlers } from "../harness.ts";
 
-export interface Living extends AsyncDisposable {
+export interface LiveFolder extends AsyncDisposable {
   path: string;
   dir: string;
   folder: HandlerFolder;
-  /** What was told, a line each: `live user.created.ts`. */
-  told: string[];
+  /** The reported changes, such as `live user.created.ts`. */
+  reported: string[];
   changes: Change[];
-  /** What nobody caught, with the handler whose run it came from. */
+  /** Uncaught errors, with the handler whose run threw them. */
   late: { error: unknown; handler: string | undefined }[];
   write(file: string, text: string): Promise<void>;
   move(from: string, to: string): Promise<void>;
   remove(file: string): Promise<void>;
-  /** Calls a handler as it is now. */
+  /** Calls the current version of a handler. */
   call(name: string, context?: object): unknown;
-  /** What a handler answers, or why it has no code; undefined when there is no such handler. */
-  answer(name: string): unknown;
-  /** Waits until the last lines told are these, and nothing else comes after them. */
-  tells(...lines: string[]): Promise<void>;
+  /** A handler's result, or its load error when it has no code. Undefined when there is no such handler. */
+  result(name: string): unknown;
+  /** Waits until exactly these changes have been reported since the last call. */
+  expectReported(...lines: string[]): Promise<void>;
 }
 
-/** Opens a folder with these files and follows it, unless `follow` is false: then it is looked at by hand. */
-export async function living(files: Files, { follow = true } = {}): Promise<Living> {
+/** Opens a folder with these files and watches it. With `follow: false`, the test calls `folder.look()` itself. */
+export async function liveFolder(files: Files, { follow = true } = {}): Promise<LiveFolder> {
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
   const dir = join(path, "handlers");
   await mkdir(dir);
   await writeHandlers(path, files);
-  // What was saved in the very moment in which it is read is read again, and told.
+  // A file that is read at the moment of its save is read again, and would be reported.
   await Bun.sleep(10);
-  const late: Living["late"] = [];
+  const late: LiveFolder["late"] = [];
   const folder = await openHandlers(dir, (error) => late.push({ error, handler: currentRun.getStore()?.handler }));
   opened.defer(() => folder.close());
-  const told: string[] = [];
+  const reported: string[] = [];
   const changes: Change[] = [];
   if (follow)
     folder.watch((some) => {
       changes.push(...some);
-      told.push(...some.map(describeChange));
+      reported.push(...some.map(describeChange));
     });
   const call = (name: string, context: object = {}): unknown => {
     const code = folder.table.get(name)?.code;
@@ -57,34 +57,34 @@ export async function living(files: Files, { follow = true } = {}): Promise<Livi
     path,
     dir,
     folder,
-    told,
+    reported,
     changes,
     late,
     write: async (file, text) => void (await Bun.write(join(dir, file), text)),
     move: (from, to) => rename(join(dir, from), join(dir, to)),
     remove: (file) => rm(join(dir, file), { recursive: true }),
     call,
-    answer(name) {
+    result(name) {
       const handler = folder.table.get(name);
       return handler?.code ? call(name) : handler?.error?.message;
     },
-    async tells(...lines) {
+    async expectReported(...lines) {
       const from = seen;
-      await until(`${lines.join(", ")} instead of ${told.slice(from).join(", ")}`, () =>
-        told.length >= from + lines.length ? true : undefined,
+      await until(`${lines.join(", ")} instead of ${reported.slice(from).join(", ")}`, () =>
+        reported.length >= from + lines.length ? true : undefined,
       ).catch(() => undefined);
-      // Twice would be once too often.
+      // A change must not be reported twice.
       await Bun.sleep(60);
-      seen = told.length;
-      const missing = lines.filter((line) => !told.slice(from).includes(line));
-      if (missing.length > 0 || told.length !== from + lines.length)
-        throw new Error(`told [${told.slice(from).join(", ")}], expected [${lines.join(", ")}]`);
+      seen = reported.length;
+      const missing = lines.filter((line) => !reported.slice(from).includes(line));
+      if (missing.length > 0 || reported.length !== from + lines.length)
+        throw new Error(`reported [${reported.slice(from).join(", ")}], expected [${lines.join(", ")}]`);
     },
     [Symbol.asyncDispose]: () => held.disposeAsync(),
   };
 }
 
-/** A change in a few words. */
+/** A change as one line. */
 export function describeChange(change: Change): string {
   if (change.kind === "ignored") return `ignored ${change.file}`;
   if (change.kind === "dead") return `dead ${change.file} ${change.is}`;
@@ -93,5 +93,5 @@ export function describeChange(change: Change): string {
   return `${kind === "live" && change.isNew ? "new" : kind} ${handler.file}`;
 }
 
-/** A handler that answers with this. */
-export const answers = (value: unknown) => `export default () => ${JSON.stringify(value)};\n`;
+/** The source of a handler that returns this value. */
+export const returning = (value: unknown) => `export default () => ${JSON.stringify(value)};\n`;

@@ -9,10 +9,10 @@ import { type Files, temporaryFolder, until, writeHandlers } from "../harness.ts
 
 const GOOD = `import { on } from "bellhop"; export default on("session.created", () => "good");`;
 
-/** What their code threw when nobody was there to catch it, and the run that it came from. */
+/** Uncaught errors of handlers, with the handler whose run threw them. */
 type Late = { error: unknown; handler: string | undefined }[];
 
-/** Loads these files, with a good one beside them that has to load whatever the others do. */
+/** Loads these files and a good one, which must load even when the others fail. */
 async function load(files: Files, options?: Parameters<typeof loadHandlers>[2]) {
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
@@ -34,7 +34,7 @@ function call(table: HandlerTable, name: string, context: object = {}): unknown 
   return version.enter(() => currentRun.run(current, () => run(context as never)));
 }
 
-/** The one of them that did not load. */
+/** The only handler that did not load. */
 function broken(table: HandlerTable): Handler {
   const handlers = table.handlers.filter(({ code }) => !code);
   expect(handlers).toHaveLength(1);
@@ -89,7 +89,7 @@ test("handlers may be CommonJS", async () => {
   expect(folder.table.notHandlers).toEqual([]);
 });
 
-test("shared code is loaded once, and is no handler", async () => {
+test("loads shared code once, and not as a handler", async () => {
   await using folder = await load({
     "_count.ts": `let count = 0; export const next = () => (count += 1);`,
     "user.created.ts": `import { next } from "./_count.ts"; export default () => next();`,
@@ -99,7 +99,7 @@ test("shared code is loaded once, and is no handler", async () => {
   expect(folder.table.notHandlers).toEqual([{ file: "_count.ts", reason: expect.any(String), quiet: true }]);
 });
 
-test("one function can be the handler of several events, each with options of its own", async () => {
+test("a function can handle several events, each with its own options", async () => {
   await using folder = await load({
     "_upsert.ts": `export const upsert = ({ event }: { event: { type: string } }) => event.type;`,
     "user.created.ts": `import { on } from "bellhop"; import { upsert } from "./_upsert.ts"; export default on("user.created", { attempts: 2 }, upsert);`,
@@ -111,7 +111,7 @@ test("one function can be the handler of several events, each with options of it
   }
 });
 
-test("errors that handlers import from bellhop are ours, wherever the handlers lie", async () => {
+test("handlers anywhere import the same error classes from bellhop as the server", async () => {
   await using folder = await load({
     "user.created.ts": `import { NonRetriableError } from "bellhop"; export default () => { throw new NonRetriableError("no"); };`,
     "user.updated.ts": `import { RetryAfterError } from "bellhop"; export default () => { throw new RetryAfterError("no", "30s"); };`,
@@ -122,7 +122,7 @@ test("errors that handlers import from bellhop are ours, wherever the handlers l
   expect(call(folder.table, "user.deleted")).toBe(on);
 });
 
-test("a syntax error stands with its place and its line, and the others load", async () => {
+test("reports a syntax error with its position and line, and loads the other files", async () => {
   await using folder = await load({ "user.created.ts": `const fine = 1;\n\n  export default ( => fine;\n` });
   const { file, error, options } = broken(folder.table);
   expect({ file, options }).toEqual({ file: "user.created.ts", options: {} });
@@ -131,7 +131,7 @@ test("a syntax error stands with its place and its line, and the others load", a
   expect(error?.message).toBeTruthy();
 });
 
-test("a syntax error in shared code stands with the shared file's place", async () => {
+test("reports a syntax error in shared code with the position in the shared file", async () => {
   await using folder = await load({
     "_lib.ts": `export const x = ;\n`,
     "user.created.ts": `import { x } from "./_lib.ts"; export default () => x;`,
@@ -142,7 +142,7 @@ test("a syntax error in shared code stands with the shared file's place", async 
   });
 });
 
-test("a missing import stands with its place and its line", async () => {
+test("reports a missing import with its position and line", async () => {
   await using folder = await load({
     "user.created.ts": `\nimport { x } from "./_gone.ts";\nexport default () => x;\n`,
   });
@@ -154,7 +154,7 @@ test("a missing import stands with its place and its line", async () => {
   expect(error?.where).toMatch(/^user\.created\.ts:2:\d+$/);
 });
 
-test("a missing package stands with its name", async () => {
+test("reports a missing package with its name", async () => {
   await using folder = await load({
     "user.created.ts": `import x from "no-such-package-here";\nexport default () => x;\n`,
   });
@@ -163,7 +163,7 @@ test("a missing package stands with its name", async () => {
   expect(error?.where).toStartWith("user.created.ts:1:");
 });
 
-test("a name that a module does not export stands with it", async () => {
+test("reports an import that the module does not export with its name", async () => {
   await using folder = await load({
     "_lib.ts": `export const here = 1;`,
     "user.created.ts": `import { gone } from "./_lib.ts";\nexport default () => gone;\n`,
@@ -171,7 +171,7 @@ test("a name that a module does not export stands with it", async () => {
   expect(broken(folder.table).error?.message).toContain("gone");
 });
 
-test("a throw at the top level stands with its place and its line", async () => {
+test("reports an error at the top level with its position and line", async () => {
   await using folder = await load({
     "user.created.ts": `const key = undefined;\nif (!key) throw new Error("RESEND_KEY is not set");\nexport default () => key;\n`,
   });
@@ -196,7 +196,7 @@ test.each([
   });
 });
 
-test("a file that exports nothing is shown what to export", async () => {
+test("reports a file without exports with what to export", async () => {
   await using folder = await load({ "user.created.ts": `export const handler = () => 1;` });
   const { error } = broken(folder.table);
   expect(error).toEqual({
@@ -206,17 +206,17 @@ test("a file that exports nothing is shown what to export", async () => {
   expect(error?.message).toContain('export default on("user.created", ({ data }) => { … });');
 });
 
-test("a file that exports something else is told what it exports", async () => {
+test("reports a default export that is not a function with its type", async () => {
   await using folder = await load({ "user.created.ts": `export default { handler() {} };` });
   expect(broken(folder.table).error?.message).toContain("It exports object by default");
 });
 
-test("a file that calls on() and does not export what it returns is told so", async () => {
+test("reports a file that calls on() and does not export the result", async () => {
   await using folder = await load({ "user.created.ts": `import { on } from "bellhop"; on("user.created", () => 1);` });
   expect(broken(folder.table).error?.message).toContain("It calls on(), but does not export what on() returns.");
 });
 
-test("on() for another event than the file's name shows both", async () => {
+test("reports the event of on() and the file's event when they differ", async () => {
   await using folder = await load({
     "user.created.ts": `import { on } from "bellhop"; export default on("user.updated", () => 1);`,
   });
@@ -225,7 +225,7 @@ test("on() for another event than the file's name shows both", async () => {
   expect(error?.message).toContain('on("user.updated", …)');
 });
 
-test("on() without a function stands with the line that calls it", async () => {
+test("reports on() without a function with the line of the call", async () => {
   await using folder = await load({
     "user.created.ts": `import { on } from "bellhop";\nexport default on("user.created", { attempts: 2 });\n`,
   });
@@ -245,7 +245,7 @@ test.each([
   ["timeout: -1", "timeout is -1"],
   ["timeout: null", "timeout is null"],
   ['stale: "drop"', 'stale is "drop", expected "run" or "skip"'],
-])("the option %s is refused with what is expected", async (option, message) => {
+])("refuses the option %s with what is expected", async (option, message) => {
   await using folder = await load({
     "user.created.ts": `import { on } from "bellhop"; export default on("user.created", { ${option} } as never, () => 1);`,
   });
@@ -255,7 +255,7 @@ test.each([
   });
 });
 
-test("an event that nobody knows loads, with a word about what may be meant", async () => {
+test("loads a handler of an unknown event, with a warning that suggests a known event", async () => {
   await using folder = await load({
     "user.create.ts": `export default () => 1;`,
     "passkey.minted.ts": `export default () => 1;`,
@@ -266,7 +266,7 @@ test("an event that nobody knows loads, with a word about what may be meant", as
   expect(folder.table.loaded.size).toBe(3);
 });
 
-test("files that are no handlers are listed with the reason", async () => {
+test("lists files that are not handlers, and which of them are reported", async () => {
   await using folder = await load({
     "README.md": "",
     "user.ts": "export default () => 1;",
@@ -281,7 +281,7 @@ test("files that are no handlers are listed with the reason", async () => {
   expect(folder.table.handlers).toHaveLength(1);
 });
 
-test("of two files with one name, apart from case or extension, the first one counts, and the other one is named", async () => {
+test("loads the first of two files whose names differ only in case or extension, and names the other", async () => {
   await using folder = await load({
     "user.created.js": `export default () => "js";`,
     "user.created.ts": `export default () => "ts";`,
@@ -300,7 +300,7 @@ test("of two files with one name, apart from case or extension, the first one co
   ]);
 });
 
-test("a folder that is not there is said to be missing, with how to make it", async () => {
+test("reports a missing folder with how to create it", async () => {
   await using folder = await temporaryFolder();
   const dir = join(folder.path, "handlers");
   const table = await loadHandlers(dir, () => undefined);
@@ -311,13 +311,13 @@ test("a folder that is not there is said to be missing, with how to make it", as
   expect(table.match("user.created")).toEqual([]);
 });
 
-test("an empty folder has no handlers, and nothing is wrong with it", async () => {
+test("loads an empty folder without handlers or warnings", async () => {
   await using folder = await temporaryFolder();
   const table = await loadHandlers(folder.path, () => undefined);
   expect(table).toMatchObject({ handlers: [], notHandlers: [] });
 });
 
-test("a file behind a symbolic link is a handler", async () => {
+test("loads a handler through a symbolic link", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, { "_real/code.ts": `export default () => "linked";` });
   const dir = join(folder.path, "handlers");
@@ -326,11 +326,11 @@ test("a file behind a symbolic link is a handler", async () => {
   expect(call(table, "user.created")).toBe("linked");
 });
 
-test("an await at the top level that never ends keeps no other file from loading", async () => {
+test("a top-level await that never ends does not keep other files from loading", async () => {
   await using folder = await load(
     {
       "organization.created.ts": `await new Promise(() => {}); export default () => 1;`,
-      "user.created.ts": `await new Promise((resolve) => setTimeout(resolve, 5)); export default () => "patient";`,
+      "user.created.ts": `await new Promise((resolve) => setTimeout(resolve, 5)); export default () => "slow";`,
     },
     { timeoutMs: 150 },
   );
@@ -338,10 +338,10 @@ test("an await at the top level that never ends keeps no other file from loading
     where: "organization.created.ts",
     message: "did not finish loading within 150 ms: does it await something at its top level?",
   });
-  expect(call(folder.table, "user.created")).toBe("patient");
+  expect(call(folder.table, "user.created")).toBe("slow");
 });
 
-test("process.exit() in a handler throws where it stands, also as globalThis.process.exit() and at the top level", async () => {
+test("process.exit() in a handler throws, also as globalThis.process.exit() and at the top level", async () => {
   await using folder = await load({
     "user.created.ts": `export default () => process.exit(3);`,
     "user.updated.ts": `export default async () => { await 1; globalThis.process.exit(); };`,
@@ -355,7 +355,7 @@ test("process.exit() in a handler throws where it stands, also as globalThis.pro
   expect(broken(folder.table).error?.message).toContain("process.exit(5)");
 });
 
-test("what a handler throws after its end is told with its run, and what it forgets to await is told", async () => {
+test("reports uncaught errors of handlers, those of timers with their run", async () => {
   await using folder = await load({
     "user.created.ts": `export default () => { setTimeout(() => { throw new Error("late"); }, 5); };`,
     "user.updated.ts": `export default () => { void Promise.reject(new Error("floating")); };`,
@@ -363,7 +363,7 @@ test("what a handler throws after its end is told with its run, and what it forg
   });
   for (const name of ["user.created", "user.updated", "user.deleted"]) call(folder.table, name);
   await until("three late errors", () => folder.late.length === 3);
-  const told = Object.fromEntries(folder.late.map(({ error, handler }) => [(error as Error).message, handler]));
-  expect(Object.keys(told).toSorted()).toEqual(["detached", "floating", "late"]);
-  expect(told.late).toBe("user.created");
+  const handlerOf = Object.fromEntries(folder.late.map(({ error, handler }) => [(error as Error).message, handler]));
+  expect(Object.keys(handlerOf).toSorted()).toEqual(["detached", "floating", "late"]);
+  expect(handlerOf.late).toBe("user.created");
 });

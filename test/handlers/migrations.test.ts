@@ -1,4 +1,4 @@
-// `_migrations/` and `_schema.sql` in a folder of handlers, through a whole server.
+// `_migrations/` and `_schema.sql` in the handlers folder of a whole server.
 
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
@@ -11,7 +11,7 @@ const event = { type: "user.created", object: "event", data: { id: "user_1", obj
 const WRITES =
   "export default async ({ data, db }) => { await db`insert into profiles (user_id, plan) values (${data.id}, 'free')`; };";
 
-test("the files of _migrations are read in the order of their names, and nothing else is", async () => {
+test("reads only the .sql files of _migrations, in the order of their names", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
     "_migrations/0010_b.sql": "ten",
@@ -29,7 +29,7 @@ test("the files of _migrations are read in the order of their names, and nothing
   expect(table.notHandlers.every(({ quiet }) => quiet)).toBe(true);
 });
 
-test("migrations are applied at the start, not again after a restart, and a new one while bun dev runs", async () => {
+test("applies migrations at the start, not again after a restart, and a new one while bun dev runs", async () => {
   await using folder = await temporaryFolder();
   const files = {
     "_migrations/0001_profiles.sql": "create table profiles (user_id text primary key);",
@@ -47,7 +47,7 @@ test("migrations are applied at the start, not again after a restart, and a new 
     join(folder.path, "handlers/_migrations/0003_teams.sql"),
     "create table teams (a text);\ninsert into teams values ('blue');\n",
   );
-  await until("the line about it", () =>
+  await until("the log line", () =>
     server.lines.find(({ msg }) => String(msg).endsWith("_migrations/0003_teams.sql is applied")),
   );
   using app = new Database(join(server.dataDir, "app.db"), { readonly: true });
@@ -55,7 +55,7 @@ test("migrations are applied at the start, not again after a restart, and a new 
   expect(app.query("select user_id, plan from profiles").values()).toEqual([["user_1", "free"]]);
 });
 
-test("a mistake in a migration is logged with its file and line, and deliveries are received", async () => {
+test("logs a mistake in a migration with its file and line, and still receives deliveries", async () => {
   await using server = await serverWith({
     "_migrations/0001_profiles.sql": "create table profiles (user_id text primary key);\n\ncreat table x (a text);",
     "user.created.ts": WRITES,

@@ -17,7 +17,7 @@ test.each([
   ["user.updated/crm.ts", "user.updated/crm", "user.updated", "user/crm"],
   ["user.created/send-to_crm2.ts", "user.created/send-to_crm2", "user.created", "user/send-to_crm2"],
   ["user.[action].ts", "user.[action]", "user.*", "user.[action]"],
-  ["user.[what].ts", "user.[what]", "user.*", "user.[what]"],
+  ["user.[name].ts", "user.[name]", "user.*", "user.[name]"],
   ["user.[action]/crm.ts", "user.[action]/crm", "user.*", "user.[action]/crm"],
   ["[...event].ts", "[...event]", "*", "[...event]"],
   ["[...event]/audit.ts", "[...event]/audit", "*", "[...event]/audit"],
@@ -49,7 +49,7 @@ test.each([
   "user.created.json",
   "user.created.ts~",
   "user.created",
-])("%s is not meant to be a handler, and nobody is told unless they ask", (file) => {
+])("%s is quietly ignored", (file) => {
   expect(readName(file)).toEqual({ file, reason: expect.any(String), quiet: true });
 });
 
@@ -67,11 +67,11 @@ test.each([
   ["user.created/crm/deep.ts", "is too deep"],
   ["user.created/my crm.ts", "is not a plain name"],
   ["user.created/crm.v2.ts", "is not a plain name"],
-])("%s is said to be no handler, and why", (file, reason) => {
+])("%s is reported as not a handler, with the reason", (file, reason) => {
   expect(readName(file)).toEqual({ file, reason: expect.stringContaining(reason), quiet: false });
 });
 
-test("every event of Clerk's can have a file, and its file is its event's", () => {
+test("every Clerk event has a file name that reads as that event", () => {
   for (const event of eventNames) {
     const read = readName(fileFor(event));
     expect(read).toMatchObject({ name: event, event });
@@ -86,20 +86,20 @@ test.each([
   ["user.*/crm", "user.[action]/crm.ts"],
   ["*", "[...event].ts"],
   ["*/audit", "[...event]/audit.ts"],
-])("a handler of %s belongs into %s, which reads as that event again", (name, file) => {
+])("a handler of %s belongs in %s, which reads as the same event", (name, file) => {
   expect(fileFor(name)).toBe(file);
   const read = readName(file) as HandlerName;
   expect(read.event).toBe(name.split("/")[0]!);
 });
 
-test("handlers of one kind share a lane, and those in folders of the same name share another", () => {
+test("handlers of one object type share a lane, and files of the same name in their folders share another", () => {
   const lane = (file: string) => (readName(file) as HandlerName).lane;
-  const own = ["user.created.ts", "user.updated.ts", "user.deleted.ts"].map(lane);
+  const plain = ["user.created.ts", "user.updated.ts", "user.deleted.ts"].map(lane);
   const crm = ["user.created/crm.ts", "user.deleted/crm.ts"].map(lane);
-  expect(new Set(own).size).toBe(1);
+  expect(new Set(plain).size).toBe(1);
   expect(new Set(crm).size).toBe(1);
   const all = [
-    own[0],
+    plain[0],
     crm[0],
     ...["user.created/mail.ts", "user.[action].ts", "[...event].ts", "session.created.ts"].map(lane),
   ];
@@ -118,12 +118,12 @@ test.each([
   ["user.*", "", false],
   ["subscription.*", "subscriptionItem.active", false],
   ["*", "user.created", true],
-  ["*", "whatever", true],
-])("the handler of %s gets %s: %p", (event, type, expected) => {
+  ["*", "unknown", true],
+])("the pattern %s matches %s: %p", (event, type, expected) => {
   expect(matchesPattern(event, type)).toBe(expected);
 });
 
-test("reasons read as sentences about the file", () => {
+test("a reason continues a sentence that begins with the file", () => {
   const { reason } = readName("user.created/a/b.ts") as NotAHandler;
   expect(reason).toBe("is too deep; a handler is at most one folder down: user.created/b.ts");
 });

@@ -1,11 +1,11 @@
-// Whole servers, with handlers that do what a handler must not do. The server goes on, and the failure stands where it belongs.
+// Whole servers with handlers that break the rules. The server continues, and the failure is recorded on the run.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { post, serverWith, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
 
-// Somebody else may use the machine as well.
+// The machine may be slow, because other processes use it too.
 setDefaultTimeout(20_000);
 
 const GOOD = `import { on } from "bellhop"; export default on("session.created", () => undefined);`;
@@ -19,17 +19,17 @@ const hostile: Record<string, [body: string, message: string]> = {
   throws: [`throw new Error("thrown");`, "thrown"],
   "throws nothing": [`throw undefined;`, "undefined"],
   "throws an error with a BigInt for a name": [`throw Object.assign(new Error("big"), { name: 10n });`, "big"],
-  "throws what cannot be looked at": [
+  "throws a value that can't be inspected": [
     `throw new Proxy({}, { get() { throw 1; }, getPrototypeOf() { throw 2; } });`,
     "",
   ],
   "calls process.exit()": [`process.exit(7);`, "process.exit(7)"],
   "recurses without end": [`const f = (): number => f() + 1; f();`, "Maximum call stack"],
-  "knows that no retry would help": [`throw new NonRetriableError("no use");`, "no use"],
+  "throws a NonRetriableError": [`throw new NonRetriableError("no use");`, "no use"],
 };
 
-for (const [what, [body, message]] of Object.entries(hostile))
-  test(`a handler that ${what} ends its own run, and the server goes on`, async () => {
+for (const [behaviour, [body, message]] of Object.entries(hostile))
+  test(`a handler that ${behaviour} fails its own run, and the server continues`, async () => {
     await using server = await serverWith({ "user.created.ts": handler(body), "session.created.ts": GOOD });
     await server.post(sample("user.created"), { id: "bad" });
     const { runs } = await server.ended("bad");
@@ -40,38 +40,38 @@ for (const [what, [body, message]] of Object.entries(hostile))
     expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
   });
 
-const unlooked: Record<string, string> = {
-  "an error whose stack is no text": `void Promise.reject(Object.assign(new Error("x"), { stack: 5 }));`,
+const uncaught: Record<string, string> = {
+  "an error whose stack is a number": `void Promise.reject(Object.assign(new Error("x"), { stack: 5 }));`,
   "an error whose stack throws": `setTimeout(() => {
     throw Object.defineProperty(new Error("x"), "stack", { get() { throw new Error("no"); } });
   }, 5);`,
-  "what throws when it is inspected": `setTimeout(() => {
+  "a value that throws when it is inspected": `setTimeout(() => {
     throw { [Symbol.for("nodejs.util.inspect.custom")]() { throw new Error("no"); } };
   }, 5); await Bun.sleep(30);`,
-  "what cannot be looked at": `setTimeout(() => {
+  "a value that can't be inspected": `setTimeout(() => {
     throw new Proxy({}, { get() { throw 1; }, getPrototypeOf() { throw 2; } });
   }, 5);`,
 };
 
-for (const [what, body] of Object.entries(unlooked))
-  test(`a handler that throws ${what} when nobody is there to catch it is told of, and the server goes on`, async () => {
+for (const [value, body] of Object.entries(uncaught))
+  test(`a handler that throws ${value} outside its run is logged, and the server continues`, async () => {
     await using folder = await temporaryFolder();
     await writeHandlers(folder.path, { "user.created.ts": handler(body), "session.created.ts": GOOD });
     await using server = await spawnServer(folder.path);
     await post(server.url, sample("user.created"), { id: "bad" });
-    await until("it to be told", () => server.output().includes("threw an uncaught error") || undefined);
+    await until("the log line", () => server.output().includes("threw an uncaught error") || undefined);
     await post(server.url, sample("session.created"), { id: "good" });
     expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
   });
 
-const lazy: Record<string, string> = {
+const thenables: Record<string, string> = {
   "throws in a timer": `then(done) { setTimeout(() => { throw new Error("late"); }, 5); setTimeout(done, 1); }`,
   "forgets a promise that rejects": `then(done) { void Promise.reject(new Error("late")); setTimeout(done, 1); }`,
   "calls process.exit()": `then() { process.exit(7); }`,
 };
 
-for (const [what, then] of Object.entries(lazy))
-  test(`a handler that returns a query which ${what} once it is awaited does so in its own run`, async () => {
+for (const [behaviour, then] of Object.entries(thenables))
+  test(`a handler that returns a query that ${behaviour} when it is awaited does not end the server`, async () => {
     await using folder = await temporaryFolder();
     const query = `import { on } from "bellhop"; export default on("user.created", { attempts: 1 }, () => ({ ${then} }));`;
     await writeHandlers(folder.path, { "user.created.ts": query, "session.created.ts": GOOD });
@@ -83,7 +83,7 @@ for (const [what, then] of Object.entries(lazy))
     expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
   });
 
-test("what such a query prints stands on its run", async () => {
+test("stores what a returned query prints with its run", async () => {
   const query = `export default () => ({ then(done) { console.log("in the query"); done(); } });`;
   await using server = await serverWith({ "user.created.ts": query });
   await server.post(sample("user.created"), { id: "msg_1" });
@@ -91,7 +91,8 @@ test("what such a query prints stands on its run", async () => {
   expect(runs[0]?.attempts[0]?.log).toMatchObject([{ message: "in the query" }]);
 });
 
-const late: Record<string, [body: string, known: boolean]> = {
+/** Bodies that throw outside their run, and whether the error can be attributed to the run. */
+const late: Record<string, [body: string, isAttributed: boolean]> = {
   "throws in a timer after its end": [`setTimeout(() => { throw new Error("late"); }, 5);`, true],
   "forgets to await a promise that rejects": [`void Promise.reject(new Error("late"));`, false],
   "throws when its signal is aborted": [
@@ -104,8 +105,8 @@ const late: Record<string, [body: string, known: boolean]> = {
   ],
 };
 
-for (const [what, [body, known]] of Object.entries(late))
-  test(`a handler that ${what} is named in the log, and the server goes on`, async () => {
+for (const [behaviour, [body, isAttributed]] of Object.entries(late))
+  test(`a handler that ${behaviour} is logged, and the server continues`, async () => {
     await using server = await serverWith({
       "user.created.ts": handler(body, "{ attempts: 1, timeout: 60 }"),
       "session.created.ts": GOOD,
@@ -116,12 +117,12 @@ for (const [what, [body, known]] of Object.entries(late))
       server.lines.find(({ msg }) => String(msg).includes("threw an uncaught error")),
     );
     expect(line).toMatchObject({ level: 50, err: { message: "late" } });
-    if (known) expect(line).toMatchObject({ handler: "user.created", id: "bad" });
+    if (isAttributed) expect(line).toMatchObject({ handler: "user.created", id: "bad" });
     await server.post(sample("session.created"), { id: "good" });
     expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
   });
 
-test("a handler that floods its log keeps a part of it, and delays no other", async () => {
+test("a handler that floods its log keeps a part of it, and delays no other handler", async () => {
   await using server = await serverWith({
     "user.created.ts": handler(`for (let n = 0; n < 200_000; n += 1) log.debug("flood " + n);`),
     "session.created.ts": GOOD,
@@ -136,7 +137,7 @@ test("a handler that floods its log keeps a part of it, and delays no other", as
   expect(server.lines.filter(({ msg }) => String(msg).includes("flood")).length).toBe(log.length);
 });
 
-test("runs of a file that does not load wait for it, and run after a start with the file mended", async () => {
+test("runs of a file that does not load wait for it, and run after a restart with the corrected file", async () => {
   await using folder = await temporaryFolder();
   const updated = handler("").replace("user.created", "user.updated");
   {
@@ -147,9 +148,9 @@ test("runs of a file that does not load wait for it, and run after a start with 
     );
     const data = { id: "user_1" };
     await server.post(sample("user.created", { overrides: { data } }), { id: "waits" });
-    await server.post(sample("user.updated", { overrides: { data } }), { id: "goes on" });
-    // Nothing waits for a broken file but its own runs.
-    expect((await server.ended("goes on")).runs).toMatchObject([{ state: "done" }]);
+    await server.post(sample("user.updated", { overrides: { data } }), { id: "other" });
+    // Only its own runs wait for a file that does not load.
+    expect((await server.ended("other")).runs).toMatchObject([{ state: "done" }]);
     expect((await server.get("waits"))?.runs).toMatchObject([{ state: "waiting", parked: true, attempts: [] }]);
   }
   await using server = await serverWith({ "user.created.ts": handler("log.info(data.id);") }, {}, folder.path);
@@ -158,7 +159,7 @@ test("runs of a file that does not load wait for it, and run after a start with 
   ]);
 });
 
-test("a process with nothing but bad handlers in it keeps answering", async () => {
+test("a server full of misbehaving handlers keeps receiving and running deliveries", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
     "session.created.ts": GOOD,

@@ -1,27 +1,27 @@
-// Versions of the handlers' code: a run ends on the one that it began with, and a version ends with its last run.
+// Versions of the handlers' code: a run finishes on the version it started with, and a version is disposed after its last run.
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { type Files, freePort, post, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
-import { answers, living } from "./living.ts";
+import { liveFolder, returning } from "./living.ts";
 
-/** A dev server with these files, which tells when a change is live. */
+/** A `bun dev` server with these files. */
 async function devServer(files: Files) {
   await using opened = new AsyncDisposableStack();
   const folder = opened.use(await temporaryFolder());
   await writeHandlers(folder.path, files);
   const server = opened.use(await spawnServer(folder.path, { mode: "dev" }));
   const held = opened.move();
-  const count = (words: string) => server.output().split(words).length - 1;
+  const count = (text: string) => server.output().split(text).length - 1;
   return {
     ...server,
     path: folder.path,
     count,
     send: (type: "user.created" | "user.updated" | "session.created", id: string) =>
       post(server.url, sample(type), { id }),
-    /** Saves files, and waits until a change is told. */
+    /** Saves files, and waits until a change is live. */
     async save(changed: Files) {
       const before = count(" is live");
       await writeHandlers(folder.path, changed);
@@ -31,81 +31,80 @@ async function devServer(files: Files) {
   };
 }
 
-const slow = (word: string) =>
-  `export default async ({ log }) => { log.info("begun on ${word}"); await Bun.sleep(300); log.info("ended on ${word}"); };`;
+const slow = (version: string) =>
+  `export default async ({ log }) => { log.info("started on ${version}"); await Bun.sleep(300); log.info("ended on ${version}"); };`;
 
-test("a run in flight ends on the version that it began with, and what it logs then still arrives", async () => {
+test("a run in flight finishes on the version it started with, and its log is still stored", async () => {
   await using server = await devServer({ "user.created.ts": slow("one") });
   await server.send("user.created", "first");
-  await until("it to begin", () => server.output().includes("begun on one"));
+  await until("the run to start", () => server.output().includes("started on one"));
   await server.save({ "user.created.ts": slow("two") });
   await server.send("user.created", "second");
   const messages = (view: Awaited<ReturnType<typeof server.ended>>) =>
     view.runs[0]?.attempts.flatMap(({ log = [] }) => log.map(({ message }) => message));
-  expect(messages(await server.ended("first"))).toEqual(["begun on one", "ended on one"]);
-  expect(messages(await server.ended("second"))).toEqual(["begun on two", "ended on two"]);
+  expect(messages(await server.ended("first"))).toEqual(["started on one", "ended on one"]);
+  expect(messages(await server.ended("second"))).toEqual(["started on two", "ended on two"]);
   expect(server.output()).toContain("ended on one");
 });
 
-test("timers and sockets of an old version are gone after its last run, and not before", async () => {
+test("timers and sockets of an old version are closed after its last run, and not before", async () => {
   const port = await freePort();
-  const file = (word: string, more: string) =>
+  const source = (result: string, setup: string) =>
     `import { appendFileSync } from "node:fs";
-     ${more}
-     export default async ({ data }) => { if (data.id === "slow") await Bun.sleep(400); return "${word}"; };`;
-  await using handlers = await living({});
-  const beats = () => Bun.file(join(handlers.path, "beats")).size;
+     ${setup}
+     export default async ({ data }) => { if (data.id === "slow") await Bun.sleep(400); return "${result}"; };`;
+  await using handlers = await liveFolder({});
+  const ticks = () => Bun.file(join(handlers.path, "ticks")).size;
   await handlers.write(
     "user.created.ts",
-    file(
+    source(
       "one",
-      `setInterval(() => appendFileSync(${JSON.stringify(join(handlers.path, "beats"))}, "."), 10);
+      `setInterval(() => appendFileSync(${JSON.stringify(join(handlers.path, "ticks"))}, "."), 10);
        Bun.serve({ port: ${port}, hostname: "127.0.0.1", fetch: () => new Response("old") });`,
     ),
   );
-  await handlers.tells("new user.created.ts");
-  const answersOnPort = () =>
+  await handlers.expectReported("new user.created.ts");
+  const portResponse = () =>
     fetch(`http://127.0.0.1:${port}`, { headers: { connection: "close" } }).then(
       (response) => response.text(),
-      () => "nobody",
+      () => "closed",
     );
-  expect(await answersOnPort()).toBe("old");
+  expect(await portResponse()).toBe("old");
 
   const { version } = handlers.folder.table.get("user.created")!.code!;
-  const letGo = version.hold();
+  const release = version.hold();
   const running = handlers.call("user.created", { data: { id: "slow" } });
-  await handlers.write("user.created.ts", file("two", ""));
-  await handlers.tells("live user.created.ts");
-  // Its run goes on, and so does what it opened.
-  expect(await answersOnPort()).toBe("old");
-  const before = beats();
-  await until("another beat", () => beats() > before);
+  await handlers.write("user.created.ts", source("two", ""));
+  await handlers.expectReported("live user.created.ts");
+  // The old version's run is still in flight, so its server and timer stay open.
+  expect(await portResponse()).toBe("old");
+  const before = ticks();
+  await until("another tick", () => ticks() > before);
   expect(await running).toBe("one");
-  letGo();
-  await Bun.sleep(20);
-  const after = beats();
-  expect(await answersOnPort()).toBe("nobody");
+  release();
+  await until("the server to close", async () => (await portResponse()) === "closed");
+  const after = ticks();
   await Bun.sleep(60);
-  expect(beats()).toBe(after);
+  expect(ticks()).toBe(after);
 });
 
-test("what is kept as the last good version stays alive while others come and go", async () => {
+test("the last good version of a file stays alive across reloads of other files", async () => {
   const counting = `let count = 0; setInterval(() => { count += 1; }, 5); export default () => count;`;
-  await using handlers = await living({ "user.created.ts": counting, "user.updated.ts": answers(0) });
+  await using handlers = await liveFolder({ "user.created.ts": counting, "user.updated.ts": returning(0) });
   await handlers.write("user.created.ts", "export default (");
-  await handlers.tells("broken user.created.ts");
+  await handlers.expectReported("broken user.created.ts");
   for (let n = 1; n <= 3; n += 1) {
-    await handlers.write("user.updated.ts", answers(`edit ${n}`));
-    await handlers.tells("live user.updated.ts");
+    await handlers.write("user.updated.ts", returning(`edit ${n}`));
+    await handlers.expectReported("live user.updated.ts");
   }
   const before = Number(handlers.call("user.created"));
-  await until("its timer to go on", () => Number(handlers.call("user.created")) > before);
-  await handlers.write("user.created.ts", answers("mended"));
-  await handlers.tells("live user.created.ts");
-  expect(handlers.call("user.created")).toBe("mended");
+  await until("the timer to continue", () => Number(handlers.call("user.created")) > before);
+  await handlers.write("user.created.ts", returning("fixed"));
+  await handlers.expectReported("live user.created.ts");
+  expect(handlers.call("user.created")).toBe("fixed");
 });
 
-test("there is one bellhop for all versions: its errors are known after each reload", async () => {
+test("all versions share one instance of bellhop, so that its errors are recognised after each reload", async () => {
   const file = (n: number) => `
     import { NonRetriableError, RetryAfterError } from "bellhop";
     export default ({ data, run }) => {
@@ -127,7 +126,7 @@ test("there is one bellhop for all versions: its errors are known after each rel
   }
 });
 
-test("what is thrown while nobody listens is kept with its run, while it goes on and after it ended", async () => {
+test("stores uncaught errors with their run, during the run and after its end", async () => {
   await using server = await devServer({
     "user.created.ts": `export default async () => { setTimeout(() => { throw new Error("meanwhile"); }, 5); await Bun.sleep(60); };`,
     "user.updated.ts": `export default () => { setTimeout(() => { throw new Error("afterwards"); }, 60); };`,
@@ -141,36 +140,36 @@ test("what is thrown while nobody listens is kept with its run, while it goes on
     await server.send(type, id);
     expect((await server.ended(id)).runs).toMatchObject([{ state: "done" }]);
   }
-  const says = (id: string, words: string) =>
-    until(`${words} with the run`, async () => JSON.stringify(await server.get(id)).includes(words));
-  await says("meanwhile", "not caught: ");
-  await says("meanwhile", "rror: meanwhile");
-  await says("afterwards", "not caught, after the run had ended: ");
-  await says("afterwards", "rror: afterwards");
-  await says("exit", "a handler called process.exit(3)");
-  expect(server.count("user.updated (afterwards) threw an uncaught error")).toBe(1);
+  const stored = (id: string, text: string) =>
+    until(`${text} with the run`, async () => JSON.stringify(await server.get(id)).includes(text));
+  await stored("meanwhile", "not caught: ");
+  await stored("meanwhile", "rror: meanwhile");
+  await stored("afterwards", "not caught, after the run had ended: ");
+  await stored("afterwards", "rror: afterwards");
+  await stored("exit", "a handler called process.exit(3)");
+  const logged = () => server.count("user.updated (afterwards) threw an uncaught error");
+  await until("the log line", () => logged() > 0);
+  expect(logged()).toBe(1);
   expect(server.process.exitCode).toBeNull();
 });
 
-test("a rejection that nobody awaits names its file and line, and the server goes on", async () => {
+test("logs an unhandled rejection with its file and line, and the server continues", async () => {
   await using server = await devServer({
     "user.created.ts": `const later = async () => { await Bun.sleep(5); throw new Error("floating"); };\nexport default () => { void later(); };`,
-    "user.updated.ts": answers(1),
+    "user.updated.ts": returning(1),
   });
   await server.send("user.created", "floats");
   expect((await server.ended("floats")).runs).toMatchObject([{ state: "done" }]);
-  await until("a word about it", () =>
-    /handlers\/user\.created\.ts:1:\d+ threw an uncaught error/.test(server.output()),
-  );
+  await until("the log line", () => /handlers\/user\.created\.ts:1:\d+ threw an uncaught error/.test(server.output()));
   expect(server.output()).toContain("floating");
   await server.send("user.updated", "good");
   expect((await server.ended("good")).runs).toMatchObject([{ state: "done" }]);
 });
 
-test("a handler that awaits for ever in small steps is cut off, and the others go on meanwhile", async () => {
+test("a handler that awaits forever in small steps times out, and other handlers run meanwhile", async () => {
   await using server = await devServer({
-    "user.created.ts": `import { on } from "bellhop"; export default on("user.created", { attempts: 1, timeout: 600 }, async ({ signal }) => { while (!signal.aborted) await Bun.sleep(0); });`,
-    "session.created.ts": answers(1),
+    "user.created.ts": `import { on } from "bellhop"; export default on("user.created", { attempts: 1, timeout: 2_000 }, async ({ signal }) => { while (!signal.aborted) await Bun.sleep(0); });`,
+    "session.created.ts": returning(1),
   });
   await server.send("user.created", "forever");
   for (let n = 0; n < 5; n += 1) {
@@ -183,10 +182,10 @@ test("a handler that awaits for ever in small steps is cut off, and the others g
   ]);
 });
 
-test("a million lines keep 64 KB of them, and the server goes on", async () => {
+test("stores 64 KB of a log of a million lines, and the server continues", async () => {
   await using server = await devServer({
     "user.created.ts": `export default () => { for (let n = 0; n < 1_000_000; n += 1) console.log("line", n); };`,
-    "session.created.ts": answers(1),
+    "session.created.ts": returning(1),
   });
   const began = performance.now();
   await server.send("user.created", "flood");
@@ -201,7 +200,7 @@ test("a million lines keep 64 KB of them, and the server goes on", async () => {
   await server.ended("good");
 }, 20_000);
 
-test("what a handler prints to the console stands in the log with its name and delivery, and is kept with the run", async () => {
+test("logs what a handler prints to the console with its name and delivery, and stores it with the run", async () => {
   await using server = await devServer({
     "user.created.ts": `
       console.log("at the top level");
@@ -225,13 +224,14 @@ test("what a handler prints to the console stands in the log with its name and d
   expect(lines.map(({ level }) => level)).toEqual(["debug", "info", "info", "warn", "error", "info", "info", "info"]);
   const messages = ["debugged", "informed", "logged", "warned", "erred", "dir", "cell", "in a timer"];
   for (const [index, message] of messages.entries()) expect(lines[index]?.message).toContain(message);
-  const printed = server
-    .output()
-    .split("\n")
-    .filter((line) => line.startsWith("{") && line.includes("user.created: "))
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const printed = () =>
+    server
+      .output()
+      .split("\n")
+      .filter((line) => line.startsWith("{") && line.includes("user.created: "));
+  await until("the last log line", () => printed().some((line) => line.includes("in a timer")));
   // `debug` is below the log's level.
-  expect(printed).toHaveLength(messages.length - 1);
-  for (const line of printed) expect(line).toMatchObject({ handler: "user.created", id: "msg_1" });
+  expect(printed()).toHaveLength(messages.length - 1);
+  for (const line of printed()) expect(JSON.parse(line)).toMatchObject({ handler: "user.created", id: "msg_1" });
   expect(server.output().split("\n")).toContain("at the top level");
 });

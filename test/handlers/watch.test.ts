@@ -1,4 +1,4 @@
-// What becomes of the handlers' folder while it is watched must not end the server.
+// A change of the watched handlers folder must not end the server.
 
 import { expect, test } from "bun:test";
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -7,13 +7,13 @@ import { join } from "node:path";
 import { sample } from "../../src/clerk/samples.ts";
 import { post, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
 
-test("a handlers' folder that becomes a loop of links, a file, or nothing ends no server, and is followed when it is back", async () => {
+test("the server survives a handlers folder that becomes a circular link, a file or nothing, and watches it again later", async () => {
   await using folder = await temporaryFolder();
   const path = join(folder.path, "handlers");
   await writeHandlers(folder.path, { "user.created.ts": "export default () => {}" });
   await using server = await spawnServer(folder.path, { mode: "dev" });
-  const away = `${path}.away`;
-  renameSync(path, away);
+  const moved = `${path}.moved`;
+  renameSync(path, moved);
   for (const replace of [
     () => symlinkSync("handlers", path),
     () => writeFileSync(path, "not a folder"),

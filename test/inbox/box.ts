@@ -1,5 +1,5 @@
-// Shared by the tests of inboxes: an inbox in a folder of its own with clocks that the test controls, and deliveries, runs,
-// outcomes and claimers to use it with.
+// Helpers for tests of inboxes: an inbox in a temporary directory with clocks that the test controls, and deliveries, runs,
+// outcomes and claimers for it.
 
 import { expect } from "bun:test";
 
@@ -24,19 +24,19 @@ import type {
 import { temporaryFolder } from "../temporary-folder.ts";
 import { until } from "../until.ts";
 
-/** What an inbox reads the time from. */
+/** The clocks that an inbox reads. */
 export interface Clocks {
   wallClock: () => number;
   monotonic: () => number;
 }
 
-/** Opens an inbox whose state belongs to `folder`: opened there again, it has the state of the one before. */
+/** Opens an inbox whose state is stored in `folder`, so that opening it there again restores the state. */
 export type OpenInbox = (folder: string, clocks: Clocks) => Promise<Inbox>;
 
 export const SECOND = 1_000;
 export const HOUR = 3_600_000;
 export const DAY = 24 * HOUR;
-/** When the tests' events happen: `at(1)` is a second after `at(0)`. */
+/** Event times: `at(1)` is a second after `at(0)`. */
 export const at = (seconds: number) => Date.UTC(2026, 0, 1) + seconds * SECOND;
 
 /** Clocks that only move when the test moves them. `jump` sets the wall clock alone, as a wrong time server does. */
@@ -55,7 +55,7 @@ export function createClocks(wall = Date.UTC(2026, 0, 2)) {
   };
 }
 
-export function delivery(id: string, more: Partial<NewDelivery> = {}): NewDelivery {
+export function delivery(id: string, overrides: Partial<NewDelivery> = {}): NewDelivery {
   return {
     id,
     type: "user.created",
@@ -66,20 +66,20 @@ export function delivery(id: string, more: Partial<NewDelivery> = {}): NewDelive
     receivedAt: at(1),
     headers: { "content-type": "application/json" },
     body: new TextEncoder().encode(`{"id":"${id}"}`),
-    ...more,
+    ...overrides,
   };
 }
 
 /** `user.created` runs in lane `user`, `user.created/crm` in `user/crm`. */
-export function run(handler: string, more: Partial<NewRun> = {}): NewRun {
+export function run(handler: string, overrides: Partial<NewRun> = {}): NewRun {
   const [event = "", name] = handler.split("/");
   const kind = event.slice(0, event.indexOf("."));
-  return { handler, lane: name ? `${kind}/${name}` : kind, parked: false, ...more };
+  return { handler, lane: name ? `${kind}/${name}` : kind, parked: false, ...overrides };
 }
 
-/** The same handler with the event that it takes. */
-export function knownHandler(handler: string, more: Partial<KnownHandler> = {}): KnownHandler {
-  return { ...run(handler), event: handler.split("/")[0]!, ...more };
+/** The same handler with its event. */
+export function knownHandler(handler: string, overrides: Partial<KnownHandler> = {}): KnownHandler {
+  return { ...run(handler), event: handler.split("/")[0]!, ...overrides };
 }
 
 export const record: AttemptRecord = { startedAt: at(2), took: 3 };
@@ -95,28 +95,28 @@ export const CREATED = "user.created";
 export const UPDATED = "user.updated";
 export const DELETED = "user.deleted";
 export const CRM = "user.created/crm";
-export const ME = "owner-1";
-/** A page that holds everything. */
+export const OWNER = "owner-1";
+/** A page with room for everything. */
 export const NEWEST = { before: null, limit: 9_999 };
 
 type Slots = Record<string, number>;
 
-/** Claims within these slots. `held` are the attempts in its hands, by run; nothing is held unless the test says so. */
+/** A claimer with these free slots. `held` are the attempts that it holds, by run. Default: none. */
 export function claimer(
   slots: Slots,
   options: { owner?: string; exclusive?: boolean; held?: Map<number, number> } = {},
 ) {
-  const { owner = ME, exclusive = false, held = new Map<number, number>() } = options;
+  const { owner = OWNER, exclusive = false, held = new Map<number, number>() } = options;
   const capacity = { slots: new Map(Object.entries(slots)), exclusive };
   return { owner, capacity: () => capacity, held: () => held } satisfies Claimer;
 }
 
-/** A replay by the id of the delivery: always runs, ahead of what was asked for in bulk. */
+/** A replay by the id of the delivery: it always runs, and before bulk replays. */
 export function replayOf(id: string, replay: string, handlers: readonly KnownHandler[]): ReplayStepRequest {
   return { filter: { id }, handlers, stale: true, bulk: false, replay, after: 0, limit: Infinity };
 }
 
-/** Takes every step of a replay and sums what they added and left out. */
+/** Executes all steps of a replay and sums their counts. */
 export async function replayAll(inbox: Inbox, request: Omit<ReplayStepRequest, "after">) {
   const steps: ReplayStep[] = [];
   for (let after: number | null = 0; after !== null;) {
@@ -128,12 +128,12 @@ export async function replayAll(inbox: Inbox, request: Omit<ReplayStepRequest, "
   return { steps, added: sum("added"), stale: sum("stale"), wiped: sum("wiped"), gone: sum("gone") };
 }
 
-/** Fails unless the inbox calls `onWork` because of `action`. It may call it more often than it has to. */
+/** Fails unless the inbox calls `onWork` because of `action`. Extra calls are allowed. */
 export async function expectWork(inbox: Inbox, action: () => Promise<unknown>) {
   let calls = 0;
   inbox.onWork(() => (calls += 1));
   await action();
-  await until("a call of onWork", () => calls > 0, 3_000);
+  await until("a call of onWork", () => calls > 0);
 }
 
 /** An inbox in a folder of its own, with clocks that the test controls. */
@@ -150,13 +150,13 @@ export async function emptyBox(open: OpenInbox) {
     get inbox() {
       return inbox;
     },
-    /** As after a crash or a stop: runs that were running are still running, for an owner that is gone. */
+    /** As after a crash or a stop: running runs stay running, with an owner that is dead. */
     async reopen() {
       await inbox.close();
       inbox = await open(path, clocks);
     },
-    accept: (id: string, more: Partial<NewDelivery> = {}, runs: NewRun[] = [run(more.type ?? CREATED)]) =>
-      inbox.accept(delivery(id, { type: more.type ?? CREATED, ...more }), runs),
+    accept: (id: string, overrides: Partial<NewDelivery> = {}, runs: NewRun[] = [run(overrides.type ?? CREATED)]) =>
+      inbox.accept(delivery(id, { type: overrides.type ?? CREATED, ...overrides }), runs),
     async claimWithin(slots: Slots, options: { owner?: string; exclusive?: boolean } = {}): Promise<Claim> {
       const claim = await inbox.claim(claimer(slots, { ...options, held }));
       for (const claimed of claim.runs) held.set(claimed.run, claimed.attempt);
@@ -175,7 +175,7 @@ export async function emptyBox(open: OpenInbox) {
       held.delete(claimed.run);
       return answer;
     },
-    /** Claims what is due and ends it. */
+    /** Claims the one run that is due and finishes it. */
     async claimAndFinish(outcome: Outcome = done, handlers?: string[]) {
       return this.finish(await this.claimOne(handlers), outcome);
     },

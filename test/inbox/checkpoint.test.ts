@@ -1,4 +1,4 @@
-// The write-ahead log of SQLite: it is moved into the file while deliveries come, and stays bounded.
+// The write-ahead log of SQLite is checkpointed while deliveries arrive, and stays bounded.
 
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
@@ -12,22 +12,22 @@ import { delivery } from "./box.ts";
 
 const PAGE = 4_096;
 
-async function flood(folder: string, many: number, between = async () => {}) {
+async function flood(folder: string, count: number, onBatch = async () => {}) {
   const path = join(folder, "inbox.db");
   await using inbox = await openSqliteInbox(folder, { checkpointer: createCheckpointer(path, 200) });
-  for (let n = 0; n < many; n += 10) {
+  for (let n = 0; n < count; n += 10) {
     await Promise.all(
       Array.from({ length: 10 }, (_, k) => inbox.accept(delivery(`msg_${n + k}`, { subject: `user_${n + k}` }), [])),
     );
-    await between();
+    await onBatch();
   }
   return statSync(`${path}-wal`).size / PAGE;
 }
 
-test("moves the log while deliveries come, restarts it, and keeps it bounded", async () => {
+test("checkpoints the log while deliveries arrive, restarts it, and keeps it bounded", async () => {
   await using folder = await temporaryFolder();
   const log = await flood(folder.path, 10_000);
-  // 1,000 commits of some eight pages each; what comes while it is moved makes it longer than 200.
+  // 1,000 commits of about eight pages each. Commits during a checkpoint make the log longer than 200 pages.
   expect(log).toBeLessThan(2_500);
   using db = new Database(join(folder.path, "inbox.db"), { readonly: true });
   expect(db.query("select count(*) as stored from delivery").get()).toEqual({ stored: 10_000 });

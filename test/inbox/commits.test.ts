@@ -1,5 +1,5 @@
-// Commits of SQLite that fail: each operation is repeated on its own and answered once, and what a failed commit has left
-// on the disk is found.
+// Commits of SQLite that fail: each operation is repeated on its own and answered once, and rows that a failed commit has
+// left on the disk are found.
 
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
@@ -11,7 +11,7 @@ import type { Claim, Inbox, NewDelivery } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { until } from "../until.ts";
-import { claimer, CREATED, dead, delivery, done, ids, knownHandler, ME, NEWEST, retry, run } from "./box.ts";
+import { claimer, CREATED, dead, delivery, done, ids, knownHandler, NEWEST, OWNER, retry, run } from "./box.ts";
 import { failCommits } from "./failing-commits.ts";
 
 const accept = (inbox: Inbox, id: string) => inbox.accept(delivery(id, { subject: id }), [run(CREATED)]);
@@ -19,19 +19,19 @@ const claim = async (inbox: Inbox, held?: Map<number, number>) =>
   (await inbox.claim(claimer({ [CREATED]: 16 }, held && { held }))).runs;
 const failure = (promise: Promise<unknown>) => promise.catch((error: unknown) => error);
 
-/** Claims with each commit, and holds what was claimed. */
+/** Claims with each commit, and holds the claimed runs. Returns them, also those that are claimed later. */
 function startClaimer(inbox: Inbox) {
   const held = new Map<number, number>();
   const runs: Claim["runs"] = [];
   const slots = new Map([[CREATED, 16]]);
-  inbox.claimWithEachCommit({ owner: ME, capacity: () => ({ slots }), held: () => held }, (claimed) => {
+  inbox.claimWithEachCommit({ owner: OWNER, capacity: () => ({ slots }), held: () => held }, (claimed) => {
     runs.push(...claimed.runs);
-    for (const each of claimed.runs) held.set(each.run, each.attempt);
+    for (const { run, attempt } of claimed.runs) held.set(run, attempt);
   });
   return runs;
 }
 
-/** Rows that belong to nothing, and order keys that nothing will ever free: what half an operation would leave behind. */
+/** Orphaned rows, and order keys that would never be released: what a partial commit would leave behind. */
 function inconsistencies(folder: string): unknown[] {
   using db = new Database(join(folder, "inbox.db"), { readonly: true });
   const queries = [
@@ -60,7 +60,7 @@ test("refuses one delivery that does not fit, and stores the others of its batch
   expect(inbox.writable).toBe(true);
 });
 
-test("reports that the disk refuses with its reason, and that it accepts again", async () => {
+test("reports why the disk refuses a write, and that it accepts writes again", async () => {
   await using folder = await temporaryFolder();
   const reports: unknown[] = [];
   const onTrouble = (reason?: unknown) => reports.push(reason instanceof Error ? reason.message : reason);
@@ -81,7 +81,7 @@ test.each<[string, Partial<NewDelivery>, number | undefined]>([
   ["that does not fit on the disk", { body: new Uint8Array(1_000_000) }, 60],
   ["with a value that can't be serialized", { headers: circular as Record<string, string> }, undefined],
   ["with a value that SQLite refuses", { at: Number.NaN }, undefined],
-])("writes and starts nothing of a delivery %s", async (_, broken, maxPages) => {
+])("stores nothing and starts nothing for a delivery %s", async (_, broken, maxPages) => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path, maxPages ? { maxPages } : {});
   const started = startClaimer(inbox);
@@ -98,7 +98,7 @@ test.each<[string, Partial<NewDelivery>, number | undefined]>([
   expect(await accept(inbox, "refused")).toEqual({ status: "accepted" });
 });
 
-test("writes nothing of an end that SQLite refuses", async () => {
+test("stores nothing of an outcome that SQLite refuses", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
   await accept(inbox, "msg_1");
@@ -111,7 +111,7 @@ test("writes nothing of an end that SQLite refuses", async () => {
   expect(await inbox.finish(claimed!, done)).toBe("recorded");
 });
 
-test("a claimer that throws is reported, and does not repeat the commit", async () => {
+test("reports a claimer that throws, and does not repeat the commit", async () => {
   await using folder = await temporaryFolder();
   const bug = new Error("a bug in the claimer");
   const reported: unknown[] = [];
@@ -134,7 +134,7 @@ test("an operation that writes nothing does not make the inbox writable", async 
     await Promise.allSettled([claim(inbox), inbox.retryNow(4_711), inbox.sweep()]);
     expect(inbox.writable).toBe(false);
   });
-  await until("the inbox to be writable", () => inbox.writable, 3_000);
+  await until("the inbox to be writable", () => inbox.writable);
 });
 
 test("starts each run once when a batch fails and is repeated in parts", async () => {
@@ -142,7 +142,7 @@ test("starts each run once when a batch fails and is repeated in parts", async (
   await using inbox = await openSqliteInbox(folder.path);
   await accept(inbox, "old");
   const started = startClaimer(inbox);
-  // Both together fail, then the first one alone: ids of runs that were rolled back are used by other runs then.
+  // The batch fails, then its first operation alone. The ids of runs that were rolled back are then used by other runs.
   const [refused, accepted] = await failCommits({ count: 2, durable: false }, () =>
     Promise.allSettled([accept(inbox, "refused"), accept(inbox, "accepted")]),
   );
@@ -153,7 +153,7 @@ test("starts each run once when a batch fails and is repeated in parts", async (
   for (const claimed of started) expect(await inbox.finish(claimed, done)).toBe("recorded");
 });
 
-test("an end that a failed commit left on the disk is recorded, not superseded", async () => {
+test("an outcome that a failed commit left on the disk is recorded, not superseded", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
   await accept(inbox, "msg_1");
@@ -185,7 +185,7 @@ test("a delivery that a failed commit left on the disk is a duplicate the next t
   expect(await claim(inbox)).toHaveLength(1);
 });
 
-test("releases what a failed claim left on the disk, and nothing that is held or belongs to another owner", async () => {
+test("releases runs that a failed claim left on the disk, but none that are held or belong to another owner", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
   await accept(inbox, "held");
@@ -203,7 +203,7 @@ test("releases what a failed claim left on the disk, and nothing that is held or
   expect(await inbox.finish(foreign[0]!, done)).toBe("recorded");
 });
 
-test("a run that a failed commit had claimed starts with a later commit", async () => {
+test("a run that a failed commit has claimed starts with a later commit", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
   const started = startClaimer(inbox);
@@ -220,7 +220,7 @@ test("a run that a failed commit had claimed starts with a later commit", async 
   for (const claimed of started) expect(await inbox.finish(claimed, done)).toBe("recorded");
 });
 
-test("a run starts again when a failed commit had ended its attempt and claimed the next one", async () => {
+test("a run starts again when a failed commit has finished its attempt and claimed the next one", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
   const started = startClaimer(inbox);
@@ -234,7 +234,7 @@ test("a run starts again when a failed commit had ended its attempt and claimed 
   expect(started[1]).toMatchObject({ run: first!.run, attempt: 3, spent: 1 });
 });
 
-test("a claim starts its runs when its batch left them on the disk and is repeated in parts", async () => {
+test("a claim returns its runs when its failed batch has left them on the disk and is repeated in parts", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
   await accept(inbox, "msg_1");
@@ -245,7 +245,7 @@ test("a claim starts its runs when its batch left them on the disk and is repeat
   expect(claimed).toMatchObject({ value: [{ attempt: 2, spent: 0 }] });
 });
 
-test("a list and a count continue when a commit fails meanwhile", async () => {
+test("a list and a count complete when a commit fails meanwhile", async () => {
   await using folder = await temporaryFolder();
   await using inbox = await openSqliteInbox(folder.path);
   await Promise.all(Array.from({ length: 3_000 }, (_, n) => inbox.accept(delivery(`n${n}`, { subject: `s${n}` }), [])));
@@ -277,11 +277,11 @@ test("reads continue while the disk refuses", async () => {
   const unseen = { filter: { neverSeenBy: handler }, handlers: [handler], stale: false };
   expect(await inbox.countReplay(unseen)).toMatchObject({ found: 0 });
   other.run("rollback");
-  await until("the inbox to be writable", () => inbox.writable, 3_000);
+  await until("the inbox to be writable", () => inbox.writable);
   expect(await accept(inbox, "msg_2")).toEqual({ status: "accepted" });
 });
 
-test("reads continue while the file can't be opened again, and writes do once it can", async () => {
+test("reads continue while the file can't be reopened, and writes continue once it can", async () => {
   await using folder = await temporaryFolder();
   const dir = join(folder.path, "data");
   await mkdir(dir);
@@ -298,7 +298,7 @@ test("reads continue while the file can't be opened again, and writes do once it
   expect(await accept(inbox, "b")).toEqual({ status: "accepted" });
 });
 
-test("a closed inbox writes no more, since its file may belong to another server by then", async () => {
+test("a closed inbox writes nothing, because its file may belong to another server by then", async () => {
   await using folder = await temporaryFolder();
   const inbox = await openSqliteInbox(folder.path);
   await inbox.close();

@@ -1,4 +1,4 @@
-// Every inbox stores a delivery once, with its runs, and a failing operation affects no other.
+// Every inbox stores a delivery once, with its runs, and a failing operation affects no other one.
 
 import { describe, expect, test } from "bun:test";
 
@@ -21,7 +21,7 @@ import {
 
 export function acceptContract(name: string, open: OpenInbox): void {
   describe(`${name}: accepting deliveries`, () => {
-    test("reads an accepted delivery back whole, with a waiting run for each handler", async () => {
+    test("returns an accepted delivery unchanged, with a waiting run for each handler", async () => {
       await using box = await emptyBox(open);
       const stored = delivery("msg_1", { headers: { "svix-timestamp": "1", "content-type": "application/json" } });
       expect(await box.inbox.accept(stored, [run(CREATED), run(CRM, { parked: true })])).toEqual({
@@ -63,7 +63,7 @@ export function acceptContract(name: string, open: OpenInbox): void {
       expect(await box.claim()).toHaveLength(1);
     });
 
-    test("keeps the first of two bodies under one id, also when both arrive at the same time", async () => {
+    test("keeps the first body when deliveries share an id, also when they arrive at the same time", async () => {
       await using box = await emptyBox(open);
       const [first, second, third] = ["first", "second", "third"].map((text) => new TextEncoder().encode(text));
       const answers = await Promise.all([
@@ -87,7 +87,7 @@ export function acceptContract(name: string, open: OpenInbox): void {
       expect(await box.inbox.get("msg_1")).toMatchObject({ receipts: 2, runs: [] });
     });
 
-    test("returns the bytes as they came", async () => {
+    test("returns the received bytes unchanged", async () => {
       await using box = await emptyBox(open);
       const whole = new Uint8Array(300).map((_, index) => index);
       const bodies = {
@@ -128,7 +128,7 @@ export function acceptContract(name: string, open: OpenInbox): void {
     test.each<[string, Partial<NewDelivery>]>([
       ["a value that the database refuses", { at: Number.NaN }],
       ["a value that can't be serialized", { headers: circular as Record<string, string> }],
-    ])("fails a delivery with %s alone, with its own error", async (_, broken) => {
+    ])("rejects only the delivery with %s, with its own error", async (_, broken) => {
       await using box = await emptyBox(open);
       const [before, refused, after] = await Promise.allSettled([
         box.accept("before", { subject: "user_1" }),
@@ -143,7 +143,7 @@ export function acceptContract(name: string, open: OpenInbox): void {
       expect(ids(await box.claim()).toSorted()).toEqual(["after", "before"]);
     });
 
-    test("fails an end that can't be stored alone, and its run can still be finished", async () => {
+    test("rejects only the outcome that can't be stored, and its run can still be finished", async () => {
       await using box = await emptyBox(open);
       for (const n of [1, 2]) await box.accept(`msg_${n}`, { subject: `user_${n}` });
       const [first, second] = await box.claim();

@@ -38,13 +38,13 @@ export function bulkContract(name: string, open: OpenInbox): void {
   const addAll = (inbox: Inbox, selection: ReplaySelection, replay = "again", limit = 500) =>
     replayAll(inbox, { ...selection, bulk: true, replay, limit });
 
-  /** Claims and finishes runs with one outcome until none is due. Returns the ids of their deliveries in order. */
+  /** Claims and finishes runs with this outcome until none is due. Returns the ids of their deliveries in order. */
   async function runAll(box: Box, outcome: Outcome = done): Promise<string[]> {
     const order: string[] = [];
     for (let claimed = await box.claim(ALL); claimed.length > 0; claimed = await box.claim(ALL))
-      for (const each of claimed) {
-        order.push(each.delivery.id);
-        await box.finish(each, outcome);
+      for (const claimedRun of claimed) {
+        order.push(claimedRun.delivery.id);
+        await box.finish(claimedRun, outcome);
       }
     return order;
   }
@@ -69,7 +69,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
       expect((await addAll(box.inbox, deadRuns, "once more")).added).toBe(0);
     });
 
-    test("a replay does not add runs again that die during it, the next replay does", async () => {
+    test("a replay does not add a run again that dies during it, but the next replay does", async () => {
       await using box = await emptyBox(open);
       for (const n of [1, 2, 3]) await box.accept(`n${n}`, { subject: `user_${n}` });
       await runAll(box, dead);
@@ -99,7 +99,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
       }
     });
 
-    test("leaves out and counts runs of a handler that does not exist any more", async () => {
+    test("leaves out and counts runs of a handler that no longer exists", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", {}, [run(CREATED), run(CRM)]);
       await runAll(box, dead);
@@ -110,7 +110,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
       expect(await box.inbox.countReplay(other)).toEqual({ found: 0, ...nothing });
     });
 
-    test("the latest run of a handler decides whether it is dead", async () => {
+    test("only the latest run of a handler decides whether it is dead", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       await runAll(box, dead);
@@ -126,7 +126,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
       ["a pattern", { type: "user.c*" }, 3],
       ["a subject", { subject: "user_2" }, 1],
       ["the time of receipt", { since: at(2), until: at(3) }, 2],
-      ["several of them", { since: at(2), type: CREATED }, 1],
+      ["several fields", { since: at(2), type: CREATED }, 1],
     ])("selects dead runs by %s", async (_, filter, found) => {
       await using box = await emptyBox(open);
       await box.accept("n1", { subject: "user_1", receivedAt: at(1) }, [run(CREATED), run(CRM)]);
@@ -140,7 +140,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
   });
 
   describe(`${name}: replaying everything`, () => {
-    test("adds a run of each handler that matches a selected delivery now", async () => {
+    test("adds a run of each handler that now matches a selected delivery", async () => {
       await using box = await emptyBox(open);
       await box.accept("created");
       await box.accept("updated", { type: UPDATED });
@@ -151,7 +151,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
       expect(await box.inbox.countReplay(known)).toEqual({ found: 8, ...nothing });
       expect((await addAll(box.inbox, known)).added).toBe(8);
       const runs = (await box.inbox.get("created"))?.runs ?? [];
-      expect(runs.map((each) => [each.handler, each.replay, each.parked])).toEqual([
+      expect(runs.map(({ handler, replay, parked }) => [handler, replay, parked])).toEqual([
         [CREATED, "", false],
         [CREATED, "again", false],
         [CRM, "again", false],
@@ -217,7 +217,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
       });
     });
 
-    test("adds thousands of runs in small steps that miss none", async () => {
+    test("adds thousands of runs in small steps without missing one", async () => {
       await using box = await emptyBox(open);
       const count = 2_300;
       await Promise.all(Array.from({ length: count }, (_, n) => box.accept(`n${n}`, { subject: `user_${n}` }, [])));
@@ -226,7 +226,7 @@ export function bulkContract(name: string, open: OpenInbox): void {
       expect(Math.max(...steps.map((step) => step.added))).toBe(400);
     });
 
-    test("reports progress of one handler, and of all", async () => {
+    test("reports the progress of one handler and of all handlers", async () => {
       await using box = await emptyBox(open);
       for (const n of [1, 2]) await box.accept(`n${n}`, { subject: `user_${n}` }, []);
       const { runs } = await box.inbox.replay({ ...everything, bulk: true, replay: "again", after: 0, limit: 10 });

@@ -1,4 +1,4 @@
-// Every inbox hands out a run once, within the free slots, and exclusive runs by themselves.
+// Every inbox gives a run to one claimer, within its free slots, and claims exclusive runs only on request.
 
 import { describe, expect, test } from "bun:test";
 
@@ -13,8 +13,8 @@ import {
   HOUR,
   ids,
   interrupted,
-  ME,
   type OpenInbox,
+  OWNER,
   released,
   retry,
   run,
@@ -24,14 +24,14 @@ import {
 
 export function claimContract(name: string, open: OpenInbox): void {
   describe(`${name}: claiming runs`, () => {
-    test("a claimed run carries everything that a handler needs", async () => {
+    test("a claimed run contains everything that a handler needs", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", { at: at(5), receivedAt: at(6) });
       const { run: id, ...claimed } = await box.claimOne();
       expect(id).toBeNumber();
       expect(claimed).toEqual({
         attempt: 1,
-        owner: ME,
+        owner: OWNER,
         handler: CREATED,
         orderKey: expect.any(String),
         spent: 0,
@@ -55,7 +55,7 @@ export function claimContract(name: string, open: OpenInbox): void {
       expect(await box.stateOf("msg_1")).toBe("running");
     });
 
-    test("a run is claimed once, also by several claimers at the same time", async () => {
+    test("claims a run once, also when several claimers ask at the same time", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       const claims = await Promise.all(
@@ -84,7 +84,7 @@ export function claimContract(name: string, open: OpenInbox): void {
       expect(await box.stateOf("msg_1")).toBe("waiting");
     });
 
-    test("reports the time until the next run is due, and null when none waits for a time", async () => {
+    test("reports the time until the next run is due, and null when no run has a delay", async () => {
       await using box = await emptyBox(open);
       const claimNow = () => box.claimWithin({ [CREATED]: 10 });
       expect((await claimNow()).next).toBeNull();
@@ -95,7 +95,7 @@ export function claimContract(name: string, open: OpenInbox): void {
       expect((await claimNow()).next).toBe(20 * SECOND);
       box.clocks.pass(5 * SECOND);
       expect((await claimNow()).next).toBe(15 * SECOND);
-      // Without slots, its time does not matter.
+      // The time of a run without slots does not count.
       expect((await box.claimWithin({ [UPDATED]: 10 })).next).toBeNull();
       expect(await box.runOf("quick")).toMatchObject({ state: "waiting", due: 15 * SECOND });
 
@@ -107,7 +107,7 @@ export function claimContract(name: string, open: OpenInbox): void {
       expect(claim.next).toBe(HOUR - 20 * SECOND);
     });
 
-    test("a delay of months is kept", async () => {
+    test("keeps a delay of months", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       await box.claimAndFinish(retry(300 * DAY));
@@ -116,11 +116,11 @@ export function claimContract(name: string, open: OpenInbox): void {
       expect(await box.claim()).toHaveLength(1);
     });
 
-    test("runs have the same order key in the same lane and subject only", async () => {
+    test("only runs of the same lane and subject share an order key", async () => {
       await using box = await emptyBox(open);
       const keys: Record<string, string> = {};
-      const claimKey = async (id: string, more: Partial<NewDelivery> = {}, handler = CREATED) => {
-        await box.accept(id, more, [run(handler)]);
+      const claimKey = async (id: string, overrides: Partial<NewDelivery> = {}, handler = CREATED) => {
+        await box.accept(id, overrides, [run(handler)]);
         const claimed = await box.claimOne([handler]);
         keys[id] = claimed.orderKey;
         await box.finish(claimed);
@@ -136,7 +136,7 @@ export function claimContract(name: string, open: OpenInbox): void {
       expect(new Set(Object.values(keys)).size).toBe(6);
     });
 
-    test("a claimed run says whether its delivery carries a one-time code", async () => {
+    test("a claimed run reports whether its delivery contains a one-time code", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", { sensitive: true });
       expect((await box.claimOne()).delivery.sensitive).toBe(true);
@@ -163,7 +163,7 @@ export function claimContract(name: string, open: OpenInbox): void {
       expect((await claimNow()).exclusive).toBe(false);
     });
 
-    test("claims exclusive runs one at a time, and nothing with them", async () => {
+    test("claims exclusive runs one at a time, and no other run with them", async () => {
       await using box = await emptyBox(open);
       for (const n of [1, 2]) await box.accept(`suspect_${n}`, { subject: `user_${n}` });
       for (const claimed of await box.claim()) await box.finish(claimed, interrupted(0, true));
@@ -191,7 +191,7 @@ export function claimContract(name: string, open: OpenInbox): void {
       expect(await box.claimWithin({ [CREATED]: 10 })).toMatchObject({ runs: [], exclusive: true });
     });
 
-    test("an exclusive run that fails on its own runs like any other again", async () => {
+    test("an exclusive run whose handler fails is no longer exclusive", async () => {
       await using box = await emptyBox(open);
       await box.accept("suspect");
       await box.claimAndFinish(interrupted(0, true));

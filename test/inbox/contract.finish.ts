@@ -1,4 +1,4 @@
-// Every inbox records the end of an attempt once, and what it means for the next one.
+// Every inbox records the outcome of an attempt once, and its consequences for the next attempt.
 
 import { describe, expect, test } from "bun:test";
 
@@ -22,8 +22,8 @@ import {
 } from "./box.ts";
 
 export function finishContract(name: string, open: OpenInbox): void {
-  describe(`${name}: ending an attempt`, () => {
-    test("an attempt ends once, and a second end is superseded", async () => {
+  describe(`${name}: finishing an attempt`, () => {
+    test("records the first outcome of an attempt, and a second one is superseded", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       const claimed = await box.claimOne();
@@ -34,7 +34,7 @@ export function finishContract(name: string, open: OpenInbox): void {
       expect(await box.runOf("msg_1")).toMatchObject({ state, attempts: [{ outcome: state }] });
     });
 
-    test("an attempt that has ended cannot end the next one", async () => {
+    test("an attempt that has ended cannot finish the next one", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       const first = await box.claimOne();
@@ -48,7 +48,7 @@ export function finishContract(name: string, open: OpenInbox): void {
       expect(await box.finish(second)).toBe("recorded");
     });
 
-    test("the end of a run that does not exist is superseded", async () => {
+    test("an outcome of a run that does not exist is superseded", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       const claimed = await box.claimOne();
@@ -102,7 +102,7 @@ export function finishContract(name: string, open: OpenInbox): void {
       expect(await box.finish(claimed)).toBe("superseded");
     });
 
-    test("counts an interrupted attempt, also as interrupted", async () => {
+    test("counts an interrupted attempt as spent and as interrupted", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       await box.claimAndFinish(interrupted(0));
@@ -116,7 +116,7 @@ export function finishContract(name: string, open: OpenInbox): void {
       ]);
     });
 
-    test("adds a line to what an ended attempt has logged", async () => {
+    test("appends a line to the log of an attempt that has ended", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       const claimed = await box.claimOne();
@@ -133,7 +133,7 @@ export function finishContract(name: string, open: OpenInbox): void {
   });
 
   describe(`${name}: postponed attempts`, () => {
-    test("a postponed attempt is retried after its delay, is on record and is not counted", async () => {
+    test("a postponed attempt is recorded, not counted, and retried after its delay", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       await box.claimAndFinish(retry(0));
@@ -157,7 +157,7 @@ export function finishContract(name: string, open: OpenInbox): void {
       expect(await claimExclusive()).toMatchObject([{ exclusive: true, interrupted: 1, spent: 1 }]);
     });
 
-    test("an earlier event runs before a postponed run, a later one waits", async () => {
+    test("an earlier event runs before a postponed run, and a later one waits", async () => {
       await using box = await emptyBox(open);
       await box.accept("middle", { at: at(2) });
       await box.claimAndFinish(postponed(HOUR));

@@ -1,4 +1,4 @@
-// Every inbox lets a person retry a waiting run now, or give it up.
+// Every inbox lets a user retry a waiting run now, or give it up.
 
 import { describe, expect, test } from "bun:test";
 
@@ -7,8 +7,8 @@ import { at, CREATED, emptyBox, expectWork, HOUR, ids, type OpenInbox, retry, ru
 export function interventionContract(name: string, open: OpenInbox): void {
   const parked = (handler: string) => [run(handler, { parked: true })];
 
-  describe(`${name}: intervening by hand`, () => {
-    test("retryNow makes a run due that waits for its retry", async () => {
+  describe(`${name}: manual intervention`, () => {
+    test("retryNow makes a run due that is waiting for its retry", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       await box.claimAndFinish(retry(HOUR));
@@ -17,7 +17,7 @@ export function interventionContract(name: string, open: OpenInbox): void {
       expect(await box.claimOne()).toMatchObject({ delivery: { id: "msg_1" }, spent: 1 });
     });
 
-    test("retryNow leaves a run behind the runs before it", async () => {
+    test("retryNow does not move a run ahead of earlier runs", async () => {
       await using box = await emptyBox(open);
       await box.accept("first", { at: at(1) });
       await box.claimAndFinish(retry(HOUR));
@@ -43,12 +43,12 @@ export function interventionContract(name: string, open: OpenInbox): void {
       await box.accept("first", { at: at(1) });
       await box.claimAndFinish(retry(HOUR));
       await box.accept("second", { at: at(2) });
-      expect(await box.inbox.giveUp((await box.runOf("first")).run, "given up by hand")).toBe(true);
-      expect(await box.runOf("first")).toMatchObject({ state: "dead", reason: "given up by hand", due: null });
+      expect(await box.inbox.giveUp((await box.runOf("first")).run, "given up by a user")).toBe(true);
+      expect(await box.runOf("first")).toMatchObject({ state: "dead", reason: "given up by a user", due: null });
       expect(await box.claimOne()).toMatchObject({ delivery: { id: "second" }, stale: false });
     });
 
-    test("giveUp of a run behind the head leaves the head in its place", async () => {
+    test("giveUp of a later run does not change the head", async () => {
       await using box = await emptyBox(open);
       await box.accept("first", { at: at(1) });
       const running = await box.claimOne();
@@ -60,7 +60,7 @@ export function interventionContract(name: string, open: OpenInbox): void {
       expect(ids(await box.claim())).toEqual(["third"]);
     });
 
-    test("giveUp ends a parked run as skipped, and it does not come back with its file", async () => {
+    test("giveUp ends a parked run as skipped, also when its file loads again", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", {}, parked(CREATED));
       expect(await box.inbox.giveUp((await box.runOf("msg_1")).run, "enough")).toBe(true);

@@ -1,4 +1,4 @@
-// Every inbox lists what is stored, newest first, in pages and by filters.
+// Every inbox lists stored deliveries, newest first, in pages and by filters.
 
 import { describe, expect, test } from "bun:test";
 
@@ -46,7 +46,7 @@ export function listContract(name: string, open: OpenInbox): void {
 
   const all = ["unhandled", "parked", "waiting", "running", "retried", "skipped", "dead", "done"];
 
-  describe(`${name}: lists`, () => {
+  describe(`${name}: listing deliveries`, () => {
     test("lists the newest first, with the states of their runs and without payloads", async () => {
       await using box = await stored();
       expect(await listed(box)).toEqual(all);
@@ -90,29 +90,29 @@ export function listContract(name: string, open: OpenInbox): void {
       ["state dead", { state: "dead" }, ["dead"]],
       ["state skipped", { state: "skipped" }, ["skipped"]],
       ["state running", { state: "running" }, ["running"]],
-      ["state waiting, parked ones too", { state: "waiting" }, ["parked", "waiting", "retried"]],
+      ["state waiting, including parked runs", { state: "waiting" }, ["parked", "waiting", "retried"]],
       ["parked", { state: "parked" }, ["parked"]],
-      ["retrying, which has failed before", { state: "retrying" }, ["retried"]],
+      ["retrying, which means failed before", { state: "retrying" }, ["retried"]],
       ["unhandled", { state: "unhandled" }, ["unhandled"]],
       ["an event", { type: UPDATED }, ["waiting"]],
       ["a pattern", { type: "user.*" }, all.slice(1)],
       ["every event", { type: "*" }, all],
-      ["an event that never came", { type: "user" }, []],
+      ["an event that was never received", { type: "user" }, []],
       ["a subject", { subject: "dead" }, ["dead"]],
       ["a handler", { handler: DELETED }, ["parked"]],
       ["an id", { id: "skipped" }, ["skipped"]],
-      ["an id that never came", { id: "msg_1" }, []],
+      ["an id that was never received", { id: "msg_1" }, []],
       ["handler and state", { handler: CREATED, state: "waiting" }, ["retried"]],
       ["handler and parked", { handler: CREATED, state: "parked" }, []],
       ["state and pattern", { state: "waiting", type: "user.u*" }, ["waiting"]],
-      ["state and subject that do not go together", { state: "dead", subject: "done" }, []],
-      ["id and state that do not go together", { id: "done", state: "dead" }, []],
+      ["state and subject of different deliveries", { state: "dead", subject: "done" }, []],
+      ["id and state of different deliveries", { id: "done", state: "dead" }, []],
     ])("selects by %s", async (_, filter, expected) => {
       await using box = await stored();
       expect(await listed(box, filter)).toEqual(expected);
     });
 
-    test("handler and state select one and the same run", async () => {
+    test("handler and state must match the same run", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", {}, [run(CREATED), run(CRM)]);
       for (const claimed of await box.claim([CREATED, CRM]))
@@ -121,7 +121,7 @@ export function listContract(name: string, open: OpenInbox): void {
       expect(await listed(box, { handler: CREATED, state: "dead" })).toEqual([]);
     });
 
-    test("the latest run of a handler decides in which state a delivery is listed", async () => {
+    test("the latest run of each handler decides in which states a delivery is listed", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", {}, [run(CREATED), run(CRM)]);
       for (const claimed of await box.claim([CREATED, CRM])) await box.finish(claimed, dead);
@@ -145,11 +145,11 @@ export function listContract(name: string, open: OpenInbox): void {
       await box.replay("msg_1", "worse", [knownHandler(CREATED)]);
       await box.claimAndFinish(dead);
       expect(await listed(box, { state: "dead" })).toEqual(["msg_1"]);
-      // A handler filter alone looks at all of its runs.
+      // A filter by handler alone matches all of its runs.
       expect(await listed(box, { handler: CREATED })).toEqual(["msg_1"]);
     });
 
-    test("a delivery is no longer unhandled once it got a run, by whichever way", async () => {
+    test("a delivery with a run is not unhandled, whatever added the run", async () => {
       await using box = await emptyBox(open);
       for (const id of ["replayed", "missing", "left"]) await box.accept(id, { subject: id }, []);
       await box.replay("replayed", "again");
@@ -160,13 +160,13 @@ export function listContract(name: string, open: OpenInbox): void {
       expect(await listed(box, { state: "waiting" })).toEqual(["missing", "replayed"]);
     });
 
-    test("selects by time of receipt, both ends included, also when clocks were wrong", async () => {
+    test("selects by time of receipt, inclusive, also when clocks were wrong", async () => {
       await using box = await emptyBox(open);
       for (const [n, second] of [1, 2, 90, 3, 4, -50, 5].entries())
         await box.accept(`n${n}`, { receivedAt: at(second), subject: `s${n}` });
       await box.reopen();
       expect(await listed(box, { since: at(2), until: at(4) })).toEqual(["n4", "n3", "n1"]);
-      // Ordered by receipt, since that is what was asked for.
+      // A filter by receipt also orders by receipt.
       expect(await listed(box, { since: at(5) })).toEqual(["n2", "n6"]);
       expect(await listed(box, { until: at(1) })).toEqual(["n0", "n5"]);
       expect(await listed(box, { since: at(200) })).toEqual([]);
@@ -176,7 +176,7 @@ export function listContract(name: string, open: OpenInbox): void {
       expect(await listed(box)).toEqual(["late", "n6", "n5", "n4", "n3", "n2", "n1", "n0"]);
     });
 
-    test("pages by time of receipt follow each other and leave out nothing, also when clocks were wrong", async () => {
+    test("pages by time of receipt are complete and in order, also when clocks were wrong", async () => {
       await using box = await emptyBox(open);
       const seconds = [5, 5, 1, 9, 5, 3, 5, 9, 2, 5, 7, 5];
       for (const [n, second] of seconds.entries())
@@ -201,7 +201,7 @@ export function listContract(name: string, open: OpenInbox): void {
       ["by a state of several handlers", { state: "waiting" }],
       ["by a subject", { subject: "user_1" }],
       ["by a filter without an index", { handler: CREATED, since: at(0) }],
-    ])("pages follow each other and leave out nothing: %s", async (_, filter) => {
+    ])("pages are complete and in order: %s", async (_, filter) => {
       await using box = await emptyBox(open);
       for (let n = 0; n < 30; n += 1)
         await box.accept(`n${n}`, { type: n % 3 ? CREATED : UPDATED }, [run(CREATED), run(UPDATED), run(CRM)]);
@@ -230,21 +230,21 @@ export function listContract(name: string, open: OpenInbox): void {
       expect((await box.list())[0]?.runs).toMatchObject([{ attempts: 2 }]);
     });
 
-    test("finds one delivery among thousands while other work continues", async () => {
+    test("searches thousands of deliveries without blocking the event loop", async () => {
       await using box = await emptyBox(open);
       await box.accept("old", { subject: "user_old" });
       await box.claimAndFinish(dead);
       const many = Array.from({ length: 3_000 }, (_, n) => box.accept(`n${n}`, { subject: `user_${n}` }, []));
       await Promise.all(many);
-      const looking = box.inbox.list({ handler: CREATED, type: "*" }, { before: null, limit: 5 });
+      const listing = box.inbox.list({ handler: CREATED, type: "*" }, { before: null, limit: 5 });
       let turns = 0;
       const other = (async () => {
-        for (let over = false; !over; turns += 1) {
-          void looking.then(() => (over = true));
+        for (let isFinished = false; !isFinished; turns += 1) {
+          void listing.then(() => (isFinished = true));
           await new Promise((resolve) => setImmediate(resolve));
         }
       })();
-      expect((await looking).deliveries.map(({ id }) => id)).toEqual(["old"]);
+      expect((await listing).deliveries.map(({ id }) => id)).toEqual(["old"]);
       await other;
       expect(turns).toBeGreaterThan(2);
     });

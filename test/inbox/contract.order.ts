@@ -102,7 +102,7 @@ export function orderContract(name: string, open: OpenInbox): void {
       const running = await box.claimOne();
       await box.accept("created", { at: at(1) });
       expect(await box.claim()).toEqual([]);
-      // After its failure the earlier event is first, although the later one is due.
+      // After the failure, the earlier event is the head, although the later one is due.
       await box.finish(running, retry(0));
       expect((await box.claimOne()).delivery.id).toBe("created");
     });
@@ -124,7 +124,7 @@ export function orderContract(name: string, open: OpenInbox): void {
       }
     });
 
-    test("finishing a stale run does not make other runs fresh", async () => {
+    test("a stale run that is done does not make other runs fresh", async () => {
       await using box = await emptyBox(open);
       await box.accept("later", { at: at(5) });
       await box.claimAndFinish();

@@ -16,7 +16,7 @@ export function parkedContract(name: string, open: OpenInbox): void {
       expect(await box.runOf("parked")).toMatchObject({ state: "waiting", parked: true });
     });
 
-    test("when the file loads again, its runs take their place in the order", async () => {
+    test("when a file loads again, its runs return to their place in the order", async () => {
       await using box = await emptyBox(open);
       await box.accept("parked", { at: at(1) }, parked(CREATED));
       await box.accept("next", { at: at(2), type: UPDATED });
@@ -26,7 +26,7 @@ export function parkedContract(name: string, open: OpenInbox): void {
       expect((await box.claimOne()).delivery.id).toBe("next");
     });
 
-    test("an unparked run is stale when a later event was done meanwhile", async () => {
+    test("an unparked run is stale when a later event is done", async () => {
       await using box = await emptyBox(open);
       await box.accept("parked", { at: at(1) }, parked(CREATED));
       await box.accept("next", { at: at(2), type: UPDATED });
@@ -35,7 +35,7 @@ export function parkedContract(name: string, open: OpenInbox): void {
       expect(await box.claimOne()).toMatchObject({ delivery: { id: "parked" }, stale: true });
     });
 
-    test("runs whose file has gone are parked, and their order keys continue", async () => {
+    test("parks runs whose file was deleted, and their order keys continue", async () => {
       await using box = await emptyBox(open);
       await box.accept("head", { at: at(1) });
       await box.accept("next", { at: at(2), type: UPDATED });
@@ -93,7 +93,7 @@ export function parkedContract(name: string, open: OpenInbox): void {
       expect(await box.claim()).toEqual([]);
     });
 
-    test("the 24 hours start again after the file came back", async () => {
+    test("the 24 hours start again when the file was loaded in between", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       await box.inbox.park(new Set());
@@ -105,7 +105,7 @@ export function parkedContract(name: string, open: OpenInbox): void {
       expect(await box.stateOf("msg_1")).toBe("waiting");
     });
 
-    test("a sweep leaves waiting runs that are not parked", async () => {
+    test("a sweep does not skip waiting runs that are not parked", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       box.clocks.pass(30 * DAY);
@@ -113,7 +113,7 @@ export function parkedContract(name: string, open: OpenInbox): void {
       expect(await box.claim()).toHaveLength(1);
     });
 
-    test("one sweep skips any number of parked runs and deletes their one-time codes", async () => {
+    test("a sweep skips any number of parked runs and deletes their one-time codes", async () => {
       await using box = await emptyBox(open);
       await Promise.all(
         Array.from({ length: 1_200 }, (_, n) =>
@@ -135,17 +135,17 @@ export function parkedContract(name: string, open: OpenInbox): void {
       await using box = await emptyBox(open);
       await Promise.all(Array.from({ length: COUNT }, (_, n) => box.accept(`n${n}`, { subject: `user_${n % 700}` })));
       await box.accept("other", { type: UPDATED, subject: "user_x" });
-      const waits = () => box.list({ state: "parked" });
+      const parkedDeliveries = () => box.list({ state: "parked" });
       await box.inbox.park(new Set([UPDATED]));
-      expect(await waits()).toHaveLength(COUNT);
+      expect(await parkedDeliveries()).toHaveLength(COUNT);
       expect(ids(await box.claim([CREATED, UPDATED]))).toEqual(["other"]);
-      // Of several reloads in quick succession, the last one counts.
+      // Of several reloads in quick succession, the last one wins.
       await Promise.all([[CREATED], [], [CREATED, UPDATED]].map((loaded) => box.inbox.park(new Set(loaded))));
-      expect(await waits()).toHaveLength(0);
+      expect(await parkedDeliveries()).toHaveLength(0);
       expect(await box.claim([CREATED], COUNT)).toHaveLength(700);
     });
 
-    test("one sweep skips thousands of parked runs of one order key", async () => {
+    test("a sweep skips thousands of parked runs of one order key", async () => {
       await using box = await emptyBox(open);
       const accepted = Array.from({ length: COUNT }, (_, n) => box.accept(`n${n}`, {}, parked(CREATED)));
       await Promise.all(accepted);
@@ -164,7 +164,7 @@ export function parkedContract(name: string, open: OpenInbox): void {
       expect(order).toEqual(["accepted", "parked"]);
     });
 
-    test("the last call counts when it comes just as the one before ends", async () => {
+    test("the last of two calls wins when it arrives as the first one ends", async () => {
       for (let turns = 0; turns < 12; turns += 1) {
         await using box = await emptyBox(open);
         await box.accept("msg_1");

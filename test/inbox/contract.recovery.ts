@@ -1,20 +1,20 @@
-// Every inbox has everything back after a crash or a restart.
+// Every inbox keeps its state across a crash or a restart.
 
 import { describe, expect, test } from "bun:test";
 
 import { InboxUnavailable } from "../../src/errors.ts";
-import { at, CREATED, DAY, emptyBox, HOUR, ids, interrupted, ME, type OpenInbox, retry } from "./box.ts";
+import { at, CREATED, DAY, emptyBox, HOUR, ids, interrupted, type OpenInbox, OWNER, retry } from "./box.ts";
 
 export function recoveryContract(name: string, open: OpenInbox): void {
   describe(`${name}: recovery`, () => {
-    test("finds runs that another owner left running, which block their order key until they are finished", async () => {
+    test("finds runs that a dead owner left running, which block their order key until they are finished", async () => {
       await using box = await emptyBox(open);
       await box.accept("left");
       await box.accept("behind", { at: at(1) });
       await box.accept("waiting", { subject: "user_2" });
       const before = await box.claim([CREATED], 1);
       await box.reopen();
-      expect(await box.inbox.abandoned(new Set([ME]))).toEqual([]);
+      expect(await box.inbox.abandoned(new Set([OWNER]))).toEqual([]);
       const abandoned = await box.inbox.abandoned(new Set(["owner-2"]));
       expect(abandoned).toEqual(before);
       expect(ids((await box.claimWithin({ [CREATED]: 10 }, { owner: "owner-2" })).runs)).toEqual(["waiting"]);
@@ -24,7 +24,7 @@ export function recoveryContract(name: string, open: OpenInbox): void {
       expect(ids(await box.claim())).toEqual(["left"]);
     });
 
-    test("a run id is never used again, also when retention has deleted all runs", async () => {
+    test("never reuses a run id, also when retention has deleted all runs", async () => {
       await using box = await emptyBox(open);
       await box.accept("old", { receivedAt: at(0) });
       const old = await box.claimOne();
@@ -39,14 +39,14 @@ export function recoveryContract(name: string, open: OpenInbox): void {
       expect((await box.claimOne()).run).toBeGreaterThan(old.run);
     });
 
-    test("rejects requests that are made after close", async () => {
+    test("rejects requests after close", async () => {
       await using box = await emptyBox(open);
       await box.inbox.close();
       for (const request of [box.accept("msg_1"), box.inbox.get("msg_1")])
         expect(await request.catch((error: unknown) => error)).toBeInstanceOf(InboxUnavailable);
     });
 
-    test("has everything after it was closed and opened again", async () => {
+    test("keeps its state when it is closed and opened again", async () => {
       await using box = await emptyBox(open);
       await box.accept("done", { at: at(5) });
       await box.claimAndFinish();
@@ -83,7 +83,7 @@ export function recoveryContract(name: string, open: OpenInbox): void {
       expect(await box.stateOf("msg_1")).toBe("waiting");
     });
 
-    test("is writable", async () => {
+    test("a new inbox is writable", async () => {
       await using box = await emptyBox(open);
       expect(box.inbox.writable).toBe(true);
     });

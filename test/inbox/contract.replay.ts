@@ -1,4 +1,4 @@
-// Every inbox can run a stored again by its id.
+// Every inbox can run a stored delivery again by its id.
 
 import { describe, expect, test } from "bun:test";
 
@@ -37,7 +37,7 @@ export function replayContract(name: string, open: OpenInbox): void {
       ]);
     });
 
-    test("a replay id adds one run of a handler, another id adds another run", async () => {
+    test("adds one run of a handler per replay id", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       await box.claimAndFinish();
@@ -55,7 +55,7 @@ export function replayContract(name: string, open: OpenInbox): void {
       expect(await box.replay("msg_1", "again")).toMatchObject({ added: 0, stale: 0, wiped: 0, gone: 0 });
     });
 
-    test("replays a delivery that had no handler through one that came later", async () => {
+    test("replays an unhandled delivery with a handler that was added later", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", {}, []);
       await box.replay("msg_1", "again", [knownHandler(CREATED), knownHandler(CRM, { parked: true })]);
@@ -74,7 +74,7 @@ export function replayContract(name: string, open: OpenInbox): void {
       expect(await box.claimOne()).toMatchObject({ replay: "again", spent: 0 });
     });
 
-    test("leaves the delays of other handlers as they are", async () => {
+    test("does not change the delays of other handlers", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", {}, [run(CREATED), run(CRM)]);
       for (const claimed of await box.claim([CREATED, CRM])) await box.finish(claimed, retry(HOUR));
@@ -106,7 +106,7 @@ export function replayContract(name: string, open: OpenInbox): void {
       await box.replay("early", "again");
       expect(await box.claim()).toEqual([]);
       await box.finish(running);
-      // It is reported as stale; that a replay by id runs all the same is decided by the dispatcher.
+      // It is reported as stale. The dispatcher runs a replay by id even when it is stale.
       expect(await box.claimOne()).toMatchObject({ delivery: { id: "early" }, stale: true, replay: "again" });
     });
 

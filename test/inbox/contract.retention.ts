@@ -1,4 +1,4 @@
-// Every inbox deletes what is old in small steps, and keeps what is still needed.
+// Every inbox deletes old deliveries in small steps, and keeps those that are still needed.
 
 import { describe, expect, test } from "bun:test";
 
@@ -23,7 +23,7 @@ import {
 export function retentionContract(name: string, open: OpenInbox): void {
   const START = at(0);
 
-  /** An inbox in which days pass: on its clock, and in the receipts of deliveries. */
+  /** An inbox whose days pass on its clock and in the receipts of deliveries. */
   async function agingBox() {
     const box = await emptyBox(open);
     let today = 0;
@@ -35,15 +35,15 @@ export function retentionContract(name: string, open: OpenInbox): void {
         await put(id);
         for (const claimed of await box.claim([CREATED])) await box.finish(claimed, outcome);
       },
-      /** On that day another delivery arrives. */
+      /** Moves the clocks to a day, on which another delivery arrives. */
       async day(day: number) {
-        // As a server does all the time.
+        // A server does this all the time.
         await box.inbox.expired(36_500, 1);
         box.clocks.pass((day - today) * DAY);
         today = day;
         await put(`day_${day}`, null, []);
       },
-      /** Deletes everything that is due. */
+      /** Deletes everything that has expired. */
       async deleteExpired(retentionDays = 90, limit = 100) {
         const total = { payloads: 0, deliveries: 0, steps: [] as RetentionStep[] };
         for (let step; (step = await box.inbox.expired(retentionDays, limit));) {
@@ -55,10 +55,10 @@ export function retentionContract(name: string, open: OpenInbox): void {
         }
         return total;
       },
-      /** "whole", "bare" (without its payload), or "gone". */
-      async left(...ids: string[]) {
+      /** "complete", "wiped" (without its payload), or "deleted". */
+      async stored(...ids: string[]) {
         const found = await Promise.all(ids.map((id) => box.inbox.get(id)));
-        return found.map((view) => (view === null ? "gone" : view.body === null ? "bare" : "whole"));
+        return found.map((view) => (view === null ? "deleted" : view.body === null ? "wiped" : "complete"));
       },
     });
   }
@@ -80,25 +80,25 @@ export function retentionContract(name: string, open: OpenInbox): void {
 
       await box.day(94);
       await box.deleteExpired(7);
-      expect(await box.left("msg_1")).toEqual(["bare"]);
+      expect(await box.stored("msg_1")).toEqual(["wiped"]);
       await box.day(95);
       const { steps } = await box.deleteExpired(7);
       expect(steps.flatMap(({ ledger }) => ledger)).toEqual([{ delivery: "msg_1", handler: CREATED, replay: "" }]);
-      expect(await box.left("msg_1")).toEqual(["gone"]);
+      expect(await box.stored("msg_1")).toEqual(["deleted"]);
       expect(await box.put("msg_1")).toEqual({ status: "accepted" });
     });
 
-    test("a retention of more than 95 days also keeps the delivery that long", async () => {
+    test("a retention of more than 95 days also applies to the delivery", async () => {
       await using box = await agingBox();
       await box.ended("msg_1");
       await box.day(199);
       expect(await box.inbox.expired(200, 100)).toBeNull();
       await box.day(200);
       await box.deleteExpired(200);
-      expect(await box.left("msg_1")).toEqual(["gone"]);
+      expect(await box.stored("msg_1")).toEqual(["deleted"]);
     });
 
-    test("a delivery with an unfinished run stays whole, and is deleted when the run has ended", async () => {
+    test("keeps a delivery with an unfinished run complete, and deletes it when the run has ended", async () => {
       await using box = await agingBox();
       await box.put("waits");
       await box.claimAndFinish(retry(SECOND));
@@ -108,28 +108,28 @@ export function retentionContract(name: string, open: OpenInbox): void {
       const running = (await box.claim([CREATED]))[0]!;
       await box.day(120);
       await box.deleteExpired();
-      expect(await box.left("waits", "parked", "over")).toEqual(["whole", "whole", "gone"]);
+      expect(await box.stored("waits", "parked", "over")).toEqual(["complete", "complete", "deleted"]);
       expect(await box.inbox.expired(90, 100)).toBeNull();
       expect(await box.finish(running)).toBe("recorded");
       await box.inbox.giveUp((await box.runOf("parked")).run, "enough");
       const { steps } = await box.deleteExpired();
       expect(steps.flatMap(({ ledger }) => ledger).map((key) => key.delivery)).toEqual(["waits", "parked"]);
-      expect(await box.left("waits", "parked")).toEqual(["gone", "gone"]);
+      expect(await box.stored("waits", "parked")).toEqual(["deleted", "deleted"]);
     });
 
-    test("a run that ends late: its payload is deleted then, and its delivery with the others", async () => {
+    test("deletes the payload of a run that ends late at its end, and the delivery at the usual time", async () => {
       await using box = await agingBox();
       await box.put("msg_1");
       const running = await box.claimOne();
       await box.day(50);
       await box.deleteExpired(7);
-      expect(await box.left("msg_1")).toEqual(["whole"]);
+      expect(await box.stored("msg_1")).toEqual(["complete"]);
       await box.finish(running);
       await box.deleteExpired(7);
-      expect(await box.left("msg_1")).toEqual(["bare"]);
+      expect(await box.stored("msg_1")).toEqual(["wiped"]);
       await box.day(95);
       await box.deleteExpired(7);
-      expect(await box.left("msg_1")).toEqual(["gone"]);
+      expect(await box.stored("msg_1")).toEqual(["deleted"]);
     });
 
     test("keeps the payload of a dead delivery four times as long, and its delivery as long as the payload", async () => {
@@ -138,13 +138,13 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await box.ended("done");
       await box.day(100);
       await box.deleteExpired();
-      expect(await box.left("dead", "done")).toEqual(["whole", "gone"]);
+      expect(await box.stored("dead", "done")).toEqual(["complete", "deleted"]);
       await box.day(359);
       await box.deleteExpired();
-      expect(await box.left("dead")).toEqual(["whole"]);
+      expect(await box.stored("dead")).toEqual(["complete"]);
       await box.day(360);
       await box.deleteExpired();
-      expect(await box.left("dead")).toEqual(["gone"]);
+      expect(await box.stored("dead")).toEqual(["deleted"]);
     });
 
     test("deletes the payload of a dead delivery before the delivery when four times the days are less than 95", async () => {
@@ -152,48 +152,48 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await box.ended("dead", dead);
       await box.day(27);
       await box.deleteExpired(7);
-      expect(await box.left("dead")).toEqual(["whole"]);
+      expect(await box.stored("dead")).toEqual(["complete"]);
       await box.day(28);
       await box.deleteExpired(7);
-      expect(await box.left("dead")).toEqual(["bare"]);
+      expect(await box.stored("dead")).toEqual(["wiped"]);
       await box.day(95);
       await box.deleteExpired(7);
-      expect(await box.left("dead")).toEqual(["gone"]);
+      expect(await box.stored("dead")).toEqual(["deleted"]);
     });
 
-    test("a replay that dies too keeps the payload as long", async () => {
+    test("keeps the payload as long when a replay of it dies, too", async () => {
       await using box = await agingBox();
       await box.ended("msg_1", dead);
       await box.replay("msg_1", "again");
       await box.claimAndFinish(dead);
       await box.day(100);
       await box.deleteExpired();
-      expect(await box.left("msg_1")).toEqual(["whole"]);
+      expect(await box.stored("msg_1")).toEqual(["complete"]);
     });
 
-    test("a dead run that was replayed with success is like any other", async () => {
+    test("a dead run that was replayed successfully is deleted like a done one", async () => {
       await using box = await agingBox();
       for (const id of ["before", "after"]) await box.ended(id, dead);
       await box.replay("before", "again");
       await box.claimAndFinish();
       await box.day(100);
       await box.deleteExpired();
-      expect(await box.left("before", "after")).toEqual(["gone", "whole"]);
-      // The dead one is looked at again after four times the days, whatever became of it.
+      expect(await box.stored("before", "after")).toEqual(["deleted", "complete"]);
+      // Retention checks a dead delivery again after four times the days, whatever its state is by then.
       await box.replay("after", "again");
       await box.claimAndFinish();
       await box.deleteExpired();
-      expect(await box.left("after")).toEqual(["whole"]);
+      expect(await box.stored("after")).toEqual(["complete"]);
       await box.day(4 * 90);
       const { steps } = await box.deleteExpired();
       expect(steps.flatMap(({ ledger }) => ledger)).toEqual([
         { delivery: "after", handler: CREATED, replay: "" },
         { delivery: "after", handler: CREATED, replay: "again" },
       ]);
-      expect(await box.left("after")).toEqual(["gone"]);
+      expect(await box.stored("after")).toEqual(["deleted"]);
     });
 
-    test("a run that is added between the two halves of a step keeps its delivery", async () => {
+    test("a run that is added between the two parts of a step keeps its delivery", async () => {
       await using box = await agingBox();
       for (const id of ["replayed", "finished", "other"]) await box.ended(id);
       await box.day(100);
@@ -203,16 +203,16 @@ export function retentionContract(name: string, open: OpenInbox): void {
         if (claimed.delivery.id === "finished") await box.finish(claimed);
         else await box.finish(claimed, retry(SECOND));
       await box.inbox.deleteExpired(step!);
-      expect(await box.left("replayed", "finished", "other")).toEqual(["whole", "whole", "gone"]);
-      // Its new run has a row in the ledger, which has to go first.
+      expect(await box.stored("replayed", "finished", "other")).toEqual(["complete", "complete", "deleted"]);
+      // Its new run has a row in the ledger, which must be deleted first.
       const next = await box.inbox.expired(90, 100);
       expect(next?.ledger.filter(({ delivery }) => delivery === "finished")).toHaveLength(2);
       await box.inbox.deleteExpired(next!);
-      expect(await box.left("replayed", "finished")).toEqual(["whole", "gone"]);
+      expect(await box.stored("replayed", "finished")).toEqual(["complete", "deleted"]);
       box.clocks.pass(SECOND);
       await box.claimAndFinish();
       await box.deleteExpired();
-      expect(await box.left("replayed")).toEqual(["gone"]);
+      expect(await box.stored("replayed")).toEqual(["deleted"]);
     });
 
     test("a repeated step deletes nothing more", async () => {
@@ -222,10 +222,10 @@ export function retentionContract(name: string, open: OpenInbox): void {
       const step = await box.inbox.expired(90, 100);
       expect(await box.inbox.deleteExpired(step!)).toMatchObject({ deliveries: 2 });
       expect(await box.inbox.deleteExpired(step!)).toEqual({ payloads: 0, deliveries: 0 });
-      expect(await box.left("day_100")).toEqual(["whole"]);
+      expect(await box.stored("day_100")).toEqual(["complete"]);
     });
 
-    test("a clock that is 400 days ahead for an hour makes nothing old, and is forgotten when it is right again", async () => {
+    test("a clock that is 400 days ahead for an hour deletes nothing, neither then nor once it is right", async () => {
       await using box = await agingBox();
       for (const id of ["first", "second"]) await box.ended(id);
       await box.day(80);
@@ -242,20 +242,30 @@ export function retentionContract(name: string, open: OpenInbox): void {
       }
       box.clocks.jump(START + 80 * DAY + HOUR);
       await box.reopen();
-      // The clock of this inbox never goes back: only what has really passed is trusted.
+      // The clock of this inbox never goes back. Only time that has really passed is trusted.
       await box.put("right", null, []);
       await box.deleteExpired();
-      expect(await box.left("first", "second", "third", "wrong")).toEqual(["whole", "whole", "whole", "whole"]);
+      expect(await box.stored("first", "second", "third", "wrong")).toEqual([
+        "complete",
+        "complete",
+        "complete",
+        "complete",
+      ]);
       expect((await box.inbox.get("wrong"))?.receivedAt).toBeLessThan(START + 81 * DAY);
       await box.day(95);
       await box.deleteExpired();
-      expect(await box.left("first", "second", "third", "wrong")).toEqual(["gone", "gone", "whole", "whole"]);
+      expect(await box.stored("first", "second", "third", "wrong")).toEqual([
+        "deleted",
+        "deleted",
+        "complete",
+        "complete",
+      ]);
       await box.day(176);
       await box.deleteExpired();
-      expect(await box.left("third", "wrong")).toEqual(["gone", "gone"]);
+      expect(await box.stored("third", "wrong")).toEqual(["deleted", "deleted"]);
     });
 
-    test("restarts do not hurry what is trusted, and a server that was down for long catches up", async () => {
+    test("restarts do not accelerate the trusted time, and a server that was down for long catches up", async () => {
       await using box = await agingBox();
       await box.ended("msg_1");
       await box.day(0);
@@ -269,11 +279,14 @@ export function retentionContract(name: string, open: OpenInbox): void {
       for (let days = 0; days < 25; days += 1) {
         box.clocks.pass(DAY);
         await box.deleteExpired();
-        expect([days, await box.left("msg_1")]).toEqual([days, [days < 22 ? "whole" : days < 23 ? "bare" : "gone"]]);
+        expect([days, await box.stored("msg_1")]).toEqual([
+          days,
+          [days < 22 ? "complete" : days < 23 ? "wiped" : "deleted"],
+        ]);
       }
     });
 
-    test("a clock that is years behind deletes nothing and holds nothing up", async () => {
+    test("a clock that is years behind deletes nothing and delays nothing", async () => {
       await using box = await agingBox();
       await box.ended("msg_1");
       await box.day(29);
@@ -283,7 +296,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       expect((await box.deleteExpired(30)).steps).toEqual([]);
       await box.day(31);
       await box.deleteExpired(30);
-      expect(await box.left("msg_1")).toEqual(["bare"]);
+      expect(await box.stored("msg_1")).toEqual(["wiped"]);
     });
 
     test("a wall clock that jumps deletes nothing", async () => {
@@ -294,7 +307,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       expect(await box.inbox.expired(90, 100)).toBeNull();
     });
 
-    test("an event is stale as long as something of its subject is stored", async () => {
+    test("an event is stale as long as a delivery of its subject is stored", async () => {
       await using box = await agingBox();
       const accept = (id: string, seconds: number) =>
         box.inbox.accept(delivery(id, { at: at(seconds), receivedAt: START }), [run(CREATED)]);
@@ -305,12 +318,12 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await box.put("kept", "user_1", []);
       await box.day(100);
       await box.deleteExpired();
-      expect(await box.left("late")).toEqual(["gone"]);
+      expect(await box.stored("late")).toEqual(["deleted"]);
       await accept("stale", 5);
       expect(await box.claimOne()).toMatchObject({ stale: true });
     });
 
-    test("when nothing of a subject is stored, its events are not stale any more, in any lane, and those of others still are", async () => {
+    test("once all deliveries of a subject are deleted, its events are not stale in any lane, unlike those of others", async () => {
       await using box = await agingBox();
       for (const subject of ["user_1", "user_2"]) {
         await box.inbox.accept(delivery(subject, { subject, at: at(9), receivedAt: START }), [run(CREATED), run(CRM)]);
@@ -327,7 +340,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       for (const { delivery, stale } of runs) expect(stale).toBe(delivery.subject === "user_2");
     });
 
-    test("deletes a large backlog in small steps, past everything that has to stay", async () => {
+    test("deletes a large backlog in small steps, and passes over deliveries that must be kept", async () => {
       await using box = await agingBox();
       const states = ["done", "dead", "open", "none"] as const;
       const id = (n: number) => `${states[n % 4]}_${n}`;
@@ -345,23 +358,23 @@ export function retentionContract(name: string, open: OpenInbox): void {
       const second = await box.deleteExpired(90, 7);
       expect(second).toMatchObject({ payloads: 0, deliveries: 100 });
       for (const { arrivals } of [...first.steps, ...second.steps]) expect(arrivals.length).toBeLessThanOrEqual(7);
-      const left = (await box.list()).map((each) => each.id);
-      expect(left.filter((each) => /^(dead|open)/.test(each))).toHaveLength(100);
-      expect(left.filter((each) => /^(done|none)/.test(each))).toHaveLength(0);
+      const remaining = (await box.list()).map(({ id }) => id);
+      expect(remaining.filter((name) => /^(dead|open)/.test(name))).toHaveLength(100);
+      expect(remaining.filter((name) => /^(done|none)/.test(name))).toHaveLength(0);
     });
 
-    test("what was deleted stays deleted after the inbox was closed and opened again", async () => {
+    test("deletions persist when the inbox is closed and opened again", async () => {
       await using box = await agingBox();
       for (const id of ["over", "failed"]) await box.ended(id, id === "over" ? done : dead);
       await box.day(100);
       await box.deleteExpired();
       await box.reopen();
       expect(await box.inbox.expired(90, 100)).toBeNull();
-      expect(await box.left("over", "failed")).toEqual(["gone", "whole"]);
+      expect(await box.stored("over", "failed")).toEqual(["deleted", "complete"]);
       await box.day(360);
       await box.deleteExpired();
       await box.reopen();
-      expect(await box.left("failed")).toEqual(["gone"]);
+      expect(await box.stored("failed")).toEqual(["deleted"]);
     });
   });
 }

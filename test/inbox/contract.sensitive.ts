@@ -1,4 +1,4 @@
-// Every inbox deletes the payloads that carry one-time codes as soon as their runs have ended, at the latest after 24 hours.
+// Every inbox deletes payloads with one-time codes as soon as their runs have ended, at the latest after 24 hours.
 
 import { describe, expect, test } from "bun:test";
 
@@ -9,7 +9,7 @@ export function sensitiveContract(name: string, open: OpenInbox): void {
     const code = { sensitive: true, type: "sms.created", subject: "sms_1" };
     const both = [run("sms.created"), run("sms.created/copy")];
 
-    test("the payload is deleted when its last run has ended", async () => {
+    test("deletes the payload when its last run has ended", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", code, both);
       const [first, second] = await box.claim(["sms.created", "sms.created/copy"]);
@@ -19,7 +19,7 @@ export function sensitiveContract(name: string, open: OpenInbox): void {
       expect(await box.inbox.get("msg_1")).toMatchObject({ body: null, headers: null, runs: [{}, {}] });
     });
 
-    test("the payload is kept for 24 hours without a handler", async () => {
+    test("keeps the payload of an unhandled delivery for 24 hours", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", code, []);
       box.clocks.pass(DAY - 1);
@@ -31,7 +31,7 @@ export function sensitiveContract(name: string, open: OpenInbox): void {
       expect(await box.inbox.get("msg_1")).toMatchObject({ body: null, headers: null });
     });
 
-    test("the payload is deleted after 24 hours although its run still waits, and the run gets no body", async () => {
+    test("deletes the payload after 24 hours although its run still waits, and the run gets no body", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", code, [run("sms.created")]);
       await box.finish(await box.claimOne(["sms.created"]), retry(25 * HOUR));
@@ -52,7 +52,7 @@ export function sensitiveContract(name: string, open: OpenInbox): void {
       expect(await box.replay("msg_1", "two", handlers)).toMatchObject({ added: 0, wiped: 1 });
     });
 
-    test("other payloads are kept", async () => {
+    test("keeps other payloads", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1");
       await box.claimAndFinish();

@@ -1,4 +1,4 @@
-// Every inbox claims with each commit, once there is a claimer: a run starts with the commit that made it claimable.
+// Every inbox with a claimer claims with each commit: a run starts with the commit that makes it claimable.
 
 import { describe, expect, test } from "bun:test";
 
@@ -17,8 +17,8 @@ import {
   HOUR,
   interrupted,
   knownHandler,
-  ME,
   type OpenInbox,
+  OWNER,
   retry,
   run,
   SECOND,
@@ -26,7 +26,7 @@ import {
 } from "./box.ts";
 
 export function startsContract(name: string, open: OpenInbox): void {
-  /** A claimer with so many slots for each handler, which a run holds from its claim until its end is reported. */
+  /** A claimer with these slots per handler. A run holds its slot from its claim until its outcome is reported. */
   function startClaimer(box: Box, limits: Record<string, number>) {
     const slots = new Map(Object.entries(limits));
     const held = new Map<number, ClaimedRun>();
@@ -34,7 +34,7 @@ export function startsContract(name: string, open: OpenInbox): void {
     let exclusive = false;
     box.inbox.claimWithEachCommit(
       {
-        owner: ME,
+        owner: OWNER,
         capacity: () => ({ slots, exclusive }),
         held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
       },
@@ -51,9 +51,9 @@ export function startsContract(name: string, open: OpenInbox): void {
       claims,
       runs,
       onlyExclusive: () => (exclusive = true),
-      /** The runs that started, once there are so many. */
+      /** Waits until `count` runs have started, and returns them. */
       async started(count: number): Promise<ClaimedRun[]> {
-        await until(`${count} runs to start`, () => runs().length >= count, 3_000);
+        await until(`${count} runs to start`, () => runs().length >= count);
         return runs();
       },
       async finish(claimed: ClaimedRun, outcome: Outcome = done) {
@@ -90,9 +90,9 @@ export function startsContract(name: string, open: OpenInbox): void {
       const event = { type: CREATED };
       await box.inbox.accept({ ...delivery("msg_1"), event }, [run(CREATED), run(CRM)]);
       const claimed = await starts.started(2);
-      expect(claimed.filter((each) => each.event === event)).toHaveLength(1);
-      expect(claimed.filter((each) => each.event === undefined)).toHaveLength(1);
-      const [first] = claimed.filter((each) => each.event === event);
+      expect(claimed.filter((started) => started.event === event)).toHaveLength(1);
+      expect(claimed.filter((started) => started.event === undefined)).toHaveLength(1);
+      const [first] = claimed.filter((started) => started.event === event);
       await starts.finish(first!, retry(0));
       const [, , again] = await starts.started(3);
       expect(again).toMatchObject({ run: first!.run, body: delivery("msg_1").body });
@@ -121,7 +121,7 @@ export function startsContract(name: string, open: OpenInbox): void {
       expect(await box.list({ state: "waiting" })).toHaveLength(2);
     });
 
-    test("a free slot goes to the run that has waited for it, not to a delivery that arrives just then", async () => {
+    test("a run that has waited for a slot gets it before a delivery that arrives when it becomes free", async () => {
       await using box = await emptyBox(open);
       const starts = startClaimer(box, { [CREATED]: 1 });
       await box.accept("first", { subject: "user_1" });
@@ -155,7 +155,7 @@ export function startsContract(name: string, open: OpenInbox): void {
       ).toEqual(["msg_1", "other"]);
     });
 
-    test("the end of a run starts the next run of its order key in the same commit", async () => {
+    test("finishing a run starts the next run of its order key in the same commit", async () => {
       await using box = await emptyBox(open);
       const starts = startClaimer(box, allHandlers);
       for (const n of [1, 2, 3]) await box.accept(`msg_${n}`, { at: at(n) });
@@ -208,7 +208,7 @@ export function startsContract(name: string, open: OpenInbox): void {
       ["unparking", (box) => box.inbox.park(new Set([CREATED]))],
       ["retryNow", async (box) => box.inbox.retryNow((await box.runOf("delayed")).run)],
       ["giveUp", async (box) => box.inbox.giveUp((await box.runOf("delayed")).run, "enough")],
-    ])("%s starts the run that it makes claimable", async (what, action) => {
+    ])("%s starts the run that it makes claimable", async (cause, action) => {
       await using box = await emptyBox(open);
       await box.accept("done", { subject: "user_1" });
       await box.claimAndFinish();
@@ -219,12 +219,12 @@ export function startsContract(name: string, open: OpenInbox): void {
       const starts = startClaimer(box, allHandlers);
       await action(box);
       const [claimed] = await starts.started(1);
-      const id = { "a replay": "done", unparking: "parked", retryNow: "delayed", giveUp: "behind" }[what];
+      const id = { "a replay": "done", unparking: "parked", retryNow: "delayed", giveUp: "behind" }[cause];
       expect(claimed!.delivery.id).toBe(id!);
       expect(starts.runs()).toHaveLength(1);
     });
 
-    test("reports a due exclusive run, and starts it when only that is asked for", async () => {
+    test("reports a due exclusive run, and starts it when only exclusive runs are requested", async () => {
       await using box = await emptyBox(open);
       await box.accept("suspect", { subject: "user_1" });
       await box.claimAndFinish(interrupted(0, true));
@@ -239,7 +239,7 @@ export function startsContract(name: string, open: OpenInbox): void {
       expect(await box.stateOf("later")).toBe("waiting");
     });
 
-    test("starts one exclusive run in a commit, also when it stores a delivery", async () => {
+    test("a commit starts a single exclusive run, also when it stores a delivery", async () => {
       await using box = await emptyBox(open);
       for (const n of [1, 2]) await box.accept(`suspect_${n}`, { subject: `user_${n}` });
       for (const claimed of await box.claim()) await box.finish(claimed, interrupted(0, true));
@@ -274,7 +274,7 @@ export function startsContract(name: string, open: OpenInbox): void {
         limit: 9,
       };
       await box.inbox.replay(request);
-      expect((await starts.started(1)).map((each) => each.delivery.id)).toEqual(["live"]);
+      expect((await starts.started(1)).map(({ delivery }) => delivery.id)).toEqual(["live"]);
     });
   });
 }

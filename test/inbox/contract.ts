@@ -1,5 +1,5 @@
-// The promises of an inbox, as tests over a function that opens one. They use nothing but the interface, and nothing that
-// depends on how fast the store is.
+// The contract of an inbox, as tests of a function that opens one. They use only the interface, and do not depend on the
+// speed of the store.
 
 import type { OpenInbox } from "./box.ts";
 import { acceptContract } from "./contract.accept.ts";

@@ -25,7 +25,7 @@ import {
 
 export function unseenContract(name: string, open: OpenInbox): void {
   describe(`${name}: deliveries that a handler never saw`, () => {
-    /** The replay that gives a handler the deliveries it never saw. */
+    /** A replay that gives a handler the deliveries that it never saw. */
     const unseenBy = (handler: KnownHandler, filter: DeliveryFilter = {}, stale = false) => ({
       filter: { ...filter, neverSeenBy: handler },
       handlers: [handler],
@@ -83,7 +83,7 @@ export function unseenContract(name: string, open: OpenInbox): void {
       expect((await addAll(box.inbox, query)).added).toBe(found);
     });
 
-    test("leaves out deliveries that were received earlier than asked for", async () => {
+    test("leaves out deliveries that were received before `since`", async () => {
       await using box = await emptyBox(open);
       for (let n = 1; n <= 4; n += 1) await box.accept(`msg_${n}`, { receivedAt: at(n) }, []);
       const query = unseenBy(knownHandler(CRM), { since: at(3) });
@@ -100,7 +100,7 @@ export function unseenContract(name: string, open: OpenInbox): void {
       expect(await box.inbox.countReplay(crm, 6)).toEqual({ found: 5, ...nothing });
     });
 
-    test("adds thousands of runs in small steps that miss none", async () => {
+    test("adds thousands of runs in small steps without missing one", async () => {
       await using box = await emptyBox(open);
       const handler = (n: number) => (n % 3 === 0 ? [run(CRM)] : []);
       const count = 2_500;
@@ -126,7 +126,7 @@ export function unseenContract(name: string, open: OpenInbox): void {
       expect((await box.inbox.get("msg_2"))?.body).toBeNull();
     });
 
-    test("leaves out and counts stale deliveries unless they are asked for", async () => {
+    test("leaves out and counts stale deliveries unless they are requested", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_old", { type: UPDATED, at: at(1) }, []);
       await box.accept("msg_sample", { type: UPDATED, at: at(1), sample: true }, []);
@@ -179,7 +179,7 @@ export function unseenContract(name: string, open: OpenInbox): void {
       await box.accept("msg_live", { subject: "z" }, [run(CRM)]);
       const progress = () => box.inbox.replayProgress(CRM, { first: runs.first, last: runs.last + 1 });
       expect(await progress()).toEqual({ done: 0, dead: 0, skipped: 0, waiting: 5, active: 5 });
-      const claimed = new Map((await box.claim([CRM])).map((each) => [each.delivery.id, each]));
+      const claimed = new Map((await box.claim([CRM])).map((claimedRun) => [claimedRun.delivery.id, claimedRun]));
       await box.finish(claimed.get("msg_0")!);
       await box.finish(claimed.get("msg_1")!, dead);
       await box.finish(claimed.get("msg_4")!, skipped);
@@ -203,7 +203,7 @@ export function unseenContract(name: string, open: OpenInbox): void {
       expect(await box.inbox.replayProgress(UPDATED, runs!)).toMatchObject({ waiting: 1, active: 0 });
     });
 
-    test("added runs are kept after the inbox was closed and opened again", async () => {
+    test("added runs persist when the inbox is closed and opened again", async () => {
       await using box = await emptyBox(open);
       await box.accept("msg_1", {}, []);
       await addAll(box.inbox, crm);

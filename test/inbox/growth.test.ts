@@ -1,4 +1,4 @@
-// What is stored may grow: no statement reads a whole table, and the backlog of a subject does not slow down the others.
+// A growing inbox: no statement reads a whole table, and the backlog of a subject does not slow down other subjects.
 
 import { Database } from "bun:sqlite";
 import { expect, spyOn, test } from "bun:test";
@@ -29,9 +29,9 @@ import {
 const SCANS: Record<string, string> = {
   "k.exclusive = 0  order by k.handler limit 1":
     "ends at the first row of the index, and continues from there by its key",
-  "where parked_at is not null  order by r.handler limit 1": "the same",
+  "where parked_at is not null  order by r.handler limit 1": "ends at the first row of the index, too",
   "exclusive = 1 order by due limit 1": "two probes, which end at the first row of their indexes",
-  "where d.kept = 1": "an index of the few deliveries that were unfinished when retention came by",
+  "where d.kept = 1": "a partial index of the few deliveries that retention found unfinished",
 };
 
 /** Executes every statement of the inbox at least once. */
@@ -76,14 +76,14 @@ async function exercise(inbox: Inbox) {
   await replayAll(inbox, { ...replayOf("msg_1", "again", [knownHandler(CREATED)]) });
   await inbox.replayProgress(null, { first: 1, last: 99 });
   await inbox.replayProgress(CREATED, { first: 1, last: 99 });
-  for (const each of (await inbox.get("msg_3"))!.runs) {
-    await inbox.retryNow(each.run);
-    await inbox.giveUp(each.run, "enough");
+  for (const { run: id } of (await inbox.get("msg_3"))!.runs) {
+    await inbox.retryNow(id);
+    await inbox.giveUp(id, "enough");
   }
   await inbox.park(new Set());
   await inbox.sweep();
   await inbox.accept(delivery("newest", { receivedAt: Date.now() + 999 * DAY }), []);
-  // One that a wrong clock stamped.
+  // A receipt whose time is from a wrong clock.
   await inbox.accept(delivery("ahead", { receivedAt: Date.now() + 9_999 * DAY }), []);
   await inbox.accept(delivery("after", { receivedAt: Date.now() + 999 * DAY }), []);
   await inbox.expired(1, 9);
@@ -109,7 +109,7 @@ test("no statement of the inbox reads a whole table", async () => {
   for (const text of texts) {
     if (/^(savepoint|release|rollback)/.test(text)) continue;
     const plan = db.query<{ detail: string }, []>(`explain query plan ${text}`).all();
-    // Lists that a query makes by itself are as long as what it selects.
+    // Scans of a query's own intermediate results are only as long as its selection.
     const found = plan.filter(({ detail }) => /^SCAN (?!CONSTANT|h\b|t\b|kind\b|\(subquery)/.test(detail));
     const isIntended = Object.keys(SCANS).some((part) => text.includes(part));
     if (found.length > 0 && !isIntended) scans.push(`${found.map(({ detail }) => detail).join(", ")}: ${text}`);
@@ -146,7 +146,7 @@ const backlogs = {
 };
 
 test.each(Object.entries(backlogs))(
-  "others are not slowed down by %s",
+  "other subjects are not slowed down by %s",
   async (_, statements) => {
     await using folder = await temporaryFolder();
     let inbox = await openSqliteInbox(folder.path);
@@ -165,17 +165,17 @@ test.each(Object.entries(backlogs))(
       return times.toSorted((a, b) => a - b)[times.length >> 1]!;
     };
     await medianRound();
-    const without = await medianRound();
+    const withoutBacklog = await medianRound();
     await inbox.close();
     {
       using db = new Database(join(folder.path, "inbox.db"));
       for (const statement of statements) db.run(statement);
     }
     inbox = await openSqliteInbox(folder.path);
-    const beside = await medianRound();
+    const withBacklog = await medianRound();
     await inbox.close();
-    // Generous, since the machine may be busy. A search that grows would make it a hundred.
-    expect(beside / without).toBeLessThan(8);
+    // Generous, because the machine may be busy. A search that grows with the backlog would make it about 100.
+    expect(withBacklog / withoutBacklog).toBeLessThan(8);
   },
   20_000,
 );

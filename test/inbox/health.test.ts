@@ -1,4 +1,4 @@
-// Health is judged by the work itself, and an outage that comes and goes is one.
+// Health is measured by the work itself, and an outage that is interrupted for moments is reported as one.
 
 import { Database } from "bun:sqlite";
 import { afterAll, expect, setDefaultTimeout, spyOn, test } from "bun:test";
@@ -20,7 +20,7 @@ afterAll(() => postgres?.[Symbol.asyncDispose]());
 
 const user = (id: string) => ({ type: "user.created", object: "event", data: { id, object: "user" } });
 
-test("a damaged page that deliveries need makes /health red for as long as it is damaged, and is told once", async () => {
+test("/health is 503 while a page that deliveries need is damaged, and the log reports it once", async () => {
   await using folder = await temporaryFolder();
   {
     await using server = await serverWith({}, {}, folder.path);
@@ -30,20 +30,20 @@ test("a damaged page that deliveries need makes /health red for as long as it is
   await using server = await serverWith({}, {}, folder.path);
   const health = () => fetch(`http://127.0.0.1:${server.port}/health`);
   expect((await server.post(user("b"), { id: "msg_new" })).status).toBe(503);
-  for (let look = 0; look < 25; look += 1) {
+  for (let check = 0; check < 25; check += 1) {
     const response = await health();
-    expect([look, response.status, await response.json()]).toEqual([
-      look,
+    expect([check, response.status, await response.json()]).toEqual([
+      check,
       503,
       { status: "unavailable", reason: "the inbox can't be written: its file is damaged" },
     ]);
     await Bun.sleep(100);
   }
-  const told = server.lines.filter(({ msg }) => String(msg).startsWith("the inbox can"));
-  expect(told.map(({ msg }) => msg)).toEqual([expect.stringMatching(/inbox\.db: .*malformed/)]);
+  const reports = server.lines.filter(({ msg }) => String(msg).startsWith("the inbox can"));
+  expect(reports.map(({ msg }) => msg)).toEqual([expect.stringMatching(/inbox\.db: .*malformed/)]);
 });
 
-test("a disk that holds a commit for seconds is reported, with the time, when it lets go", async () => {
+test("a commit that takes seconds is reported with its duration when it completes", async () => {
   await using folder = await temporaryFolder();
   const troubles: unknown[] = [];
   await using inbox = await openSqliteInbox(folder.path, { onTrouble: (reason) => troubles.push(reason) });
@@ -58,26 +58,26 @@ test("a disk that holds a commit for seconds is reported, with the time, when it
   expect(troubles).toEqual([new Error("a commit took 5.1 s"), undefined]);
 });
 
-test("an operation that fails again and again beside others that succeed is one outage", async () => {
-  const told: unknown[] = [];
+test("an operation that keeps failing while others succeed is one outage", async () => {
+  const reports: unknown[] = [];
   const health = createHealth({
     look: () => undefined,
-    // What is tried while it lasts succeeds.
+    // The probe during the outage succeeds.
     probe: () => health.succeeded(),
-    onTrouble: (reason) => told.push(reason),
+    onTrouble: (reason) => reports.push(reason),
     onWell: () => undefined,
   });
   const failing = setInterval(() => health.failed("the end of a run can't be recorded"), 250);
   await Bun.sleep(5_000);
   clearInterval(failing);
-  // The first end came too soon, and the second one waits for a calm second.
-  expect(told.length).toBeLessThanOrEqual(3);
+  // The first recovery was reported too early. The second one waits for a second without failures.
+  expect(reports.length).toBeLessThanOrEqual(3);
   expect(health.trouble).toBeDefined();
-  await until("the end", () => health.trouble === undefined, 3_000);
+  await until("the recovery", () => health.trouble === undefined, 3_000);
   health.stop();
 });
 
-test.skipIf(!postgres)("a commit without an answer is trouble before its deadline", async () => {
+test.skipIf(!postgres)("a commit without an answer is reported before its deadline", async () => {
   using proxy = startProxy(postgres!.port);
   const url = (await postgres!.database()).replace(/:\d+\//, `:${proxy.port}/`);
   const troubles: unknown[] = [];
@@ -96,11 +96,11 @@ test.skipIf(!postgres)("a commit without an answer is trouble before its deadlin
   proxy.halfOpen = false;
   proxy.cutAll();
   await answer;
-  await until("the end", () => inbox.writable, 10_000);
+  await until("the recovery", () => inbox.writable, 10_000);
   expect(troubles).toEqual([expect.any(Error), undefined]);
 });
 
-test("/health never tells strangers a path, a host or a user", () => {
+test("/health discloses no path, host or user", () => {
   const errors = ["connect to db.internal:5432 failed", "password authentication failed for user ada"].map((message) =>
     Object.assign(new Error(message), { code: "ERR_POSTGRES_CONNECTION_CLOSED" }),
   );

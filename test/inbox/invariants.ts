@@ -1,5 +1,5 @@
-// What is true of the inbox's tables after every commit, as SQL that SQLite and Postgres both understand.
-// Each query selects the rows that break its rule as one text column, `violation`: it must return none.
+// Invariants of the inbox's tables, which hold after every commit, as SQL for both SQLite and Postgres. Each query selects
+// the rows that break its rule as one text column, `violation`, so it must return none.
 
 export interface Invariant {
   rule: string;
@@ -13,7 +13,7 @@ const LEAST_WAITING = `(
   select r.id from run r where r.order_key = k.key and r.state = 0 and r.parked_at is null
   order by r.bulk, r.at, r.seq, r.id limit 1)`;
 
-/** They read what is waiting or running, by its index, so they may run beside a busy server. */
+/** These read only waiting and running runs, by an index, so they may run beside a busy server. */
 export const INVARIANTS: readonly Invariant[] = [
   {
     rule: "a waiting run that is not parked has an order key that waits or runs",
@@ -28,7 +28,7 @@ export const INVARIANTS: readonly Invariant[] = [
       from order_key k where k.state = 1 and k.head is distinct from ${LEAST_WAITING}`,
   },
   {
-    rule: "a waiting order key is claimed by what its head says",
+    rule: "a waiting order key has the handler, bulk, exclusive and due of its head",
     sql: `
       select k.key as violation from order_key k join run r on r.id = k.head
       where k.state = 1
@@ -60,7 +60,7 @@ export const INVARIANTS: readonly Invariant[] = [
   },
 ];
 
-/** They read whole tables. */
+/** These read whole tables. */
 export const INVARIANTS_OF_ALL: readonly Invariant[] = [
   {
     rule: "a delivery has a run, unless it is unhandled",
@@ -69,7 +69,7 @@ export const INVARIANTS_OF_ALL: readonly Invariant[] = [
       where (d.unhandled = 0) <> exists (select 1 from run r where r.seq = d.seq)`,
   },
   {
-    rule: "runs, payloads and attempts belong to something that is stored",
+    rule: "runs, payloads and attempts belong to stored rows",
     sql: `
       select 'run ' || r.id as violation from run r where not exists (select 1 from delivery d where d.seq = r.seq)
       union all select 'payload ' || p.seq from payload p where not exists (select 1 from delivery d where d.seq = p.seq)

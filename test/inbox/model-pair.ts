@@ -1,4 +1,4 @@
-// An inbox and its model, which do the same or fail the test.
+// Executes each step on an inbox and on its model, and fails the test when they differ.
 
 import { expect } from "bun:test";
 
@@ -9,7 +9,7 @@ import { at, type Clocks, createClocks, delivery, knownHandler, released, replay
 import { failCommits } from "./failing-commits.ts";
 import { Model, type ModelRun } from "./model.ts";
 
-/** A handler whose file came late: no delivery gets a run of it by itself. */
+/** A handler that was added later: accepting a delivery adds no run of it. */
 const LATE = "user.updated/crm";
 export const HANDLERS = ["user.created", "user.updated", "user.created/crm", LATE];
 
@@ -31,11 +31,15 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
   let loaded: ReadonlySet<string> = new Set(HANDLERS);
   let held: ClaimedRun[] = [];
   const ended: ClaimedRun[] = [];
-  /** Of the claim with each commit: the slots of each handler, and what started. */
+  /** Of the claim with each commit: the slots per handler, and the runs that it started. */
   let slots = 0;
   let started: ClaimedRun[] = [];
 
   const modelOf = ({ delivery, handler, replay }: ClaimedRun) => model.find(delivery.id, handler, replay)!;
+  const viewOf = async (run: ModelRun) =>
+    (await inbox.get(run.delivery))?.runs.find(
+      ({ handler, replay }) => handler === run.handler && replay === run.replay,
+    );
   const handlersOf = (type: string) =>
     HANDLERS.filter((handler) => handler.startsWith(type)).map((handler) =>
       knownHandler(handler, { parked: !loaded.has(handler) }),
@@ -59,17 +63,17 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
     );
   }
 
-  /** As many as may be claimed and no more: a run that is left out would wait for an unknown time. */
+  /** Expects exactly the runs that may be claimed: a run that is left out would wait for an unknown time. */
   function expectClaimed(runs: readonly ClaimedRun[], slots: number) {
     const claimable = model.claimable(false);
     for (const handler of loaded) {
-      const may = claimable.filter((each) => each.handler === handler);
-      const live = may.filter(({ place: [bulk] }) => bulk === 0);
-      const claimed = runs.filter((each) => each.handler === handler);
-      const claimedLive = claimed.filter((each) => modelOf(each).place[0] === 0);
+      const candidates = claimable.filter((run) => run.handler === handler);
+      const live = candidates.filter(({ place: [bulk] }) => bulk === 0);
+      const claimed = runs.filter((run) => run.handler === handler);
+      const claimedLive = claimed.filter((run) => modelOf(run).place[0] === 0);
       expect([handler, claimed.length, claimedLive.length]).toEqual([
         handler,
-        Math.min(slots, may.length),
+        Math.min(slots, candidates.length),
         Math.min(slots, live.length),
       ]);
     }
@@ -89,7 +93,7 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
   }
 
   async function finish(claimed: ClaimedRun, outcome: Outcome) {
-    held = held.filter((each) => each !== claimed);
+    held = held.filter((run) => run !== claimed);
     ended.push(claimed);
     expect(await inbox.finish(claimed, outcome)).toBe("recorded");
     model.finish(modelOf(claimed), outcome);
@@ -102,14 +106,14 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
       return held;
     },
 
-    /** Each handler has so many slots when `action` commits, which it does once. */
+    /** Runs `action`, which commits once, while each handler has `count` slots. */
     async withSlots(count: number, action: () => Promise<unknown>) {
       slots = count;
       started = [];
       await action();
       slots = 0;
-      const may = (handler: string) => model.claimable(false).filter((each) => each.handler === handler).length;
-      const expected = [...loaded].reduce((sum, handler) => sum + Math.min(count, may(handler)), 0);
+      const countOf = (handler: string) => model.claimable(false).filter((run) => run.handler === handler).length;
+      const expected = [...loaded].reduce((sum, handler) => sum + Math.min(count, countOf(handler)), 0);
       await until(`${expected} runs to start`, () => started.length >= expected, 3_000);
       expectClaimed(started.splice(0), count);
     },
@@ -117,7 +121,7 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
     async accept({ id, type, subject, time, sample }: Accept) {
       const runs = handlersOf(type)
         .filter(({ handler }) => handler !== LATE)
-        .map(({ event: _, ...each }) => each);
+        .map(({ event: _, ...newRun }) => newRun);
       const { status } = await inbox.accept(delivery(id, { type, subject, at: at(time), sample }), runs);
       expect(status).toBe(model.accept(id, subject, sample, at(time), runs));
     },
@@ -137,7 +141,7 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
 
     finish,
 
-    /** The end of an attempt that has ended changes nothing. */
+    /** A second outcome of an attempt changes nothing. */
     async finishAgain(nth: number, outcome: Outcome) {
       const claimed = ended[nth % ended.length];
       if (claimed) expect(await inbox.finish(claimed, outcome)).toBe("superseded");
@@ -149,7 +153,7 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
       expect(added).toBe(model.replay(id, replay, handlers));
     },
 
-    /** Only for a handler that is loaded, which callers check before. */
+    /** Does nothing while the handler is not loaded: callers of the inbox check that first. */
     async addUnseen(stale: boolean, limit: number) {
       if (!loaded.has(LATE)) return;
       const handler = knownHandler(LATE, { event: "user.updated" });
@@ -161,16 +165,15 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
     },
 
     async intervene(nth: number, action: "retryNow" | "giveUp") {
-      const each = model.runs[nth % model.runs.length];
-      if (!each) return;
-      const runs = (await inbox.get(each.delivery))?.runs ?? [];
-      const { run } = runs.find(({ handler, replay }) => handler === each.handler && replay === each.replay)!;
-      if (action === "giveUp") expect(await inbox.giveUp(run, "enough")).toBe(model.giveUp(each));
-      else expect(await inbox.retryNow(run)).toBe(model.retryNow(each));
+      const expected = model.runs[nth % model.runs.length];
+      if (!expected) return;
+      const { run } = (await viewOf(expected))!;
+      if (action === "giveUp") expect(await inbox.giveUp(run, "enough")).toBe(model.giveUp(expected));
+      else expect(await inbox.retryNow(run)).toBe(model.retryNow(expected));
     },
 
     async park(handlers: readonly string[]) {
-      // Files change only while nothing of them runs: they are read at the start.
+      // A handler with a running run stays loaded: its code is read at the start of the run.
       loaded = new Set([...handlers, ...held.map(({ handler }) => handler)]);
       await inbox.park(loaded);
       model.park(loaded);
@@ -183,7 +186,7 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
       model.sweep();
     },
 
-    /** The process dies and another one takes over. */
+    /** The process dies, and another one takes over. */
     async crash(outcome: Outcome) {
       await inbox.close();
       await openAsNextOwner();
@@ -192,7 +195,7 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
       for (const claimed of held.slice()) await finish(claimed, outcome);
     },
 
-    /** The commit of a claim fails but is on the disk: its runs are released before the next claim. */
+    /** The commit of a claim fails, but is on the disk: its runs are released before the next claim. */
     async loseClaim(slots: number) {
       const claimer = claimerOf(() => capacity(slots));
       if (model.claimable(false).length === 0) return;
@@ -203,36 +206,31 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
       await this.compareLost(slots);
     },
 
-    /** The lost runs are running on the disk, and are claimed again with a new attempt, at no cost. */
+    /** The lost runs are running on the disk. They are claimed again with a new attempt, and the lost one is not counted. */
     async compareLost(slots: number) {
       const running: ModelRun[] = [];
-      for (const each of model.claimable(false)) {
-        const view = (await inbox.get(each.delivery))!.runs.find(
-          ({ handler, replay }) => handler === each.handler && replay === each.replay,
-        );
-        if (view?.state === "running") running.push(each);
-      }
-      for (const each of running) {
-        each.attempts += 1;
-        each.state = "running";
-        model.finish(each, released);
+      for (const run of model.claimable(false)) if ((await viewOf(run))?.state === "running") running.push(run);
+      for (const run of running) {
+        run.attempts += 1;
+        run.state = "running";
+        model.finish(run, released);
       }
       await this.claim(slots, false);
     },
 
-    /** Every delivery and every run is as in the model, and no two runs of an order key run. */
+    /** Every delivery and every run is as in the model, and each order key has at most one running run. */
     async compare() {
       const running = model.runs.filter(({ state }) => state === "running").map(({ orderKey }) => orderKey);
       const views = await Promise.all([...model.deliveries.keys()].map((id) => inbox.get(id)));
       const found = views.map((view) => [
         `${view?.id} ×${view?.receipts}`,
-        ...(view?.runs ?? []).map((each) => describeRun(each, each.due)),
+        ...(view?.runs ?? []).map((run) => describeRun(run, run.due)),
       ]);
       const expected = [...model.deliveries].map(([id, { receipts }]) => [
         `${id} ×${receipts}`,
         ...model.runs
-          .filter((each) => each.delivery === id)
-          .map((each) => describeRun(each, Math.max(0, each.due - model.now))),
+          .filter((run) => run.delivery === id)
+          .map((run) => describeRun(run, Math.max(0, run.due - model.now))),
       ]);
       expect({ running: [...new Set(running)], deliveries: found }).toEqual({ running, deliveries: expected });
     },

@@ -1,4 +1,4 @@
-// The rules of runs in plain code, without storage, batches or indexes. The model test holds an inbox against it.
+// The rules of runs in plain code, without storage, batches or indexes. The model test compares an inbox with it.
 
 import type { ClaimedRun, NewRun, Outcome, RunState } from "../../src/inbox/inbox.ts";
 import { DAY } from "./box.ts";
@@ -21,7 +21,7 @@ export interface ModelRun extends NewRun {
 interface ModelDelivery {
   at: number;
   arrival: number;
-  /** What orders its runs, within a lane. */
+  /** The part of its runs' order keys after the lane. */
   order: string;
   receipts: number;
 }
@@ -30,7 +30,7 @@ export class Model {
   now = 0;
   readonly deliveries = new Map<string, ModelDelivery>();
   readonly runs: ModelRun[] = [];
-  /** By order key, the latest event time that is done. */
+  /** The latest event time that is done, by order key. */
   readonly #doneAt = new Map<string, number>();
 
   accept(id: string, subject: string | null, sample: boolean, at: number, runs: readonly NewRun[]) {
@@ -54,7 +54,7 @@ export class Model {
     return this.#add(id, replay, fresh);
   }
 
-  /** The deliveries of `type` that the handler never saw get their run, stale ones only if asked for. */
+  /** The deliveries of `type` that the handler never saw get their run, stale ones only if requested. */
   addUnseen(type: string, { handler, lane }: NewRun, stale: boolean): { added: number; stale: number } {
     const count = { added: 0, stale: 0 };
     for (const [id, { at, order }] of this.deliveries) {
@@ -99,7 +99,7 @@ export class Model {
     run.due = Math.min(run.due, this.now);
   }
 
-  /** Whether nothing of its order key runs, and nothing that is not parked comes before it. */
+  /** Whether a run is the head: no run of its order key is running, and no earlier one is waiting without being parked. */
   #isHead(candidate: ModelRun): boolean {
     if (candidate.state !== "waiting" || candidate.parked) return false;
     return !this.runs.some(
@@ -109,12 +109,12 @@ export class Model {
     );
   }
 
-  /** What may be claimed now. */
+  /** The runs that may be claimed now. */
   claimable(exclusive: boolean): ModelRun[] {
     return this.runs.filter((run) => this.#isHead(run) && run.due <= this.now && run.exclusive === exclusive);
   }
 
-  /** The time until the next head of one of these handlers is due. Later exclusive ones do not matter while one is due. */
+  /** The time until the next head of one of these handlers is due. Later exclusive runs do not count while one is due. */
   next(handlers: readonly string[]): number | null {
     const hasExclusive = this.claimable(true).length > 0;
     const later = this.runs.filter(

@@ -1,5 +1,5 @@
-// How the databases execute the inbox's statements. The statements are those that a store was given; Postgres has planned
-// them, for good, while its tables were tiny.
+// Measures how the databases execute the inbox's statements. Records the statements that a store is given. Postgres plans
+// them once, while its tables are tiny, and executes them with these plans when the tables are large.
 
 import type { SQL } from "bun";
 
@@ -13,7 +13,7 @@ export type Recording = Map<Statement<Columns>, Row[]>;
 const MAX_ROWS = 5;
 const MAX_LIMIT = 10;
 
-/** Records what the store is given. */
+/** Returns a store that records its statements and their input. */
 export function recordStatements(store: Store, recording: Recording): Store {
   function record(statement: unknown, input: unknown) {
     const rows = (Array.isArray(input) ? input : [input]).slice(0, MAX_ROWS) as Row[];
@@ -42,7 +42,7 @@ export function recordStatements(store: Store, recording: Recording): Store {
 const withSmallLimit = (row: Row): Row =>
   typeof row.limit === "number" ? { ...row, limit: Math.min(row.limit, MAX_LIMIT) } : row;
 
-/** What a statement read. */
+/** How much a statement read. */
 export interface Reads {
   text: string;
   rows: number;
@@ -75,7 +75,7 @@ export async function readsOnPostgres(sql: SQL, recording: Recording, grow: () =
   await grow();
   const reads: Reads[] = [];
   for (const { text, call } of prepared) {
-    // The recorded rows must not conflict with those that are there.
+    // The recorded rows must not conflict with existing ones.
     const table = /^insert into (payload|run)\b(?!.* on conflict)/.exec(text)?.[1];
     const room = table ? `delete from ${table} where seq < 1000;` : "";
     const results = await sql.unsafe(`begin; ${room} explain (analyze, buffers, format json) ${call}; rollback`);
@@ -90,7 +90,7 @@ function rowsRead(plan: Plan): number {
   const removed = (plan["Rows Removed by Filter"] ?? 0) + (plan["Rows Removed by Index Recheck"] ?? 0);
   const isScan = /Index|Seq Scan|Bitmap/.test(plan["Node Type"]);
   const own = isScan ? ((plan["Actual Rows"] ?? 0) + removed) * (plan["Actual Loops"] ?? 1) : 0;
-  return (plan.Plans ?? []).reduce((sum, each) => sum + rowsRead(each), own);
+  return (plan.Plans ?? []).reduce((sum, child) => sum + rowsRead(child), own);
 }
 
 const tuple = (values: readonly string[]) => (values.length > 0 ? `(${values.join(", ")})` : "");
@@ -107,7 +107,7 @@ function literal({ columns, overRows }: Statement<Columns>, name: string, rows: 
   return `array[${rows.map((row) => text(row[name])).join(", ")}]::${type}[]`;
 }
 
-// An index whose rows are only those with work to do may be read from its beginning.
+// A partial index, which contains only rows with pending work, may be scanned.
 const SCAN = /^SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?/;
 const TABLES = /^(delivery|d|run|r|later|payload|p|attempt|a|order_key|k)$/;
 
@@ -141,7 +141,7 @@ export async function scansOnSqlite(store: Store, recording: Recording): Promise
 
 const INDEXES = "select name from sqlite_master where type = 'index' and sql like ?1";
 
-/** Deliveries that are done, and those that are not, with all that belongs to them. */
+/** SQL that inserts finished and unfinished deliveries, with their payloads, runs, attempts and order keys. */
 export const fill = (from: number, to: number) => `
   insert into delivery(seq, id, type, subject, at, sample, received_at, receipts, wipe_at, unhandled, kept)
     select n, 'msg_' || n, 'user.' || (array['created', 'updated', 'deleted'])[1 + n % 3], 'user_' || n % 5000, ${AT} + n, 0,

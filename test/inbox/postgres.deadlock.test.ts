@@ -1,5 +1,5 @@
-// The transactions of one server run at the same time, and must never wait for each other's order keys in a circle:
-// Postgres ends such a wait only after a second.
+// Concurrent transactions of one server must not deadlock on order keys, because Postgres resolves a deadlock only after a
+// second (`deadlock_timeout`).
 
 import { describe, expect, test } from "bun:test";
 import { setImmediate } from "node:timers/promises";
@@ -13,8 +13,8 @@ import { claimer, CREATED, delivery, done, run } from "./box.ts";
 const ROUNDS = 20;
 const SUBJECTS = ["user_1", "user_2"] as const;
 
-describe.skipIf(noPostgres !== undefined)("transactions at the same time", () => {
-  test("ends and deliveries that need each other's order keys do not deadlock", async () => {
+describe.skipIf(noPostgres !== undefined)("concurrent transactions of a Postgres inbox", () => {
+  test("finishing runs and accepting deliveries of each other's subjects does not deadlock", async () => {
     await using postgres = await startPostgres();
     const url = await postgres.database();
     const inbox = await openPostgresInbox({ url, prepare: true });
@@ -24,7 +24,7 @@ describe.skipIf(noPostgres !== undefined)("transactions at the same time", () =>
 
     for (let round = 0; round < ROUNDS; round += 1) {
       const { runs } = await inbox.claim(claimer({ [CREATED]: 2 }));
-      const [one, two] = SUBJECTS.map((subject) => runs.find((each) => each.delivery.subject === subject)!);
+      const [one, two] = SUBJECTS.map((subject) => runs.find(({ delivery }) => delivery.subject === subject)!);
       const first = [inbox.finish(one!, done), accept(SUBJECTS[1])];
       await setImmediate();
       const second = [inbox.finish(two!, done), accept(SUBJECTS[0])];

@@ -1,4 +1,4 @@
-// Transactions of the Postgres store: pipelining, retries, and what it makes of values and errors.
+// Transactions of the Postgres store: pipelining, retries, values and classes of errors.
 
 import { afterAll, describe, expect, test } from "bun:test";
 
@@ -38,7 +38,7 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
     expect(await store.read.all<object>(items, { from: 0 })).toEqual([{ id: 1, name: "a", n: 1 }]);
   });
 
-  test("sends a transaction in one round trip when its statements don't wait for each other", async () => {
+  test("sends a transaction in one round trip when its statements are not awaited", async () => {
     await using opened = await open({ writers: 1, listen: false });
     const { store, proxy } = opened;
     const work = () =>
@@ -54,12 +54,17 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
     await work();
     expect(chunks).toBe(1);
     proxy.delayMs = 30;
-    const start = performance.now();
-    await work();
-    expect(performance.now() - start).toBeWithin(55, 115);
+    const durations: number[] = [];
+    for (let repetition = 0; repetition < 5; repetition += 1) {
+      const start = performance.now();
+      await work();
+      durations.push(performance.now() - start);
+    }
+    // The fastest, because the machine may be busy. Two round trips take 120 ms.
+    expect(Math.min(...durations)).toBeWithin(55, 115);
   });
 
-  test("rolls back when a statement fails that nothing waits for, and the process lives", async () => {
+  test("rolls back when a statement that is not awaited fails, and the process survives", async () => {
     await using opened = await open();
     const { store } = opened;
     const work = store.transaction(async (transaction) => {
@@ -67,7 +72,7 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
       void transaction.all(divide, { by: 0 });
       void transaction.run(add, [row("b")]);
     });
-    // The first error, not what later statements say about an aborted transaction.
+    // The first error, not the later ones about an aborted transaction.
     expect(await failure(work)).toMatchObject({ errno: "22012" });
     expect(await store.read.all<object>(count, {})).toEqual([{ n: 0 }]);
   });
@@ -121,7 +126,7 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
         row("\ud800"),
       ]);
       const stored = await transaction.all<{ id: number; name: string }>(items, { from: 2 });
-      const idOf = (name: string) => stored.find((each) => each.name === name)!.id;
+      const idOf = (name: string) => stored.find((item) => item.name === name)!.id;
       expect(ids).toEqual([idOf("x"), null, idOf("y"), null, idOf("nul\ufffd"), idOf("\ufffd")]);
       expect(await transaction.insert(addPlain, [{ n: 1 }, { n: 2 }])).toEqual([0, 0]);
     });
@@ -173,9 +178,9 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
     expect(found.map(({ name }) => name)).toEqual(
       rows.map(({ name }) => name.replace("\0", "\ufffd").replace("\udc00", "\ufffd")),
     );
-    for (const each of found.slice(0, -1)) {
-      expect(each.n).toBe(2 ** 52);
-      expect(Buffer.from(each.body!).equals(bytes)).toBe(true);
+    for (const { n, body } of found.slice(0, -1)) {
+      expect(n).toBe(2 ** 52);
+      expect(Buffer.from(body!).equals(bytes)).toBe(true);
     }
     expect(found.at(-1)).toMatchObject({ n: null, body: null });
   });
@@ -198,7 +203,7 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
     expect(await store.read.all<object>(items, { from: 0 })).toMatchObject([{ n: 3 }, { n: 3 }]);
   });
 
-  test("stops repeating after five times", async () => {
+  test("gives up after five repetitions", async () => {
     await using opened = await open();
     const { store } = opened;
     let bodies = 0;
@@ -214,7 +219,7 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
     expect(bodies).toBe(6);
   });
 
-  test("does its work again when its connection is lost before the COMMIT, as when somebody kills it", async () => {
+  test("repeats the transaction when its connection is terminated before the COMMIT", async () => {
     await using opened = await open({ listen: false });
     const { store, sql } = opened;
     let bodies = 0;
@@ -229,7 +234,7 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
     expect(await store.read.all<object>(count, {})).toEqual([{ n: 2 }]);
   });
 
-  test("tells an unavailable database from a wrong statement", async () => {
+  test("distinguishes an unavailable database from a wrong statement", async () => {
     await using opened = await open({ listen: false });
     const { store, sql } = opened;
     const raise = query({ state: "text" }, ({ state }) => `select fail(${state})`);

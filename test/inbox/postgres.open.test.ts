@@ -1,4 +1,4 @@
-// Which Postgres databases may hold an inbox, and how they come by its tables.
+// Opening a Postgres store: it creates its tables, and refuses a database that can't keep the inbox's promises.
 
 import { afterAll, describe, expect, test } from "bun:test";
 
@@ -31,7 +31,7 @@ describe.skipIf(!postgres)("opening a Postgres store", () => {
   });
 
   test.each([true, false])(
-    "puts the tables into a schema of their own unless the URL names one, with prepare %p",
+    "creates the tables in their own schema unless the URL names one, with prepare %p",
     async (prepare) => {
       const url = new URL(await postgres!.database());
       await using admin = new SQL(url.href, { max: 1 });
@@ -71,7 +71,7 @@ describe.skipIf(!postgres)("opening a Postgres store", () => {
 
   test("reports a wrong user as a mistake in the settings, and an unreachable server as an outage", async () => {
     const url = new URL(await postgres!.database());
-    url.username = "nobody";
+    url.username = "unknown_user";
     expect(await failure(openPostgresStore({ url: url.href, prepare: true }))).toBeInstanceOf(UserError);
     url.port = String(await freePort());
     expect(await failure(openPostgresStore({ url: url.href, prepare: true }))).toBeInstanceOf(InboxUnavailable);

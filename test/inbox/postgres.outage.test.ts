@@ -1,4 +1,4 @@
-// The Postgres store while Postgres does not answer, and after it did not.
+// The Postgres store during and after an outage of Postgres.
 
 import { afterAll, describe, expect, test } from "bun:test";
 
@@ -23,13 +23,14 @@ describe.skipIf(!postgres)("an outage of Postgres", () => {
     const start = performance.now();
     const work = store.transaction((transaction) => transaction.run(add, [row("b")]));
     const reading = store.read.all(count, {});
-    // One waits for the connection, and gives up too.
+    // A third transaction waits for the connection, and is rejected, too.
     const waiting = store.transaction(async () => "never begins");
     const errors = await Promise.all([work, reading, waiting].map(failure));
     expect(errors.map((error) => store.isUnavailable(error))).toEqual([true, true, true]);
-    expect(performance.now() - start).toBeWithin(290, 600);
+    // Well before the default deadline of 10 s, also on a busy machine.
+    expect(performance.now() - start).toBeWithin(290, 3_000);
     proxy.halfOpen = false;
-    // A connection that was being opened is given up later.
+    // A connection that was being opened fails later.
     const again = () => store.transaction((transaction) => transaction.run(add, [row("c")]));
     expect(await until("a commit", () => again().catch(() => undefined))).toBe(1);
     expect([...(await sql`select name from item order by name`)]).toEqual([{ name: "a" }, { name: "c" }]);
@@ -70,7 +71,7 @@ describe.skipIf(!postgres)("an outage of Postgres", () => {
     expect(await store.read.all<object>(count, {})).toEqual([{ n: 1 }]);
   });
 
-  test("executes no statement on another connection when its own is lost in the middle", async () => {
+  test("executes no statement on another connection when a transaction loses its own", async () => {
     await using opened = await open({ listen: false });
     const { store, proxy } = opened;
     const work = store.transaction(async (transaction) => {
@@ -88,7 +89,9 @@ describe.skipIf(!postgres)("an outage of Postgres", () => {
     const { store } = opened;
     await store.transaction((transaction) => transaction.run(add, [row("a")]));
     await postgres!.stop();
-    expect(store.isUnavailable(await failure(store.transaction((each) => each.run(add, [row("b")]))))).toBe(true);
+    expect(
+      store.isUnavailable(await failure(store.transaction((transaction) => transaction.run(add, [row("b")])))),
+    ).toBe(true);
     expect(store.isUnavailable(await failure(store.read.all(count, {})))).toBe(true);
     await postgres!.start();
     const work = () => store.transaction((transaction) => transaction.run(add, [row("c")]));

@@ -1,5 +1,5 @@
-// What every inbox promises, on Postgres, with and without prepared statements; and how both databases execute what the
-// inbox asks for meanwhile.
+// The inbox contract on Postgres, with and without prepared statements, and how both databases execute the statements that
+// it has used.
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
@@ -21,7 +21,7 @@ const postgres = noPostgres ? undefined : await startPostgres();
 afterAll(() => postgres?.[Symbol.asyncDispose]());
 if (!postgres) console.log(`skipped: ${noPostgres}`);
 
-/** By the folder that a test gives its inbox. */
+/** The URL of each inbox's database, by the folder that its test uses. */
 const urls = new Map<string, Promise<string>>();
 function urlOf(folder: string): Promise<string> {
   if (!urls.has(folder)) urls.set(folder, postgres!.database());
@@ -51,7 +51,7 @@ describe.skipIf(!postgres)("the inbox's statements", () => {
     await using sql = new SQL({ url, max: 1, connection: SETTINGS });
     await sql.unsafe(`${fill(1, 5)}; analyze`);
     const reads = await readsOnPostgres(sql, recording, () => sql.unsafe(fill(6, 40_000)));
-    // At most five input rows and ten results each: the worst looks at the runs of five order keys.
+    // At most five input rows and ten results each. The worst statement reads the runs of five order keys.
     const tooMany = reads.filter(({ rows, buffers }) => rows > 300 || buffers > 300);
     expect(tooMany).toEqual([]);
   }, 60_000);

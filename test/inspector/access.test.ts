@@ -2,13 +2,13 @@ import { describe, expect, test } from "bun:test";
 
 import { refuse } from "../../src/inspector/access.ts";
 
-type Headers_ = Record<string, string>;
+type HeaderValues = Record<string, string>;
 
 const LOCAL = { host: "127.0.0.1:3001" };
 const OWN = { ...LOCAL, origin: "http://127.0.0.1:3001" };
 const PUBLIC = { host: "hooks.example.com", origin: "https://hooks.example.com" };
 
-function errorOf(method: string, path: string, headers: Headers_, { remote = false, signedIn = true } = {}) {
+function errorOf(method: string, path: string, headers: HeaderValues, { remote = false, signedIn = true } = {}) {
   return refuse({ method, path, headers: new Headers(headers), signedIn }, { remote })?.error;
 }
 
@@ -38,7 +38,7 @@ describe("without INSPECTOR_TOKEN", () => {
     ["localhost/", "wrong_host"],
   ];
 
-  test.each(hosts)("a request to the host %p is answered or refused as it should be (%p)", (host, error) => {
+  test.each(hosts)("the host %p gives the error %p", (host, error) => {
     expect(errorOf("GET", "/", { host })).toBe(error as never);
     expect(errorOf("GET", "/api/server", { host })).toBe(error as never);
   });
@@ -52,7 +52,7 @@ describe("without INSPECTOR_TOKEN", () => {
     ["X-Real-IP", "192.0.2.1"],
     ["Via", "1.1 proxy"],
     ["CF-Connecting-IP", "192.0.2.1"],
-  ])("a request with %s came through a tunnel, and is refused", (name, value) => {
+  ])("refuses a request with %s, which came through a tunnel or proxy", (name, value) => {
     for (const path of ["/", "/app.js", "/api/server"])
       expect(errorOf("GET", path, { ...LOCAL, [name]: value })).toBe("forwarded");
     expect(errorOf("POST", "/api/send", { ...OWN, [name]: value })).toBe("forwarded");
@@ -60,42 +60,45 @@ describe("without INSPECTOR_TOKEN", () => {
 });
 
 describe("a write", () => {
-  const writes: [what: string, headers: Headers_, error: string | undefined][] = [
-    ["the inspector's own page", OWN, undefined],
-    ["the same, in other letters", { host: "LocalHost:3001", origin: "http://localhost:3001" }, undefined],
-    ["a page that leaves out Origin, but says same-origin", { ...LOCAL, "sec-fetch-site": "same-origin" }, undefined],
-    ["nobody knows whom", LOCAL, "wrong_origin"],
-    ["a form that another site opened", { ...LOCAL, "sec-fetch-site": "none" }, "wrong_origin"],
-    ["another site", { ...LOCAL, origin: "https://example.com" }, "wrong_origin"],
-    ["another port", { ...LOCAL, origin: "http://127.0.0.1:3000" }, "wrong_origin"],
-    ["another name of this machine", { ...LOCAL, origin: "http://localhost:3001" }, "wrong_origin"],
-    ["a sandboxed frame", { ...LOCAL, origin: "null" }, "wrong_origin"],
-    ["a name that begins alike", { ...LOCAL, origin: "http://127.0.0.1:3001.example.com" }, "wrong_origin"],
-    ["a file", { ...LOCAL, origin: "file://" }, "wrong_origin"],
-    ["another site, whatever Origin says", { ...OWN, "sec-fetch-site": "cross-site" }, "other_site"],
-    ["another port, whatever Origin says", { ...OWN, "sec-fetch-site": "same-site" }, "other_site"],
-    ["a form of text", { ...OWN, "content-type": "text/plain" }, "not_json"],
-    ["a form", { ...OWN, "content-type": "application/x-www-form-urlencoded" }, "not_json"],
-    ["a form with a file", { ...OWN, "content-type": "multipart/form-data; boundary=x" }, "not_json"],
-    ["something like JSON", { ...OWN, "content-type": "application/json-patch" }, "not_json"],
-    ["the page, with JSON", { ...OWN, "content-type": "application/json; charset=utf-8" }, undefined],
+  const writes: [source: string, error: string | undefined, headers: HeaderValues][] = [
+    ["the inspector's own page", undefined, OWN],
+    ["the same page, in mixed case", undefined, { host: "LocalHost:3001", origin: "http://localhost:3001" }],
+    ["a same-origin page without Origin", undefined, { ...LOCAL, "sec-fetch-site": "same-origin" }],
+    ["a client without Origin and Sec-Fetch-Site", "wrong_origin", LOCAL],
+    ["a form without Origin", "wrong_origin", { ...LOCAL, "sec-fetch-site": "none" }],
+    ["another site", "wrong_origin", { ...LOCAL, origin: "https://example.com" }],
+    ["another port", "wrong_origin", { ...LOCAL, origin: "http://127.0.0.1:3000" }],
+    ["another name of this machine", "wrong_origin", { ...LOCAL, origin: "http://localhost:3001" }],
+    ["a sandboxed frame", "wrong_origin", { ...LOCAL, origin: "null" }],
+    ["a host name with the same prefix", "wrong_origin", { ...LOCAL, origin: "http://127.0.0.1:3001.example.com" }],
+    ["a file", "wrong_origin", { ...LOCAL, origin: "file://" }],
+    ["another site with the inspector's Origin", "other_site", { ...OWN, "sec-fetch-site": "cross-site" }],
+    ["another port with the inspector's Origin", "other_site", { ...OWN, "sec-fetch-site": "same-site" }],
+    ["a text/plain form", "not_json", { ...OWN, "content-type": "text/plain" }],
+    ["a form", "not_json", { ...OWN, "content-type": "application/x-www-form-urlencoded" }],
+    ["a form with a file", "not_json", { ...OWN, "content-type": "multipart/form-data; boundary=x" }],
+    ["a request of a type similar to JSON", "not_json", { ...OWN, "content-type": "application/json-patch" }],
+    ["the page, as JSON", undefined, { ...OWN, "content-type": "application/json; charset=utf-8" }],
   ];
 
-  test.each(writes)("that comes from %s is let in or refused as it should be", (_, headers, error) => {
+  test.each(writes)("from %s gives the error %p", (_, error, headers) => {
     expect(errorOf("POST", "/api/send", headers)).toBe(error as never);
   });
 
-  test("with a token, it may come from the name that a proxy passes on, by TLS", () => {
+  test("with a token may come from the host name of a TLS proxy", () => {
     expect(errorOf("POST", "/api/send", PUBLIC, { remote: true })).toBeUndefined();
     expect(errorOf("POST", "/api/send", { ...PUBLIC, host: "10.0.0.2" }, { remote: true })).toBe("wrong_origin");
   });
 
-  test.each(["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "CONNECT"])("is never a %s", (method) => {
-    expect(errorOf(method, "/api/send", OWN)).toBe("method_not_allowed");
-  });
+  test.each(["PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "CONNECT"])(
+    "with the method %s is refused",
+    (method) => {
+      expect(errorOf(method, "/api/send", OWN)).toBe("method_not_allowed");
+    },
+  );
 });
 
-test("another site can't even have the browser read: not a script, not an image, not a stream", () => {
+test("refuses reads of the API that another site initiates", () => {
   for (const site of ["cross-site", "same-site"])
     for (const path of ["/api/deliveries", "/api/feed", "/api/search"])
       expect(errorOf("GET", path, { ...LOCAL, "sec-fetch-site": site })).toBe("other_site");
@@ -104,35 +107,36 @@ test("another site can't even have the browser read: not a script, not an image,
 });
 
 describe("without a session", () => {
-  const stranger = { remote: true, signedIn: false };
+  const unauthenticated = { remote: true, signedIn: false };
 
-  test("the loopback proves nothing: a request to localhost is refused as any other", () => {
+  test("refuses the API on loopback addresses too", () => {
     for (const host of ["localhost:3001", "127.0.0.1:3001", "[::1]:3001"]) {
-      const unauthenticated = { signedIn: false };
-      expect(errorOf("GET", "/api/deliveries", { host }, unauthenticated)).toBe("sign_in");
-      expect(errorOf("POST", "/api/send", { host, origin: `http://${host}` }, unauthenticated)).toBe("sign_in");
-      expect(errorOf("GET", "/", { host }, unauthenticated)).toBeUndefined();
+      const local = { signedIn: false };
+      expect(errorOf("GET", "/api/deliveries", { host }, local)).toBe("sign_in");
+      expect(errorOf("POST", "/api/send", { host, origin: `http://${host}` }, local)).toBe("sign_in");
+      expect(errorOf("GET", "/", { host }, local)).toBeUndefined();
     }
   });
 
-  test("a stranger gets the page that asks for it, and nothing else", () => {
-    for (const path of ["/", "/app.js", "/app.css"]) expect(errorOf("GET", path, PUBLIC, stranger)).toBeUndefined();
-    expect(errorOf("POST", "/api/sign-in", PUBLIC, stranger)).toBeUndefined();
+  test("serves the sign-in page and nothing else", () => {
+    for (const path of ["/", "/app.js", "/app.css"])
+      expect(errorOf("GET", path, PUBLIC, unauthenticated)).toBeUndefined();
+    expect(errorOf("POST", "/api/sign-in", PUBLIC, unauthenticated)).toBeUndefined();
     const paths = ["server", "deliveries", "deliveries/msg_1", "feed", "health", "refused", "sign-in", "nothing"];
-    for (const path of [...paths.map((each) => `/api/${each}`), "/nothing", "//", "/app.js/", "", "/API/server"])
-      expect(errorOf("GET", path, PUBLIC, stranger)).toBe("sign_in");
+    for (const path of [...paths.map((path) => `/api/${path}`), "/nothing", "//", "/app.js/", "", "/API/server"])
+      expect(errorOf("GET", path, PUBLIC, unauthenticated)).toBe("sign_in");
     for (const path of ["/api/send", "/api/sign-out", "/", "/app.js"])
-      expect(errorOf("POST", path, PUBLIC, stranger)).toBe("sign_in");
+      expect(errorOf("POST", path, PUBLIC, unauthenticated)).toBe("sign_in");
   });
 
-  test("a stranger's sign-in has to come from the page too", () => {
+  test("refuses a sign-in from another site", () => {
     const headers = { ...PUBLIC, origin: "https://example.com" };
-    expect(errorOf("POST", "/api/sign-in", headers, stranger)).toBe("wrong_origin");
+    expect(errorOf("POST", "/api/sign-in", headers, unauthenticated)).toBe("wrong_origin");
   });
+});
 
-  test("who has signed in gets everything, by any name and through any proxy", () => {
-    const headers = { ...PUBLIC, "x-forwarded-for": "192.0.2.1" };
-    for (const path of ["/", "/api/server", "/api/feed"])
-      expect(errorOf("GET", path, headers, { remote: true })).toBeUndefined();
-  });
+test("with a token and a session, every host name and proxy is accepted", () => {
+  const headers = { ...PUBLIC, "x-forwarded-for": "192.0.2.1" };
+  for (const path of ["/", "/api/server", "/api/feed"])
+    expect(errorOf("GET", path, headers, { remote: true })).toBeUndefined();
 });

@@ -1,4 +1,4 @@
-// A server with its inspector, and requests to it as the page makes them.
+// A server with its inspector, and requests to the inspector as its page sends them.
 
 import { serverWith } from "../harness.ts";
 
@@ -10,7 +10,7 @@ export default () => {
 };
 `;
 
-/** Runs as `bun dev`, signed in by the address that it prints; or as `bun start` when there is a token, and signed out. */
+/** Without a token: as `bun dev`, signed in with the address that it prints. With a token: as `bun start`, signed out. */
 export async function inspected(files: Record<string, string> = {}, token?: string) {
   const mode = token === undefined ? "dev" : "start";
   const server = await serverWith(files, token === undefined ? {} : { INSPECTOR_TOKEN: token }, undefined, mode);
@@ -36,13 +36,13 @@ export async function inspected(files: Record<string, string> = {}, token?: stri
     get: (path: string, headers: Record<string, string> = {}) =>
       fetch(`${at}${path}`, { headers: { ...cookie, ...headers } }),
     json: async <T>(path: string) => (await (await fetch(`${at}${path}`, { headers: cookie })).json()) as T,
-    /** Signs in, and shows the cookie from then on. */
+    /** Signs in; later requests send the cookie. */
     signIn,
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   };
 }
 
-/** The token in the address that `bun dev` prints. */
+/** The token in the address that `bun dev` prints, `none` without one. */
 export function tokenIn(link = ""): string {
   return /#token=([0-9a-f]{48})$/.exec(link)?.[1] ?? "none";
 }

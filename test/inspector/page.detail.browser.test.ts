@@ -1,4 +1,4 @@
-// One delivery, opened: what it carries, how its runs went, and what somebody can do about it.
+// The page of one delivery: its payload, its runs and attempts, and the actions on them.
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
@@ -12,23 +12,23 @@ afterAll(closeBrowser);
 const FAILING = `import { on } from "bellhop";
 
 export default on("user.created", ({ data, log }) => {
-  log.info("about to welcome", data.first_name);
-  throw new Error("the mailer is away");
+  log.info("sending a welcome to", data.first_name);
+  throw new Error("the mailer is down");
 });
 `;
 const user = (data: object) => sample("user.created", { overrides: { data: { id: "user_1", ...data } } });
 
-describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("at a width of %d", (width) => {
-  test("an error shows its line of code, the log stands below, and the next attempt counts down", async () => {
+describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("at a width of %d px", (width) => {
+  test("shows the line that threw, the log and the countdown to the next attempt", async () => {
     await using scene = await open({ "user.created.ts": FAILING }, { width, at: "/#/deliveries/msg_1" });
     const { page, server } = scene;
     await server.post(user({ first_name: "Ada" }), { id: "msg_1" });
     await until("the first attempt", async () => ((await server.get("msg_1"))?.runs[0]?.attempts.length ?? 0) > 0);
     await page.reload();
-    await page.locator(".thrown .message").getByText("the mailer is away").waitFor();
-    expect(await page.locator("figure.frame mark").first().innerText()).toContain("the mailer is away");
+    await page.locator(".thrown .message").getByText("the mailer is down").waitFor();
+    expect(await page.locator("figure.frame mark").first().innerText()).toContain("the mailer is down");
     expect(await page.locator("figure.frame figcaption code").innerText()).toMatch(/user\.created\.ts:5:\d+$/);
-    await page.getByRole("list", { name: "Log" }).getByText("about to welcome Ada").waitFor();
+    await page.getByRole("list", { name: "Log" }).getByText("sending a welcome to Ada").waitFor();
     await page.getByText(/Attempt 2 in/).waitFor();
 
     await page.getByRole("button", { name: "Retry now" }).click();
@@ -40,7 +40,7 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     await page.locator(".step.dead").waitFor();
   });
 
-  test("the payload folds, is searched, and what is hidden is shown when somebody asks", async () => {
+  test("the payload can be folded and searched, and hidden values can be revealed", async () => {
     const files = { "user.created.ts": `export default () => {};` };
     await using scene = await open(files, { width });
     const { page, server, url } = scene;
@@ -63,7 +63,7 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     await page.getByText("svix-signature").first().waitFor();
   });
 
-  test("all events of the subject are one click away, in their order, and one handler runs again alone", async () => {
+  test("links to the subject's other events in order, and replays a single handler", async () => {
     const files = { "user.created.ts": `export default () => {};`, "user.created/crm.ts": `export default () => {};` };
     await using scene = await open(files, { width });
     const { page, server, url } = scene;
@@ -90,13 +90,13 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
   });
 });
 
-describe.skipIf(noBrowser !== undefined)("whatever Clerk sends", () => {
-  test("a payload full of markup is text, in the list and when it is opened, and runs nothing", async () => {
-    const bad = `<script>alert(1)</script><img src=x onerror="alert(2)">`;
+describe.skipIf(noBrowser !== undefined)("a hostile payload", () => {
+  test("is shown as text in the list and on its page, and runs no script", async () => {
+    const markup = `<script>alert(1)</script><img src=x onerror="alert(2)">`;
     const files = { "user.created.ts": `export default ({ data }) => { throw new Error(data.first_name); };` };
     await using scene = await open(files);
     const { page, server, url } = scene;
-    await server.post(user({ id: bad, first_name: bad, public_metadata: { [bad]: bad } }), { id: "msg_1" });
+    await server.post(user({ id: markup, first_name: markup, public_metadata: { [markup]: markup } }), { id: "msg_1" });
     await page.locator('[data-row="msg_1"]').waitFor();
     await page.goto(`${url}/#/deliveries/msg_1`);
     await page.locator(".thrown").waitFor();
@@ -108,11 +108,11 @@ describe.skipIf(noBrowser !== undefined)("whatever Clerk sends", () => {
 });
 
 describe.skipIf(noBrowser !== undefined)("after a fix", () => {
-  const DIES = `import { NonRetriableError } from "bellhop";
-export default ({ run }) => { if (!run.replay) throw new NonRetriableError("no room"); };`;
+  const DIES_FIRST = `import { NonRetriableError } from "bellhop";
+export default ({ run }) => { if (!run.replay) throw new NonRetriableError("the account is full"); };`;
 
-  test("Enter replays what died, and not what succeeded", async () => {
-    const files = { "user.created.ts": "export default () => {};", "user.created/crm.ts": DIES };
+  test("Enter replays the dead runs only", async () => {
+    const files = { "user.created.ts": "export default () => {};", "user.created/crm.ts": DIES_FIRST };
     await using scene = await open(files, { at: "/#/deliveries/msg_1" });
     const { page, server } = scene;
     await server.post(user({}), { id: "msg_1" });
@@ -131,7 +131,7 @@ export default ({ run }) => { if (!run.replay) throw new NonRetriableError("no r
     ]);
   });
 
-  test("a line that was corrected is not shown as the one that threw", async () => {
+  test("a changed line is not marked as the line that threw", async () => {
     await using scene = await open({ "user.created.ts": FAILING }, { at: "/#/deliveries/msg_1" });
     const { page, server } = scene;
     await server.post(user({ first_name: "Ada" }), { id: "msg_1" });
@@ -147,29 +147,32 @@ export default ({ run }) => { if (!run.replay) throw new NonRetriableError("no r
   });
 });
 
-test.skipIf(noBrowser !== undefined)("on a phone, the copy buttons are seen, and why a run died is red", async () => {
-  const files = {
-    "user.created.ts": `import { NonRetriableError } from "bellhop";
-export default () => { throw new NonRetriableError("no room"); };`,
-  };
-  await using scene = await open(files);
-  await scene.server.post(user({}), { id: "msg_1" });
-  await scene.server.ended("msg_1");
-  const context = await (
-    await browser()
-  ).newContext({ hasTouch: true, isMobile: true, viewport: { width: 380, height: 700 } });
-  const page = await context.newPage();
-  await page.goto(scene.server.inspectorLink!);
-  await page.locator(".connection.live").waitFor();
-  await page.goto(`${scene.url}/#/deliveries/msg_1`);
-  const copy = page.locator(".node .copy").first();
-  await copy.waitFor();
-  expect(await copy.evaluate((button) => getComputedStyle(button).opacity)).toBe("1");
-  const colour = (selector: string) =>
-    page
-      .locator(selector)
-      .first()
-      .evaluate((found) => getComputedStyle(found).color);
-  expect(await colour(".step.dead > .reason")).not.toBe(await colour(".step.dead h3"));
-  await context.close();
-});
+test.skipIf(noBrowser !== undefined)(
+  "a touch screen shows the copy buttons, and the reason of a dead run is coloured",
+  async () => {
+    const files = {
+      "user.created.ts": `import { NonRetriableError } from "bellhop";
+export default () => { throw new NonRetriableError("the account is full"); };`,
+    };
+    await using scene = await open(files);
+    await scene.server.post(user({}), { id: "msg_1" });
+    await scene.server.ended("msg_1");
+    const context = await (
+      await browser()
+    ).newContext({ hasTouch: true, isMobile: true, viewport: { width: 380, height: 700 } });
+    const page = await context.newPage();
+    await page.goto(scene.server.inspectorLink!);
+    await page.locator(".connection.live").waitFor();
+    await page.goto(`${scene.url}/#/deliveries/msg_1`);
+    const copy = page.locator(".node .copy").first();
+    await copy.waitFor();
+    expect(await copy.evaluate((button) => getComputedStyle(button).opacity)).toBe("1");
+    const colour = (selector: string) =>
+      page
+        .locator(selector)
+        .first()
+        .evaluate((found) => getComputedStyle(found).color);
+    expect(await colour(".step.dead > .reason")).not.toBe(await colour(".step.dead h3"));
+    await context.close();
+  },
+);

@@ -1,4 +1,4 @@
-// The list, as a person uses it: it fills by itself, is narrowed, shared, walked by keyboard, and acts on what it shows.
+// The list of deliveries: live updates, filters, shared addresses, the keyboard, and bulk replays.
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
@@ -12,12 +12,12 @@ afterAll(closeBrowser);
 const HANDLERS = {
   "user.created.ts": `export default ({ data, log }) => log.info("hello", data.first_name);`,
   "organization.created.ts": `import { NonRetriableError } from "bellhop";
-export default () => { throw new NonRetriableError("no room"); };`,
+export default () => { throw new NonRetriableError("the account is full"); };`,
 };
 const user = (id: string, first_name = "Ada") => sample("user.created", { overrides: { data: { id, first_name } } });
 
-describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("at a width of %d", (width) => {
-  test("a quiet page says the three ways to a first event, with the right addresses", async () => {
+describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("at a width of %d px", (width) => {
+  test("an empty list shows three ways to send a first event, with the right addresses", async () => {
     await using scene = await open({}, { width });
     const { page, server } = scene;
     await page.getByText("bun send user.created").first().waitFor();
@@ -27,7 +27,7 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     expect(await page.getByRole("button", { name: "Send" }).count()).toBeGreaterThan(0);
   });
 
-  test("what comes is there without a reload, the newest first, with its handlers", async () => {
+  test("new deliveries appear without a reload, the newest first, with their handlers", async () => {
     await using scene = await open(HANDLERS, { width });
     const { page, server } = scene;
     await page.getByText("live", { exact: true }).waitFor();
@@ -35,8 +35,7 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     await page.locator('[data-row="msg_1"]').waitFor();
     await server.post(sample("organization.created"), { id: "msg_2" });
     await page.locator('[data-row="msg_2"]').waitFor();
-    const rows = () =>
-      page.locator("[data-row]").evaluateAll((all) => all.map((each) => each.getAttribute("data-row")));
+    const rows = () => page.locator("[data-row]").evaluateAll((all) => all.map((row) => row.getAttribute("data-row")));
     expect(await rows()).toEqual(["msg_2", "msg_1"]);
     const row = page.getByRole("row").filter({ has: page.locator('[data-row="msg_2"]') });
     await row.getByText("dead", { exact: true }).waitFor();
@@ -44,9 +43,9 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     await page.getByRole("row").getByText("unhandled", { exact: true }).first().waitFor();
   });
 
-  test("a view is narrowed, searched, and the same for whoever opens its address", async () => {
+  test("a list can be filtered and searched, and its address opens the same list", async () => {
     await using scene = await open(HANDLERS, { width });
-    const { page, server, other } = scene;
+    const { page, server, openPage } = scene;
     await server.post(user("user_1", "Grace"), { id: "msg_1" });
     await server.post(sample("organization.created"), { id: "msg_2" });
     await server.ended("msg_2");
@@ -54,7 +53,7 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     await page.getByLabel("State").selectOption("dead");
     await page.locator('[data-row="msg_1"]').waitFor({ state: "detached" });
     expect(page.url()).toContain("state=dead");
-    const shared = await other(page.url());
+    const shared = await openPage(page.url());
     await shared.locator('[data-row="msg_2"]').waitFor();
     expect(await shared.locator("[data-row]").count()).toBe(1);
 
@@ -65,7 +64,7 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     await page.getByText(/searched all/).waitFor();
   });
 
-  test("a sample is sent from here, and its run is seen", async () => {
+  test("sends a sample and shows its run", async () => {
     await using scene = await open(HANDLERS, { width });
     const { page } = scene;
     await page.getByRole("button", { name: "Send", exact: true }).first().click();
@@ -83,10 +82,10 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
 });
 
 describe.skipIf(noBrowser !== undefined)("the list under a pointer", () => {
-  const FIXED =
+  const DIES_FIRST =
     "import { NonRetriableError } from 'bellhop';\nexport default ({ run }) => { if (!run.replay) throw new NonRetriableError('no'); };";
 
-  test("no row moves while the pointer is over it; what came is shown when it leaves", async () => {
+  test("no row moves under the pointer, and new rows appear when it leaves", async () => {
     await using scene = await open(HANDLERS);
     const { page, server } = scene;
     for (const number of [1, 2]) await server.post(user(`user_${number}`), { id: `msg_${number}` });
@@ -97,15 +96,15 @@ describe.skipIf(noBrowser !== undefined)("the list under a pointer", () => {
     for (const number of [3, 4, 5]) await server.post(user(`user_${number}`), { id: `msg_${number}` });
     await page.getByRole("button", { name: "3 new deliveries" }).waitFor();
     expect(await page.locator("[data-row]").count()).toBe(2);
-    // The button lies above the list, and moves no row either.
+    // The button is above the list and moves no row either.
     expect(Math.abs((await row.boundingBox())!.y - before!.y)).toBeLessThan(1);
     await page.locator(".brand").hover();
     await page.locator('[data-row="msg_5"]').waitFor();
     expect(await page.locator("[data-row]").count()).toBe(5);
   });
 
-  test("the filter dead lets go of what a replay has made right", async () => {
-    await using scene = await open({ "user.created.ts": FIXED });
+  test("a delivery leaves the dead filter after a successful replay", async () => {
+    await using scene = await open({ "user.created.ts": DIES_FIRST });
     const { page, server } = scene;
     await server.post(user("user_1"), { id: "msg_1" });
     await server.ended("msg_1");
@@ -121,8 +120,8 @@ describe.skipIf(noBrowser !== undefined)("the list under a pointer", () => {
   });
 });
 
-describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
-  test("a type that is being typed survives what comes meanwhile", async () => {
+describe.skipIf(noBrowser !== undefined)("the page", () => {
+  test("keeps a half-typed filter when deliveries and handlers change", async () => {
     await using scene = await open(HANDLERS);
     const { page, server } = scene;
     const field = page.getByRole("combobox", { name: "Type" });
@@ -137,7 +136,7 @@ describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
     await until("the filter", () => page.url().includes("type=user.created"));
   });
 
-  test("a list that could not be loaded is not called empty, and the page is not called live", async () => {
+  test("reports a list that could not be loaded, and neither an empty list nor a live connection", async () => {
     await using scene = await open(HANDLERS);
     const { page } = scene;
     await page.getByText("live", { exact: true }).waitFor();
@@ -153,10 +152,10 @@ describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
     await page.getByRole("button", { name: "Retry" }).click();
     await page.getByText("No stored delivery matches").waitFor();
     await page.getByText("live", { exact: true }).waitFor();
-    scene.forgive(/net::ERR_FAILED/);
+    scene.ignoreErrors(/net::ERR_FAILED/);
   });
 
-  test("the id of a user finds every event that is about the user", async () => {
+  test("a search for a user's id finds every event about the user", async () => {
     await using scene = await open(HANDLERS);
     const { page, server } = scene;
     const id = "user_2abcdefghijklmnopqrstuvwxyz";
@@ -169,9 +168,9 @@ describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
     expect(await page.locator("[data-row]").count()).toBe(2);
   });
 
-  test("eight tabs load, since a hidden one lets go of its stream, and takes it up again", async () => {
+  test("eight tabs load, because a hidden tab closes its stream and reopens it when shown", async () => {
     await using scene = await open(HANDLERS);
-    const { page, url, other, server } = scene;
+    const { page, url, openPage, server } = scene;
     const show = (tab: typeof page, hidden: boolean) =>
       tab.evaluate((value) => {
         Object.defineProperty(document, "hidden", { value, configurable: true });
@@ -180,7 +179,7 @@ describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
     await show(page, true);
     await page.getByText("paused", { exact: true }).waitFor();
     for (let tab = 0; tab < 8; tab += 1) {
-      const next = await other(url);
+      const next = await openPage(url);
       await next.getByText("live", { exact: true }).waitFor();
       await show(next, true);
     }
@@ -190,7 +189,7 @@ describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
     await page.getByText("live", { exact: true }).waitFor();
   });
 
-  test("in start, s and Enter send nothing to real handlers unasked", async () => {
+  test("in start, the shortcut for sending needs a confirmation before handlers run", async () => {
     const token = "a-token-of-at-least-24-characters";
     await using server = await serverWith(HANDLERS, { INSPECTOR_TOKEN: token });
     const context = await (await browser()).newContext();
@@ -209,7 +208,7 @@ describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
     await context.close();
   });
 
-  test("without JavaScript, the page says what it needs", async () => {
+  test("without JavaScript, shows that it needs JavaScript", async () => {
     await using scene = await open({});
     const context = await (await browser()).newContext({ javaScriptEnabled: false });
     const page = await context.newPage();
@@ -219,8 +218,8 @@ describe.skipIf(noBrowser !== undefined)("what was wrong", () => {
   });
 });
 
-describe.skipIf(noBrowser !== undefined)("with the keyboard alone", () => {
-  test("j, k, enter, r, /, ? and esc do what the help says", async () => {
+describe.skipIf(noBrowser !== undefined)("with the keyboard", () => {
+  test("j, k, enter, r, /, ? and esc work as documented in the help", async () => {
     await using scene = await open(HANDLERS);
     const { page, server } = scene;
     for (const number of [1, 2, 3]) {
@@ -243,7 +242,7 @@ describe.skipIf(noBrowser !== undefined)("with the keyboard alone", () => {
     await page.getByRole("dialog").waitFor({ state: "detached" });
     await page.keyboard.press("?");
     await page.getByRole("dialog").getByText("esc").first().waitFor();
-    // Whoever types on at once is not held up by a dialog that is just closing, nor is the focus taken from them after it.
+    // A key that is pressed while the dialog closes takes effect, and the closing dialog does not move the focus later.
     await page.keyboard.press("Escape");
     await page.keyboard.press("/");
     await page.getByRole("dialog").waitFor({ state: "detached" });
@@ -255,7 +254,7 @@ describe.skipIf(noBrowser !== undefined)("with the keyboard alone", () => {
     await page.locator("#detail-heading").waitFor({ state: "detached" });
   });
 
-  test("all that a filter shows runs again, after a count and a question", async () => {
+  test("a bulk replay of the filtered list shows its count and asks first", async () => {
     await using scene = await open(HANDLERS);
     const { page, server } = scene;
     for (const number of [1, 2, 3]) {
@@ -265,7 +264,7 @@ describe.skipIf(noBrowser !== undefined)("with the keyboard alone", () => {
     await page.getByLabel("Handler").selectOption("user.created");
     await page.getByRole("button", { name: "Replay these…" }).click();
     const dialog = page.getByRole("dialog");
-    // What has succeeded does not run again unless it is asked for.
+    // Runs that succeeded are left out by default.
     await dialog.getByRole("button", { name: "Nothing to replay" }).waitFor();
     await dialog.getByLabel("Also runs that succeeded").check();
     await dialog.getByText("3 runs").first().waitFor();

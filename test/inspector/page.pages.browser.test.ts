@@ -1,4 +1,4 @@
-// The other pages, the sign-in, and what everybody has to be able to use.
+// The other pages, the sign-in, and the accessibility of every view.
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
@@ -20,7 +20,7 @@ const HANDLERS = {
 };
 
 describe.skipIf(noBrowser !== undefined)("the other pages", () => {
-  test("a handler that does not load shows the line; the others how they fare", async () => {
+  test("the handlers page shows the line that does not load, and the figures of the others", async () => {
     await using scene = await open(HANDLERS, { at: "/#/handlers" });
     const { page, server } = scene;
     await server.post(sample("user.created"), { id: "msg_1" });
@@ -28,10 +28,10 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
     await page.getByText("const x = ;").waitFor();
     await page.locator(".last-error").getByRole("link", { name: "no", exact: true }).waitFor();
     const row = page.locator("li").filter({ has: page.getByRole("link", { name: "user.created" }) });
-    await until("its figures", async () => /runs\s*1/.test(await row.innerText()));
+    await until("the figures of user.created", async () => /runs\s*1/.test(await row.innerText()));
   });
 
-  test("a wrong secret is seen at once", async () => {
+  test("warns about requests signed with another secret", async () => {
     await using scene = await open(HANDLERS);
     const { page, server } = scene;
     for (let number = 0; number < 4; number += 1)
@@ -45,7 +45,7 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
     await page.getByText("no_match").first().waitFor();
   });
 
-  test("the last hour is drawn", async () => {
+  test("the charts show the last hour", async () => {
     await using scene = await open(HANDLERS);
     const { page, server } = scene;
     await server.post(sample("user.created"), { id: "msg_1" });
@@ -56,7 +56,7 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
 });
 
 describe.skipIf(noBrowser !== undefined)("the address that bun dev prints", () => {
-  test("signs this browser in, leaves no token behind, and another browser is asked for it", async () => {
+  test("signs the browser in and leaves no token in the address, and a browser without the cookie asks for it", async () => {
     await using scene = await open(HANDLERS);
     const { page, server, url } = scene;
     expect(page.url()).toBe(`${url}/`);
@@ -72,13 +72,13 @@ describe.skipIf(noBrowser !== undefined)("the address that bun dev prints", () =
 });
 
 describe.skipIf(noBrowser !== undefined)("with a token", () => {
-  test("nothing is seen before the right one was given, and it is asked for again after signing out", async () => {
+  test("shows nothing before the right one is entered, and asks for it again after signing out", async () => {
     await using scene = await open(HANDLERS, { env: { INSPECTOR_TOKEN: TOKEN } });
     const { page, server } = scene;
     await server.post(sample("user.created"), { id: "msg_1" });
     await page.getByLabel("Token").fill("wrong");
     await page.getByRole("button", { name: "Sign in" }).click();
-    await until("a word about it", async () => (await page.getByRole("alert").innerText()) !== "");
+    await until("the error message", async () => (await page.getByRole("alert").innerText()) !== "");
     expect(await page.locator("[data-row]").count()).toBe(0);
     await page.getByLabel("Token").fill(TOKEN);
     await page.getByRole("button", { name: "Sign in" }).click();
@@ -94,17 +94,17 @@ describe.skipIf(noBrowser !== undefined)("with a token", () => {
 describe
   .skipIf(noBrowser !== undefined)
   .each(WIDTHS.flatMap((width) => (["light", "dark"] as const).map((scheme) => [width, scheme] as const)))(
-  "at a width of %d, %s",
+  "at a width of %d px, %s",
   (width, scheme) => {
-    test("axe finds nothing wrong on any view, and nothing is wider than the window", async () => {
+    test("axe finds no violation on any view, and no view is wider than the window", async () => {
       await using scene = await open(HANDLERS, { width, scheme });
       const { page, server, url } = scene;
-      const check = async (what: string) => {
-        expect(await violations(page), what).toEqual([]);
-        expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), what).toBe(true);
+      const check = async (view: string) => {
+        expect(await violations(page), view).toEqual([]);
+        expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), view).toBe(true);
       };
       await page.getByText("bun send user.created").first().waitFor();
-      await check("the quiet page");
+      await check("the empty list");
       await server.post(sample("user.created"), { id: "msg_1" });
       await server.post(sample("user.updated"), { id: "msg_2" });
       await server.post(sample("session.created"), {
@@ -121,7 +121,7 @@ describe
       await check("the handlers");
       await page.goto(`${url}/#/refused`);
       await page.getByText("no_match").first().waitFor();
-      await check("what was refused");
+      await check("refused requests");
       await page.goto(url);
       for (const name of ["Send", "Help"]) {
         await page.getByRole("button", { name, exact: true }).first().click();
@@ -134,7 +134,7 @@ describe
 );
 
 async function violations(page: Page): Promise<string[]> {
-  // Its script may not come in by a tag: the page's policy forbids that, and this is no tag.
+  // The page's Content-Security-Policy blocks a script tag, but not `evaluate`.
   await page.evaluate(axe.source);
   const { violations: found } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run());
   return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`.slice(0, 400));

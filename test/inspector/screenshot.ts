@@ -1,4 +1,4 @@
-// `bun test/inspector/screenshot.ts [docs/inspector.png]`: the README's picture, of a real server with real deliveries.
+// `bun test/inspector/screenshot.ts [docs/inspector.png]` takes the README's picture from a server with deliveries.
 
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
@@ -50,7 +50,11 @@ await until("the failing run", async () =>
 );
 await page.goto(`${url}/#/deliveries/msg_5`);
 await page.locator("figure.frame").waitFor();
-await until("the figures", async () => /Deliveries\s*8/.test(await page.locator(".above").innerText()), 20_000);
+await until(
+  "the count of deliveries",
+  async () => /Deliveries\s*8/.test(await page.locator(".above").innerText()),
+  20_000,
+);
 await page.screenshot({ path: file });
 console.log(`wrote ${file}`);
 await closeBrowser();

@@ -6,22 +6,22 @@ import type { SentJson, ServerJson } from "../../src/api/types.ts";
 import { freePort, rawExchange, rawRequest, serverWith, spawnServer, temporaryFolder, until } from "../harness.ts";
 import { inspected, TOKEN, tokenIn } from "./inspected.ts";
 
-describe("who comes in", () => {
-  test("nothing of it is reachable through the public port", async () => {
-    await using it = await inspected();
+describe("access", () => {
+  test("the public port does not serve the inspector", async () => {
+    await using bellhop = await inspected();
     for (const path of ["/", "/app.js", "/api/server", "/api/deliveries", "/api/feed", "/api/sign-in"])
-      expect((await fetch(`http://127.0.0.1:${it.port}${path}`)).status, path).toBe(404);
-    expect((await it.write("/api/webhooks")).status).toBe(404);
+      expect((await fetch(`http://127.0.0.1:${bellhop.port}${path}`)).status, path).toBe(404);
+    expect((await bellhop.write("/api/webhooks")).status).toBe(404);
   });
 
-  test("in start, there is none without a token", async () => {
+  test("bun start without a token has no inspector", async () => {
     await using server = await serverWith({});
     expect(server.inspectorUrl).toBeUndefined();
   });
 
-  test("without a session, a local user and a raw tunnel with Host: localhost get nothing and send nothing", async () => {
-    await using it = await inspected();
-    const port = Number(new URL(it.at).port);
+  test("without a session, a request with Host: localhost can neither read nor send", async () => {
+    await using bellhop = await inspected();
+    const port = Number(new URL(bellhop.at).port);
     const ask = (method: string, path: string, headers: Record<string, string> = {}) =>
       rawExchange(port, rawRequest(method, path, { host: "localhost", ...headers }));
     for (const path of ["/api/server", "/api/deliveries", "/api/feed", "/api/search"])
@@ -31,22 +31,22 @@ describe("who comes in", () => {
     expect((await rawExchange(port, sent)).status).toBe(401);
     const page = await ask("GET", "/");
     expect(page.status).toBe(200);
-    expect(page.body).not.toContain(tokenIn(it.inspectorLink));
+    expect(page.body).not.toContain(tokenIn(bellhop.inspectorLink));
   });
 
-  test("without INSPECTOR_TOKEN, each start makes a token of its own; an earlier one opens nothing", async () => {
+  test("without INSPECTOR_TOKEN each start creates a new token, and earlier ones are invalid", async () => {
     await using first = await inspected();
     await using second = await inspected();
     expect(tokenIn(first.inspectorLink)).toMatch(/^[0-9a-f]{48}$/);
     expect((await second.write("/api/sign-in", { token: tokenIn(first.inspectorLink) })).status).toBe(401);
-    // One host, two ports: a browser shows both inspectors both cookies.
+    // Cookies ignore the port: a browser sends the cookies of both inspectors to each.
     const both = `${first.cookie.cookie}; ${second.cookie.cookie}`;
     for (const { at } of [first, second])
       expect((await fetch(`${at}/api/server`, { headers: { cookie: both } })).status).toBe(200);
     expect((await fetch(`${first.at}/api/server`, { headers: second.cookie })).status).toBe(401);
   });
 
-  test("the token of a start is printed by bun dev, and never logged", async () => {
+  test("bun dev prints its token once, and no server logs it", async () => {
     await using folder = await temporaryFolder();
     await using dev = await spawnServer(folder.path, { mode: "dev" });
     await until("the banner", () => dev.output().includes("Inspector ") || undefined);
@@ -56,18 +56,18 @@ describe("who comes in", () => {
     expect(JSON.stringify(server.lines)).not.toContain(tokenIn(server.inspectorLink));
   });
 
-  test("commands use the socket file, which is for its owner only", async () => {
-    await using it = await inspected();
-    const path = join(it.dataDir, "bellhop.sock");
+  test("only the owner can use the socket file", async () => {
+    await using bellhop = await inspected();
+    const path = join(bellhop.dataDir, "bellhop.sock");
     expect(statSync(path).mode & 0o777).toBe(0o600);
     expect((await fetch("http://bellhop/api/server", { unix: path })).status).toBe(200);
   });
 
-  test("without INSPECTOR_TOKEN, tunnels, other names and other sites are refused on the wire", async () => {
-    await using it = await inspected();
-    const port = Number(new URL(it.at).port);
+  test("without INSPECTOR_TOKEN, requests through tunnels, with other host names and from other sites are refused", async () => {
+    await using bellhop = await inspected();
+    const port = Number(new URL(bellhop.at).port);
     const status = async (method: string, path: string, headers: Record<string, string>) =>
-      (await rawExchange(port, rawRequest(method, path, { ...it.cookie, ...headers }))).status;
+      (await rawExchange(port, rawRequest(method, path, { ...bellhop.cookie, ...headers }))).status;
     expect(await status("GET", "/api/server", { host: "localhost" })).toBe(200);
     expect(await status("GET", "/api/server", { host: "example.com" })).toBe(403);
     expect(await status("GET", "/api/server", { host: "localhost", "x-forwarded-for": "192.0.2.1" })).toBe(403);
@@ -77,51 +77,51 @@ describe("who comes in", () => {
     expect(await status("DELETE", "/api/deliveries/msg_1", { host: "localhost" })).toBe(405);
   });
 
-  test("with a token, nothing is answered but the page and the sign-in until it was shown, and after signing out again", async () => {
-    await using it = await inspected({}, TOKEN);
+  test("with a token, the API is available only between sign-in and sign-out", async () => {
+    await using bellhop = await inspected({}, TOKEN);
     const paths = ["/api/server", "/api/deliveries", "/api/feed", "/api/health", "/api/nothing", "/nothing"];
-    for (const path of paths) expect((await it.get(path)).status, path).toBe(401);
-    expect((await it.write("/api/send", { event: "user.created" })).status).toBe(401);
-    const signedIn = await it.signIn();
+    for (const path of paths) expect((await bellhop.get(path)).status, path).toBe(401);
+    expect((await bellhop.write("/api/send", { event: "user.created" })).status).toBe(401);
+    const signedIn = await bellhop.signIn();
     expect(signedIn.status).toBe(204);
     expect(signedIn.headers.get("set-cookie")).toMatch(/; HttpOnly; SameSite=Strict$/);
     expect(signedIn.headers.get("set-cookie")).not.toContain(TOKEN);
-    expect(await it.json<ServerJson>("/api/server")).toMatchObject({ mode: "start", signedIn: true });
-    const feed = await it.get("/api/feed");
-    expect((await it.write("/api/sign-out")).status).toBe(204);
-    // The stream ends with it.
+    expect(await bellhop.json<ServerJson>("/api/server")).toMatchObject({ mode: "start", signedIn: true });
+    const feed = await bellhop.get("/api/feed");
+    expect((await bellhop.write("/api/sign-out")).status).toBe(204);
+    // Signing out ends the stream.
     await feed.text();
-    expect((await it.get("/api/server")).status).toBe(401);
+    expect((await bellhop.get("/api/server")).status).toBe(401);
   });
 
-  test("a client without a session gets no data, whatever Host and query it sends", async () => {
-    await using it = await inspected({}, TOKEN);
-    await it.signIn();
+  test("a client without a session gets no data with any Host header and query", async () => {
+    await using bellhop = await inspected({}, TOKEN);
+    await bellhop.signIn();
     const { id } = (await (
-      await it.write("/api/send", { event: "user.created", data: { private_metadata: { ssn: "078-05-1120" } } })
+      await bellhop.write("/api/send", { event: "user.created", data: { private_metadata: { ssn: "078-05-1120" } } })
     ).json()) as SentJson;
-    const port = Number(new URL(it.at).port);
-    const ask = (target: string) => rawExchange(port, rawRequest("GET", target, { host: "x" }));
-    expect((await ask(`/api/deliveries/${id}?payload=true&reveal=true`)).status).toBe(401);
-    const answer = await ask(`/?a/api/deliveries/${id}?payload=true&reveal=true`);
+    const port = Number(new URL(bellhop.at).port);
+    const get = (target: string) => rawExchange(port, rawRequest("GET", target, { host: "x" }));
+    expect((await get(`/api/deliveries/${id}?payload=true&reveal=true`)).status).toBe(401);
+    const answer = await get(`/?a/api/deliveries/${id}?payload=true&reveal=true`);
     expect(JSON.stringify(answer)).not.toContain("078-05-1120");
   });
 
-  test("a wrong token is told so, late, and after ten of them in a minute only the right one gets in", async () => {
-    await using it = await inspected({}, TOKEN);
+  test("a wrong token is answered late, and after ten within a minute with 429, unlike the right token", async () => {
+    await using bellhop = await inspected({}, TOKEN);
     const began = performance.now();
-    expect((await it.write("/api/sign-in", { token: "wrong" })).status).toBe(401);
+    expect((await bellhop.write("/api/sign-in", { token: "wrong" })).status).toBe(401);
     expect(performance.now() - began).toBeGreaterThan(240);
-    const many = Array.from({ length: 20 }, () => it.write("/api/sign-in", { token: "wrong" }));
-    const first = await Promise.race(many);
+    const attempts = Array.from({ length: 20 }, () => bellhop.write("/api/sign-in", { token: "wrong" }));
+    const first = await Promise.race(attempts);
     expect(first.status).toBe(429);
     expect(Number(first.headers.get("retry-after"))).toBeGreaterThan(50);
-    expect((await it.signIn()).status).toBe(204);
+    expect((await bellhop.signIn()).status).toBe(204);
     for (const body of [{}, { token: 1 }, { token: "x".repeat(2_000) }, []])
-      expect((await it.write("/api/sign-in", body)).status).toBe(422);
+      expect((await bellhop.write("/api/sign-in", body)).status).toBe(422);
   });
 
-  test("an address that others reach needs a token: without one, the start ends with exit code 78", async () => {
+  test("a start with a public INSPECTOR_HOST and no token fails with exit code 78", async () => {
     for (const mode of ["dev", "start"] as const) {
       await using folder = await temporaryFolder();
       const started = spawnServer(folder.path, { mode, env: { INSPECTOR_HOST: "0.0.0.0" } });
@@ -134,7 +134,7 @@ describe("who comes in", () => {
     }
   });
 
-  test("in dev, a port that is taken is no failure: the next one is used, and said", async () => {
+  test("bun dev uses the next port when the inspector's port is taken, and logs it", async () => {
     await using folder = await temporaryFolder();
     const port = await freePort();
     using other = Bun.serve({ port, hostname: "127.0.0.1", reusePort: false, fetch: () => new Response() });
@@ -145,7 +145,7 @@ describe("who comes in", () => {
     );
   });
 
-  test("in start, a port that is taken is told, with what to do", async () => {
+  test("bun start fails with a message when the inspector's port is taken", async () => {
     const port = await freePort();
     using other = Bun.serve({ port, hostname: "127.0.0.1", reusePort: false, fetch: () => new Response() });
     const env = { INSPECTOR_PORT: String(other.port), INSPECTOR_TOKEN: TOKEN };
@@ -153,24 +153,24 @@ describe("who comes in", () => {
     expect(refused).toMatchObject({ message: expect.stringContaining(`Port ${port} is taken, so the inspector`) });
   });
 
-  test("what is too large is not read", async () => {
-    await using it = await inspected();
-    expect((await it.write("/api/send", { event: "user.created", data: { a: "x".repeat(2_000_000) } })).status).toBe(
-      413,
-    );
+  test("a body that is too large gets 413", async () => {
+    await using bellhop = await inspected();
+    expect(
+      (await bellhop.write("/api/send", { event: "user.created", data: { a: "x".repeat(2_000_000) } })).status,
+    ).toBe(413);
   });
 });
 
-test("the page is served whole from here, without a script or a style in it, and not again when it is the same", async () => {
-  await using it = await inspected();
-  const page = await it.get("/");
+test("the page loads nothing from elsewhere, has no inline script or style, and is cached by its ETag", async () => {
+  await using bellhop = await inspected();
+  const page = await bellhop.get("/");
   const text = await page.text();
   expect(page.headers.get("content-type")).toBe("text/html; charset=utf-8");
   expect(text).not.toMatch(/<script(?![^>]* src="\/app\.js")|<style| style=|https?:/);
   for (const path of ["/", "/app.js", "/app.css"]) {
-    const first = await it.get(path);
+    const first = await bellhop.get(path);
     expect(first.status).toBe(200);
-    const again = await it.get(path, { "if-none-match": first.headers.get("etag") ?? "" });
+    const again = await bellhop.get(path, { "if-none-match": first.headers.get("etag") ?? "" });
     expect([again.status, await again.text()]).toEqual([304, ""]);
   }
 });

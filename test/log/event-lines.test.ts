@@ -1,4 +1,4 @@
-// What `bun dev` prints for an event: one line, as short as it can be.
+// The line that `bun dev` prints for an event.
 
 import { expect, test } from "bun:test";
 
@@ -15,7 +15,8 @@ const done: Outcome = { kind: "done", record };
 const failed: Outcome = { kind: "retry", record: { ...record, error }, delay: 5_000, exclusive: false };
 const dead: Outcome = { kind: "dead", record: { ...record, error }, reason: "failed 8 of 8 attempts" };
 
-function printed(waitMs?: number) {
+/** Event lines, with everything that they log as `level message`. */
+function eventLinesWithLog(waitMs?: number) {
   const lines: string[] = [];
   const log = pino(
     { level: "info", base: null },
@@ -31,25 +32,25 @@ function received(handlers: string[], more: object = {}): ReceivedDelivery {
   return { delivery, runs, status: "accepted", took: 1, event: {}, ...more } as never;
 }
 
-const run = (handler: string, more: object = {}): ClaimedRun =>
+const runOf = (handler: string, more: object = {}): ClaimedRun =>
   ({ handler, replay: "", spent: 0, delivery, ...more }) as never;
 
-test("an event costs one line: sign, type, handlers, milliseconds, ids", () => {
-  const { lines, delivered, ended } = printed();
+test("an event has one line with its result, type, handlers, milliseconds and ids", () => {
+  const { lines, delivered, ended } = eventLinesWithLog();
   delivered(received(["user.created", "user.created/crm"]));
-  ended(run("user.created/crm"), done);
+  ended(runOf("user.created/crm"), done);
   expect(lines).toEqual([]);
-  ended(run("user.created"), { kind: "done", record: { ...record, took: 34 } });
+  ended(runOf("user.created"), { kind: "done", record: { ...record, took: 34 } });
   expect(lines).toEqual(["30 ✓ user.created  user.created/crm, user.created  34 ms  user_1  msg_1"]);
 });
 
-test("what failed is in the same line, with what comes next", () => {
-  const { lines, delivered, ended } = printed();
+test("a failed run is in the same line, with its error and its next attempt", () => {
+  const { lines, delivered, ended } = eventLinesWithLog();
   delivered(received(["user.created", "user.created/crm"]));
-  ended(run("user.created"), done);
-  ended(run("user.created/crm"), failed);
-  ended(run("user.created/crm", { spent: 1 }), done);
-  ended(run("user.created/crm", { replay: "abc" }), dead);
+  ended(runOf("user.created"), done);
+  ended(runOf("user.created/crm"), failed);
+  ended(runOf("user.created/crm", { spent: 1 }), done);
+  ended(runOf("user.created/crm", { replay: "abc" }), dead);
   expect(lines).toEqual([
     "40 ✗ user.created  user.created; user.created/crm failed: the mailer is down; retrying in 5 s  12 ms  user_1  msg_1",
     "30 ✓ user.created  user.created/crm (attempt 2)  12 ms  user_1  msg_1",
@@ -60,12 +61,12 @@ test("what failed is in the same line, with what comes next", () => {
 });
 
 test("a handler that is named like its event is named once", () => {
-  const { lines, delivered, ended } = printed();
+  const { lines, delivered, ended } = eventLinesWithLog();
   delivered(received(["user.created"]));
-  ended(run("user.created"), failed);
-  ended(run("user.created", { spent: 1 }), done);
+  ended(runOf("user.created"), failed);
+  ended(runOf("user.created", { spent: 1 }), done);
   delivered(received(["user.created"]));
-  ended(run("user.created"), done);
+  ended(runOf("user.created"), done);
   expect(lines).toEqual([
     "40 ✗ user.created  failed: the mailer is down; retrying in 5 s  12 ms  user_1  msg_1",
     "30 ✓ user.created  (attempt 2)  12 ms  user_1  msg_1",
@@ -73,20 +74,20 @@ test("a handler that is named like its event is named once", () => {
   ]);
 });
 
-test("a handler that takes long holds up no line, and gets its own", async () => {
-  const { lines, delivered, ended } = printed(20);
+test("a slow handler does not delay the line of the others, and gets its own line", async () => {
+  const { lines, delivered, ended } = eventLinesWithLog(20);
   delivered(received(["user.created", "user.created/crm"]));
-  ended(run("user.created"), done);
-  await until("the line", () => lines.length === 1);
-  ended(run("user.created/crm"), done);
+  ended(runOf("user.created"), done);
+  await until("the first line", () => lines.length === 1);
+  ended(runOf("user.created/crm"), done);
   expect(lines).toEqual([
     "30 ✓ user.created  user.created; user.created/crm still running or waiting  12 ms  user_1  msg_1",
     "30 ✓ user.created  user.created/crm  12 ms  user_1  msg_1",
   ]);
 });
 
-test("an event without a handler, and one that came again, are a line as well", () => {
-  const { lines, delivered } = printed();
+test("an event without a handler and a duplicate have a line as well", () => {
+  const { lines, delivered } = eventLinesWithLog();
   delivered(received([]));
   delivered(received([], { status: "duplicate" }));
   expect(lines).toEqual([
@@ -95,7 +96,7 @@ test("an event without a handler, and one that came again, are a line as well", 
   ]);
 });
 
-test("bun dev prints no fields, bun start JSON, and a schema that is as it was is no news", async () => {
+test("bun dev prints fields and an unchanged schema at the debug level only", async () => {
   for (const level of ["info", "debug"]) {
     await using folder = await temporaryFolder();
     await writeHandlers(folder.path, {
@@ -105,12 +106,12 @@ test("bun dev prints no fields, bun start JSON, and a schema that is as it was i
     await using dev = await spawnServer(folder.path, { mode: "dev", env: { LOG_FORMAT: "pretty", LOG_LEVEL: level } });
     const PORT = new URL(dev.url).port;
     await runCommand(folder.path, ["send", "user.created", "--id", "msg_1"], { PORT });
-    await until("the line", () => dev.output().includes("msg_1") || undefined);
-    expect(dev.output()).toMatch(/^\[[\d:]{8}\] INFO: ✓ user\.created {2}\S+ \S+ {2}user_\w+ {2}msg_1/m);
+    const line = /^\[[\d:]{8}\] INFO: ✓ user\.created {2}\S+ \S+ {2}user_\w+ {2}msg_1/m;
+    await until("the line of the event", () => line.test(dev.output()));
     expect(dev.output()).toContain("INFO: user.created: hello");
     expect(dev.output().includes('{"')).toBe(level === "debug");
     expect(dev.output().includes("_schema.sql is applied")).toBe(level === "debug");
     await Bun.write(`${folder.path}/handlers/_schema.sql`, "create table if not exists b (id text);");
-    await until("the change", () => /INFO: .*_schema\.sql is applied/.test(dev.output()) || undefined);
+    await until("the changed schema", () => /INFO: .*_schema\.sql is applied/.test(dev.output()));
   }
 }, 20_000);

@@ -1,4 +1,4 @@
-// Log targets that fail or block: the server answers as if nothing had happened, and the log says what is missing.
+// Log targets that fail or block: the server still answers, and later logs how many lines are missing.
 
 import { expect, test } from "bun:test";
 import { closeSync, openSync, readFileSync, rmSync } from "node:fs";
@@ -12,10 +12,9 @@ import { fill, mounts, smallDisk } from "../inbox/small-disk.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 const FORMATS = ["json", "pretty"] as const;
-// Enough lines for any pipe, and for what is kept in memory.
 const LINE = `${"x".repeat(999)}\n`;
 
-/** Starts a server in a shell, whose `redirection` gives its standard output. Resolves when it is up. */
+/** Starts a server whose standard output is redirected by the shell. Resolves when it listens. */
 async function serverInShell(folder: string, redirection: string, format: (typeof FORMATS)[number]) {
   const port = await freePort();
   const child = Bun.spawn(
@@ -49,29 +48,31 @@ async function serverInShell(folder: string, redirection: string, format: (typeo
 }
 
 for (const format of FORMATS)
-  for (const [what, redirection, reason, health] of [
+  for (const [target, redirection, reason, health] of [
     ["a full disk", "> /dev/full", "ENOSPC", "the disk is full"],
-    // Bun opens /dev/null in its place, so that no database gets its number.
+    // Bun opens /dev/null in its place, so that no database gets descriptor 1.
     ["a closed descriptor", ">&-", undefined, undefined],
-    ["a pipe whose reader has gone", "> >(true)", "EPIPE", "its reader is gone"],
-    ["a descriptor that can't be written", "1< /dev/null", "EBADF", "see the log and standard error"],
+    ["a pipe without a reader", "> >(true)", "EPIPE", "its reader is gone"],
+    ["a read-only descriptor", "1< /dev/null", "EBADF", "see the log and standard error"],
   ] as const)
-    test(`${format} logs to ${what} stop neither deliveries nor the shutdown`, async () => {
+    test(`${format} logs to ${target} stop neither deliveries nor the shutdown`, async () => {
       await using folder = await folderWithHandlers();
       await using server = await serverInShell(folder.path, redirection, format);
       for (let n = 0; n < 10; n += 1) expect(await server.send()).toBe(200);
+      // The log output retries a failed write after 500 ms.
       await Bun.sleep(700);
       expect(await server.send()).toBe(200);
-      expect(await server.health()).toEqual({ status: "ok", ...(health && { log: `it can't be written: ${health}` }) });
+      const expected = { status: "ok", ...(health && { log: `it can't be written: ${health}` }) };
+      await until("the log's state in /health", async () => Bun.deepEquals(await server.health(), expected));
       expect(await server.stop()).toBe(0);
-      const told = reason ? `Bellhop's log can't be written to standard output: ${reason}\n` : "";
-      expect(await new Response(server.child.stderr).text()).toBe(told);
+      const report = reason ? `Bellhop's log can't be written to standard output: ${reason}\n` : "";
+      expect(await new Response(server.child.stderr).text()).toBe(report);
     }, 20_000);
 
-test("a log reader that pauses delays no delivery, and the log says later how many lines are missing", async () => {
+test("a paused log reader delays no delivery, and the number of missing lines is logged later", async () => {
   await using folder = await folderWithHandlers();
   Bun.spawnSync(["mkfifo", join(folder.path, "log")]);
-  // Opened for both, so that the server's end opens, and read only at the end.
+  // Also opened for writing, so that this does not block. Not read before the deliveries are sent.
   const reader = openSync(join(folder.path, "log"), "r+");
   await Bun.write(
     join(folder.path, "handlers/user.created.ts"),
@@ -80,9 +81,9 @@ test("a log reader that pauses delays no delivery, and the log says later how ma
   await using server = await serverInShell(folder.path, "> log", "json");
   const times: number[] = [];
   for (let n = 0; n < 40; n += 1) {
-    const began = performance.now();
+    const start = performance.now();
     expect(await server.send()).toBe(200);
-    times.push(performance.now() - began);
+    times.push(performance.now() - start);
   }
   expect(Math.max(...times)).toBeLessThan(2_000);
 
@@ -91,14 +92,14 @@ test("a log reader that pauses delays no delivery, and the log says later how ma
   closeSync(reader);
   const reading = (async () => {
     let text = "";
-    for await (const piece of cat.stdout.pipeThrough(new TextDecoderStream())) {
-      text += piece;
-      const whole = text.split("\n");
-      text = whole.pop() ?? "";
-      lines.push(...whole);
+    for await (const chunk of cat.stdout.pipeThrough(new TextDecoderStream())) {
+      text += chunk;
+      const complete = text.split("\n");
+      text = complete.pop() ?? "";
+      lines.push(...complete);
     }
   })();
-  const missing = await until("the log to say what is missing", () =>
+  const missing = await until("the log line about missing lines", () =>
     lines.map((line) => JSON.parse(line)).find(({ msg }) => msg.includes("are missing here")),
   );
   expect(missing).toMatchObject({ level: 50, reason: "its reader paused" });
@@ -106,14 +107,14 @@ test("a log reader that pauses delays no delivery, and the log says later how ma
   expect(await server.send()).toBe(200);
   expect(await server.stop()).toBe(0);
   await reading;
-  // One line for each pause, not one for each line that is missing. Handlers may still log while the pipe is emptied.
+  // One line per pause, not per missing line. Handlers may still log while the pipe is emptied.
   expect(lines.filter((line) => line.includes("are missing here")).length).toBeWithin(1, 4);
-  // Every line that is there is whole, and those of the shutdown are not lost.
+  // Every line is complete, and those of the shutdown are not lost.
   expect(lines.map((line) => JSON.parse(line)).some(({ msg }) => msg.startsWith("stopping"))).toBe(true);
 }, 30_000);
 
 test.skipIf(!mounts)(
-  "a log file on a full disk is continued without a broken line when there is room again",
+  "a log file on a full disk continues without a broken line when there is space again",
   async () => {
     await using disk = await smallDisk("256k");
     const path = join(disk.path, "log");
@@ -142,7 +143,7 @@ test.skipIf(!mounts)(
   },
 );
 
-test("a socket that nobody reads delays neither deliveries nor the shutdown", async () => {
+test("a log socket that is not read delays neither deliveries nor the shutdown", async () => {
   await using folder = await folderWithHandlers();
   const sockets: Socket[] = [];
   const listener = createServer({ pauseOnConnect: true }, (socket) => sockets.push(socket)).listen(0, "127.0.0.1");
@@ -153,16 +154,16 @@ test("a socket that nobody reads delays neither deliveries nor the shutdown", as
     `export default ({ log }) => { for (let n = 0; n < 60; n += 1) log.info("x".repeat(1_000)); }`,
   );
   await using server = await serverInShell(folder.path, `> /dev/tcp/127.0.0.1/${port}`, "json");
-  // More than the buffers of both ends.
+  // The log is larger than the socket buffers of both ends.
   for (let n = 0; n < 150; n += 1) expect(await server.send()).toBe(200);
-  const began = performance.now();
+  const start = performance.now();
   expect(await server.stop()).toBe(0);
-  expect(performance.now() - began).toBeLessThan(5_000);
+  expect(performance.now() - start).toBeLessThan(5_000);
   for (const socket of sockets) socket.destroy();
   listener.close();
 }, 30_000);
 
-test("what handlers' modules print outside of a run, and a warning about a blocked thread, need no reader either", async () => {
+test("output of handler modules outside a run and a warning about a blocked thread do not need a log reader", async () => {
   await using folder = await folderWithHandlers();
   Bun.spawnSync(["mkfifo", join(folder.path, "log")]);
   const reader = openSync(join(folder.path, "log"), "r+");
@@ -173,7 +174,7 @@ let isFirst = true;
 export default () => { if (isFirst) Bun.sleepSync(1_500); isFirst = false; }`,
   );
   await using server = await serverInShell(folder.path, "> log", "json");
-  // The pipe is full by now.
+  // Until the pipe is full.
   await Bun.sleep(1_000);
   expect(await server.send()).toBe(200);
   await Bun.sleep(1_800);

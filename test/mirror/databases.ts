@@ -1,4 +1,4 @@
-// The mirror's tests run on both databases: each gets an empty one of its own.
+// Runs the mirror's tests on SQLite and Postgres, each test with an empty database.
 
 import { describe } from "bun:test";
 import { join } from "node:path";
@@ -14,32 +14,33 @@ import { temporaryFolder } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 
 export interface Database extends AsyncDisposable {
-  /** For `DATABASE_URL`. */
+  /** The value of `DATABASE_URL`. */
   url: string;
-  /** One more connection, as another process has one. */
+  /** Opens another connection, as another process would. */
   open(): Promise<Effects>;
 }
 
-/** Runs the same tests on SQLite and on Postgres; where there is none, that is said. */
-export function onBoth(body: (database: () => Promise<Database>) => void): void {
+/** Defines the same tests for SQLite and Postgres. Without Postgres, those are skipped and the reason is printed. */
+export function onBoth(define: (database: () => Promise<Database>) => void): void {
   describe("SQLite", () =>
-    body(async () => {
+    define(async () => {
       const folder = await temporaryFolder();
-      return opening(`sqlite:${join(folder.path, "app.db")}`, folder);
+      return createDatabase(`sqlite:${join(folder.path, "app.db")}`, folder);
     }));
   if (noPostgres) console.log(`skipped: ${noPostgres}`);
   describe.skipIf(noPostgres !== undefined)("Postgres", () =>
-    body(async () => opening(await (await postgres()).database(), { [Symbol.asyncDispose]: async () => {} })),
+    define(async () => createDatabase(await (await postgres()).database(), { [Symbol.asyncDispose]: async () => {} })),
   );
 }
 
 let started: ReturnType<typeof startPostgres> | undefined;
-// It ends with this process.
+// Ends with this process.
 const postgres = () => (started ??= startPostgres());
 
-function opening(url: string, last: AsyncDisposable): Database {
+/** `storage` is disposed after the connections. */
+function createDatabase(url: string, storage: AsyncDisposable): Database {
   const stack = new AsyncDisposableStack();
-  stack.use(last);
+  stack.use(storage);
   return {
     url,
     open: async () => stack.use(await openEffects(parseDatabaseUrl(url), { max: 4 })),
@@ -47,29 +48,30 @@ function opening(url: string, last: AsyncDisposable): Database {
   };
 }
 
-/** All four, under their usual names, made. */
+/** Creates the four tables with their default names, or only some of them. */
 export async function mirrorIn(
   effects: Effects,
   { only = tables, kept = ["public"] }: { only?: readonly Table[]; kept?: readonly Metadata[] } = {},
 ): Promise<MirrorTable[]> {
   const into = only.map((table) => ({ table, name: `clerk_${table.name}`, kept }));
-  await effects.applySchema({ tables: into.map((each) => (tx) => migrate(tx, each)) });
+  await effects.applySchema({ tables: into.map((table) => (tx) => migrate(tx, table)) });
   return into;
 }
 
-export interface Said {
+/** The parts of an event that the mirror writes. */
+export interface MirrorEvent {
   object: ClerkObject;
   deleted: boolean;
   at: number;
   delivery: string;
 }
 
-/** As a run of the mirror does it. */
-export async function tell(effects: Effects, to: MirrorTable, said: Said): Promise<boolean> {
-  return (await effects.write((tx) => applyEvent(tx, to, said))) === "written";
+/** Writes an event as a run of the mirror does. */
+export async function writeEvent(effects: Effects, to: MirrorTable, event: MirrorEvent): Promise<boolean> {
+  return (await effects.write((tx) => applyEvent(tx, to, event))) === "written";
 }
 
-/** Rows by id, the same on both databases. */
+/** All rows by id, with the same values on both databases. */
 export async function rowsOf(effects: Effects, { table, name }: MirrorTable): Promise<Record<string, Row>> {
   const found = await effects.sql(template(`select * from ${quoted(name)}`));
   return Object.fromEntries(found.map((row: Record<string, unknown>) => [row["id"], decodeRow(table, row)]));

@@ -1,5 +1,5 @@
-// Whatever comes in whatever order, as often as it likes, beside a backfill that is stopped and goes on: the rows are those
-// of a model that sees everything at once.
+// Events in any order, duplicates, and a backfill that is interrupted and continued end in the rows that a simple model
+// computes from the complete history.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
@@ -17,98 +17,102 @@ import { users } from "../../src/mirror/users.ts";
 import type { MirrorTable } from "../../src/mirror/write.ts";
 import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
 import { seeded } from "../random.ts";
-import { mirrorIn, onBoth, rowsOf, type Said, tell } from "./databases.ts";
+import { type MirrorEvent, mirrorIn, onBoth, rowsOf, writeEvent } from "./databases.ts";
 
 setDefaultTimeout(120_000);
 
 const RUNS = 12;
 const HOUR = 3_600_000;
-const BEGIN = Date.now() - 24 * HOUR;
+const START = Date.now() - 24 * HOUR;
 
-/** How the objects of a kind look, and where Clerk keeps them. */
+/** The table of each kind of object, its samples, and its rows in the stand-in for Clerk. */
 const kinds: Record<
   string,
-  { table: Table; make: (seed: number) => ClerkObject; at: (api: ClerkApi) => Map<string, never> }
+  { table: Table; make: (seed: number) => ClerkObject; rows: (api: ClerkApi) => Map<string, never> }
 > = {
   users: {
     table: users,
-    make: (seed) => sample("user.created", { random: seeded(seed), now: BEGIN }).data,
-    at: (api) => api.users as Map<string, never>,
+    make: (seed) => sample("user.created", { random: seeded(seed), now: START }).data,
+    rows: (api) => api.users as Map<string, never>,
   },
   organizations: {
     table: organizations,
-    make: (seed) => sample("organization.created", { random: seeded(seed), now: BEGIN }).data,
-    at: (api) => api.organizations as Map<string, never>,
+    make: (seed) => sample("organization.created", { random: seeded(seed), now: START }).data,
+    rows: (api) => api.organizations as Map<string, never>,
   },
   memberships: {
     table: memberships,
-    make: (seed) => sample("organizationMembership.created", { random: seeded(seed), now: BEGIN }).data,
-    at: (api) => api.memberships as Map<string, never>,
+    make: (seed) => sample("organizationMembership.created", { random: seeded(seed), now: START }).data,
+    rows: (api) => api.memberships as Map<string, never>,
   },
   invitations: {
     table: invitations,
-    make: (seed) => sample("organizationInvitation.created", { random: seeded(seed), now: BEGIN }).data,
-    at: (api) => api.invitations as Map<string, never>,
+    make: (seed) => sample("organizationInvitation.created", { random: seeded(seed), now: START }).data,
+    rows: (api) => api.invitations as Map<string, never>,
   },
 };
 
-/** What happens to one object: milliseconds between its changes, which may be none, and whether it is deleted in the end. */
-const life = fc.record({
+/** The history of one object. */
+const objectHistory = fc.record({
+  /** Milliseconds between its changes; 0 for changes in the same millisecond. */
   gaps: fc.array(fc.oneof(fc.constant(0), fc.nat(5_000)), { maxLength: 5 }),
   deleted: fc.boolean(),
-  /** Which of its events never came, by their place: those before the webhooks were there. */
+  /** The number of events before the webhook was set up, which never arrive. */
   lost: fc.nat(3),
 });
 const histories = fc.record({
   seed: fc.nat(1_000_000),
-  lives: fc.array(life, { minLength: 1, maxLength: 8 }),
+  objects: fc.array(objectHistory, { minLength: 1, maxLength: 8 }),
   duplicates: fc.nat(3),
 });
 
 interface History {
-  /** In the order in which they happened. */
-  events: Said[];
-  /** What Clerk has in the end. */
-  left: ClerkObject[];
+  /** In chronological order. */
+  events: MirrorEvent[];
+  /** The objects that Clerk has at the end. */
+  remaining: ClerkObject[];
 }
 
-function play(
+/** Builds the history of several objects, without their lost events unless it is `complete`. */
+function buildHistory(
   make: (seed: number) => ClerkObject,
-  { seed, lives }: { seed: number; lives: { gaps: number[]; deleted: boolean; lost: number }[] },
+  { seed, objects }: { seed: number; objects: { gaps: number[]; deleted: boolean; lost: number }[] },
   complete: boolean,
 ): History {
-  const events: Said[] = [];
-  const left: ClerkObject[] = [];
+  const events: MirrorEvent[] = [];
+  const remaining: ClerkObject[] = [];
   let number = 0;
-  const event = (object: ClerkObject, at: number, deleted = false): Said => ({
+  const eventOf = (object: ClerkObject, at: number, deleted = false): MirrorEvent => ({
     object,
     at,
     deleted,
     delivery: `msg_${String((number += 1)).padStart(4, "0")}`,
   });
-  lives.forEach(({ gaps, deleted, lost }, index) => {
-    let at = BEGIN + index * HOUR;
+  objects.forEach(({ gaps, deleted, lost }, index) => {
+    let at = START + index * HOUR;
     let object: ClerkObject = { ...make(seed * 10 + index), created_at: at, updated_at: at };
-    const mine = [event(object, at)];
+    const ownEvents = [eventOf(object, at)];
     gaps.forEach((gap, change) => {
       at += gap;
       object = { ...object, updated_at: at, public_metadata: { change, private_metadata: "\0\ud800" } };
-      mine.push(event(object, at));
+      ownEvents.push(eventOf(object, at));
     });
-    if (deleted) mine.push(event({ object: object["object"], id: object["id"], deleted: true }, at + 1, true));
-    else left.push(object);
-    events.push(...(complete ? mine : mine.slice(deleted ? Math.min(lost, mine.length - 1) : lost)));
+    if (deleted) ownEvents.push(eventOf({ object: object["object"], id: object["id"], deleted: true }, at + 1, true));
+    else remaining.push(object);
+    // A deletion always arrives: a backfill would not find the object.
+    events.push(...(complete ? ownEvents : ownEvents.slice(deleted ? Math.min(lost, ownEvents.length - 1) : lost)));
   });
-  return { events, left };
+  return { events, remaining };
 }
 
-/** What the table has to hold when all of these have been said. */
-function model({ table, kept }: MirrorTable, events: readonly Said[]): Record<string, Row> {
+/** The rows that the table must have after all of these events. */
+function expectedRows({ table, kept }: MirrorTable, events: readonly MirrorEvent[]): Record<string, Row> {
   const rows: Record<string, Row> = {};
-  const order = ({ object, at, delivery }: Said) => [Number(object["updated_at"] ?? at), at, delivery] as const;
-  const later = (a: Said, b: Said) => (Bun.deepEquals(order(a), order(b)) ? 0 : less(order(a), order(b)) ? -1 : 1);
+  const order = ({ object, at, delivery }: MirrorEvent) => [Number(object["updated_at"] ?? at), at, delivery] as const;
+  const compare = (a: MirrorEvent, b: MirrorEvent) =>
+    Bun.deepEquals(order(a), order(b)) ? 0 : isLess(order(a), order(b)) ? -1 : 1;
   for (const [id, all] of Map.groupBy(events, ({ object }) => object["id"] as string)) {
-    const states = all.filter(({ deleted }) => !deleted).toSorted(later);
+    const states = all.filter(({ deleted }) => !deleted).toSorted(compare);
     const deletion = all.filter(({ deleted }) => deleted).at(-1);
     const object = (states.at(-1) ?? deletion)?.object ?? {};
     rows[id] = { ...readRow(table, object, kept), deleted_at: deletion ? new Date(deletion.at) : null };
@@ -116,21 +120,21 @@ function model({ table, kept }: MirrorTable, events: readonly Said[]): Record<st
   return rows;
 }
 
-function less(a: readonly (string | number)[], b: readonly (string | number)[]): boolean {
-  const place = a.findIndex((part, index) => part !== b[index]);
-  return place >= 0 && a[place]! < b[place]!;
+function isLess(a: readonly (string | number)[], b: readonly (string | number)[]): boolean {
+  const index = a.findIndex((part, index) => part !== b[index]);
+  return index >= 0 && a[index]! < b[index]!;
 }
 
 function shuffled<T>(list: readonly T[], seed: number): T[] {
   const random = seeded(seed);
   return list
-    .map((each) => [random(), each] as const)
+    .map((item) => [random(), item] as const)
     .toSorted(([a], [b]) => a - b)
-    .map(([, each]) => each);
+    .map(([, item]) => item);
 }
 
 onBoth((database) => {
-  test.each(Object.keys(kinds))("events of %s in any order, any of them twice, end in the same rows", async (kind) => {
+  test.each(Object.keys(kinds))("events of %s in any order, with duplicates, end in the same rows", async (kind) => {
     const { table, make } = kinds[kind]!;
     await using opened = await database();
     const effects = await opened.open();
@@ -138,19 +142,20 @@ onBoth((database) => {
       fc.asyncProperty(histories, async (history) => {
         const [to] = (await mirrorIn(effects, { only: [table] })) as [MirrorTable];
         await effects.sql.unsafe(`delete from ${to.name}`);
-        const { events } = play(make, history, true);
-        const twice = events.slice(0, history.duplicates);
-        await Promise.all(shuffled([...events, ...twice], history.seed).map((said) => tell(effects, to, said)));
-        expect(await rowsOf(effects, to)).toEqual(model(to, events));
+        const { events } = buildHistory(make, history, true);
+        const duplicates = events.slice(0, history.duplicates);
+        const arrivals = shuffled([...events, ...duplicates], history.seed);
+        await Promise.all(arrivals.map((event) => writeEvent(effects, to, event)));
+        expect(await rowsOf(effects, to)).toEqual(expectedRows(to, events));
       }),
       { numRuns: RUNS },
     );
   });
 
   test.each(Object.keys(kinds))(
-    "%s whose first events never came are right after a backfill, stopped and begun again beside live events",
+    "a backfill restores %s with lost events, even when it is interrupted and events arrive meanwhile",
     async (kind) => {
-      const { table, make, at } = kinds[kind]!;
+      const { table, make, rows } = kinds[kind]!;
       await using opened = await database();
       await fc.assert(
         fc.asyncProperty(histories, fc.nat(3), async (history, stopAfter) => {
@@ -159,15 +164,15 @@ onBoth((database) => {
           const effects = await opened.open();
           const [to] = (await mirrorIn(effects, { only: [table] })) as [MirrorTable];
           await effects.sql.unsafe(`delete from ${to.name}`);
-          const { events, left } = play(make, history, false);
-          for (const object of left) at(api).set(object["id"] as string, object as never);
+          const { events, remaining } = buildHistory(make, history, false);
+          for (const object of remaining) rows(api).set(object["id"] as string, object as never);
           if (table === invitations)
-            for (const { organization_id: id } of left) api.addOrganization({ id: id as string });
+            for (const { organization_id: id } of remaining) api.addOrganization({ id: id as string });
 
           const stop = new AbortController();
           let pages = 0;
           const options = { clerk, effects, into: [to], ask: createThrottle({ rate: 1_000_000 }), pageSize: 2 };
-          const stopped = backfill({
+          const interrupted = backfill({
             ...options,
             restart: true,
             signal: stop.signal,
@@ -175,18 +180,17 @@ onBoth((database) => {
           }).catch((error: unknown) => {
             if (!stop.signal.aborted) throw error;
           });
-          const live = shuffled(events, history.seed).map(async (said, index) => {
+          const live = shuffled(events, history.seed).map(async (event, index) => {
             await Bun.sleep(index % 4);
-            await tell(effects, to, said);
+            await writeEvent(effects, to, event);
           });
-          await Promise.all([stopped, ...live]);
+          await Promise.all([interrupted, ...live]);
           await backfill(options);
 
-          const rows = await rowsOf(effects, to);
-          const expected = model(to, events);
-          for (const object of left)
+          const expected = expectedRows(to, events);
+          for (const object of remaining)
             expected[object["id"] as string] = { ...readRow(table, object, to.kept), deleted_at: null };
-          expect(rows).toEqual(expected);
+          expect(await rowsOf(effects, to)).toEqual(expected);
           await effects.close();
         }),
         { numRuns: RUNS },

@@ -1,4 +1,4 @@
-// The mirror's tables are made once, brought up to date by numbered steps, and never taken from somebody.
+// The mirror's tables are created once and migrated by version, and the user's own tables are never changed.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
@@ -6,15 +6,16 @@ import type { Effects } from "../../src/db/effects.ts";
 import { type Table, text } from "../../src/mirror/table.ts";
 import { users } from "../../src/mirror/users.ts";
 import { serverWith, until } from "../harness.ts";
+import { rejection } from "../rejection.ts";
 import { mirrorIn, onBoth, rowsOf } from "./databases.ts";
 
 setDefaultTimeout(30_000);
 
-/** As a later Bellhop may declare it. */
+/** A table as a later version of Bellhop may declare it. */
 const newer: Table = { ...users, columns: { ...users.columns, locale: text(({ locale }) => locale, { since: 2 }) } };
 
 onBoth((database) => {
-  test("servers that start together make each table once", async () => {
+  test("servers that start at the same time create each table once", async () => {
     await using opened = await database();
     const all = await Promise.all(Array.from({ length: 4 }, () => opened.open()));
     await Promise.all(all.map((effects) => mirrorIn(effects)));
@@ -27,7 +28,7 @@ onBoth((database) => {
     });
   });
 
-  test("a new column is added to the rows that are there, also when a team has one of that name", async () => {
+  test("adds a new column to existing rows, and keeps a user's column of the same name", async () => {
     await using opened = await database();
     const effects = await opened.open();
     const [to] = await mirrorIn(effects, { only: [users] });
@@ -49,23 +50,23 @@ onBoth((database) => {
     expect((await rowsOf(effects, { ...to!, table: newer }))["user_2"]).toMatchObject({ locale: "fr" });
   });
 
-  test("a table of a newer Bellhop is refused", async () => {
+  test("refuses a table of a newer version", async () => {
     await using opened = await database();
     const effects = await opened.open();
     await mirrorIn(effects, { only: [newer] });
-    expect(await mistake(mirrorIn(effects, { only: [users] }))).toContain("clerk_users is at version 2");
+    expect(await rejection(mirrorIn(effects, { only: [users] }))).toContain("clerk_users is at version 2");
   });
 
-  test("a table of that name that is somebody's own is left alone", async () => {
+  test("refuses and does not change a user's table of the same name", async () => {
     await using opened = await database();
     const effects = await opened.open();
     await effects.sql.unsafe("create table clerk_users (id integer)");
-    expect(await mistake(mirrorIn(effects))).toContain('mirror({ prefix: "mirror_" })');
+    expect(await rejection(mirrorIn(effects))).toContain('mirror({ prefix: "mirror_" })');
     expect([...(await effects.sql`select * from clerk_users`)]).toEqual([]);
   });
 });
 
-test("runs of a mirror whose table is somebody's own fail with the sentence that the server has logged", async () => {
+test("runs of a mirror fail with the logged error when its table belongs to the user", async () => {
   await using server = await serverWith({
     "_schema.sql": "create table if not exists other (id text);",
     "[...event].ts": `import { mirror } from "bellhop/mirror"; export default mirror({ tables: ["users"] });`,
@@ -81,21 +82,17 @@ test("runs of a mirror whose table is somebody's own fail with the sentence that
   await server.post({ type: "organization.created", object: "event", data: { id: "org_1" } }, { id: "msg_2" });
   await server.ended("msg_2");
   await server.stop();
-  await using again = await serverWith({}, {}, server.folder);
-  expect(again.lines.map(({ msg }) => msg)).toContainEqual(expect.stringContaining("clerk_users exists already"));
-  await again.post(event, { id: "msg_3" });
-  const error = await until("the first attempt", async () => (await again.get("msg_3"))?.runs[0]?.attempts[0]?.error);
+  await using restarted = await serverWith({}, {}, server.folder);
+  expect(restarted.lines.map(({ msg }) => msg)).toContainEqual(expect.stringContaining("clerk_users exists already"));
+  await restarted.post(event, { id: "msg_3" });
+  const error = await until(
+    "the first attempt",
+    async () => (await restarted.get("msg_3"))?.runs[0]?.attempts[0]?.error,
+  );
   expect(error.message).toContain("clerk_users exists already");
 });
 
 async function versions(effects: Effects): Promise<Record<string, number>> {
   const rows = await effects.sql`select name, version from bellhop_mirror order by name`;
   return Object.fromEntries(rows.map(({ name, version }: { name: string; version: number }) => [name, version]));
-}
-
-async function mistake(promise: Promise<unknown>): Promise<string> {
-  return promise.then(
-    () => "nothing",
-    (error: Error) => error.message,
-  );
 }

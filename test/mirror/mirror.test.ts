@@ -1,4 +1,4 @@
-// `mirror()` as a handler file uses it, from a signed request to the row.
+// `mirror()` in a handler file, from a signed request to the row.
 
 import { expect, test } from "bun:test";
 
@@ -13,29 +13,29 @@ import { tables } from "../../src/mirror/tables.ts";
 import { startClerkApi } from "../clerk-api.ts";
 import { officialExamples, withoutOfficial } from "../clerk/official.ts";
 
-const address = (id: string, email_address: string) => ({ id, email_address }) as never;
-const phone = (id: string, phone_number: string) => ({ id, phone_number }) as never;
+const emailAddress = (id: string, email_address: string) => ({ id, email_address }) as never;
+const phoneNumber = (id: string, phone_number: string) => ({ id, phone_number }) as never;
 
-test("a user who signs up, changes and goes is a row that says so", async () => {
+test("writes a user's creation, update and deletion to one row", async () => {
   await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
   const { event } = await bellhop.deliver("user.created", { first_name: "Ada" });
   const { id } = event.data;
-  const one = async () => (await bellhop.db`select * from clerk_users where id = ${id}`)[0];
-  expect(await one()).toMatchObject({ first_name: "Ada", deleted_at: null });
+  const row = async () => (await bellhop.db`select * from clerk_users where id = ${id}`)[0];
+  expect(await row()).toMatchObject({ first_name: "Ada", deleted_at: null });
   await bellhop.deliver("user.updated", { id, first_name: "Countess" });
-  expect(await one()).toMatchObject({ first_name: "Countess", deleted_at: null });
+  expect(await row()).toMatchObject({ first_name: "Countess", deleted_at: null });
   await bellhop.deliver("user.deleted", { id });
-  const gone = await one();
-  expect(gone.first_name).toBe("Countess");
-  expect(new Date(gone.deleted_at).getTime()).toBeWithin(Date.now() - 60_000, Date.now() + 1);
+  const deleted = await row();
+  expect(deleted.first_name).toBe("Countess");
+  expect(new Date(deleted.deleted_at).getTime()).toBeWithin(Date.now() - 60_000, Date.now() + 1);
 });
 
-test("email and phone are the primary ones, wherever they stand in the list", async () => {
+test("email and phone are the primary ones, regardless of their position in the list", async () => {
   await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
   await bellhop.deliver("user.created", {
-    email_addresses: [address("idn_1", "old@example.com"), address("idn_2", "ada@example.com")],
+    email_addresses: [emailAddress("idn_1", "old@example.com"), emailAddress("idn_2", "ada@example.com")],
     primary_email_address_id: "idn_2",
-    phone_numbers: [phone("idn_3", "+15550100"), phone("idn_4", "+15550101")],
+    phone_numbers: [phoneNumber("idn_3", "+15550100"), phoneNumber("idn_4", "+15550101")],
     primary_phone_number_id: "idn_4",
   });
   expect([...(await bellhop.db`select email, phone from clerk_users`)]).toMatchObject([
@@ -43,12 +43,12 @@ test("email and phone are the primary ones, wherever they stand in the list", as
   ]);
 });
 
-test("a user with a phone and no address has no email", async () => {
+test("a user with a phone number only has no email", async () => {
   await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
   await bellhop.deliver("user.created", {
     email_addresses: [],
     primary_email_address_id: null,
-    phone_numbers: [phone("idn_3", "+15550100")],
+    phone_numbers: [phoneNumber("idn_3", "+15550100")],
     primary_phone_number_id: "idn_3",
   });
   expect([...(await bellhop.db`select email, phone from clerk_users`)]).toMatchObject([
@@ -56,14 +56,14 @@ test("a user with a phone and no address has no email", async () => {
   ]);
 });
 
-test("an example of the Dashboard's is not written, and the run says so", async () => {
+test("a Dashboard example is logged and not written", async () => {
   await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
   const { runs } = await bellhop.deliver("user.created", { id: "user_2g7np7Hrk0SN6kj5EDMLDaKNL0S" });
   expect(runs["*"]).toMatchObject({ state: "done", log: [expect.stringContaining("not written")] });
   expect(await bellhop.db`select * from clerk_users`).toHaveLength(0);
 });
 
-test("an object without a created_at in milliseconds is not written, and the run says so", async () => {
+test("an object without a created_at in milliseconds is logged and not written", async () => {
   await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
   for (const created_at of [undefined, null, "2026-01-01T00:00:00Z"]) {
     const { runs } = await bellhop.deliver("user.updated", { id: "user_1", created_at } as never);
@@ -75,7 +75,7 @@ test("an object without a created_at in milliseconds is not written, and the run
   expect(await bellhop.db`select * from clerk_users`).toHaveLength(0);
 });
 
-test("the instances that events come from are stored; that of samples is not", async () => {
+test("stores the instances of events, but not that of samples", async () => {
   await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
   await bellhop.deliver("user.created");
   const event = { ...sample("user.created"), instance_id: "ins_one" };
@@ -87,7 +87,7 @@ test("the instances that events come from are stored; that of samples is not", a
   ] as never);
 });
 
-test("organizations, memberships and invitations are rows as well, and other events leave no trace", async () => {
+test("writes organizations, memberships and invitations, and ignores other events", async () => {
   await using bellhop = await testBellhop({ handlers: { "*": mirror() } });
   for (const event of [
     "organization.created",
@@ -107,7 +107,7 @@ test("organizations, memberships and invitations are rows as well, and other eve
   ]);
 });
 
-test("private metadata is nowhere, unless it was asked for", async () => {
+test("does not store private metadata unless it is configured", async () => {
   const data = { public_metadata: { plan: "gold" }, private_metadata: { iban: "DE00" } };
   const rawWith = async (handler: ReturnType<typeof mirror>) => {
     await using bellhop = await testBellhop({ handlers: { "*": handler } });
@@ -119,14 +119,14 @@ test("private metadata is nowhere, unless it was asked for", async () => {
     const [member] = await bellhop.db`select raw from clerk_organization_memberships`;
     return { plan: JSON.parse(user.public_metadata)?.plan, raw: String(user.raw) + String(member.raw) };
   };
-  const plain = await rawWith(mirror());
-  expect(plain.plan).toBe("gold");
-  expect(plain.raw).not.toContain("DE00");
+  const byDefault = await rawWith(mirror());
+  expect(byDefault.plan).toBe("gold");
+  expect(byDefault.raw).not.toContain("DE00");
   expect((await rawWith(mirror({ metadata: ["public", "private"] }))).raw.split("DE00")).toHaveLength(3);
   expect((await rawWith(mirror({ metadata: [] }))).raw).not.toContain("gold");
 });
 
-test("only the tables that were asked for are made, under the prefix that was asked for", async () => {
+test("creates only the configured tables, with the configured prefix", async () => {
   await using bellhop = await testBellhop({ handlers: { "*": mirror({ tables: ["users"], prefix: "auth_" }) } });
   await bellhop.deliver("user.created");
   await bellhop.deliver("organization.created");
@@ -134,19 +134,19 @@ test("only the tables that were asked for are made, under the prefix that was as
   expect([...found]).toMatchObject([{ name: "auth_users" }]);
 });
 
-test("options that make no sense are refused with the ones that were meant", () => {
+test("refuses invalid options and suggests valid ones", () => {
   expect(() => mirror({ tables: ["user" as "users"] })).toThrow("did you mean users?");
   expect(() => mirror({ metadta: [] } as never)).toThrow("did you mean metadata?");
   expect(() => mirror({ metadata: ["secret" as "private"] })).toThrow("there are public, private, unsafe");
   expect(() => mirror({ prefix: "clerk-" })).toThrow('"clerk_"');
 });
 
-test("a handler that needs a user whose event has not come gets the row, and then has it", async () => {
+test("ensureUser fetches a user whose event has not arrived, once", async () => {
   await using api = await startClerkApi();
   const ada = api.addUser({ first_name: "Ada" });
-  const seen: MirroredUser[] = [];
+  const users: MirroredUser[] = [];
   const handler = on("organizationMembership.created", async ({ db, clerk, data }) => {
-    seen.push(await ensureUser(db, clerk, data.public_user_data.user_id));
+    users.push(await ensureUser(db, clerk, data.public_user_data.user_id));
   });
   await using bellhop = await testBellhop({
     handlers: { "*": mirror(), "organizationMembership.created": handler },
@@ -157,25 +157,25 @@ test("a handler that needs a user whose event has not come gets the row, and the
     const { runs } = await bellhop.deliver("organizationMembership.created", data);
     expect(runs["organizationMembership.created"]).toMatchObject({ state: "done" });
   }
-  expect(seen).toHaveLength(2);
-  for (const user of seen) {
+  expect(users).toHaveLength(2);
+  for (const user of users) {
     expect(user).toMatchObject({ id: ada.id, first_name: "Ada", banned: false, deleted_at: null });
     expect(user.created_at).toEqual(new Date(ada.created_at));
     expect(user.raw).toMatchObject({ object: "user" });
   }
   expect(api.requests).toHaveLength(1);
-  const nobody = await bellhop.deliver("organizationMembership.created", {
-    public_user_data: { user_id: "user_gone" },
+  const unknown = await bellhop.deliver("organizationMembership.created", {
+    public_user_data: { user_id: "user_unknown" },
   });
-  expect(nobody.runs["organizationMembership.created"]).toMatchObject({ state: "waiting" });
+  expect(unknown.runs["organizationMembership.created"]).toMatchObject({ state: "waiting" });
 });
 
-test("a handler's own file may be called as it likes", async () => {
+test("works in a handler file for one kind of object", async () => {
   const { runs } = await deliver("user.created", {}, { handlers: { "user.*": mirror() } });
   expect(runs["user.*"]).toMatchObject({ state: "done" });
 });
 
-test.skipIf(withoutOfficial)("all official examples of these kinds become rows without a lost column", async () => {
+test.skipIf(withoutOfficial)("rows keep every column of the official examples", async () => {
   const kinds = new Map(tables.map((table) => [table.kind, table]));
   const found = [...(await officialExamples()).values()].filter(({ type }) => kinds.has(type.split(".")[0]!));
   expect(found).toHaveLength(12);
@@ -196,7 +196,7 @@ test.skipIf(withoutOfficial)("all official examples of these kinds become rows w
   });
 });
 
-test("where there is no mirror, such a handler says how to get one", async () => {
+test("ensureUser without a mirror names the command that creates one", async () => {
   await using api = await startClerkApi();
   const handler = on("organizationMembership.created", async ({ db, clerk, data }) => {
     await ensureUser(db, clerk, data.public_user_data.user_id);

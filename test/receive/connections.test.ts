@@ -1,5 +1,5 @@
-// All file descriptors used up by connections that send nothing. Bun closes those after 12 s, which no setting changes:
-// until then nobody new gets in, and then everything is as before.
+// Connections that send nothing use up all file descriptors. Bun closes them after 12 s, which is not configurable; until
+// then the server accepts no other connection.
 
 import { expect, test } from "bun:test";
 import { connect } from "node:net";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { sample } from "../../src/clerk/samples.ts";
 import { environment, folderWithHandlers, freePort, post, until } from "../harness.ts";
 
-test("when silent connections have used up all file descriptors, deliveries get in again within 15 seconds", async () => {
+test("accepts deliveries again within 15 seconds of silent connections using up all file descriptors", async () => {
   await using folder = await folderWithHandlers();
   const port = await freePort();
   const main = join(import.meta.dir, "../../src/main.ts");
@@ -19,20 +19,20 @@ test("when silent connections have used up all file descriptors, deliveries get 
     stdout: "ignore",
     stderr: "ignore",
   });
-  const isUp = () =>
+  const isHealthy = () =>
     fetch(`http://127.0.0.1:${port}/health`, { keepalive: false, signal: AbortSignal.timeout(300) })
       .then(({ ok }) => ok || undefined)
       .catch(() => undefined);
-  await until("the server to listen", isUp);
-  const began = performance.now();
+  await until("the server to listen", isHealthy);
+  const start = performance.now();
   const sockets = Array.from({ length: 300 }, () =>
     connect(port, "127.0.0.1")
       .on("error", () => undefined)
       .resume(),
   );
-  await until("all file descriptors to be used", async () => ((await isUp()) ? undefined : true));
-  await until("the server to answer again", isUp, 20_000);
-  expect(performance.now() - began).toBeLessThan(15_000);
+  await until("all file descriptors to be used", async () => ((await isHealthy()) ? undefined : true));
+  await until("the server to answer again", isHealthy, 20_000);
+  expect(performance.now() - start).toBeLessThan(15_000);
   for (const socket of sockets) socket.destroy();
   for (let n = 0; n < 20; n += 1)
     expect((await post(`http://127.0.0.1:${port}/api/webhooks`, sample("user.created"))).status).toBe(200);

@@ -1,4 +1,4 @@
-// What is remembered of refused requests: little, within bounds, and told once a second.
+// The list of refused requests is bounded, and refusals are reported once a second.
 
 import { heapStats } from "bun:jsc";
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
@@ -12,24 +12,24 @@ function refusal(more: Partial<RefusedRequest> = {}): RefusedRequest {
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-/** Refusals, and every report of them: code, count and the id of the latest. */
-function reported() {
+/** Refusals, and each report: its code, its count and the id of the latest refusal. */
+function refusalsWithReports() {
   const reports: [string, number, string | null][] = [];
   const refusals = createRefusals(({ code, claimedId }, count) => reports.push([code, count, claimedId]));
   return { ...refusals, reports };
 }
 
-describe("what is remembered", () => {
-  test("is the last 1,000, oldest first", () => {
-    const refused = reported();
+describe("the list of refused requests", () => {
+  test("has the last 1,000, oldest first", () => {
+    const refused = refusalsWithReports();
     for (let at = 0; at < 1_000; at++) refused.add(refusal({ at }));
     expect(refused.recent().map(({ at }) => at)).toEqual(Array.from({ length: 1_000 }, (_, at) => at));
     for (let at = 1_000; at < 12_345; at++) refused.add(refusal({ at }));
     expect(refused.recent().map(({ at }) => at)).toEqual(Array.from({ length: 1_000 }, (_, index) => 11_345 + index));
   });
 
-  test("is what was given, and no more than 64 printable characters of the id", () => {
-    const refused = reported();
+  test("has at most 64 printable characters of each id", () => {
+    const refused = refusalsWithReports();
     refused.add(
       refusal({
         code: "too_old",
@@ -50,28 +50,28 @@ describe("what is remembered", () => {
     expect(claimedId).toHaveLength(64);
   });
 
-  test("does not keep the long headers alive from which the ids were cut", () => {
-    const refused = reported();
+  test("does not keep the long headers in memory that the ids were cut from", () => {
+    const refused = refusalsWithReports();
     const long = (n: number) =>
       new Headers({ "svix-id": `${n}${Buffer.alloc(14_000, "a").toString()}` }).get("svix-id");
-    const kept = () => (Bun.gc(true), heapStats().heapSize + heapStats().extraMemorySize);
-    const before = kept();
+    const heapSize = () => (Bun.gc(true), heapStats().heapSize + heapStats().extraMemorySize);
+    const before = heapSize();
     for (let n = 0; n < 2_000; n++) refused.add(refusal({ claimedId: long(n) }));
     expect(refused.recent()).toHaveLength(1_000);
-    // 2,000 such headers are 28 MB.
-    expect(kept() - before).toBeLessThan(4_000_000);
+    // The 2,000 headers have 28 MB.
+    expect(heapSize() - before).toBeLessThan(4_000_000);
   });
 });
 
 describe("the report", () => {
-  test("of the first refusal comes at once", () => {
-    const refused = reported();
+  test("of the first refusal is immediate", () => {
+    const refused = refusalsWithReports();
     refused.add(refusal());
     expect(refused.reports).toEqual([["no_match", 1, "msg_1"]]);
   });
 
-  test("of those that follow within a second is one, with their number and the latest", () => {
-    const refused = reported();
+  test("combines the refusals of the next second, with their number and the latest one", () => {
+    const refused = refusalsWithReports();
     for (let n = 0; n < 500; n++) refused.add(refusal({ claimedId: `msg_${n}` }));
     jest.advanceTimersByTime(999);
     expect(refused.reports).toEqual([["no_match", 1, "msg_0"]]);
@@ -82,8 +82,8 @@ describe("the report", () => {
     ]);
   });
 
-  test("of a flood is one a second, and the numbers add up", () => {
-    const refused = reported();
+  test("of a flood is made once a second, and the counts add up", () => {
+    const refused = refusalsWithReports();
     for (let tenth = 0; tenth < 100; tenth++) {
       for (let n = 0; n < 37; n++) refused.add(refusal());
       jest.advanceTimersByTime(100);
@@ -93,8 +93,8 @@ describe("the report", () => {
     expect(refused.reports.reduce((sum, [, count]) => sum + count, 0)).toBe(3_700);
   });
 
-  test("of one code does not wait for another's", () => {
-    const refused = reported();
+  test("of one code does not wait for that of another", () => {
+    const refused = refusalsWithReports();
     for (const code of ["no_match", "too_old", "no_match", "too_old", "too_old"] as const)
       refused.add(refusal({ code }));
     jest.advanceTimersByTime(1_000);
@@ -106,8 +106,8 @@ describe("the report", () => {
     ]);
   });
 
-  test("comes at once again after a quiet second, and a quiet second refused.reports nothing", () => {
-    const refused = reported();
+  test("is immediate again after a second without refusals, which reports nothing", () => {
+    const refused = refusalsWithReports();
     refused.add(refusal({ claimedId: "msg_1" }));
     jest.advanceTimersByTime(5_000);
     expect(refused.reports).toHaveLength(1);

@@ -1,4 +1,4 @@
-// Bodies that nobody has verified yet: refused on their headers where possible, and bounded together where not.
+// Unverified bodies: refused by their headers where possible, and otherwise read within a shared budget.
 
 import { expect, test } from "bun:test";
 
@@ -21,7 +21,7 @@ import { TOKEN } from "../inspector/inspected.ts";
 const MEGABYTE = 1_048_576;
 const EVENT = JSON.stringify(sample("user.created"));
 
-test("a request whose headers can't be right is answered before its body comes", async () => {
+test("a request with invalid headers is answered before its body arrives", async () => {
   await using server = await serverWith({});
   const good = signed(EVENT);
   for (const [code, status, headers] of [
@@ -37,53 +37,63 @@ test("a request whose headers can't be right is answered before its body comes",
   }
 });
 
-for (const [what, attack] of [
+for (const [name, attack] of [
   ["bodies of 1 MB", { requests: 2_000, bytes: MEGABYTE }],
   ["bodies of 1 MB without a length", { requests: 2_000, bytes: MEGABYTE, chunked: true }],
   ["bodies of 60 KB", { requests: 2_000, bytes: 60_000 }],
 ] as const)
-  test(`2,000 half ${what} take no more than 256 MB, and good deliveries are answered within a second`, async () => {
+  test(`2,000 unfinished ${name} take less than 256 MB, and valid deliveries are answered in time`, async () => {
     await using folder = await temporaryFolder();
     await using server = await spawnServer(folder.path);
     const { peak, good, open } = await attackWithHalfBodies(server, attack);
     expect(peak).toBeLessThan(256 * MEGABYTE);
     expect(good.filter(({ status }) => status !== 200)).toEqual([]);
-    expect(Math.max(...good.map(({ ms }) => ms))).toBeLessThan(1_000);
+    // Tens of milliseconds on a quiet machine. Svix gives up after 15 s.
+    expect(Math.max(...good.map(({ ms }) => ms))).toBeLessThan(5_000);
     expect(good.length).toBeGreaterThan(10);
-    // Those that were dropped were told so, and hung up on.
+    // Dropped requests are answered, and their connections closed.
     expect(open).toBeLessThan(700);
     expect(server.output()).toContain('"code":"body_dropped","status":408');
     expect(server.process.exitCode).toBeNull();
   }, 60_000);
 
-/** A server of Bun's own that reads unverified bodies and answers with their size, or with why they were not read. */
-function reader(limits: { maxBytes: number; maxBodies: number }, max = 200_000) {
+/** A server that reads unverified bodies and answers with their size, or with the reason why it did not read them. */
+function bodyServer(limits: { maxBytes: number; maxBodies: number }, max = 200_000) {
   const bodies = createUnverifiedBodies(max, limits);
+  let started = 0;
+  let finished = 0;
   const server = Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
     async fetch(request) {
-      const read = await bodies.read(request, max);
+      started += 1;
+      const read = await bodies.read(request, max).finally(() => (finished += 1));
       return typeof read === "string"
         ? new Response(read, { status: 408, headers: { connection: "close" } })
         : new Response(String(read.length));
     },
   });
-  return { port: server.port!, [Symbol.asyncDispose]: () => server.stop(true) };
+  return {
+    port: server.port!,
+    started: () => started,
+    finished: () => finished,
+    [Symbol.asyncDispose]: () => server.stop(true),
+  };
 }
 
-/** Sends the headers of a body of so many bytes, and the first of them. */
-async function beginBody(port: number, bytes: number, sent = 1): Promise<RawConnection> {
-  const connection = await rawConnection(port);
-  connection.write(rawRequest("POST", "/", { "content-length": String(bytes) }, "x".repeat(sent)));
-  await Bun.sleep(20);
+/** Sends a request with the first byte of its body, and waits until the server reads it. */
+async function beginBody(server: ReturnType<typeof bodyServer>, bytes: number): Promise<RawConnection> {
+  const connection = await rawConnection(server.port);
+  const before = server.started();
+  connection.write(rawRequest("POST", "/", { "content-length": String(bytes) }, "x"));
+  await until("the server to read the body", () => server.started() > before || undefined);
   return connection;
 }
 
-test("of too many unfinished bodies the oldest is dropped, and the others can still be finished", async () => {
-  await using server = reader({ maxBytes: 1_000, maxBodies: 3 });
+test("the oldest of too many unfinished bodies is dropped, and the others can be finished", async () => {
+  await using server = bodyServer({ maxBytes: 1_000, maxBodies: 3 });
   const bodies = [];
-  for (let n = 0; n < 5; n += 1) bodies.push(await beginBody(server.port, 10));
+  for (let n = 0; n < 5; n += 1) bodies.push(await beginBody(server, 10));
   expect(await Promise.all(bodies.slice(0, 2).map((body) => body.answer()))).toEqual([
     { status: 408, body: "dropped" },
     { status: 408, body: "dropped" },
@@ -95,33 +105,34 @@ test("of too many unfinished bodies the oldest is dropped, and the others can st
   }
 });
 
-test("what bodies declare is bounded too, and bytes are given back when they end", async () => {
-  await using server = reader({ maxBytes: 1_000, maxBodies: 100 });
-  const [first, second] = [await beginBody(server.port, 600), await beginBody(server.port, 600)];
+test("declared sizes count against the budget until the body ends or its connection is closed", async () => {
+  await using server = bodyServer({ maxBytes: 1_000, maxBodies: 100 });
+  const [first, second] = [await beginBody(server, 600), await beginBody(server, 600)];
   expect(await first.answer()).toEqual({ status: 408, body: "dropped" });
   second.write("x".repeat(599));
   expect(await second.answer()).toEqual({ status: 200, body: "600" });
-  const [third, aborted] = [await beginBody(server.port, 500), await beginBody(server.port, 500)];
+  const [third, aborted] = [await beginBody(server, 500), await beginBody(server, 500)];
+  const finished = server.finished();
   aborted[Symbol.dispose]();
-  await Bun.sleep(20);
-  const fourth = await beginBody(server.port, 500);
+  await until("the end of the aborted body", () => server.finished() > finished || undefined);
+  const fourth = await beginBody(server, 500);
   for (const body of [third, fourth]) {
     body.write("x".repeat(499));
     expect(await body.answer()).toEqual({ status: 200, body: "500" });
   }
 });
 
-test("large half bodies drop no small one", async () => {
-  await using server = reader({ maxBytes: 200_000, maxBodies: 100 });
-  const small = await beginBody(server.port, 10);
-  for (let n = 0; n < 10; n += 1) await beginBody(server.port, 150_000);
+test("unfinished large bodies do not cause small ones to be dropped", async () => {
+  await using server = bodyServer({ maxBytes: 200_000, maxBodies: 100 });
+  const small = await beginBody(server, 10);
+  for (let n = 0; n < 10; n += 1) await beginBody(server, 150_000);
   small.write("x".repeat(9));
   expect(await small.answer()).toEqual({ status: 200, body: "10" });
 });
 
-test("bodies that come whole are never dropped, however many come at once and whatever else is open", async () => {
-  await using server = reader({ maxBytes: 200_000, maxBodies: 4 });
-  for (let n = 0; n < 4; n += 1) await beginBody(server.port, 10);
+test("complete bodies are never dropped, even when many arrive at once and other bodies are unfinished", async () => {
+  await using server = bodyServer({ maxBytes: 200_000, maxBodies: 4 });
+  for (let n = 0; n < 4; n += 1) await beginBody(server, 10);
   const connections = await Promise.all(Array.from({ length: 300 }, () => rawConnection(server.port)));
   for (const connection of connections) connection.write(rawRequest("POST", "/", {}, "x".repeat(1_000)));
   const answers = await Promise.all(connections.map((connection) => connection.answer()));
@@ -129,8 +140,8 @@ test("bodies that come whole are never dropped, however many come at once and wh
   for (const connection of connections) connection[Symbol.dispose]();
 });
 
-test("a body without a length is read whole, or refused as soon as it is too large", async () => {
-  await using server = reader({ maxBytes: 400_000, maxBodies: 4 });
+test("a body without a content-length is read completely, or refused as soon as it is too large", async () => {
+  await using server = bodyServer({ maxBytes: 400_000, maxBodies: 4 });
   const chunk = (size: number) => `${size.toString(16)}\r\n${"x".repeat(size)}\r\n`;
   for (const [size, answer] of [
     [10, { status: 200, body: "10" }],
@@ -146,7 +157,7 @@ test("a body without a length is read whole, or refused as soon as it is too lar
   }
 });
 
-test("half sign-ins at the inspector share the budget and are bounded in size", async () => {
+test("unfinished sign-ins to the inspector share the budget and are limited in size", async () => {
   await using server = await serverWith({}, { INSPECTOR_TOKEN: TOKEN });
   const port = Number(new URL(server.inspectorUrl!).port);
   const headers = { host: `127.0.0.1:${port}`, origin: `http://127.0.0.1:${port}`, "content-type": "application/json" };

@@ -1,20 +1,20 @@
-// The SQLite files, and what can happen at a statement or a commit: the process dies before it or right after it, or the
-// disk refuses, with or without having kept it.
+// Injects faults into the SQLite files. At a statement or a commit, the process dies before or after it, or the disk reports
+// an error, with or without having stored it.
 
 import { Database, type Statement } from "bun:sqlite";
 
 import { SQL } from "bun";
 
-import { crash, type Faults, STATEMENTS } from "./faults.ts";
+import { crash, type Faults, STATEMENTS_PER_TRANSACTION } from "./faults.ts";
 import { Dead, type Life, type World } from "./world.ts";
 
 type Run = (this: Database, ...args: Parameters<Database["run"]>) => ReturnType<Database["run"]>;
 type Prepare = (this: Database, ...args: Parameters<Database["prepare"]>) => Statement;
 
-// Of a prepared statement, the inbox uses these two.
+// The methods of a prepared statement that the inbox uses.
 type Prepared = Pick<Statement, "run" | "all">;
 
-const plain = {
+const original = {
   // oxlint-disable-next-line typescript/unbound-method -- called with the connection as `this`
   run: Database.prototype.run,
   // oxlint-disable-next-line typescript/unbound-method
@@ -25,7 +25,7 @@ class DiskError extends Error {
   code = "SQLITE_FULL";
 }
 
-/** The statement is at fault, not the disk. */
+/** An error of the statement, not of the disk. */
 class TooBigError extends Error {
   code = "SQLITE_TOOBIG";
 }
@@ -36,7 +36,7 @@ interface Observer {
   report(violation: string): void;
 }
 
-/** From now on, `inbox.db` has the faults. */
+/** Replaces methods of `Database`, so that all connections to `inbox.db` have faults. */
 export function injectInboxFaults(world: World, faults: Faults, observer: Observer) {
   const openSavepoints = new WeakMap<Database, number>();
   const lifeOf = (db: Database): Life | undefined => {
@@ -48,12 +48,12 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
   const run: Run = function runWithFaults(...args) {
     const life = lifeOf(this);
     const [sql] = args;
-    if (!life) return plain.run.apply(this, args);
-    // The first statement on each connection, the writer's and the reader's.
+    if (!life) return original.run.apply(this, args);
+    // The first statement of each connection of the inbox.
     if (sql.startsWith("pragma busy_timeout")) life.onDeath.push(() => abandon(this));
     if (sql.startsWith("begin")) openSavepoints.set(this, 0);
-    if (sql !== "commit") return plain.run.apply(this, args);
-    if (openSavepoints.get(this)) observer.report("a commit of the inbox has an open savepoint");
+    if (sql !== "commit") return original.run.apply(this, args);
+    if (openSavepoints.get(this)) observer.report("the inbox committed with an open savepoint");
     if (world.chance(faults.crash)) crash(world, life, "before a commit of the inbox");
     const fails = world.chance(faults.fail);
     if (fails && world.chance(0.5)) {
@@ -61,18 +61,18 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
       mayRollBack(this);
       throw new DiskError("database or disk is full");
     }
-    const result = plain.run.apply(this, args);
+    const result = original.run.apply(this, args);
     observer.committed();
     if (world.chance(faults.crash)) crash(world, life, "after a commit of the inbox");
     if (fails) {
-      world.log("a commit of the inbox is durable, and fails");
+      world.log("a commit of the inbox fails, but is durable");
       throw new DiskError("disk I/O error");
     }
     return result;
   };
 
   const prepare = function prepareWithFaults(this: Database, ...args: Parameters<Database["prepare"]>): Prepared {
-    const statement = plain.prepare.apply(this, args);
+    const statement = original.prepare.apply(this, args);
     if (!lifeOf(this) || args[0].startsWith("rollback")) return statement;
     if (args[0].startsWith("savepoint")) return counted(this, statement, 1);
     if (args[0].startsWith("release")) return counted(this, statement, -1);
@@ -80,8 +80,8 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
       ((...values) => {
         const life = lifeOf(this);
         if (!life) return execute(...values);
-        if (world.chance(faults.crash / STATEMENTS)) crash(world, life, "at a statement of the inbox");
-        if (world.chance(faults.fail / STATEMENTS)) {
+        if (world.chance(faults.crash / STATEMENTS_PER_TRANSACTION)) crash(world, life, "at a statement of the inbox");
+        if (world.chance(faults.fail / STATEMENTS_PER_TRANSACTION)) {
           const isDisk = world.chance(0.5);
           world.log(`a statement of the inbox fails${isDisk ? ": the disk is full" : " by itself"}`);
           if (!isDisk) throw new TooBigError("string or blob too big");
@@ -93,7 +93,7 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
     return { run: withFaults(statement.run.bind(statement)), all: withFaults(statement.all.bind(statement)) };
   };
 
-  /** A savepoint, or its release. */
+  /** Counts open savepoints: `change` is 1 for a savepoint and -1 for its release. */
   function counted(db: Database, statement: Statement, change: number): Prepared {
     const execute = <T extends (...values: any[]) => unknown>(run: T) =>
       ((...values) => {
@@ -103,28 +103,28 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
     return { run: execute(statement.run.bind(statement)), all: execute(statement.all.bind(statement)) };
   }
 
-  /** Some failures have rolled the transaction back already, and some have not. */
+  /** SQLite rolls the transaction back on some errors, and not on others. */
   function mayRollBack(db: Database) {
-    if (db.inTransaction && world.chance(0.5)) plain.run.call(db, "rollback");
+    if (db.inTransaction && world.chance(0.5)) original.run.call(db, "rollback");
   }
 
-  // The witness asks more queries after each commit than `db.query` remembers by default.
+  // After each commit, the witness runs more queries than `db.query` caches by default.
   Reflect.set(Database, "MAX_QUERY_CACHE_SIZE", 100);
   Reflect.set(Database.prototype, "run", run);
   Reflect.set(Database.prototype, "prepare", prepare);
 }
 
-/** The connection of a dead process. */
+/** Closes the connection of a dead process. */
 function abandon(db: Database) {
   try {
-    if (db.inTransaction) plain.run.call(db, "rollback");
+    if (db.inTransaction) original.run.call(db, "rollback");
     db.close(true);
   } catch {
-    // It was closed before.
+    // It was already closed.
   }
 }
 
-/** The handlers' database as SQLite: real, with faults at its queries and commits. `onFailure` is called for each. */
+/** The handlers' database as a real SQLite file, with faults at queries and commits. `onFailure` is called for each fault. */
 export function openAppSqlite(world: World, faults: Faults, onFailure: () => void) {
   return (options: SQL.Options): SQL => {
     const life = world.life()!;

@@ -1,15 +1,15 @@
-// What goes wrong: how often, and how a process dies.
+// The probabilities of faults, and the crash of a simulated process.
 
 import { Dead, type Life, type World } from "./world.ts";
 
-/** Probabilities for each commit. All of them are zero when the faults are over. */
+/** Probabilities per commit. Both are 0 after the fault phase. */
 export interface Faults {
   crash: number;
   fail: number;
 }
 
-/** A transaction has about so many statements: a fault at one of them is that much rarer than at a commit. */
-export const STATEMENTS = 10;
+/** About how many statements a transaction has. A fault at a statement is rarer than at a commit by this factor. */
+export const STATEMENTS_PER_TRANSACTION = 10;
 
 export function crash(world: World, life: Life, when: string): never {
   world.log(`CRASH ${when}`);

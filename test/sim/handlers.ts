@@ -1,4 +1,4 @@
-// What a simulated handler does: it writes its parts through `db`, with pauses in between, and misbehaves as planned.
+// The simulated handlers: they write their parts through `db`, with pauses in between, and misbehave as planned.
 
 import { type HandlerContext, type HandlerFunction, NonRetriableError, RetryAfterError } from "../../src/index.ts";
 import { crash } from "./faults.ts";
@@ -16,22 +16,21 @@ interface Options {
 
 export function handlerFunction({ world, plan, witness, name, onAttempt }: Options): HandlerFunction {
   const writes = plan.handlers.find((handler) => handler.name === name)?.writes ?? false;
-  /** Attempts that began, by run. They are counted across crashes. */
-  const begun = witness.begunBy(name);
+  /** The number of attempts that began, by run, counted across crashes. */
+  const attempts = witness.attemptsOf(name);
 
   return async (context) => {
     if (!world.life()?.alive) throw new Dead("the process is dead");
     onAttempt();
     const { delivery, run, signal } = context;
-    const replay = run.idempotencyKey.split("/").at(-1) ?? "";
-    const ofReplay = run.replay ? replay : "";
-    const key = `${delivery.id} ${ofReplay}`;
-    const number = (begun.get(key) ?? 0) + 1;
-    begun.set(key, number);
-    const end = witness.began(name, context, ofReplay);
+    const replayId = run.replay ? (run.idempotencyKey.split("/").at(-1) ?? "") : "";
+    const key = `${delivery.id} ${replayId}`;
+    const number = (attempts.get(key) ?? 0) + 1;
+    attempts.set(key, number);
+    const end = witness.began(name, context, replayId);
     signal.addEventListener("abort", end);
     try {
-      await behave(context, ofReplay, number);
+      await behave(context, replayId, number);
     } finally {
       end();
     }
@@ -47,14 +46,14 @@ export function handlerFunction({ world, plan, witness, name, onAttempt }: Optio
     if (world.chance(0.3)) await Bun.sleep(world.between(0, 30));
     if (writes) await part(1);
     if (kind === "slow") await Bun.sleep(world.between(50, TIMEOUT_MS - 100));
-    if (kind === "swallows") await db`insert into nowhere values (1)`.catch(() => undefined);
-    if (kind === "fails") throw new Error("as planned");
-    if (kind === "gives up") throw new NonRetriableError("as planned");
-    if (kind === "picks its time") throw new RetryAfterError("as planned", world.pick([0, 0, 3_000]));
-    if (kind === "kills") crash(world, world.life()!, `by ${name}`);
+    if (kind === "swallows an error") await db`insert into nowhere values (1)`.catch(() => undefined);
+    if (kind === "throws") throw new Error("as planned");
+    if (kind === "non-retriable") throw new NonRetriableError("as planned");
+    if (kind === "retry-after") throw new RetryAfterError("as planned", world.pick([0, 0, 3_000]));
+    if (kind === "crashes") crash(world, world.life()!, `by ${name}`);
     if (kind === "hangs") {
       await Bun.sleep(TIMEOUT_MS + world.between(100, 5_000));
-      // The attempt is over: it must not be able to write any more.
+      // The attempt has timed out, so it must not be able to write.
       const late = await Promise.allSettled([part(1), part(PARTS)]);
       if (late.some(({ status }) => status === "fulfilled")) witness.report(`${name} wrote after its timeout`);
       return;

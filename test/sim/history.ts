@@ -1,5 +1,5 @@
-// One seed: one server, or two on one store, that are crashed, stopped and started, while deliveries arrive, handlers
-// misbehave and databases fail. In the end the faults stop, everything comes to rest, and the witness checks it all.
+// Simulates one seed: one server, or two that share a store, are crashed, stopped and restarted while deliveries arrive,
+// handlers misbehave and databases fail. Then the faults stop, all runs end, and the witness checks the result.
 
 import { Database } from "bun:sqlite";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -22,46 +22,46 @@ import { createWorld, type Life, type World } from "./world.ts";
 export interface History {
   seed: number;
   servers: number;
-  /** A sentence for each broken promise. */
+  /** One sentence per broken promise. */
   violations: string[];
   trace: string[];
   attempts: number;
   crashes: number;
 }
 
-/** A place for a server, which is started again after each of its deaths. */
-interface Place {
+/** A machine, which restarts its server after each of its deaths. */
+interface Machine {
   name: string;
   server: Server | undefined;
-  /** The latest life, also while it starts. */
+  /** The latest process, also while it starts. */
   life: Life | undefined;
   owner: string | undefined;
 }
 
 const DAY_MS = 86_400_000;
-// Eight attempts take half a day; a parked run is skipped after one day.
-const REST_MS = 30 * DAY_MS;
+// Eight attempts take half a day, and a parked run is skipped after one day.
+const MAX_DRAIN_MS = 30 * DAY_MS;
 const FOLDER = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 
 let reportRejection: (error: unknown) => void = () => {};
 
-/** A rejection that no code awaits would end a real server. */
+/** An unhandled rejection would end a real server. */
 export function onUnhandledRejection(error: unknown) {
   reportRejection(error);
 }
 
-/** Plays one seed. The same seed is the same history, to the letter. */
-export async function play(seed: number): Promise<History> {
+/** Simulates one seed. The same seed always gives the same trace. */
+export async function simulate(seed: number): Promise<History> {
   const world = createWorld(seed);
   const folder = mkdtempSync(join(FOLDER, "bellhop-sim-"));
   try {
-    return await playIn(world, seed, folder);
+    return await simulateIn(world, seed, folder);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
-async function playIn(world: World, seed: number, folder: string): Promise<History> {
+async function simulateIn(world: World, seed: number, folder: string): Promise<History> {
   const plan = planOf(world);
   const faults: Faults = { crash: world.pick([0, 0.01, 0.04]), fail: world.pick([0, 0.02, 0.1]) };
   const onCommit = () => witness.committed();
@@ -75,7 +75,7 @@ async function playIn(world: World, seed: number, folder: string): Promise<Histo
   let broken = new Set<string>();
   let attempts = 0;
   let crashes = 0;
-  let over = false;
+  let isFinished = false;
 
   const table = (): HandlerTable => {
     const functions = plan.handlers.map(({ name, options }) => [
@@ -88,47 +88,47 @@ async function playIn(world: World, seed: number, folder: string): Promise<Histo
   };
   let current = table();
 
-  const places = Array.from({ length: plan.servers }, (_, index): Place => ({
+  const machines = Array.from({ length: plan.servers }, (_, index): Machine => ({
     name: "AB"[index]!,
     server: undefined,
     life: undefined,
     owner: undefined,
   }));
-  const aliveServers = () => places.flatMap(({ server }) => (server?.life.alive ? [server] : []));
-  const alive = () => new Set(places.flatMap(({ life, owner }) => (life?.alive && owner ? [owner] : [])));
+  const aliveServers = () => machines.flatMap(({ server }) => (server?.life.alive ? [server] : []));
+  const alive = () => new Set(machines.flatMap(({ life, owner }) => (life?.alive && owner ? [owner] : [])));
   const anyServer = () => {
     const servers = aliveServers();
     return servers.length > 0 ? world.pick(servers) : undefined;
   };
 
-  async function start(place: Place) {
-    if (place.life?.alive || over) return;
+  async function start(machine: Machine) {
+    if (machine.life?.alive || isFinished) return;
     world.skew = world.chance(0.2) ? world.between(-30, 30) * DAY_MS : 0;
-    world.log(`start, the wall clock off by ${world.skew / DAY_MS} days`);
+    world.log(`start, with the wall clock off by ${world.skew / DAY_MS} days`);
     const getTable = () => current;
     const options = { world, plan, faults, witness, folder, shared, postgres, table: getTable, alive };
     const owner = crypto.randomUUID();
-    const { life, ready } = startServer(options, { name: place.name, owner });
-    Object.assign(place, { owner, life });
+    const { life, ready } = startServer(options, { name: machine.name, owner });
+    Object.assign(machine, { owner, life });
     life.onDeath.push(() => {
       crashes += 1;
       witness.died(life);
       file?.close();
       file = undefined;
-      world.after(world.between(1, 3_000), () => void start(place));
+      world.after(world.between(1, 3_000), () => void start(machine));
       if (shared) recoverAfterDeath();
     });
     try {
-      place.server = await ready;
+      machine.server = await ready;
     } catch (error) {
       if (!life.alive) return;
-      // A disk that refuses ends the start, which is tried again.
+      // A disk error ends the start, which is then retried.
       world.log(`the start failed: ${(error as Error).message.replaceAll(folder, "…")}`);
       life.die();
     }
   }
 
-  /** The other server notices a death after a while, and looks again when no late commit of the dead one can follow. */
+  /** The other server notices a death after a while, and recovers again when no late commit of the dead one can follow. */
   function recoverAfterDeath() {
     for (const delay of [world.between(500, 6_000), LATE_COMMIT_MS + 3_000])
       world.after(delay, () => {
@@ -164,48 +164,55 @@ async function playIn(world: World, seed: number, folder: string): Promise<Histo
     await Promise.allSettled(notifying);
   }
 
-  const requests = createRequests({ world, plan, witness, anyServer, table: () => current, isOver: () => over });
-  for (const place of places) void start(place);
+  const requests = createRequests({
+    world,
+    plan,
+    witness,
+    anyServer,
+    table: () => current,
+    isFinished: () => isFinished,
+  });
+  for (const machine of machines) void start(machine);
   for (const delivery of plan.deliveries)
     for (const at of delivery.sentAt) world.after(at, () => void requests.send(delivery));
-  const trouble = (times: number, action: () => Promise<void> | void) => {
-    for (let n = 0; n < times; n += 1) world.after(world.between(0, plan.troubleMs + 1_000), () => void action());
+  const schedule = (times: number, action: () => Promise<void> | void) => {
+    for (let n = 0; n < times; n += 1) world.after(world.between(0, plan.faultPhaseMs + 1_000), () => void action());
   };
-  trouble(world.between(0, 2), requests.replay);
-  trouble(world.chance(0.3) ? 1 : 0, requests.replayDead);
-  trouble(world.chance(0.3) ? world.between(1, 6) : 0, requests.deleteExpired);
-  trouble(world.chance(0.3) ? world.between(1, 4) : 0, requests.changeWaitingRun);
-  trouble(world.chance(0.4) ? world.between(1, 2) : 0, reload);
-  trouble(world.chance(0.5) ? world.between(1, 3) : 0, stop);
-  trouble(faults.crash > 0 && world.chance(0.3) ? 2 : 0, () => {
-    world.log("CRASH at no particular moment");
+  schedule(world.between(0, 2), requests.replay);
+  schedule(world.chance(0.3) ? 1 : 0, requests.replayDead);
+  schedule(world.chance(0.3) ? world.between(1, 6) : 0, requests.deleteExpired);
+  schedule(world.chance(0.3) ? world.between(1, 4) : 0, requests.changeWaitingRun);
+  schedule(world.chance(0.4) ? world.between(1, 2) : 0, reload);
+  schedule(world.chance(0.5) ? world.between(1, 3) : 0, stop);
+  schedule(faults.crash > 0 && world.chance(0.3) ? 2 : 0, () => {
+    world.log("CRASH at a random moment");
     anyServer()?.life.die();
   });
   if (postgres)
-    trouble(world.chance(0.4) ? 1 : 0, () => {
-      world.log("the database is away");
-      postgres.away = true;
-      world.after(world.between(100, 20_000), () => (postgres.away = false));
+    schedule(world.chance(0.4) ? 1 : 0, () => {
+      world.log("the database is unreachable");
+      postgres.unreachable = true;
+      world.after(world.between(100, 20_000), () => (postgres.unreachable = false));
     });
 
-  await world.run(() => false, plan.troubleMs + 2_000);
-  world.log("the faults are over");
+  await world.run(() => false, plan.faultPhaseMs + 2_000);
+  world.log("the fault phase ends");
   Object.assign(faults, { crash: 0, fail: 0 });
-  if (postgres) postgres.away = false;
+  if (postgres) postgres.unreachable = false;
   broken = new Set();
   current = table();
-  world.after(4_000, () => places.forEach((place) => void start(place)));
+  world.after(4_000, () => machines.forEach((machine) => void start(machine)));
   world.after(5_000, () => void notifyTableChanged());
-  let next = plan.troubleMs + 10_000;
-  const isAtRest = () => {
+  let next = plan.faultPhaseMs + 10_000;
+  const hasDrained = () => {
     if (world.now() < next) return false;
-    // Not at every event: it is a query.
+    // Not after every event, because the check is a query.
     next = world.now() + 1_000;
-    return witness.isAtRest();
+    return witness.hasDrained();
   };
-  await world.run(isAtRest, world.now() + REST_MS);
-  over = true;
-  witness.checkEverything(postgres?.effects, join(folder, "app.db"));
-  for (const { life } of places) life?.die();
+  await world.run(hasDrained, world.now() + MAX_DRAIN_MS);
+  isFinished = true;
+  witness.checkAll(postgres?.effects, join(folder, "app.db"));
+  for (const { life } of machines) life?.die();
   return { seed, servers: plan.servers, violations: witness.violations, trace: world.trace, attempts, crashes };
 }

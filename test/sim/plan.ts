@@ -1,11 +1,11 @@
-// What a seed plays: how many servers, which handlers and how they behave, and which deliveries arrive when.
+// The plan of a seed: the number of servers, the handlers and their behaviour, and the deliveries with their times.
 
 import type { HandlerOptions } from "../../src/index.ts";
 import type { World } from "./world.ts";
 
-/** What a handler does with one delivery. */
+/** How a handler behaves with one delivery. */
 export interface Behaviour {
-  kind: "plain" | "slow" | "fails" | "swallows" | "hangs" | "kills" | "gives up" | "picks its time";
+  kind: "plain" | "slow" | "throws" | "swallows an error" | "hangs" | "crashes" | "non-retriable" | "retry-after";
   /** The number of attempts that misbehave; later ones are plain. */
   times: number;
 }
@@ -29,15 +29,15 @@ export interface PlannedDelivery {
 }
 
 export interface Plan {
-  /** 1, or 2 on one store. */
+  /** 1, or 2 that share a store. */
   servers: number;
   concurrency: number;
-  /** Handlers write to a Postgres. */
+  /** Whether handlers write to Postgres. */
   postgres: boolean;
   handlers: PlannedHandler[];
   deliveries: PlannedDelivery[];
-  /** Milliseconds in which faults happen. */
-  troubleMs: number;
+  /** The length of the phase in which faults happen. */
+  faultPhaseMs: number;
   behaviour: (handler: string, delivery: string) => Behaviour;
 }
 
@@ -54,7 +54,15 @@ const NAMES = [
   "[...event]",
 ];
 const TYPES = ["user.created", "user.updated", "user.deleted"];
-const KINDS: Behaviour["kind"][] = ["slow", "fails", "swallows", "hangs", "kills", "gives up", "picks its time"];
+const KINDS: Behaviour["kind"][] = [
+  "slow",
+  "throws",
+  "swallows an error",
+  "hangs",
+  "crashes",
+  "non-retriable",
+  "retry-after",
+];
 
 export function planOf(world: World): Plan {
   const { chance, pick, between } = world;
@@ -68,11 +76,11 @@ export function planOf(world: World): Plan {
     },
     writes: chance(0.75),
   }));
-  const troubleMs = pick([0, 2_000, 20_000, 120_000]);
+  const faultPhaseMs = pick([0, 2_000, 20_000, 120_000]);
   const subjects = Array.from({ length: between(1, 4) }, (_, index) => `user_${index}`);
   const firstAt = Date.now() - 3_600_000;
   const deliveries = Array.from({ length: between(2, 14) }, (_, index): PlannedDelivery => {
-    const first = between(0, Math.max(1_500, troubleMs));
+    const first = between(0, Math.max(1_500, faultPhaseMs));
     const copies = Array.from(
       { length: chance(0.25) ? between(1, 3) : 0 },
       () => first + pick([0, 0, 5, between(0, 60_000)]),
@@ -81,7 +89,7 @@ export function planOf(world: World): Plan {
       id: `msg_${index}`,
       type: pick(TYPES),
       subject: chance(0.05) ? null : pick(subjects),
-      // Few values, so that many are equal; and not in the order of arrival.
+      // Few values, so that many event times are equal. They do not follow the order of arrival.
       at: firstAt + between(0, 8) * 1_000,
       sample: chance(0.1),
       sensitive: chance(0.1),
@@ -97,17 +105,17 @@ export function planOf(world: World): Plan {
     postgres: servers > 1 || chance(0.5),
     handlers,
     deliveries,
-    troubleMs,
+    faultPhaseMs,
     behaviour(handler, delivery) {
       const key = `${handler} ${delivery}`;
       const known = behaviours.get(key);
       if (known) return known;
       const kind = chance(misbehaves) ? pick(KINDS) : "plain";
-      const made: Behaviour = { kind, times: kind === "slow" ? 99 : pick([1, 1, 2, 3, 99]) };
-      // A handler that always kills is rare: each of its deaths interrupts all other runs.
-      if (kind === "kills" && made.times > 1 && chance(0.7)) made.times = 1;
-      behaviours.set(key, made);
-      return made;
+      const planned: Behaviour = { kind, times: kind === "slow" ? 99 : pick([1, 1, 2, 3, 99]) };
+      // A handler that always crashes is rare, because each crash interrupts all other runs.
+      if (kind === "crashes" && planned.times > 1 && chance(0.7)) planned.times = 1;
+      behaviours.set(key, planned);
+      return planned;
     },
   };
 }

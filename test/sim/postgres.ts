@@ -1,5 +1,5 @@
-// A Postgres as it looks from here: rows, locks, and connections that are lost, also while a COMMIT is under way, which
-// may land seconds later. It understands the statements that the ledger and the simulation's handlers use, and no others.
+// A model of Postgres as its client sees it: rows, locks and lost connections. A connection can be lost during a COMMIT,
+// which may take effect seconds later. Supports only the statements of the ledger and of the simulated handlers.
 
 import type { SQL } from "bun";
 
@@ -16,9 +16,9 @@ export interface EffectRow {
 
 interface Transaction {
   open: boolean;
-  /** Its COMMIT is on the way: it lands, whatever becomes of the client. */
-  sealed: boolean;
-  /** The state of the ledger row that it claimed. */
+  /** Its COMMIT was sent: it takes effect even if the client dies. */
+  commitSent: boolean;
+  /** The state of the ledger row that it has locked. */
   claimed?: string;
   writes: (() => void)[];
   locks: Set<string>;
@@ -34,8 +34,8 @@ export class ModelledPostgres {
   readonly effects: EffectRow[] = [];
   /** The column `state`, by run. */
   readonly ledger = new Map<string, string>();
-  /** Nobody can connect. */
-  away = false;
+  /** Whether all connections are refused. */
+  unreachable = false;
   #locks = new Map<string, Transaction>();
 
   constructor(
@@ -44,16 +44,16 @@ export class ModelledPostgres {
     private readonly onFailure: () => void,
   ) {}
 
-  /** What `open` of the effects returns, for the life that asks. */
+  /** The client of the current process, for the option `open` of `openEffects`. */
   connect(): SQL {
     const life = this.world.life()!;
-    const client = (strings: TemplateStringsArray, ...values: Values) => this.#alone(life, strings, values);
+    const client = (strings: TemplateStringsArray, ...values: Values) => this.#autocommit(life, strings, values);
     const begin = (body: (tx: SQL) => Promise<unknown>) => this.#begin(life, body);
     return Object.assign(client, {
       options: { adapter: "postgres" },
       begin,
       reserve: async () => {
-        this.#reach(life);
+        this.#requireConnection(life);
         return { begin, release() {}, close: async () => {} };
       },
       unsafe: async () => [],
@@ -61,15 +61,15 @@ export class ModelledPostgres {
     }) as unknown as SQL;
   }
 
-  #reach(life: Life) {
+  #requireConnection(life: Life) {
     if (!life.alive) throw new Dead("the process is dead");
-    if (this.away) throw new ConnectionError("connection refused");
+    if (this.unreachable) throw new ConnectionError("connection refused");
   }
 
-  /** A statement on its own is a transaction of its own. */
-  async #alone(life: Life, strings: TemplateStringsArray, values: Values): Promise<unknown> {
-    this.#reach(life);
-    const tx: Transaction = { open: true, sealed: false, writes: [], locks: new Set() };
+  /** A statement outside of a transaction commits by itself. */
+  async #autocommit(life: Life, strings: TemplateStringsArray, values: Values): Promise<unknown> {
+    this.#requireConnection(life);
+    const tx: Transaction = { open: true, commitSent: false, writes: [], locks: new Set() };
     const result = await this.#statement(tx, strings.join("?"), values);
     this.#commit(tx);
     if (this.world.chance(this.faults.fail)) throw new ConnectionError("Connection closed");
@@ -77,9 +77,9 @@ export class ModelledPostgres {
   }
 
   async #begin(life: Life, body: (tx: SQL) => Promise<unknown>): Promise<unknown> {
-    this.#reach(life);
-    const tx: Transaction = { open: true, sealed: false, writes: [], locks: new Set() };
-    // The server notices a dead client after a while, and its locks are held for so long.
+    this.#requireConnection(life);
+    const tx: Transaction = { open: true, commitSent: false, writes: [], locks: new Set() };
+    // Postgres notices a dead client after a while, and keeps its locks until then.
     life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx)));
     const query = async (strings: TemplateStringsArray, ...values: Values) => {
       if (!life.alive) return new Promise(() => {});
@@ -92,7 +92,7 @@ export class ModelledPostgres {
       }
       return this.#statement(tx, strings.join("?"), values);
     };
-    // Tables are created by nobody else here, so the lock for that is always free.
+    // No other client creates tables here, so the advisory lock is always free.
     const unsafe = async (text: string) => (text.includes("advisory_xact_lock") ? [{ locked: true }] : []);
     const client = Object.assign(query, { unsafe, close: async () => {} }) as unknown as SQL;
     try {
@@ -104,7 +104,7 @@ export class ModelledPostgres {
     return this.#end(life, tx);
   }
 
-  /** The COMMIT, and all that can become of it. */
+  /** Sends the COMMIT. After a fault it is lost, takes effect without an answer, or takes effect late. */
   async #end(life: Life, tx: Transaction): Promise<undefined> {
     const { world, faults } = this;
     const dies = world.chance(faults.crash);
@@ -117,7 +117,7 @@ export class ModelledPostgres {
     if (fate === "lost") this.#rollback(tx);
     if (fate === "answer lost") this.#commit(tx);
     if (fate === "late") {
-      tx.sealed = true;
+      tx.commitSent = true;
       world.after(world.between(1, 4_000), () => this.#commit(tx));
     }
     if (dies) crash(world, life, "in a COMMIT");
@@ -182,7 +182,7 @@ export class ModelledPostgres {
   }
 
   #rollback(tx: Transaction) {
-    if (tx.open && !tx.sealed) this.#release(tx);
+    if (tx.open && !tx.commitSent) this.#release(tx);
   }
 
   #release(tx: Transaction) {

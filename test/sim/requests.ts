@@ -1,4 +1,4 @@
-// What clients, people and timers ask of the servers, whichever of them is up.
+// The requests of clients, users and timers. Each is sent to any server that is up.
 
 import type { HandlerTable } from "../../src/handlers/loader.ts";
 import type { NewDelivery } from "../../src/inbox/inbox.ts";
@@ -15,19 +15,19 @@ interface Options {
   /** One of the servers that are up. */
   anyServer: () => Server | undefined;
   table: () => HandlerTable;
-  isOver: () => boolean;
+  isFinished: () => boolean;
 }
 
 const REPLAY_TRIES = 20;
 
-export function createRequests({ world, plan, witness, anyServer, table, isOver }: Options) {
-  /** Sends until it is answered, as Svix does. */
+export function createRequests({ world, plan, witness, anyServer, table, isFinished }: Options) {
+  /** Sends a delivery until it is answered, as Svix does. */
   async function send(delivery: PlannedDelivery): Promise<void> {
-    const again = () => {
-      if (!isOver()) world.after(world.between(20, 2_000), () => void send(delivery));
+    const retry = () => {
+      if (!isFinished()) world.after(world.between(20, 2_000), () => void send(delivery));
     };
     const server = anyServer();
-    if (!server) return again();
+    if (!server) return retry();
     const { id, type, subject } = delivery;
     const runs = table()
       .match(type)
@@ -41,7 +41,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isOver 
         runs.map(({ handler }) => handler),
       );
     } catch {
-      again();
+      retry();
     }
   }
 
@@ -56,7 +56,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isOver 
     const request: ReplayStepRequest = {
       filter: { id }, handlers, replay: replayId, stale: true, bulk: false, after: 0, limit: 100,
     }; // prettier-ignore
-    // A request that fails promises nothing.
+    // A failed request promises nothing.
     const step = await anyServer()
       ?.ask(({ inbox }) => inbox.replay(request))
       .catch(() => undefined);
@@ -67,7 +67,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isOver 
     for (const { handler } of handlers) if (matching.has(handler)) witness.promised(id, handler, replayId);
   }
 
-  /** `bun replay --dead`, a run or two at a time, while everything else continues. */
+  /** `bun replay --dead` in steps of two runs, while other work continues. */
   async function replayDead() {
     const replayId = crypto.randomUUID().slice(0, 8);
     for (let after: number | null = 0, tries = 0; after !== null && tries < REPLAY_TRIES; tries += 1) {
@@ -75,7 +75,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isOver 
       const request: ReplayStepRequest = {
         filter: { state: "dead" }, handlers: knownHandlers(), replay: replayId, stale: false, bulk: true, after, limit: 2,
       }; // prettier-ignore
-      // A step that failed is repeated: under one id, a handler gets one run of a delivery.
+      // A failed step can be repeated: a replay id adds at most one run per delivery and handler.
       const step = await anyServer()
         ?.ask(({ inbox }) => inbox.replay(request))
         .catch(() => undefined);
@@ -85,7 +85,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isOver 
     }
   }
 
-  /** Retention of one day: what it deletes must not be needed any more. */
+  /** Retention of one day. It must not delete anything that is still needed. */
   async function deleteExpired() {
     const deleting = anyServer()?.ask(async ({ inbox, effects }) => {
       const step = await inbox.expired(1, 3);
@@ -97,7 +97,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isOver 
     await deleting?.catch(() => undefined);
   }
 
-  /** A person makes a waiting run due now, or gives it up. */
+  /** A user makes a waiting run due now, or gives it up. */
   async function changeWaitingRun() {
     const { id } = world.pick(plan.deliveries);
     const changing = anyServer()?.ask(async ({ inbox }) => {
@@ -106,7 +106,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isOver 
       if (waiting.length === 0) return;
       const { run, handler } = world.pick(waiting);
       const givesUp = world.chance(0.3);
-      const changed = givesUp ? await inbox.giveUp(run, "a person gave it up") : await inbox.retryNow(run);
+      const changed = givesUp ? await inbox.giveUp(run, "given up by a user") : await inbox.retryNow(run);
       if (changed) world.log(`run ${run} (${id} ${handler}) is ${givesUp ? "given up" : "made due"}`);
     });
     await changing?.catch(() => undefined);

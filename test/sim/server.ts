@@ -1,4 +1,4 @@
-// One server of the simulation: a dispatcher over an inbox, and effects, in a life that may end at any moment.
+// A simulated server: inbox, dispatcher and effects, in a process that may die at any moment.
 
 import { join } from "node:path";
 
@@ -24,12 +24,12 @@ interface ServerOptions {
   faults: Faults;
   witness: Witness;
   folder: string;
-  /** The store of several servers; without one, the inbox is a file of this server alone. */
+  /** The store that several servers share. Default: an SQLite file. */
   shared: SharedStore | undefined;
-  /** Where handlers write; without one, in a file. */
+  /** The handlers' database. Default: an SQLite file. */
   postgres: ModelledPostgres | undefined;
   table: () => HandlerTable;
-  /** The owners whose lives have not ended. */
+  /** The owners whose processes are alive. */
   alive: () => ReadonlySet<string>;
 }
 
@@ -42,12 +42,12 @@ interface Parts {
 export interface Server extends Parts {
   owner: string;
   life: Life;
-  /** Calls into the server; rejects when it dies before it answers. */
+  /** Calls into the server. Rejects when it dies before it answers. */
   ask: <T>(call: (parts: Parts) => Promise<T>) => Promise<T>;
   stop(graceMs: number): Promise<void>;
 }
 
-/** Begins the life of `owner`. `ready` rejects when the start fails, or when the life ends before. */
+/** Starts a process with this owner. `ready` rejects when the start fails or the process dies before it is ready. */
 export function startServer(
   options: ServerOptions,
   { name, owner }: { name: string; owner: string },
@@ -96,10 +96,10 @@ async function openParts(options: ServerOptions, owner: string): Promise<Parts> 
   return { inbox, effects, dispatcher };
 }
 
-// A history lasts for minutes, and its receipts are days apart.
+// A history lasts for minutes, but its receipts are days apart.
 const RETENTION_PACE = 1e6;
 
-/** Its clock is the database's, as far as this server knows it. */
+/** The inbox's clock is the database's, with the error of this server's estimate. */
 async function openSharedInbox(shared: SharedStore, world: World): Promise<Inbox> {
   const store = shared.open();
   const saved = await savedClock(store);

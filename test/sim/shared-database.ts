@@ -1,24 +1,24 @@
-// A database that several transactions change at the same time, as Postgres does it, with READ COMMITTED: a statement sees
-// what was committed when it began and what its own transaction wrote. It waits for the lock of each row that it changes;
-// of a row for which it has waited, it sees the newest version, and of all others it still sees the old ones.
+// A model of concurrent transactions in Postgres at READ COMMITTED. A statement sees a snapshot of committed rows and the
+// writes of its own transaction. It waits for the lock of each row that it changes; it then sees the newest version of the
+// rows for which it has waited, and its snapshot of all others.
 
 import type { Statement, Value } from "../../src/inbox/store.ts";
 import { type ChangedRow, nameOf, type RowName, SharedRows } from "./shared-rows.ts";
 import { Dead, type Life, type World } from "./world.ts";
 
-/** A transaction of one server, as the database has it. */
+/** A transaction of one server, in the database. */
 export interface Session {
   life: Life;
   writes: Map<string, ChangedRow>;
   locks: Set<string>;
   /** The session whose end it waits for. */
   waitsFor: Session | undefined;
-  /** The statement that was sent last: a connection executes one at a time, in order. */
+  /** The last statement that was sent. A connection executes statements one at a time, in order. */
   last: Promise<unknown>;
-  /** After a failed statement, all others fail, and COMMIT rolls back. */
+  /** The error of a failed statement: all later statements fail, and COMMIT rolls back. */
   failure: unknown;
-  /** Its COMMIT is on the way: it takes effect, whatever becomes of the client. */
-  sealed: boolean;
+  /** Its COMMIT was sent: it takes effect even if the client dies. */
+  commitSent: boolean;
   ended: PromiseWithResolvers<void>;
 }
 
@@ -53,16 +53,16 @@ export class StatementError extends Error {
 export class SharedDatabase {
   readonly #rows = new SharedRows();
   readonly #compiled = new Map<unknown, Compiled>();
-  /** Who holds a row, or a value of a unique column. */
+  /** The session that holds the lock of a row, or of a value of a unique column. */
   readonly #holders = new Map<string, Session>();
 
-  /** `mayFail` is called before each statement, and throws when the connection is lost. */
+  /** `mayFail` is called before each statement. It throws when the connection is lost. */
   constructor(
     private readonly world: World,
     private readonly mayFail: (life: Life) => void,
   ) {}
 
-  /** What is committed, for whoever reads past the inbox. */
+  /** The committed rows, for tests that read without the inbox. */
   get committed() {
     return this.#rows.db;
   }
@@ -75,7 +75,7 @@ export class SharedDatabase {
       waitsFor: undefined,
       last: Promise.resolve(),
       failure: undefined,
-      sealed: false,
+      commitSent: false,
       ended: Promise.withResolvers(),
     };
   }
@@ -86,7 +86,7 @@ export class SharedDatabase {
     return rowsOf(input).flatMap((row) => all(row) as T[]);
   }
 
-  /** Statements may be sent before the ones before them are answered. */
+  /** Sends a statement, which may be before earlier ones are answered. */
   send<T>(
     session: Session,
     statement: Statement<any>,
@@ -108,15 +108,15 @@ export class SharedDatabase {
 
   async #execute<T>(session: Session, compiled: Compiled, execute: (compiled: Compiled) => Result<T>): Promise<T> {
     const { life } = session;
-    await this.travel(life);
+    await this.networkDelay(life);
     this.mayFail(life);
     const snapshot = this.#rows.commits;
-    // Others may commit between the moment that it sees and its first lock.
-    if (this.world.chance(0.1)) await this.travel(life);
+    // Other transactions may commit between its snapshot and its first lock.
+    if (this.world.chance(0.1)) await this.networkDelay(life);
     const newest = new Set<string>();
     while (true) {
       const view = {
-        // Unique values are compared with what is committed now.
+        // Unique values are compared with the rows that are committed now.
         snapshot: compiled.isInsert ? this.#rows.commits : snapshot,
         newest,
         own: session.writes.values(),
@@ -130,7 +130,7 @@ export class SharedDatabase {
     }
   }
 
-  /** False: it has waited for another transaction, or come too late, and has to look again. */
+  /** Returns false when it had to wait, or a row has changed since the snapshot: the statement must execute again. */
   async #lockAll(session: Session, touched: readonly ChangedRow[], newest: Set<string>, snapshot: number) {
     for (const row of touched) {
       const name = nameOf(row);
@@ -161,10 +161,10 @@ export class SharedDatabase {
       }
     await holder.ended.promise;
     session.waitsFor = undefined;
-    await this.travel(session.life);
+    await this.networkDelay(session.life);
   }
 
-  /** Makes visible what the transaction wrote. Returns whether it wrote anything. */
+  /** Makes the writes of the transaction visible. Returns whether there were any. */
   commit(session: Session): boolean {
     const hasWritten = session.writes.size > 0;
     if (hasWritten) this.#rows.commit(session.writes.values());
@@ -172,14 +172,14 @@ export class SharedDatabase {
     return hasWritten;
   }
 
-  /** Releases its locks. What it wrote, and did not commit, is gone. */
+  /** Releases the locks of a transaction. Its uncommitted writes are discarded. */
   end(session: Session) {
     for (const lock of session.locks) if (this.#holders.get(lock) === session) this.#holders.delete(lock);
     session.ended.resolve();
   }
 
-  /** The way to the database. Often no time passes, but others come in between. */
-  async travel(life: Life) {
+  /** The network delay of a message. It is often 0 ms, but other tasks may run in between. */
+  async networkDelay(life: Life) {
     if (!life.alive) throw new Dead("the process is dead");
     await this.world.sleep(this.world.chance(0.8) ? 0 : this.world.between(1, 3));
     if (!life.alive) throw new Dead("the process is dead");
@@ -193,7 +193,7 @@ export class SharedDatabase {
   #compile(statement: Statement<any>): Compiled {
     const known = this.#compiled.get(statement);
     if (known) return known;
-    // As on SQLite, a statement over rows is executed for each of them: what it does to one row depends on no other one.
+    // As on SQLite, a statement over rows is executed once per row, because its effect on a row does not depend on others.
     const { text, columns } = statement.render({
       setBased: false,
       parameter: (number) => `+?${number}`,
@@ -217,7 +217,7 @@ function rowsOf(input: Input): readonly Row[] {
   return (Array.isArray(input) ? input : [input]) as readonly Row[];
 }
 
-/** A second insert of the same value waits for the transaction of the first one. */
+/** Locks of unique values: a second insert of the same value waits for the transaction of the first one. */
 function uniqueValues({ table, fields }: ChangedRow): string[] {
   const columns = UNIQUE[table];
   return columns && fields ? [`${table} with ${JSON.stringify(columns.map((column) => fields[column]))}`] : [];

@@ -1,5 +1,5 @@
-// The rows of an inbox that several transactions change at the same time, over one SQLite database in memory. Between two
-// calls the database holds what is committed, and nothing else: the writes of an open transaction are kept outside.
+// The rows of an inbox under concurrent transactions, in an SQLite database in memory. Between two calls, the database
+// contains committed rows only: the writes of open transactions are kept outside of it.
 
 import { Database } from "bun:sqlite";
 
@@ -15,19 +15,19 @@ export interface RowName {
 
 /** A row as a statement left it. */
 export interface ChangedRow extends RowName {
-  /** Null: deleted. */
+  /** Null when the row was deleted. */
   fields: Fields | null;
 }
 
-/** What a statement sees. */
+/** The rows that a statement sees. */
 export interface View {
-  /** The number of commits that it sees. */
+  /** The number of commits that are visible. */
   snapshot: number;
-  /** Rows of which it sees the newest version all the same: it has waited for their locks. */
+  /** Rows of which the newest version is visible, because the statement has waited for their locks. */
   newest: ReadonlySet<string>;
-  /** What its own transaction has written, in order. */
+  /** The writes of its own transaction, in order. */
   own: Iterable<ChangedRow>;
-  /** Rows that it passes over. */
+  /** Rows that are skipped, because of `skip locked`. */
   hidden: Iterable<RowName>;
 }
 
@@ -54,7 +54,7 @@ export class SharedRows {
   commits = 0;
   #versions: Version[] = [];
   #newestCommit = new Map<string, number>();
-  /** The latest generated id of each table. As sequences do, it never goes back. */
+  /** The latest generated id of each table. Like a sequence, it never decreases. */
   #generated = new Map(Object.keys(GENERATED).map((table) => [table, 0]));
 
   constructor() {
@@ -74,7 +74,7 @@ export class SharedRows {
     for (const table of Object.keys(GENERATED)) this.db.run("insert into sqlite_sequence values (?, 0)", [table]);
   }
 
-  /** Executes `body` in a view, and takes back what it changed. Returns the rows that it changed, in order. */
+  /** Executes `body` in a view, and rolls back its changes. Returns the changed rows, in order. */
   execute<T>(view: View, body: () => T): { result: T; changed: ChangedRow[] } {
     this.db.query("begin").run();
     try {

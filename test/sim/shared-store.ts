@@ -1,16 +1,16 @@
-// The store that several servers share, over a model of a database of several writers: what becomes of connections, COMMITs
-// and processes, and how servers learn of each other's work.
+// The store that several servers share, on the model of a database with several writers. Injects lost connections, lost and
+// late COMMITs and crashes, and wakes servers for each other's work.
 
 import type { Statement, Store, Transaction } from "../../src/inbox/store.ts";
-import { crash, type Faults, STATEMENTS } from "./faults.ts";
+import { crash, type Faults, STATEMENTS_PER_TRANSACTION } from "./faults.ts";
 import { type Input, type Session, SharedDatabase, StatementError } from "./shared-database.ts";
 import type { RowName } from "./shared-rows.ts";
 import type { Life, World } from "./world.ts";
 
 export const LATE_COMMIT_MS = 4_000;
-/** For so long, the server keeps the locks of a client that is gone. */
+/** How long the database keeps the locks of a dead client. */
 const DEAD_CLIENT_MS = 2_000;
-/** In this time, a server looks for work although nobody announced any. */
+/** The interval in which a server polls for work that was not announced. */
 const POLL_MS = 1_000;
 const DEADLOCK_TRIES = 5;
 
@@ -31,12 +31,12 @@ export class SharedStore {
     this.#database = new SharedDatabase(world, (life) => this.#mayFail(life));
   }
 
-  /** What is committed, for whoever reads past the inbox. */
+  /** The committed rows, for tests that read without the inbox. */
   get database() {
     return this.#database.committed;
   }
 
-  /** The store as the server sees it whose life this is. */
+  /** Opens the store for the current process. */
   open(): Store {
     const life = this.world.life()!;
     const sessions = new Set<Session>();
@@ -59,8 +59,9 @@ export class SharedStore {
   }
 
   async #read<Row>(life: Life, statement: Statement<any>, input: Input): Promise<Row[]> {
-    await this.#database.travel(life);
-    if (this.world.chance(this.faults.fail / STATEMENTS)) throw new ConnectionError("Connection closed");
+    await this.#database.networkDelay(life);
+    if (this.world.chance(this.faults.fail / STATEMENTS_PER_TRANSACTION))
+      throw new ConnectionError("Connection closed");
     return this.#database.read(statement, input);
   }
 
@@ -109,10 +110,10 @@ export class SharedStore {
     };
   }
 
-  /** The COMMIT, and all that can become of it. */
+  /** Sends the COMMIT. After a fault it is lost, takes effect without an answer, or takes effect late. */
   async #commit(session: Session): Promise<void> {
     const { world, faults } = this;
-    await this.#database.travel(session.life);
+    await this.#database.networkDelay(session.life);
     if (session.failure) throw session.failure;
     const dies = world.chance(faults.crash);
     if (!dies && !world.chance(faults.fail)) return this.#apply(session);
@@ -120,7 +121,7 @@ export class SharedStore {
     world.log(`a COMMIT of the inbox: ${fate}`);
     if (fate === "answer lost") this.#apply(session);
     if (fate === "late") {
-      session.sealed = true;
+      session.commitSent = true;
       world.after(world.between(1, LATE_COMMIT_MS), () => this.#apply(session));
     }
     if (dies) crash(world, session.life, "in a COMMIT of the inbox");
@@ -134,7 +135,7 @@ export class SharedStore {
   }
 
   #rollBack(session: Session) {
-    if (!session.sealed) this.#database.end(session);
+    if (!session.commitSent) this.#database.end(session);
   }
 
   #rollBackLater(session: Session) {
@@ -142,10 +143,11 @@ export class SharedStore {
   }
 
   #mayFail(life: Life) {
-    if (this.world.chance(this.faults.crash / STATEMENTS)) crash(this.world, life, "at a statement of the inbox");
-    if (!this.world.chance(this.faults.fail / STATEMENTS)) return;
+    if (this.world.chance(this.faults.crash / STATEMENTS_PER_TRANSACTION))
+      crash(this.world, life, "at a statement of the inbox");
+    if (!this.world.chance(this.faults.fail / STATEMENTS_PER_TRANSACTION)) return;
     if (this.world.chance(0.3)) {
-      this.world.log("a statement of the inbox fails by itself");
+      this.world.log("a statement of the inbox fails on its own");
       throw new StatementError("invalid byte sequence", "22021");
     }
     this.world.log("the connection is lost at a statement of the inbox");
@@ -156,7 +158,7 @@ export class SharedStore {
     for (const [life] of this.#wakes) if (life !== from) this.#wake(life, 50);
   }
 
-  /** What nobody announced, such as a late commit, is found by the poll of each server. */
+  /** Wakes servers by their polling, which finds unannounced work such as a late commit. */
   #poll(from: Life) {
     const claimable = this.database.query("select 1 from order_key where state = 1 limit 1").get();
     if (claimable) for (const [life] of this.#wakes) if (life !== from || !from.alive) this.#wake(life, POLL_MS);
@@ -172,7 +174,7 @@ export class SharedStore {
 
 const orderKey = (key: string): RowName => ({ table: "order_key", key: JSON.stringify([key]) });
 
-/** What a locking statement selects: the primary key of an order key, or of a delivery. */
+/** The row that a locking statement has selected: an order key or a delivery. */
 function lockedRow(row: Record<string, unknown>): RowName {
   return "seq" in row ? { table: "delivery", key: JSON.stringify([row["seq"]]) } : orderKey(row["key"] as string);
 }

@@ -1,5 +1,5 @@
-// Observes what happens and reports which promise was broken. It reads the inbox's tables past the inbox: what the code
-// under test says about itself proves less.
+// Observes the simulation and reports broken promises. It reads the inbox's tables without the inbox, because the code under
+// test could report its own state wrongly.
 
 import { Database } from "bun:sqlite";
 
@@ -15,23 +15,23 @@ export interface Witness {
   report(violation: string): void;
   /** A delivery was answered with 200, and these handlers matched. */
   answered(id: string, status: "accepted" | "duplicate", handlers: string[]): void;
-  /** A client was told that this replay runs. */
+  /** A client received the answer that this replay runs. */
   promised(id: string, handler: string, replay: string): void;
-  /** Attempts of a handler that began, by delivery and replay. */
-  begunBy(handler: string): Map<string, number>;
-  /** A handler's function was called. Call the result when the attempt is over. */
+  /** The number of attempts of a handler that began, by delivery and replay. */
+  attemptsOf(handler: string): Map<string, number>;
+  /** A handler's function was called. The caller calls the result when the attempt has ended. */
   began(handler: string, context: HandlerContext, replay: string): () => void;
-  /** The inbox has committed: its tables are checked. */
+  /** The inbox has committed. Checks its tables. */
   committed(): void;
   ended(run: ClaimedRun, outcome: Outcome): void;
-  /** Handlers' files broke, or load again. */
+  /** Handler files were broken or fixed. */
   reloaded(): void;
   databaseFailed(): void;
   died(life: Life): void;
-  /** No run is open, and every delivery was answered. */
-  isAtRest(): boolean;
-  /** At the end. Without `effects`, they are read from the file. */
-  checkEverything(effects: readonly EffectRow[] | undefined, appFile: string): void;
+  /** Whether every delivery was answered and every run has ended. */
+  hasDrained(): boolean;
+  /** Checks the final state. Without `effects`, they are read from the file. */
+  checkAll(effects: readonly EffectRow[] | undefined, appFile: string): void;
 }
 
 interface RunRow {
@@ -68,7 +68,7 @@ const RUNS = `select r.id, d.id as delivery, r.handler, r.replay, r.order_key as
 const BROKEN_RULES = [...INVARIANTS, ...INVARIANTS_OF_ALL]
   .map(({ rule, sql }) => `select '${rule}' as rule, violation from (${sql})`)
   .join(" union all ");
-/** Open runs, and for each running one the waiting runs that come before it. */
+/** Unfinished runs; for each running one, the waiting runs that come before it. */
 const OPEN_RUNS = `
   select r.id, r.state, r.replay, r.attempts, r.parked_at is not null as parked, other.id as earlier
   from run r left join run other
@@ -76,17 +76,17 @@ const OPEN_RUNS = `
     and (other.bulk, other.at, other.seq, other.id) < (r.bulk, r.at, r.seq, r.id)
   where r.state < 2`;
 
-/** `inbox` opens the inbox's database, or returns the open one. */
+/** `inbox` returns the inbox's database, and opens it if necessary. */
 export function createWitness(world: World, plan: Plan, inbox: () => Database): Witness {
   const violations: string[] = [];
   const promised = new Set<string>();
   const accepted = new Set<string>();
   const answered = new Set<string>();
-  const begun = new Map<string, Map<string, number>>();
+  const attemptCounts = new Map<string, Map<string, number>>();
   const idempotencyKeys = new Map<string, string>();
-  /** Attempts whose functions run and are not timed out, by order key. */
+  /** Attempts whose functions are running and have not timed out, by order key. */
   const active = new Map<string, Set<ActiveAttempt>>();
-  /** After the previous commit. */
+  /** The unfinished runs after the previous commit. */
   let openRuns = new Map<number, OpenRun>();
   let hasReloaded = false;
   let databaseFailures = 0;
@@ -101,17 +101,17 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
     violations.push(violation);
   }
 
-  /** A run was told that it is stale exactly if a later event of its order key is done. */
+  /** A run must be reported as stale if, and only if, a later event of its order key is done. */
   function checkStale(run: RunRow, stale: boolean) {
     const later = inbox()
       .query<RunRow, [string, number]>(`${RUNS} where r.order_key = ? and r.at > ? and r.state = ${DONE}`)
       .all(run.orderKey, run.at);
-    if (later.length > 0 !== stale) report(`${describe(run)} was told that it is ${stale ? "" : "not "}stale`);
+    if (later.length > 0 !== stale) report(`${describe(run)} was reported as ${stale ? "" : "not "}stale`);
   }
 
   /**
-   * A run that was claimed in this commit is the least waiting run of its order key, except for runs that the same commit
-   * has replayed or unparked: it does so after it has accepted new ones. A new run may have been parked for a moment.
+   * A run that was claimed in this commit is the least waiting run of its order key, unless the earlier run was replayed or
+   * unparked by the same commit. After a reload, a new run may have been parked at first.
    */
   function checkClaims() {
     const rows = inbox().query<OpenRun, []>(OPEN_RUNS).all();
@@ -123,7 +123,9 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
       const other = openRuns.get(earlier);
       const cameAfter = other ? other.parked === 1 : next.get(earlier)!.replay !== "" || hasReloaded;
       if (!cameAfter)
-        report(`${describe(runById(id))} was claimed before ${describe(runById(earlier))}, which is earlier and waits`);
+        report(
+          `${describe(runById(id))} was claimed before ${describe(runById(earlier))}, which is earlier and is waiting`,
+        );
     }
     openRuns = next;
   }
@@ -133,33 +135,33 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
     report,
     answered(id, status, handlers) {
       if (!inbox().query("select 1 from delivery where id = ?").get(id))
-        report(`${id} was answered "${status}", and is not stored`);
-      // After a commit without an answer, a server can't tell its own copy from one that another server has stored.
+        report(`${id} was answered "${status}", but is not stored`);
+      // After a commit without an answer, a server can't distinguish its own copy from another server's.
       if (status === "accepted" && accepted.has(id) && plan.servers === 1) report(`${id} was accepted twice`);
       if (status === "accepted") accepted.add(id);
       for (const handler of handlers) promised.add(name(id, handler, ""));
       answered.add(id);
     },
     promised: (id, handler, replay) => void promised.add(name(id, handler, replay)),
-    begunBy(handler) {
-      if (!begun.has(handler)) begun.set(handler, new Map());
-      return begun.get(handler)!;
+    attemptsOf(handler) {
+      if (!attemptCounts.has(handler)) attemptCounts.set(handler, new Map());
+      return attemptCounts.get(handler)!;
     },
     began(handler, { delivery, run }, replay) {
       const row = inbox()
         .query<RunRow, [string, string, string]>(`${RUNS} where d.id = ? and r.handler = ? and r.replay = ?`)
         .get(delivery.id, handler, replay);
       if (!row) {
-        report(`${name(delivery.id, handler, replay)} began, and is not stored`);
+        report(`${name(delivery.id, handler, replay)} began, but is not stored`);
         return () => {};
       }
-      if (row.state !== 1) report(`${describe(row)} began, and is not stored as running`);
+      if (row.state !== 1) report(`${describe(row)} began, but is not stored as running`);
       if (row.spent + 1 !== run.attempt)
-        report(`${describe(row)} was told attempt ${run.attempt}, and has spent ${row.spent}`);
+        report(`${describe(row)} got attempt ${run.attempt} after ${row.spent} counted attempts`);
       world.log(`${describe(row)} begins, attempt ${row.attempts}`);
       const known = idempotencyKeys.get(run.idempotencyKey);
       if (known !== undefined && known !== describe(row))
-        report(`${known} and ${describe(row)} have one idempotencyKey`);
+        report(`${known} and ${describe(row)} have the same idempotencyKey`);
       idempotencyKeys.set(run.idempotencyKey, describe(row));
       checkStale(row, run.stale);
       const attempts = active.get(row.orderKey) ?? new Set();
@@ -171,7 +173,7 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
     },
     committed() {
       const broken = inbox().query<{ rule: string; violation: string }, []>(BROKEN_RULES).all();
-      for (const { rule, violation } of broken) report(`not true in the tables: ${rule} (${violation})`);
+      for (const { rule, violation } of broken) report(`broken invariant: ${rule} (${violation})`);
       checkClaims();
     },
     ended(run, outcome) {
@@ -184,15 +186,15 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
       for (const attempts of active.values())
         for (const attempt of attempts) if (attempt.life === life) attempts.delete(attempt);
     },
-    isAtRest() {
+    hasDrained() {
       if (answered.size < plan.deliveries.length) return false;
       return inbox().query<{ n: number }, []>("select count(*) as n from run where state < 2").get()?.n === 0;
     },
-    checkEverything(effects, appFile) {
+    checkAll(effects, appFile) {
       const rows = inbox().query<RunRow, []>(RUNS).all();
       const runs = new Map(rows.map((row) => [describe(row), row]));
       for (const { id } of plan.deliveries) if (!answered.has(id)) report(`${id} was never answered with 200`);
-      for (const run of promised) if (!runs.has(run)) report(`${run} was promised, and is not stored`);
+      for (const run of promised) if (!runs.has(run)) report(`${run} was promised, but is not stored`);
       for (const row of runs.values()) {
         if (row.state < DONE) report(`${describe(row)} never ended`);
         checkEnd(row);
@@ -203,36 +205,36 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
 
   /** A run is dead or skipped only for a reason. */
   function checkEnd(row: RunRow) {
-    const handler = plan.handlers.find((each) => each.name === row.handler);
+    const handler = plan.handlers.find(({ name }) => name === row.handler);
     const allowed = handler?.options.attempts ?? 8;
     const { kind } = plan.behaviour(row.handler, `${row.delivery} ${row.replay}`);
     const isStale = row.reason?.startsWith("stale") ?? false;
     if (row.spent > allowed + 1) report(`${describe(row)} spent ${row.spent} of ${allowed} attempts`);
     if (row.state === SKIPPED && isStale && handler?.options.stale !== "skip")
-      report(`${describe(row)} was skipped, and its handler takes stale events`);
-    if (row.state === SKIPPED && isStale && row.replay !== "") report(`${describe(row)} was replayed, and skipped`);
+      report(`${describe(row)} was skipped, but its handler accepts stale events`);
+    if (row.state === SKIPPED && isStale && row.replay !== "") report(`${describe(row)} was replayed, but skipped`);
     if (row.state !== DEAD) return;
     const isInnocent = kind === "plain" || kind === "slow";
-    const isExpected = /^(the process died|a person gave it up|its payload was wiped)/.test(row.reason ?? "");
+    const isExpected = /^(the process died|given up by a user|its payload was wiped)/.test(row.reason ?? "");
     if (isInnocent && databaseFailures === 0 && !isExpected)
-      report(`${describe(row)} is dead, and never failed: ${row.reason}`);
+      report(`${describe(row)} is dead, but never failed: ${row.reason}`);
   }
 
-  /** Every run that is done wrote its parts once, in one attempt; no other run wrote any. */
+  /** Every run that is done wrote its parts once, in one attempt. No other run wrote any. */
   function checkEffects(runs: ReadonlyMap<string, RunRow>, effects: readonly EffectRow[]) {
     const written = Map.groupBy(effects, describe);
     for (const [run, row] of runs) {
       const rows = written.get(run) ?? [];
-      const writes = plan.handlers.find((each) => each.name === row.handler)?.writes ?? false;
+      const writes = plan.handlers.find(({ name }) => name === row.handler)?.writes ?? false;
       const expected = row.state === DONE && writes ? PARTS : 0;
       const isWhole =
         rows.length === expected &&
         new Set(rows.map(({ attempt }) => attempt)).size <= 1 &&
         new Set(rows.map(({ part }) => part)).size === rows.length;
       const parts = JSON.stringify(rows.map(({ attempt, part }) => [attempt, part]));
-      if (!isWhole) report(`${run} is in state ${row.state}, and wrote ${parts}`);
+      if (!isWhole) report(`${run} is in state ${row.state}, but wrote ${parts}`);
     }
-    for (const run of written.keys()) if (!runs.has(run)) report(`${run} wrote, and is not stored`);
+    for (const run of written.keys()) if (!runs.has(run)) report(`${run} wrote rows, but is not stored`);
   }
 }
 

@@ -1,20 +1,20 @@
-// Time, chance and order in one hand: everything timed or random that the code does is a function of the seed.
-// The clock jumps from event to event; what is ready at the same instant goes in seeded random order. A process that has
-// crashed never runs again: its timers are gone, and whatever it still tries throws.
+// Simulated time, randomness and scheduling: everything timed or random is a function of the seed. The clock jumps from
+// event to event; simultaneous events run in seeded random order. A crashed process never runs again: its timers are
+// removed, and whatever it still calls throws.
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
 import { type Random, seeded } from "../random.ts";
 
-/** One life of the server, from its start to its crash or stop. */
+/** One process of a server, from its start to its crash or stop. */
 export interface Life {
-  /** For the trace. */
+  /** The name of the server in the trace. */
   server: string;
   alive: boolean;
   /** Rejects at the crash. */
   dead: Promise<never>;
   onDeath: (() => void)[];
-  /** Calls into it from outside, as a request or a person does. */
+  /** Calls into the process from outside, as a request does. */
   enter<T>(call: () => T): T;
   die(): void;
 }
@@ -32,29 +32,29 @@ interface Event {
 
 export interface World {
   readonly random: Random;
-  /** Milliseconds since the world began; no clock of the code can move it. */
+  /** Milliseconds since the start of the simulation. `skew` does not affect it. */
   now(): number;
-  /** How far the wall clock of the machine is off. */
+  /** By how many milliseconds the wall clock is wrong. */
   skew: number;
   chance: (probability: number) => boolean;
   pick: <T>(from: readonly T[]) => T;
-  between: (least: number, most: number) => number;
-  /** What happened, for `--trace`. */
+  between: (min: number, max: number) => number;
+  /** Adds a line to the trace, which `--trace` prints. */
   log(line: string): void;
   trace: string[];
-  /** Calls later, outside of any life. */
+  /** Schedules a call outside of any process. */
   after(milliseconds: number, call: () => void): void;
   sleep(milliseconds: number): Promise<void>;
-  /** Starts a life and runs `call` in it. */
+  /** Starts a process and runs `call` in it. */
   live<T>(server: string, call: () => T): { life: Life; result: T };
-  /** The life whose code is running. */
+  /** The process whose code is running. */
   life(): Life | undefined;
-  /** Goes from event to event until `over`, or until nothing is left to happen. */
-  run(over: () => boolean, until: number): Promise<void>;
+  /** Runs events until `isFinished`, or until none is left before `until`. */
+  run(isFinished: () => boolean, until: number): Promise<void>;
 }
 
-// Some hundred times what a history takes: more is something that goes round in circles.
-const MOST_STEPS = 100_000;
+// Some hundred times the steps of a history. More of them mean an endless loop.
+const MAX_STEPS = 100_000;
 const EPOCH = Date.UTC(2026, 5, 1);
 const real = {
   setImmediate: globalThis.setImmediate,
@@ -72,7 +72,7 @@ interface Simulated {
   random: Random;
 }
 
-// What the code does in its host's own context, it does in this life all the same. Before any of it is loaded.
+// Code that enters its host's async context must stay in its simulated process. Set before that code is loaded.
 const snapshot = AsyncLocalStorage.snapshot.bind(AsyncLocalStorage);
 AsyncLocalStorage.snapshot = () => {
   const host = snapshot();
@@ -82,23 +82,23 @@ AsyncLocalStorage.snapshot = () => {
   };
 };
 
-/** Replaces what tells the time and what is random, for good: a simulation has its process for itself. */
-export function takeOver() {
+/** Replaces clocks, timers and randomness for good: a simulation needs an operating system process of its own. */
+export function replaceGlobals() {
   const world = () => {
-    if (!current) throw new Error("there is no world");
+    if (!current) throw new Error("createWorld was not called");
     return current;
   };
   const timer = (event: Event) => Object.assign(event, { unref: () => event, ref: () => event });
   const later = (call: () => void, delay = 0) => timer(world().schedule(Math.max(0, delay || 0), call));
   const every = (call: () => void, delay: number) => {
     const handle = { unref: () => handle, ref: () => handle, event: undefined as unknown };
-    const again = () => {
+    const repeat = () => {
       handle.event = world().schedule(delay, () => {
-        again();
+        repeat();
         call();
       });
     };
-    again();
+    repeat();
     return handle;
   };
   const clear = (handle: unknown) => {
@@ -149,7 +149,7 @@ export function createWorld(seed: number): World {
     return first;
   }
 
-  /** Until every promise that can settle has: here, all of them settle without the event loop. */
+  /** Waits until every promise has settled that can. None of them needs the event loop for that. */
   const settle = () => new Promise<void>((resolve) => void real.setImmediate(resolve));
 
   const world: World = {
@@ -158,7 +158,7 @@ export function createWorld(seed: number): World {
     skew: 0,
     chance: (probability) => random() < probability,
     pick: (from) => from[Math.floor(random() * from.length)]!,
-    between: (least, most) => least + Math.floor(random() * (most - least + 1)),
+    between: (min, max) => min + Math.floor(random() * (max - min + 1)),
     log: (line) => void trace.push(`${String(Math.round(now)).padStart(9)} ${lives.getStore()?.server ?? " "} ${line}`),
     trace,
     after: (milliseconds, call) =>
@@ -184,9 +184,9 @@ export function createWorld(seed: number): World {
       return { life, result: lives.run(life, call) };
     },
     life: () => lives.getStore(),
-    async run(over, until) {
+    async run(isFinished, until) {
       await settle();
-      for (let steps = 0; steps < MOST_STEPS && !over(); steps += 1) {
+      for (let steps = 0; steps < MAX_STEPS && !isFinished(); steps += 1) {
         const event = next();
         if (!event || event.at > until) return;
         events.delete(event);
@@ -194,7 +194,7 @@ export function createWorld(seed: number): World {
         try {
           event.run();
         } catch (error) {
-          // What a dead process throws, nobody hears.
+          // Errors of a dead process have no effect.
           if (event.life?.alive !== false) throw error;
         }
         await settle();

@@ -1,4 +1,4 @@
-// Tests of `deliver`, written as the author of a handler would use it.
+// `deliver`, used as in the test of a handler.
 
 import { afterEach, expect, expectTypeOf, mock, spyOn, test } from "bun:test";
 import { join, resolve } from "node:path";
@@ -8,6 +8,7 @@ import { type ClerkEvent, NonRetriableError, on, t } from "bellhop";
 import { deliver, testBellhop } from "bellhop/test";
 
 import { type Files, temporaryFolder, writeHandlers } from "../harness.ts";
+import { rejection } from "../rejection.ts";
 
 afterEach(() => mock.restore());
 
@@ -17,7 +18,7 @@ async function directoryWith(files: Files) {
   return { handlers: join(directory.path, "handlers"), [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose]() };
 }
 
-test("a handler is tested in three lines", async () => {
+test("tests a handler in three lines", async () => {
   const { runs } = await deliver("user.created", { first_name: "Ada" });
   expect(runs["user.created"]).toMatchObject({ state: "done", attempts: 1 });
   expect(runs["user.created"]?.log).toEqual(["a profile for Ada"]);
@@ -253,11 +254,3 @@ test("the result and a handler function have the event's types", async () => {
   expectTypeOf(event).toEqualTypeOf<ClerkEvent<"user.created">>();
   expectTypeOf(runs["user.created"]?.log).toEqualTypeOf<string[] | undefined>();
 });
-
-/** The message that a promise rejects with. */
-async function rejection(promise: PromiseLike<unknown>): Promise<string> {
-  return promise.then(
-    () => "it did not reject",
-    (error: Error) => error.message,
-  ) as Promise<string>;
-}

@@ -1,14 +1,14 @@
-// Tests of `testBellhop`: several deliveries to one server, with a clock that the test moves.
+// `testBellhop`: several deliveries to one server, with a clock that the test controls.
 
 import { expect, mock, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { tmpdir } from "node:os";
 
 import { on, RetryAfterError } from "bellhop";
 import { deliver, testBellhop } from "bellhop/test";
 
 import { eventNames } from "../../src/clerk/events.ts";
-import { until } from "../harness.ts";
+import { temporaryFolder, until } from "../harness.ts";
+import { rejection } from "../rejection.ts";
 
 test("delivers every event that Clerk sends", async () => {
   const seen: string[] = [];
@@ -97,15 +97,18 @@ test("an error between two deliveries fails the test when it is disposed", async
   const bellhop = await testBellhop({ handlers: { "user.created": late } });
   await bellhop.deliver("user.created");
   await thrown.promise;
-  const message = await bellhop[Symbol.asyncDispose]().then(
-    () => "it did not reject",
-    (error: Error) => error.message,
-  );
-  expect(message).toContain("too late");
+  expect(await rejection(bellhop[Symbol.asyncDispose]())).toContain("too late");
 });
 
-test("many deliveries at the same time are independent and leave nothing behind", async () => {
-  const before = leftovers();
+test("concurrent deliveries are independent and leave no timer, socket or directory behind", async () => {
+  // An own directory for temporary files, because other processes may run these tests at the same time.
+  await using temporary = await temporaryFolder();
+  const { TMPDIR } = process.env;
+  process.env.TMPDIR = temporary.path;
+  using _restored = {
+    [Symbol.dispose]: () => void (TMPDIR ? (process.env.TMPDIR = TMPDIR) : delete process.env.TMPDIR),
+  };
+  const before = openFiles();
   let ticks = 0;
   const startsTimer = () => void setInterval(() => (ticks += 1), 1);
   const all = await Promise.all(
@@ -114,11 +117,11 @@ test("many deliveries at the same time are independent and leave nothing behind"
   expect(all.map(({ runs }) => runs["user.created"]?.state)).toEqual(Array.from({ length: 20 }, () => "done" as const));
   expect(new Set(all.map(({ id }) => id)).size).toBe(20);
   const ticksAtEnd = ticks;
-  await until("the sockets are closed", () => leftovers().sockets <= before.sockets);
+  await until("the sockets to be closed", () => openFiles() <= before);
   await Bun.sleep(10);
   expect(ticks).toBe(ticksAtEnd);
-  expect(leftovers().directories).toEqual(before.directories);
-});
+  expect(readdirSync(temporary.path)).toEqual([]);
+}, 20_000);
 
 test("a date in RetryAfterError is on the moved clock", async () => {
   const handler = on("user.created", ({ run, delivery }) => {
@@ -132,9 +135,7 @@ test("a date in RetryAfterError is on the moved clock", async () => {
   expect((await bellhop.runs(id))["user.created"]).toMatchObject({ state: "done" });
 });
 
-/** Temporary directories of this process and, on Linux, its open file descriptors. */
-function leftovers() {
-  const directories = readdirSync(tmpdir()).filter((name) => name.startsWith("bellhop-test-"));
-  const sockets = process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0;
-  return { directories, sockets };
+/** The number of file descriptors that this process has open, on Linux. */
+function openFiles(): number {
+  return process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0;
 }

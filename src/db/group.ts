@@ -1,0 +1,195 @@
+// SQLite's one writer, shared: runs that wait for it share a transaction and its flush, each in a savepoint of its own.
+// All or nothing holds for each run, and a run that fails does not fail the others. A run begins when the one before it
+// has ended, and its `begin` resolves when the commit of the group is flushed.
+
+import type { SQL, TransactionSQL } from "bun";
+
+import { isOutage } from "./outage.ts";
+
+type Body = (tx: TransactionSQL) => Promise<void>;
+
+interface Waiting {
+  body: Body;
+  givenUp: AbortSignal;
+  /** The handler of a run; undefined for a transaction that shares nothing. */
+  handler: string | undefined;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+/** The transactions of one commit. */
+interface Group {
+  /** How many have begun. */
+  members: number;
+  /** Those whose writes are in the transaction. */
+  done: Waiting[];
+  /** The handler of the latest run. */
+  handler: string | undefined;
+}
+
+interface GroupOptions {
+  writer: SQL;
+  /** Throws while nothing should be written. Called before each transaction. */
+  check: () => void;
+  /** Called when the queue has grown to `waiting`. */
+  onQueue?: ((waiting: number) => void) | undefined;
+  /** Called, possibly repeatedly, while another program has locked the file. */
+  onTrouble?: ((reason: unknown) => void) | undefined;
+}
+
+// Another transaction would wait for the whole group, so it stays short, whatever waits.
+const GROUP_MS = 5;
+// A run joins a group only if its handler has lately held the writer for less. Its commit makes all earlier ones durable,
+// so a slower one would delay them.
+const QUICK_MS = 2;
+// How much the latest run counts in a handler's average.
+const WEIGHT = 0.2;
+// While another program holds the lock, BEGIN is retried without blocking the thread.
+const BUSY_RETRY_MS = 10;
+// Another program that holds the lock for longer is reported.
+const LONG_LOCK_MS = 5_000;
+// A queue of this length is reported, and again whenever it has doubled.
+const LONG_QUEUE = 32;
+
+/** Another run of the group ended the transaction before it was committed, so nothing of this one is written. */
+export class GroupLost extends Error {
+  override name = "GroupLost";
+
+  constructor(cause: unknown) {
+    super("another run of the same transaction ended it", { cause });
+  }
+}
+
+export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions) {
+  const queue: Waiting[] = [];
+  /** How long each handler has lately held the writer, in milliseconds. */
+  const held = new Map<string, number>();
+  let working = false;
+  let reportAt = LONG_QUEUE;
+  /** Whether a query that may end the transaction has run in the current one. */
+  let isWatched = false;
+
+  function begin(body: Body, givenUp: AbortSignal, handler?: string): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    queue.push({ body, givenUp, handler, resolve, reject });
+    if (queue.length >= reportAt) {
+      onQueue?.(queue.length);
+      reportAt *= 2;
+    }
+    if (!working) void work();
+    return promise;
+  }
+
+  async function work() {
+    working = true;
+    while (queue.length > 0) await next();
+    working = false;
+  }
+
+  function take(): Waiting {
+    const first = queue.shift()!;
+    if (queue.length === 0) reportAt = LONG_QUEUE;
+    return first;
+  }
+
+  /** Runs the first transaction that waits, and with it those that may join. */
+  async function next() {
+    const [first] = queue as [Waiting];
+    const group: Group = { members: 0, done: [], handler: undefined };
+    const busySince = performance.now();
+    while (true) {
+      try {
+        first.givenUp.throwIfAborted();
+        check();
+        await writer.begin("immediate", (tx) => runGroup(tx, group));
+        for (const { resolve } of group.done) resolve();
+        return;
+      } catch (error) {
+        if (group.members > 0) return fail(group, error);
+        if (!isBusy(error)) return take().reject(error);
+        if (performance.now() - busySince > LONG_LOCK_MS)
+          onTrouble?.(new Error("another program has locked it", { cause: error }));
+        await Bun.sleep(BUSY_RETRY_MS);
+      }
+    }
+  }
+
+  function fail({ members, done, handler }: Group, error: unknown) {
+    const isLost = !isOutage(error) && handler !== undefined;
+    // Its next runs could cost others their writes.
+    if (isLost) held.set(handler, Infinity);
+    for (const { reject } of done) reject(isLost && members > 1 ? new GroupLost(error) : error);
+  }
+
+  async function runGroup(tx: TransactionSQL, group: Group) {
+    const beganAt = performance.now();
+    isWatched = false;
+    do {
+      const transaction = take();
+      group.members += 1;
+      group.handler = transaction.handler;
+      if (transaction.handler === undefined) {
+        group.done.push(transaction);
+        return transaction.body(tx);
+      }
+      // One that failed may have ended the transaction.
+      if (!(await runMember(tx, transaction, transaction.handler, group))) break;
+    } while (queue.length > 0 && mayJoin(queue[0]!) && performance.now() - beganAt < GROUP_MS);
+    if (isWatched && !(await isMarked(tx))) throw new Error("a query ended the transaction with a COMMIT of its own");
+  }
+
+  function mayJoin({ handler }: Waiting): boolean {
+    return handler !== undefined && (held.get(handler) ?? Infinity) < QUICK_MS;
+  }
+
+  /** Returns whether it has succeeded. */
+  async function runMember(tx: TransactionSQL, run: Waiting, handler: string, { done }: Group): Promise<boolean> {
+    const beganAt = performance.now();
+    let failure: { error: unknown } | undefined;
+    const body = (savepoint: TransactionSQL) =>
+      run.body(savepoint).catch((error: unknown) => {
+        failure = { error };
+        throw error;
+      });
+    try {
+      run.givenUp.throwIfAborted();
+      await tx.savepoint(body);
+      done.push(run);
+      return true;
+    } catch (error) {
+      // When the run has ended the transaction, its savepoint can't be rolled back either, which is the less useful error.
+      run.reject(failure ? failure.error : error);
+      return false;
+    } finally {
+      const took = performance.now() - beganAt;
+      held.set(handler, (held.get(handler) ?? took) * (1 - WEIGHT) + took * WEIGHT);
+    }
+  }
+
+  return {
+    begin,
+
+    /**
+     * Called before a query that may end the transaction. SQLite turns this setting off at each COMMIT and ROLLBACK, so it
+     * marks the transaction. Nothing else depends on it: `foreign_keys` is off on this connection.
+     */
+    async mark(tx: TransactionSQL) {
+      isWatched = true;
+      await tx.unsafe("pragma defer_foreign_keys = on");
+    },
+
+    get waiting() {
+      return queue.length;
+    },
+  };
+}
+
+/** Whether the transaction is still the one that was marked. */
+export async function isMarked(tx: TransactionSQL): Promise<boolean> {
+  const rows: unknown[] = await tx`select 1 from pragma_defer_foreign_keys where defer_foreign_keys = 1`;
+  return rows.length > 0;
+}
+
+function isBusy(error: unknown): boolean {
+  return /^SQLITE_(BUSY|LOCKED)/.test(String((error as { code?: unknown }).code));
+}
