@@ -55,6 +55,7 @@ const roomOf = (file: string) => file.split("/")[0] ?? "";
 
 /** Files outside the rooms that every room may import; they import no room's code. */
 const SHARED = [
+  "address.ts",
   "count.ts",
   "deadline.ts",
   "duration.ts",
@@ -71,6 +72,7 @@ const SHARED = [
 /** The rooms and files that each room, and each file outside them, may import; `(types)` allows type-only imports. */
 const ALLOWED_IMPORTS: Record<string, string[]> = {
   adapters: [],
+  "address.ts": [],
   api: ["inbox (types)", "clerk"],
   clerk: [],
   cli: [

@@ -7,6 +7,7 @@ import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 import { messageOf, UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
+import { formatTable } from "./format-table.ts";
 import type { OpenServer } from "./serve.ts";
 
 // Each command has arguments of its own; citty types a list of them with `any` as well.
@@ -106,9 +107,6 @@ function plainIfPiped(text: string): string {
 }
 
 function overview(): string {
-  const width = Math.max(...Object.keys(commands).map((name) => name.length));
-  const rows = Object.entries(commands).map(
-    ([name, { description }]) => `  bun ${name.padEnd(width)}   ${description}`,
-  );
-  return `Bellhop carries Clerk's webhooks to your code.\n\n${rows.join("\n")}\n\nHelp for one command: bun send --help`;
+  const rows = Object.entries(commands).map(([name, { description }]) => [`  bun ${name}`, description]);
+  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: bun send --help`;
 }

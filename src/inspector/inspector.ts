@@ -6,6 +6,7 @@ import { join } from "node:path";
 
 import { Elysia } from "elysia";
 
+import { listenError, localUrlOf } from "../address.ts";
 import { createApi, errorAnswer } from "../api/app.ts";
 import type { ApiOptions } from "../api/app.ts";
 import type { Live } from "../api/routes/live.ts";
@@ -43,6 +44,7 @@ export interface Inspector {
 
 // Longer than the pauses of the feed, which sends something every five seconds.
 const IDLE_SECONDS = 30;
+const SETTINGS = { port: ["INSPECTOR_PORT", 3001], host: "INSPECTOR_HOST=127.0.0.1" } as const;
 const TOKEN_BYTES = 24;
 const MAX_REQUEST_BYTES = 1_048_576;
 const MAX_SIGN_IN_BYTES = 4_096;
@@ -143,7 +145,7 @@ export function startInspector(options: InspectorOptions): Inspector {
   }
 
   const renew = setInterval(() => feed.drop(), MAX_STREAM_MS).unref();
-  const url = urlOf(options.host, port);
+  const url = localUrlOf(options.host, port);
   return {
     port,
     url,
@@ -175,24 +177,7 @@ function listen({ host, port, otherPorts }: InspectorOptions, fetch: (request: R
     } catch (error) {
       const { code } = error as { code?: unknown };
       if (code === "EADDRINUSE" && candidate < last) continue;
-      throw toUserError(error, host, port);
+      throw listenError(error, { host, port, settings: SETTINGS });
     }
   }
-}
-
-function toUserError(error: unknown, host: string, port: number): unknown {
-  const reasons: Record<string, string> = {
-    EADDRINUSE: `Port ${port} is taken, so the inspector can't use it.\n\n    INSPECTOR_PORT=${port === 3001 ? 3101 : 3001}`,
-    EACCES: `Port ${port} needs more rights than this user has, like all ports below 1024.\n\n    INSPECTOR_PORT=3001`,
-    EADDRNOTAVAIL: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
-    ENOENT: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
-    ENOTFOUND: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
-  };
-  const reason = reasons[String((error as { code?: unknown }).code)];
-  return reason ? new UserError(reason) : error;
-}
-
-function urlOf(host: string, port: number): string {
-  const reachable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-  return `http://${reachable.includes(":") ? `[${reachable}]` : reachable}:${port}`;
 }
