@@ -159,18 +159,18 @@ export function logChange(log: Logger, dir: string, change: Change) {
     return;
   }
   const meanwhile = code ? "the last good version still runs" : "its runs wait for it";
-  log.error(describeLoadError(dir, file, meanwhile, error));
+  log.error(formatLoadError(dir, file, meanwhile, error));
 }
 
 function logDeadFile(log: Logger, dir: string, { file, is, error, goesOn }: Change & { kind: "dead" }) {
   if (is === "live") return log.info(`${dir}/${file} is live: it is called for each dead run`);
   if (is === "gone") return log.info(`${dir}/${file} is gone: dead runs are only logged`);
   const meanwhile = goesOn ? "the last good version still runs" : "dead runs are only logged";
-  log.error(describeLoadError(dir, file, meanwhile, error));
+  log.error(formatLoadError(dir, file, meanwhile, error));
 }
 
 /** The error may be in a file that this one imports. */
-function describeLoadError(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
+function formatLoadError(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
   const { where = file, message, source } = error ?? {};
   const isOwn = where.startsWith(file);
   const reason = `${isOwn ? "" : `${dir}/${where}: `}${message}${source ? `\n    ${source}` : ""}`;

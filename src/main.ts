@@ -54,7 +54,7 @@ export interface Server {
   /** The same with the token of this start, for a browser on this machine: to print, never to log. */
   inspectorLink: string | undefined;
   /** Replaces the secrets with which requests may be signed. */
-  useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "secretIsOurs">): void;
+  useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "isDevSecret">): void;
   /** Sets the public address of a tunnel, for display. */
   usePublicUrl(url: string | undefined): void;
   /** Stops accepting, answers requests in flight, lets runs finish, and closes the files. Idempotent. */
@@ -245,9 +245,9 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
     receiver: webhookServer,
     inspectorUrl: inspector?.url,
     inspectorLink: inspector?.link,
-    useSecrets(fresh, { secretHint, secretIsOurs } = shown) {
+    useSecrets(fresh, { secretHint, isDevSecret } = shown) {
       secrets = fresh;
-      Object.assign(shown, { secretHint, secretIsOurs });
+      Object.assign(shown, { secretHint, isDevSecret });
     },
     usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
     stop: () => (stopped ??= everything.disposeAsync()),
@@ -264,11 +264,11 @@ async function loadServers() {
   return { ...receiver, ...unverified, ...socket, ...inspector };
 }
 
-function shownOf({ mode, secretHint, secretIsOurs, handlersDir, inspector }: Config) {
+function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {
   return {
     mode,
     secretHint,
-    secretIsOurs,
+    isDevSecret,
     handlersDir,
     samples: [...eventNames],
     signedIn: inspector.token !== undefined,

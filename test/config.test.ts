@@ -32,7 +32,7 @@ function problemsOf(env: Environment, mode: Mode = "start"): Problem[] {
 test("with only the secret set, every setting has its default", () => {
   const common = {
     secrets: [KEY],
-    secretIsOurs: false,
+    isDevSecret: false,
     clerkSecretKey: undefined,
     port: 3_000,
     webhookPath: "/api/webhooks",
@@ -200,7 +200,7 @@ describe("the signing secret", () => {
 
   test("made by bun dev is marked in dev and rejected in start", () => {
     const devSecret = makeDevSecret();
-    expect(configOf({ [NAME]: devSecret }, "dev")).toMatchObject({ secretIsOurs: true, secrets: [expect.any(Buffer)] });
+    expect(configOf({ [NAME]: devSecret }, "dev")).toMatchObject({ isDevSecret: true, secrets: [expect.any(Buffer)] });
     const bareDevSecret = devSecret.slice("whsec_".length);
     for (const text of [devSecret, `${SECRET},${devSecret}`, ` ${devSecret} `, bareDevSecret])
       expect(problemsOf({ [NAME]: text }, "start")).toEqual([

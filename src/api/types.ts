@@ -60,7 +60,7 @@ export interface ServerJson {
   /** The first characters of the signing secret. */
   secretHint: string;
   /** `bun dev` generated the secret, so Clerk does not have it. */
-  secretIsOurs: boolean;
+  isDevSecret: boolean;
   handlersDir: string;
   /** Names of the events that `POST /api/send` can make. */
   samples: string[];

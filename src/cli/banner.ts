@@ -11,7 +11,7 @@ import { printable } from "../printable.ts";
 const MAX_HANDLERS_SHOWN = 12;
 
 export function banner(config: Config, port: number, table: HandlerTable, inspectorLink?: string): string {
-  const secret = config.secretIsOurs
+  const secret = config.isDevSecret
     ? `${config.secretHint} made by bun dev; paste Clerk's into .env, and it is used at once`
     : config.secretHint;
   return [

@@ -9,6 +9,7 @@ import { type Config, makeDevSecret, processEnvironment } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
 import { formatDuration } from "../duration.ts";
 import { UserError } from "../errors.ts";
+import { loadErrorText } from "../handlers/load-error.ts";
 import { type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import { backfill } from "../mirror/backfill.ts";
 import { type Difference, drift, type DriftCount } from "../mirror/drift.ts";
@@ -197,7 +198,7 @@ async function findMirror({ handlersDir }: Config): Promise<MirrorTable[]> {
   const table = await loadHandlers(handlersDir, () => undefined);
   const found = mirrorsIn(table).flatMap(({ tables }) => tables);
   if (found.length > 0) return found;
-  const [broken] = table.handlers.filter(({ error }) => error);
-  const why = broken ? `\n\n    ${handlersDir}/${broken.error?.where} does not load: ${broken.error?.message}` : "";
+  const error = table.handlers.find((handler) => handler.error)?.error;
+  const why = error ? `\n\n    ${loadErrorText(handlersDir, error)}` : "";
   throw new UserError(`There is no mirror in ${handlersDir}/ yet: bun new mirror${why}`);
 }

@@ -84,12 +84,9 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
     );
   const log = await createLogger(config);
   const server = await openServer(config, log);
-  for (const { file, error, warning } of server.table().handlers) {
-    if (error)
-      log.error(
-        `${config.handlersDir}/${error.where} is not loaded: ${error.message}${error.source ? `\n    ${error.source}` : ""}`,
-      );
-    if (warning) log.warn(`${config.handlersDir}/${file}: ${warning}`);
+  for (const handler of server.table().handlers) {
+    if (handler.error) logChange(log, config.handlersDir, { kind: "broken", handler });
+    if (handler.warning) log.warn(`${config.handlersDir}/${handler.file}: ${handler.warning}`);
   }
   for (const { file, reason, quiet } of server.table().notHandlers)
     if (!quiet) logChange(log, config.handlersDir, { kind: "ignored", file, reason });

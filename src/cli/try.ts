@@ -15,6 +15,7 @@ import { errorText } from "../dispatch/error-record.ts";
 import { createTimeouts } from "../dispatch/timeout.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, UserError } from "../errors.ts";
+import { loadErrorText } from "../handlers/load-error.ts";
 import { type Code, type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
 import { printable, printableLines } from "../printable.ts";
@@ -64,7 +65,7 @@ function choose(
     throw new UserError(`There is no handler ${name ?? ""} for ${type}; there are: ${names}`.replace("  ", " "));
   return chosen.map((handler) => {
     const { error, code } = handler;
-    if (error) throw new UserError(`${table.dir}/${error.where} does not load: ${error.message}`);
+    if (error) throw new UserError(loadErrorText(table.dir, error));
     if (!code) throw new UserError(`${handler.name} does not load`);
     return { ...handler, code };
   });

@@ -1,7 +1,7 @@
 // Loads the handlers under test: those of a directory, loaded as the server loads them, or functions by name.
 
 import { existsSync } from "node:fs";
-import { isAbsolute, join, resolve } from "node:path";
+import { resolve } from "node:path";
 
 import type { EventPattern } from "../clerk/events.ts";
 import { matchesPattern } from "../clerk/pattern.ts";
@@ -9,6 +9,7 @@ import { handlersDirOf, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
 import { readExport } from "../handlers/exports.ts";
+import { loadErrorText } from "../handlers/load-error.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import { fileFor, readName } from "../handlers/names.ts";
 import { createVersion, type OnLateError } from "../handlers/version.ts";
@@ -67,11 +68,7 @@ export async function openTable(
 
 /** Throws a `UserError` with the file and line when a handler for `type` does not load: it can't be tested. */
 export function checkLoaded(table: HandlerTable, type: string) {
-  for (const { error } of table.match(type)) {
-    if (!error) continue;
-    const where = isAbsolute(error.where) ? error.where : join(table.dir, error.where);
-    throw new UserError(`${where} does not load: ${error.message}${error.source ? `\n\n    ${error.source}` : ""}`);
-  }
+  for (const { error } of table.match(type)) if (error) throw new UserError(loadErrorText(table.dir, error));
 }
 
 function checkDir(dir: string): string {
