@@ -94,6 +94,11 @@ export const refusals = {
 
 export type RefusalCode = keyof typeof refusals;
 
+/** The message of anything that was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
 /** Exit code for invalid settings: `EX_CONFIG` of sysexits.h. */
 export const EXIT_CONFIG = 78;
 
@@ -110,6 +115,6 @@ export class UserError extends Error {
 /** The inbox could not make a write durable, and nothing of it is stored. The caller answers 503, and retries later. */
 export class InboxUnavailable extends Error {
   constructor(cause: unknown) {
-    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    super(messageOf(cause), { cause });
   }
 }

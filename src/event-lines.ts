@@ -39,6 +39,8 @@ export function createEventLines(log: Logger, { waitMs = WAIT_MS } = {}): EventL
     const level =
       (["error", "warn"] as const).find((severity) => outcomes.some((outcome) => outcome.level === severity)) ?? "info";
     const done = outcomes.filter(({ outcome: { kind } }) => kind === "done");
+    // The line begins with the event's type. A single handler of that name is not named again.
+    const isOnly = outcomes.length === 1 && stillRunning.length === 0 && outcomes[0]?.run.handler === of.type;
     const parts = [
       done.map(({ run }) => nameOf(run)).join(", "),
       ...outcomes.filter((outcome) => !done.includes(outcome)).map(({ text }) => text),
@@ -46,7 +48,12 @@ export function createEventLines(log: Logger, { waitMs = WAIT_MS } = {}): EventL
     ];
     const took = Math.max(...outcomes.map(({ outcome }) => ("record" in outcome ? outcome.record.took : 0)), 0);
     const sign = level !== "info" ? "✗" : ended.length === 0 ? "…" : done.length === 0 ? "-" : "✓";
-    const columns = [`${sign} ${of.type}`, parts.filter(Boolean).join("; "), ended.length > 0 && formatDuration(took)];
+    const text = parts.filter(Boolean).join("; ");
+    const columns = [
+      `${sign} ${of.type}`,
+      isOnly ? text.slice(of.type.length).trim() : text,
+      ended.length > 0 && formatDuration(took),
+    ];
     log[level]({ id: of.id, type: of.type, subject: of.subject, ms: took }, line(columns, of));
   }
 

@@ -4,12 +4,13 @@
 import pino, { type LogFn, type Logger } from "pino";
 
 import type { Config } from "./config.ts";
+import { count } from "./count.ts";
 import type { SchemaStep } from "./db/schema.ts";
 import { errorSummary, readError } from "./dispatch/error-record.ts";
 import { formatDuration } from "./duration.ts";
-import { refusals } from "./errors.ts";
-import type { LoadError } from "./handlers/errors.ts";
+import { messageOf, refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
+import type { LoadError } from "./handlers/load-error.ts";
 import type { Handler } from "./handlers/loader.ts";
 import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
@@ -36,7 +37,7 @@ export async function createLogger({ logFormat, logLevel }: Pick<Config, "logFor
   const options = {
     level: logLevel,
     base: null,
-    timestamp: timestamps(),
+    timestamp: pino.stdTimeFunctions.isoTime,
     serializers: { err: errorOf, stack: (stack: unknown) => (typeof stack === "string" ? redactText(stack) : stack) },
     hooks: {
       // Errors may quote their input. Other lines contain only ids, types and counts.
@@ -71,17 +72,6 @@ async function prettyFormat(logLevel: Config["logLevel"]): Promise<(line: string
 
 function logDropped(log: Logger, count: number, reason: string) {
   log.error({ count, reason }, `${count} log lines are missing here: the log could not be written (${reason})`);
-}
-
-/** Times as ISO 8601. Lines of the same millisecond share one text. */
-function timestamps(): () => string {
-  let [last, text] = [0, ""];
-  return () => {
-    const now = Date.now();
-    if (now !== last) text = `,"time":"${new Date(now).toISOString()}"`;
-    last = now;
-    return text;
-  };
 }
 
 export function logDelivery(log: Logger, { delivery, status, runs, took }: ReceivedDelivery) {
@@ -169,18 +159,18 @@ export function logChange(log: Logger, dir: string, change: Change) {
     return;
   }
   const meanwhile = code ? "the last good version still runs" : "its runs wait for it";
-  log.error(describeLoadError(dir, file, meanwhile, error));
+  log.error(formatLoadError(dir, file, meanwhile, error));
 }
 
 function logDeadFile(log: Logger, dir: string, { file, is, error, goesOn }: Change & { kind: "dead" }) {
   if (is === "live") return log.info(`${dir}/${file} is live: it is called for each dead run`);
   if (is === "gone") return log.info(`${dir}/${file} is gone: dead runs are only logged`);
   const meanwhile = goesOn ? "the last good version still runs" : "dead runs are only logged";
-  log.error(describeLoadError(dir, file, meanwhile, error));
+  log.error(formatLoadError(dir, file, meanwhile, error));
 }
 
 /** The error may be in a file that this one imports. */
-function describeLoadError(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
+function formatLoadError(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
   const { where = file, message, source } = error ?? {};
   const isOwn = where.startsWith(file);
   const reason = `${isOwn ? "" : `${dir}/${where}: `}${message}${source ? `\n    ${source}` : ""}`;
@@ -195,7 +185,7 @@ function shellWord(handler: string): string {
 /** Deliveries that a new handler missed because they were received before its file was added, and how to run them. */
 export function logMissed(log: Logger, { name, event }: Handler, { found, more }: ReplayCount) {
   if (found === 0) return;
-  const stored = `${found.toLocaleString("en")}${more ? " or more" : ""} stored ${found === 1 ? "delivery" : "deliveries"}`;
+  const stored = count(found, "stored delivery", more ? "or more stored deliveries" : "stored deliveries");
   const word = shellWord(name);
   const of = event === "*" ? "" : ` of ${event}`;
   log.info(`${stored}${of} never went through ${name}. To run them: bun replay --handler ${word} --missing`);
@@ -217,12 +207,9 @@ export function logDatabaseTrouble(log: Logger, where: string, reason: unknown) 
 }
 
 /** Logs runs whose effects the handlers' database lacks, as after one database was restored from an older backup. */
-export function logLost(log: Logger, where: string, count: number) {
-  const what =
-    count === 1
-      ? "1 run is done, and what it wrote is"
-      : `${count.toLocaleString("en")} runs are done, and what they wrote is`;
-  log.warn(`${what} not in ${where}: was an older backup restored? To run them again: bun replay --lost`);
+export function logLost(log: Logger, where: string, lost: number) {
+  const what = count(lost, "run is done, and what it wrote is", "runs are done, and what they wrote is");
+  log.warn(`${what} not in ${where}: was an older backup restored? To replay them: bun replay --lost`);
 }
 
 /** Logs that more transactions are requested than SQLite's one writer can finish. */
@@ -242,10 +229,6 @@ export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
 
 export function logHandlerLine(log: Logger, { handler, delivery }: ClaimedRun, { level, message }: LogLine) {
   log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : Bun.inspect(error);
 }
 
 /** Only the standard properties of an error: a handler may have attached a payload, and reading it may throw. */

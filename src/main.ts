@@ -6,8 +6,8 @@ import "./require-bun.ts";
 import { resolve } from "node:path";
 
 import { createCodeFrames } from "./api/code-frame.ts";
-import { createLive } from "./api/live.ts";
-import { createSend } from "./api/send.ts";
+import { createObserver } from "./api/observer.ts";
+import { createSend } from "./api/send-sample.ts";
 import { createClerk } from "./clerk/client.ts";
 import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
@@ -16,13 +16,12 @@ import { type Config, withAbsolutePaths } from "./config.ts";
 import { openEffects } from "./db/effects.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
-import { errorText } from "./dispatch/error-record.ts";
 import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
 import { countMissed } from "./dispatch/missed.ts";
 import { startRetention } from "./dispatch/retention.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
-import { type Change, openHandlers } from "./handlers/folder.ts";
+import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import { createCheckpointer } from "./inbox/checkpoint.ts";
 import { checkNewInbox, lockDataDir } from "./inbox/data-dir.ts";
@@ -41,7 +40,7 @@ import {
   logSchema,
   logTrouble,
 } from "./log.ts";
-import { describeHealth } from "./receive/health.ts";
+import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 
@@ -55,7 +54,7 @@ export interface Server {
   /** The same with the token of this start, for a browser on this machine: to print, never to log. */
   inspectorLink: string | undefined;
   /** Replaces the secrets with which requests may be signed. */
-  useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "secretIsOurs">): void;
+  useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "isDevSecret">): void;
   /** Sets the public address of a tunnel, for display. */
   usePublicUrl(url: string | undefined): void;
   /** Stops accepting, answers requests in flight, lets runs finish, and closes the files. Idempotent. */
@@ -134,7 +133,7 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
-  const live = createLive({
+  const live = createObserver({
     inbox,
     server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
     handlers: () => table().handlers,
@@ -193,13 +192,12 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, serveSocket, socketPath, startWebhookServer } = await loadingServers;
-  const path = socketPath(config.dataDir);
+  const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
   const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
-  if (path) serveCommands(path);
-  else log.warn(`the path of ${config.dataDir} is too long for a socket: commands can't reach this server`);
+  const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
+  if (socket) opened.defer(() => socket.stop());
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
   const unverified = createUnverifiedBodies(config.maxBodyBytes);
@@ -229,16 +227,6 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
     return openSqliteInbox(config.dataDir, { ...more, checkpointer: createCheckpointer(inboxPath(config.dataDir)) });
   }
 
-  /** Some file systems have no sockets, which only commands need. */
-  function serveCommands(socketFile: string) {
-    try {
-      const socket = serveSocket(socketFile, api);
-      opened.defer(() => socket.stop());
-    } catch (error) {
-      log.warn(`no socket can be opened in ${config.dataDir} (${errorText(error)}): commands can't reach this server`);
-    }
-  }
-
   function inspectorFailed(error: unknown) {
     log.error({ err: error }, "a request to the inspector failed with an internal error");
   }
@@ -257,9 +245,9 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
     receiver: webhookServer,
     inspectorUrl: inspector?.url,
     inspectorLink: inspector?.link,
-    useSecrets(fresh, { secretHint, secretIsOurs } = shown) {
+    useSecrets(fresh, { secretHint, isDevSecret } = shown) {
       secrets = fresh;
-      Object.assign(shown, { secretHint, secretIsOurs });
+      Object.assign(shown, { secretHint, isDevSecret });
     },
     usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
     stop: () => (stopped ??= everything.disposeAsync()),
@@ -271,24 +259,20 @@ async function loadServers() {
     import("./receive/server.ts"),
     import("./receive/unverified.ts"),
     import("./api/socket.ts"),
-    import("./inspector/open.ts"),
+    import("./inspector/inspector.ts"),
   ]);
   return { ...receiver, ...unverified, ...socket, ...inspector };
 }
 
-function shownOf({ mode, secretHint, secretIsOurs, handlersDir, inspector }: Config) {
+function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {
   return {
     mode,
     secretHint,
-    secretIsOurs,
+    isDevSecret,
     handlersDir,
     samples: [...eventNames],
     signedIn: inspector.token !== undefined,
   };
-}
-
-function changesSchema(change: Change): boolean {
-  return change.kind === "schema" || (change.kind === "live" && change.handler.code?.makeTables !== undefined);
 }
 
 /** Clerk's real payloads differ from its documentation. In dev, each difference is logged once per type and path. */

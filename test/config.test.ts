@@ -29,14 +29,10 @@ function problemsOf(env: Environment, mode: Mode = "start"): Problem[] {
   return "problems" in read ? read.problems : [];
 }
 
-function messagesOf(env: Environment, mode?: Mode) {
-  return problemsOf(env, mode).map(({ name, says: message, example }) => ({ name, message, example }));
-}
-
 test("with only the secret set, every setting has its default", () => {
   const common = {
     secrets: [KEY],
-    secretIsOurs: false,
+    isDevSecret: false,
     clerkSecretKey: undefined,
     port: 3_000,
     webhookPath: "/api/webhooks",
@@ -121,7 +117,7 @@ const invalid: [name: string, text: string, message: string, example: string][] 
 ];
 
 test.each(invalid)("%s=%s is rejected with the reason and an example", (name, text, message, example) => {
-  expect(messagesOf({ [name]: text })).toEqual([
+  expect(problemsOf({ [name]: text })).toEqual([
     { name, message: expect.stringContaining(message), example: expect.stringContaining(example) },
   ]);
 });
@@ -154,7 +150,7 @@ test("all problems are reported together, in the order of the table", () => {
   ]);
   const text = describeProblems(problems);
   expect(text).toStartWith("Bellhop can't start: 6 settings need a look.");
-  for (const { name, message, example } of messagesOf(env)) {
+  for (const { name, message, example } of problems) {
     expect(text).toContain(`${name} ${message}`);
     expect(text).toContain(example);
   }
@@ -193,7 +189,7 @@ describe("the signing secret", () => {
     ["preceded by a comma", `,${SECRET}`, "has a comma without a secret on both of its sides"],
   ])("is rejected in dev and in start when it is %s", (_, text, message) => {
     for (const mode of ["dev", "start"] as const)
-      expect(messagesOf({ [NAME]: text }, mode)).toEqual([
+      expect(problemsOf({ [NAME]: text }, mode)).toEqual([
         { name: NAME, message: expect.stringContaining(message), example: expect.stringContaining(`${NAME}=whsec_`) },
       ]);
   });
@@ -204,10 +200,10 @@ describe("the signing secret", () => {
 
   test("made by bun dev is marked in dev and rejected in start", () => {
     const devSecret = makeDevSecret();
-    expect(configOf({ [NAME]: devSecret }, "dev")).toMatchObject({ secretIsOurs: true, secrets: [expect.any(Buffer)] });
+    expect(configOf({ [NAME]: devSecret }, "dev")).toMatchObject({ isDevSecret: true, secrets: [expect.any(Buffer)] });
     const bareDevSecret = devSecret.slice("whsec_".length);
     for (const text of [devSecret, `${SECRET},${devSecret}`, ` ${devSecret} `, bareDevSecret])
-      expect(messagesOf({ [NAME]: text }, "start")).toEqual([
+      expect(problemsOf({ [NAME]: text }, "start")).toEqual([
         { name: NAME, message: expect.stringContaining("was made by `bun dev`"), example: expect.any(String) },
       ]);
     expect(makeDevSecret()).not.toBe(devSecret);
@@ -271,7 +267,7 @@ test.each([
     const read = readConfig({ [NAME]: SECRET, [name]: password }, "dev");
     if ("problems" in read) expect(describeProblems(read.problems), name).not.toContain(password);
   }
-  const [problem] = messagesOf({ PORT: password });
+  const [problem] = problemsOf({ PORT: password });
   expect(problem?.message).toStartWith(`is a text of ${password.length} characters, expected a whole number`);
 });
 

@@ -1,6 +1,5 @@
 // Shared by the tests: temporary folders, servers in this process or in another one, and requests signed by `svix`.
 
-import { createHmac } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
@@ -10,6 +9,7 @@ import { Webhook } from "svix";
 
 import { socketPath } from "../src/api/socket.ts";
 import { messageId } from "../src/clerk/message-id.ts";
+import { signedHeaders } from "../src/clerk/signed-message.ts";
 import { type Config, type Environment, readConfig } from "../src/config.ts";
 import type { DeliveryView } from "../src/inbox/views.ts";
 import type { Logger } from "../src/log.ts";
@@ -245,9 +245,7 @@ async function waitUntilEnded(get: (id: string) => Promise<DeliveryView | undefi
 
 /** The headers of a request whose bytes are not valid text, which `svix` can't sign. */
 export function signedBytes(body: Uint8Array, options: SignOptions = {}) {
-  const { id = messageId(Date.now()), secret = SECRET, at = new Date() } = options;
-  const timestamp = String(Math.floor(at.getTime() / 1_000));
+  const { id = messageId(Date.now()), secret = SECRET, at = new Date(), headers } = options;
   const key = Buffer.from(secret.replace(/^whsec_/, ""), "base64");
-  const digest = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body).digest("base64");
-  return { "svix-id": id, "svix-timestamp": timestamp, "svix-signature": `v1,${digest}`, ...options.headers };
+  return { ...signedHeaders(body, { id, key, now: at.getTime() }), ...headers };
 }

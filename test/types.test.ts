@@ -18,9 +18,9 @@ import {
   t,
 } from "bellhop";
 
-import * as host from "../src/bellhop.ts";
+import * as host from "../src/index.ts";
 
-test("`bellhop` resolves to src/bellhop.ts", () => {
+test("`bellhop` resolves to src/index.ts", () => {
   expect(on).toBe(host.on);
   expectTypeOf(on).toEqualTypeOf<typeof host.on>();
 });

@@ -4,10 +4,28 @@
 import { Elysia } from "elysia";
 
 import { InboxUnavailable } from "../errors.ts";
-import type { ApiOptions } from "./options.ts";
+import type { Inbox } from "../inbox/inbox.ts";
+import type { RunKey } from "../inbox/views.ts";
+import type { ReadFrame } from "./code-frame.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
-import { liveRoutes } from "./routes/live.ts";
+import { type Live, liveRoutes } from "./routes/live.ts";
 import { replayRoutes } from "./routes/replays.ts";
+import type { ApiHandler } from "./routes/selection.ts";
+
+/** The parts of the process that the API reads and changes. */
+export interface ApiOptions {
+  inbox: Pick<Inbox, "get" | "list" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp">;
+  /** The current handlers. */
+  handlers: () => readonly ApiHandler[];
+  /** Finds the source line that threw an error. */
+  frame?: ReadFrame;
+  /** Finds runs that are done and whose effects are missing; set when a server runs. */
+  lost?: () => Promise<RunKey[]>;
+  /** Set when a server runs; a command that opens the inbox itself has none. */
+  live?: Live;
+  /** Called with errors that no route expects. */
+  onError?: (error: unknown) => void;
+}
 
 export function createApi(options: ApiOptions) {
   const { live, onError } = options;

@@ -1,41 +1,44 @@
-// Bulk replays that run on the server, so that they continue when the page that started them is closed.
+// Bulk replays run on the server, so that they continue when the page that started them is closed.
 // Kept in memory: after a restart, added runs continue, and no further ones are added.
 
+import { messageOf } from "../errors.ts";
 import { NO_PROGRESS, runBulkReplay } from "./bulk-replay.ts";
 import type { BulkJobJson, ReplayProgress, ReplayStep, RunRange } from "./types.ts";
 
 export interface BulkWork {
   /** As in `BulkReplay`. */
-  add: (replay: string, after: number, limit: number) => Promise<ReplayStep>;
+  add: (id: string, after: number, limit: number) => Promise<ReplayStep>;
   progressOf: (runs: RunRange) => Promise<ReplayProgress>;
+  rate?: number | undefined;
 }
 
 export interface BulkJobs {
   start(work: BulkWork): BulkJobJson;
-  get(replay: string): BulkJobJson | undefined;
+  get(id: string): BulkJobJson | undefined;
   /** The latest job. */
   latest(): BulkJobJson | undefined;
   /** Adds no further runs. */
-  stop(replay: string): void;
+  stop(id: string): void;
 }
 
-const POLL_MS = 250;
+const POLL_MS = 100;
 const MAX_JOBS = 20;
 
 export function createBulkJobs({ pollMs = POLL_MS } = {}): BulkJobs {
   const jobs = new Map<string, BulkJobJson>();
   return {
-    start({ add, progressOf }) {
-      const replay = crypto.randomUUID();
+    start({ add, progressOf, rate }) {
+      const id = crypto.randomUUID();
       const job: BulkJobJson = {
-        replay, added: 0, isAdding: true, isStopped: false, isFinished: false, error: null, runs: NO_PROGRESS,
+        id, added: 0, isAdding: true, isStopped: false, isFinished: false, reason: null, runs: NO_PROGRESS,
       }; // prettier-ignore
-      jobs.set(replay, job);
-      const [oldest] = jobs.keys();
-      if (jobs.size > MAX_JOBS && oldest !== undefined) jobs.delete(oldest);
+      jobs.set(id, job);
+      const oldest = jobs.values().find(({ isFinished }) => isFinished);
+      if (jobs.size > MAX_JOBS && oldest) jobs.delete(oldest.id);
       const work = {
-        add: (after: number, limit: number) => add(replay, after, limit),
+        add: (after: number, limit: number) => add(id, after, limit),
         progressOf,
+        rate,
         pollMs,
         isStopped: () => job.isStopped,
         onProgress: ({ added, isAdding, progress }: { added: number; isAdding: boolean; progress: ReplayProgress }) =>
@@ -43,14 +46,14 @@ export function createBulkJobs({ pollMs = POLL_MS } = {}): BulkJobs {
       };
       runBulkReplay(work)
         .then((runs) => (job.runs = runs))
-        .catch((error: unknown) => (job.error = error instanceof Error ? error.message : String(error)))
+        .catch((error: unknown) => (job.reason = messageOf(error)))
         .finally(() => Object.assign(job, { isAdding: false, isFinished: true }));
       return job;
     },
-    get: (replay) => jobs.get(replay),
+    get: (id) => jobs.get(id),
     latest: () => [...jobs.values()].at(-1),
-    stop(replay) {
-      const job = jobs.get(replay);
+    stop(id) {
+      const job = jobs.get(id);
       if (job) job.isStopped = true;
     },
   };

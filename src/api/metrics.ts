@@ -1,7 +1,7 @@
 // Counts of the last hour and of each handler, in memory since the server started: constant work for each event, bounded
 // memory. Pure: the clock is an argument.
 
-import { createHistogram, type Histogram } from "./histogram.ts";
+import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 
 export interface Metrics {
   /** A new delivery was stored. */
@@ -52,7 +52,7 @@ interface Minute {
   deliveries: number;
   failures: number;
   queueAge: number;
-  times: Histogram | undefined;
+  times: RecordableHistogram | undefined;
 }
 
 const MINUTES = 60;
@@ -60,10 +60,12 @@ const MINUTE_MS = 60_000;
 // Bounds the memory, whatever is renamed in the folder while the server runs.
 const MAX_HANDLERS = 1_000;
 const MAX_MESSAGE_CHARACTERS = 500;
+// Five weeks, longer than Svix and Bellhop retry. With two significant digits, a histogram takes 9 KB.
+const DURATIONS = { lowest: 1, highest: 3_024_000_000_000, figures: 2 };
 
 export function createMetrics(): Metrics {
   const ring: (Minute | undefined)[] = Array.from({ length: MINUTES });
-  const handlers = new Map<string, Omit<HandlerCounts, "p50" | "p99"> & { times: Histogram }>();
+  const handlers = new Map<string, Omit<HandlerCounts, "p50" | "p99"> & { times: RecordableHistogram }>();
 
   function minuteOf(now: number): Minute {
     const minute = Math.floor(now / MINUTE_MS);
@@ -76,7 +78,7 @@ export function createMetrics(): Metrics {
   function countsOf(name: string) {
     let found = handlers.get(name);
     if (found) return found;
-    found = { ran: 0, failed: 0, lastError: null, times: createHistogram() };
+    found = { ran: 0, failed: 0, lastError: null, times: createHistogram(DURATIONS) };
     if (handlers.size < MAX_HANDLERS) handlers.set(name, found);
     return found;
   }
@@ -86,11 +88,11 @@ export function createMetrics(): Metrics {
     ended({ handler, delivery, receivedAt, isReplay, isFirst, isLast, failed, startedAt, took, message }, now) {
       const minute = minuteOf(now);
       if (failed) minute.failures += 1;
-      if (isLast && !isReplay) (minute.times ??= createHistogram()).add(now - receivedAt);
+      if (isLast && !isReplay) record((minute.times ??= createHistogram(DURATIONS)), now - receivedAt);
       if (isFirst && !isReplay) minute.queueAge = Math.max(minute.queueAge, startedAt - receivedAt);
       const counts = countsOf(handler);
       counts.ran += 1;
-      counts.times.add(took);
+      record(counts.times, took);
       if (!failed) return;
       counts.failed += 1;
       counts.lastError = { at: now, delivery, message: (message ?? "").slice(0, MAX_MESSAGE_CHARACTERS) };
@@ -110,8 +112,8 @@ export function createMetrics(): Metrics {
         since: first * MINUTE_MS,
         deliveries: minutes.map((counts) => counts?.deliveries ?? 0),
         failures: minutes.map((counts) => counts?.failures ?? 0),
-        p50: minutes.map((counts) => counts?.times?.quantile(0.5) ?? null),
-        p99: minutes.map((counts) => counts?.times?.quantile(0.99) ?? null),
+        p50: minutes.map((counts) => quantile(counts?.times, 0.5)),
+        p99: minutes.map((counts) => quantile(counts?.times, 0.99)),
         queueAge: minutes.map((counts) => counts?.queueAge ?? 0),
       };
     },
@@ -126,9 +128,19 @@ export function createMetrics(): Metrics {
         ran,
         failed,
         lastError,
-        p50: times?.quantile(0.5) ?? null,
-        p99: times?.quantile(0.99) ?? null,
+        p50: quantile(times, 0.5),
+        p99: quantile(times, 0.99),
       };
     },
   };
+}
+
+/** Records milliseconds as microseconds. A negative duration, as after the clock was set back, counts as 0. */
+function record(durations: RecordableHistogram, milliseconds: number) {
+  durations.record(Math.min(Math.max(1, Math.round(milliseconds * 1_000)), DURATIONS.highest));
+}
+
+/** In milliseconds, to a tenth; null when nothing was recorded. */
+function quantile(durations: RecordableHistogram | undefined, fraction: number): number | null {
+  return durations?.count ? Math.round(durations.percentile(fraction * 100) / 100) / 10 : null;
 }

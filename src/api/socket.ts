@@ -3,8 +3,8 @@
 import { existsSync, rmSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 
-import { createApi } from "./app.ts";
-import type { ApiOptions } from "./options.ts";
+import { messageOf } from "../errors.ts";
+import { type ApiOptions, createApi } from "./app.ts";
 
 // `sun_path` of sockaddr_un has 108 bytes on Linux and 104 on macOS, the terminating zero included.
 const MAX_SOCKET_PATH_BYTES = 103;
@@ -15,8 +15,29 @@ export function socketPath(dataDir: string): string | undefined {
   return [path, relative(process.cwd(), path)].find((name) => Buffer.byteLength(name) <= MAX_SOCKET_PATH_BYTES);
 }
 
+/** Serves commands. Where no socket can be opened, which only commands need, it warns and returns undefined. */
+export function openSocket(
+  dataDir: string,
+  options: ApiOptions,
+  warn: (note: string) => void,
+): { stop(): Promise<void> } | undefined {
+  const path = socketPath(dataDir);
+  const consequence = "commands can't reach this server";
+  if (!path) {
+    warn(`the path of ${dataDir} is too long for a socket: ${consequence}`);
+    return undefined;
+  }
+  try {
+    return serveSocket(path, options);
+  } catch (error) {
+    // Some file systems have no sockets.
+    warn(`no socket can be opened in ${dataDir} (${messageOf(error)}): ${consequence}`);
+    return undefined;
+  }
+}
+
 /** Starts to listen. The caller holds the lock of DATA_DIR, so an existing socket is a leftover of a dead server. */
-export function serveSocket(path: string, options: ApiOptions): { stop(): Promise<void> } {
+function serveSocket(path: string, options: ApiOptions): { stop(): Promise<void> } {
   if (existsSync(path)) rmSync(path);
   // A handler may change the directory of the process, and there may be a socket of this name elsewhere.
   const own = resolve(path);

@@ -60,7 +60,7 @@ export interface ServerJson {
   /** The first characters of the signing secret. */
   secretHint: string;
   /** `bun dev` generated the secret, so Clerk does not have it. */
-  secretIsOurs: boolean;
+  isDevSecret: boolean;
   handlersDir: string;
   /** Names of the events that `POST /api/send` can make. */
   samples: string[];
@@ -121,14 +121,14 @@ export interface HandlerJson {
 
 /** `POST /api/bulk`, `GET /api/bulk`: a bulk replay that the server runs by itself. */
 export interface BulkJobJson {
-  /** The id of the new runs. */
-  replay: string;
+  /** Also the `replay` of the new runs, unless they are the first runs of a new handler. */
+  id: string;
   added: number;
   isAdding: boolean;
   isStopped: boolean;
   isFinished: boolean;
   /** Why it ended early. */
-  error: string | null;
+  reason: string | null;
   runs: ReplayProgress;
 }
 

@@ -4,6 +4,7 @@
 
 import { Type } from "@sinclair/typebox";
 
+import { isObject } from "../json.ts";
 import type { Corrections, SdkPayloads } from "./payloads.ts";
 
 /** Every event that Clerk documents, sorted. */
@@ -107,11 +108,6 @@ export interface ReceivedEvent {
   event_attributes?: unknown;
 }
 
-/** Whether a pattern (`user.created`, `user.*` or `*`) matches an event type. */
-export function matchesPattern(pattern: string, type: string): boolean {
-  return pattern.endsWith("*") ? type.startsWith(pattern.slice(0, -1)) : pattern === type;
-}
-
 // Event types and subjects are index columns, and a Postgres index entry holds at most 2,704 bytes. Clerk's names are
 // under 50 characters.
 const MAX_NAME_LENGTH = 256;
@@ -140,54 +136,4 @@ function isName(value: unknown): value is string {
 /** Whether events of this type carry one-time codes, so that their payloads must be wiped. */
 export function sensitive(type: string): boolean {
   return type === "email.created" || type === "sms.created";
-}
-
-/**
- * The nearest of `candidates` to a misspelled name, for "did you mean" messages; undefined if none is near. Ignores case,
- * `_` and `-`, so `organization_membership.created` is found. Beyond that, up to a third of the letters may be wrong,
- * missing, extra or swapped.
- */
-export function suggest(name: string, candidates: readonly string[] = eventNames): string | undefined {
-  const target = normalize(name);
-  let nearest: string | undefined;
-  let limit = Math.floor(target.length / 3) + 1;
-  for (const candidate of candidates) {
-    const distance = editDistance(target, normalize(candidate), limit);
-    if (distance >= limit) continue;
-    nearest = candidate;
-    limit = distance;
-  }
-  return nearest;
-}
-
-function isObject(value: unknown): value is { [name: string]: unknown } {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function normalize(name: string): string {
-  return name.toLowerCase().replaceAll(/[_\s-]/g, "");
-}
-
-/**
- * Edit distance in which swapping two neighbouring letters counts as one edit (optimal string alignment). Returns any
- * number from `limit` upwards when the distance cannot be below `limit`. Packages like fastest-levenshtein count a swap
- * as two edits, and then `session.reovked` is as near to `session.removed` as to `session.revoked`.
- */
-function editDistance(a: string, b: string, limit: number): number {
-  if (Math.abs(a.length - b.length) >= limit) return limit;
-  let beforePrevious: number[] = [];
-  let previous = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let row = 1; row <= a.length; row++) {
-    const current = [row];
-    for (let column = 1; column <= b.length; column++) {
-      const substitution = a[row - 1] === b[column - 1] ? 0 : 1;
-      let cost = Math.min(previous[column]! + 1, current[column - 1]! + 1, previous[column - 1]! + substitution);
-      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1])
-        cost = Math.min(cost, beforePrevious[column - 2]! + 1);
-      current.push(cost);
-    }
-    beforePrevious = previous;
-    previous = current;
-  }
-  return previous[b.length]!;
 }

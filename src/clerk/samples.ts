@@ -2,6 +2,7 @@
 // The events are data in samples.json; this file fills in fresh ids and times. It never copies Clerk's own examples.
 
 import { parseDuration } from "../duration.ts";
+import { isObject } from "../json.ts";
 import { type ClerkEvent, type KnownEventName, type ReceivedEvent } from "./events.ts";
 import samples from "./samples.json";
 
@@ -138,8 +139,4 @@ function createValues({ name, now, random }: { name: KnownEventName; now: number
 
 function pick<T>(list: readonly T[], random: () => number): T {
   return list[Math.floor(random() * list.length)]!;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

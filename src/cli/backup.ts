@@ -27,7 +27,7 @@ export const backup = defineCommand({
     const { dataDir, database } = configOrUserError(processEnvironment(), "dev");
     const inbox = inboxPath(dataDir);
     if (!existsSync(inbox)) throw new UserError(`There is no inbox in ${dataDir}: nothing to back up`);
-    const folder = args.folder ?? `backup-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}`;
+    const folder = args.folder ?? `backup-${timeInName()}`;
     if (existsSync(folder)) throw new UserError(`${folder} exists already: name a new folder`);
     withUserErrors(folder, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
     copy(inbox, join(folder, INBOX_COPY));
@@ -42,6 +42,11 @@ export const backup = defineCommand({
     console.log(`To restore it, with the server stopped: bun restore ${folder}`);
   },
 });
+
+/** The time in the name of a folder: `2026-05-01T14-03-07`, because Windows allows no colon. */
+export function timeInName(): string {
+  return new Date().toISOString().slice(0, 19).replaceAll(":", "-");
+}
 
 function copy(from: string, to: string) {
   withUserErrors(to, () => copyDatabase(from, to));

@@ -1,7 +1,9 @@
 // The first output of `bun dev`: the webhook endpoint, the secret in use, the handlers, and a next step.
 
+import { localUrlOf } from "../address.ts";
 import { eventNames } from "../clerk/events.ts";
 import type { Config } from "../config.ts";
+import { describeDatabase } from "../db/url.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import { printable } from "../printable.ts";
 
@@ -9,7 +11,7 @@ import { printable } from "../printable.ts";
 const MAX_HANDLERS_SHOWN = 12;
 
 export function banner(config: Config, port: number, table: HandlerTable, inspectorLink?: string): string {
-  const secret = config.secretIsOurs
+  const secret = config.isDevSecret
     ? `${config.secretHint} made by bun dev; paste Clerk's into .env, and it is used at once`
     : config.secretHint;
   return [
@@ -17,7 +19,7 @@ export function banner(config: Config, port: number, table: HandlerTable, inspec
     `  Bellhop listens on ${localUrl(config, port)}`,
     "",
     `  Secret     ${secret}`,
-    `  Database   ${describeDatabase(config.database)}`,
+    `  Database   ${config.database.kind === "sqlite" ? "SQLite" : "Postgres"}, ${describeDatabase(config.database)}`,
     ...handlerRows(table, config.handlersDir),
     ...(inspectorLink ? [`  Inspector  ${inspectorLink}`] : []),
     `  Try it     bun send ${exampleEvent(table)}`,
@@ -38,19 +40,7 @@ export function describeAddress(config: Config, port: number, tunnel: string | u
 
 /** The webhook endpoint, as this machine reaches it. */
 export function localUrl({ host, webhookPath }: Pick<Config, "host" | "webhookPath">, port: number): string {
-  return listeningUrl({ host: host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host, webhookPath }, port);
-}
-
-/** The webhook endpoint with the address that the server listens on: `http://[::]:3000/api/webhooks`. */
-export function listeningUrl({ host, webhookPath }: Pick<Config, "host" | "webhookPath">, port: number): string {
-  return `http://${host.includes(":") && !host.startsWith("[") ? `[${host}]` : host}:${port}${webhookPath}`;
-}
-
-/** The handlers' database, without its password. */
-export function describeDatabase(database: Config["database"]): string {
-  if (database.kind === "sqlite") return `SQLite, ${database.filename}`;
-  const { hostname, port, pathname } = new URL(database.url);
-  return `Postgres, ${hostname}${port && `:${port}`}${pathname}`;
+  return `${localUrlOf(host, port)}${webhookPath}`;
 }
 
 function handlerRows({ handlers }: HandlerTable, dir: string): string[] {

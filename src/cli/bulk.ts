@@ -1,21 +1,21 @@
-// Replays many stored deliveries: a count, a question, then the runs and their progress. Added runs continue on the
-// server without this command.
+// Replays many stored deliveries: a count, a question, then a job of the server and its progress. Ctrl-C stops the job;
+// the runs that it has added continue.
 
-import { type BulkReplay, endedRuns, runBulkReplay } from "../api/bulk-replay.ts";
-import type { HandlerTrouble, ReplayCount, ReplayProgress } from "../api/types.ts";
-import { suggest } from "../clerk/events.ts";
+import { endedRuns } from "../api/bulk-replay.ts";
+import type { BulkJobJson, HandlerTrouble, ReplayCount, ReplayProgress } from "../api/types.ts";
 import { UserError } from "../errors.ts";
-import type { Client, Query } from "./client.ts";
+import { didYouMean } from "../suggest.ts";
+import type { Client, Query } from "./api-client.ts";
 import { createProgress } from "./progress.ts";
 
 const POLL_MS = 50;
+// As a shell reports a command that Ctrl-C has ended.
+const EXIT_INTERRUPTED = 130;
 
 /** The deliveries to replay. */
 export interface BulkWork {
   /** The filter, and `stale`. */
   query: Query;
-  /** The id of the new runs; "" for deliveries that a handler never saw. */
-  replay: string;
   /** The handler to run; undefined for all. */
   handler?: string | undefined;
   /** A sentence about the count. */
@@ -31,7 +31,7 @@ export interface BulkOptions {
 
 /** Returns whether all the runs succeeded. */
 export async function runInBulk(client: Client, work: BulkWork, options: BulkOptions): Promise<boolean> {
-  const { query, replay, handler } = work;
+  const { query, handler } = work;
   const { found, ...leftOut } = orUserError(handler, await client.countReplay(query));
   console.log([work.describe(found), ...describeLeftOut(leftOut)].join("\n"));
   if (found === 0 || options.dryRun) return true;
@@ -39,17 +39,29 @@ export async function runInBulk(client: Client, work: BulkWork, options: BulkOpt
     console.log("Nothing was run.");
     return false;
   }
-  const bar = createProgress(found);
-  const bulk: BulkReplay = {
-    add: async (after, limit) => orUserError(handler, await client.addReplays(query, replay, after, limit)),
-    progressOf: (runs) => client.replayProgress(handler, runs),
-    rate: options.rate,
-    pollMs: POLL_MS,
-    onProgress: ({ progress }) => bar.show(endedRuns(progress)),
-  };
-  const progress = await runBulkReplay(bulk).finally(() => bar.end());
+  const job = orUserError(handler, await client.startBulk(query, options.rate));
+  const progress = await follow(client, job, found);
   console.log(describeProgress(progress));
   return progress.dead === 0 && progress.waiting === 0;
+}
+
+/** Shows the progress of a job until it is finished. */
+async function follow(client: Client, started: BulkJobJson, found: number): Promise<ReplayProgress> {
+  const bar = createProgress(found);
+  const stop = () => void client.stopBulk(started.id).finally(() => process.exit(EXIT_INTERRUPTED));
+  process.once("SIGINT", stop);
+  try {
+    for (let job: BulkJobJson | null = started; job; job = await client.bulkJob(started.id)) {
+      bar.show(endedRuns(job.runs));
+      if (job.reason !== null) throw new UserError(`The replay ended early: ${job.reason}`);
+      if (job.isFinished) return job.runs;
+      await Bun.sleep(POLL_MS);
+    }
+    throw new Error("it was restarted");
+  } finally {
+    process.off("SIGINT", stop);
+    bar.end();
+  }
 }
 
 /** Asks on a terminal. Throws elsewhere, where no person can answer. */
@@ -67,9 +79,8 @@ function orUserError<T extends object>(handler: string | undefined, answer: T | 
   if (answer.error === "not_loaded")
     throw new UserError(`${handler} does not load, so it can't run:\n\n    ${answer.where}: ${answer.reason}`);
   const { handlers } = answer;
-  const suggestion = suggest(handler ?? "", handlers);
   const known = handlers.length === 0 ? "there is none yet: bun new user.created" : `there are ${handlers.join(", ")}`;
-  throw new UserError(`There is no handler ${handler}; ${suggestion ? `did you mean ${suggestion}?` : known}`);
+  throw new UserError(`There is no handler ${handler}${didYouMean(handler ?? "", handlers, `; ${known}`)}`);
 }
 
 /** Lines about runs that are left out, with the option that includes them. */

@@ -1,10 +1,13 @@
 // The command line: finds the command, checks its arguments, and turns errors into messages and exit codes.
 
+import { parseArgs } from "node:util";
+
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 
-import { suggest } from "../clerk/events.ts";
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
+import { didYouMean } from "../suggest.ts";
+import { formatTable } from "./format-table.ts";
 import type { OpenServer } from "./serve.ts";
 
 // Each command has arguments of its own; citty types a list of them with `any` as well.
@@ -32,7 +35,7 @@ export const commands: Record<string, { description: string; load: (openServer: 
       load: async () => (await import("./deliveries.ts")).deliveries,
     },
     replay: {
-      description: "run a stored delivery again, or all dead runs",
+      description: "replay a stored delivery, or all dead runs",
       load: async () => (await import("./replay.ts")).replay,
     },
     try: {
@@ -49,11 +52,11 @@ export const commands: Record<string, { description: string; load: (openServer: 
     },
     backfill: {
       description: "copy what Clerk had before the first webhook into the mirror's tables",
-      load: async () => (await import("./backfill.ts")).backfillCommand,
+      load: async () => (await import("./mirror-commands.ts")).backfillCommand,
     },
     drift: {
       description: "compare the mirror's tables with Clerk",
-      load: async () => (await import("./drift.ts")).driftCommand,
+      load: async () => (await import("./mirror-commands.ts")).driftCommand,
     },
   };
 
@@ -64,7 +67,7 @@ export async function runCli(argv: string[], openServer: OpenServer): Promise<vo
   } catch (error) {
     if (!(error instanceof UserError) && (error as Error).name !== "CLIError") throw error;
     // A message may quote a file, a response or a database.
-    console.error(`${printableLines((error as Error).message, "")}\n`);
+    console.error(`${printableLines(messageOf(error), "")}\n`);
     process.exitCode = error instanceof UserError ? error.exitCode : 1;
   }
 }
@@ -72,12 +75,8 @@ export async function runCli(argv: string[], openServer: OpenServer): Promise<vo
 async function runArguments([name, ...args]: string[], openServer: OpenServer): Promise<void> {
   if (name === undefined || name === "--help" || name === "-h" || name === "help") return console.log(overview());
   const command = commands[name];
-  if (!command) {
-    const suggestion = suggest(name, Object.keys(commands));
-    throw new UserError(
-      `There is no command ${name}${suggestion ? `; did you mean ${suggestion}?` : ""}\n\n${overview()}`,
-    );
-  }
+  if (!command)
+    throw new UserError(`There is no command ${name}${didYouMean(name, Object.keys(commands))}\n\n${overview()}`);
   const definition = await command.load(openServer);
   if (args.includes("--help") || args.includes("-h")) return console.log(plainIfPiped(await renderUsage(definition)));
   checkArguments(args, (await definition.args) as ArgsDef);
@@ -86,23 +85,20 @@ async function runArguments([name, ...args]: string[], openServer: OpenServer): 
 
 /** citty ignores unknown options, so a mistyped `--cuont 100` would silently send one event. */
 function checkArguments(args: string[], definition: ArgsDef = {}) {
-  const known = Object.keys(definition);
-  const positional = Object.values(definition).filter(({ type }) => type === "positional").length;
-  let values = 0;
-  let expectsValue = false;
-  for (const argument of args) {
-    const flag = /^--([^=]+)(=)?/.exec(argument);
-    if (flag) {
-      const name = flag[1] ?? "";
-      if (!known.includes(name)) {
-        const suggestion = suggest(name, known);
-        throw new UserError(`There is no option --${name}${suggestion ? `; did you mean --${suggestion}?` : ""}`);
-      }
-      expectsValue = definition[name]?.type !== "boolean" && !flag[2];
-    } else if (expectsValue) expectsValue = false;
-    else if (++values > positional) throw new UserError(`Unexpected argument: ${argument}`);
+  const named = Object.entries(definition).filter(([, { type }]) => type !== "positional");
+  const options = Object.fromEntries(
+    named.map(([name, { type }]) => [name, { type: type === "boolean" ? ("boolean" as const) : ("string" as const) }]),
+  );
+  const { tokens } = parseArgs({ args, options, allowPositionals: true, strict: false, tokens: true });
+  let positionals = Object.keys(definition).length - named.length;
+  for (const token of tokens) {
+    if (token.kind === "positional" && positionals-- === 0) throw new UserError(`Unexpected argument: ${token.value}`);
+    if (token.kind !== "option") continue;
+    const { name, rawName, value } = token;
+    const known = Object.keys(options).map((option) => `--${option}`);
+    if (!options[name]) throw new UserError(`There is no option ${rawName}${didYouMean(rawName, known)}`);
+    if (options[name].type === "string" && value === undefined) throw new UserError(`${rawName} needs a value`);
   }
-  if (expectsValue) throw new UserError(`${args.at(-1)} needs a value`);
 }
 
 /** citty colours its help even when the output is not a terminal. */
@@ -111,9 +107,6 @@ function plainIfPiped(text: string): string {
 }
 
 function overview(): string {
-  const width = Math.max(...Object.keys(commands).map((name) => name.length));
-  const rows = Object.entries(commands).map(
-    ([name, { description }]) => `  bun ${name.padEnd(width)}   ${description}`,
-  );
-  return `Bellhop carries Clerk's webhooks to your code.\n\n${rows.join("\n")}\n\nHelp for one command: bun send --help`;
+  const rows = Object.entries(commands).map(([name, { description }]) => [`  bun ${name}`, description]);
+  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: bun send --help`;
 }

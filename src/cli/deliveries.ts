@@ -2,19 +2,19 @@
 
 import { defineCommand } from "citty";
 
-import { DELIVERY_STATES } from "../api/routes/filter.ts";
-import { deadHandlers, latestRuns } from "../api/standing.ts";
+import { deadHandlers, latestRuns } from "../api/latest-runs.ts";
+import { DELIVERY_STATES } from "../api/routes/selection.ts";
 import type { DeliveryJson, DeliverySummary, RunJson, RunSummary } from "../api/types.ts";
-import { suggest } from "../clerk/events.ts";
 import { processEnvironment } from "../config.ts";
-import { formatDuration } from "../duration.ts";
+import { formatDuration, formatTime } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { printable, printableJson, printableLines } from "../printable.ts";
-import { type Client, connectOrOpen } from "./client.ts";
+import { didYouMean } from "../suggest.ts";
+import { type Client, connectOrOpen } from "./api-client.ts";
 import { describeRun } from "./describe.ts";
+import { formatTable } from "./format-table.ts";
 import { readLimit, readTime } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
-import { formatTable } from "./table.ts";
 
 const PAGE = 20;
 const MAX_LIMIT = 1_000;
@@ -37,12 +37,10 @@ export const deliveries = defineCommand({
   },
   async run({ args }) {
     const { state } = args;
-    if (state !== undefined && !DELIVERY_STATES.some((known) => known === state)) {
-      const suggestion = suggest(state, DELIVERY_STATES);
+    if (state !== undefined && !DELIVERY_STATES.some((known) => known === state))
       throw new UserError(
-        `There is no state ${state}; ${suggestion ? `did you mean ${suggestion}?` : `there are ${DELIVERY_STATES.join(", ")}`}`,
+        `There is no state ${state}${didYouMean(state, DELIVERY_STATES, `; there are ${DELIVERY_STATES.join(", ")}`)}`,
       );
-    }
     const limit = readLimit(args.limit, MAX_LIMIT) ?? PAGE;
     const before = readLimit(args.before, Number.MAX_SAFE_INTEGER) ?? null;
     const [since, until] = [readTime("since", args.since), readTime("until", args.until)];
@@ -67,7 +65,7 @@ export function describeList(found: readonly DeliverySummary[], filtered: boolea
   if (found.length === 0)
     return filtered ? "No stored delivery matches." : "Nothing is stored yet. Send something: bun send user.created";
   const rows = found.map(({ receivedAt, id, type, subject, runs, sample, receipts, wiped }) => [
-    describeTime(receivedAt),
+    formatTime(receivedAt),
     id,
     type,
     subject ?? "",
@@ -91,7 +89,7 @@ function describeState({ handler, state, parked, due, attempts, replay }: RunSum
   if (state === "skipped") return `- ${name} skipped`;
   if (parked) return `… ${name} waits for its file`;
   if (state === "running") return `… ${name} runs`;
-  return `… ${name} waits${attempts > 0 && due ? `, retry in ${formatDuration(due)}` : ""}`;
+  return `… ${name} waits${attempts > 0 && due ? `, retrying in ${formatDuration(due)}` : ""}`;
 }
 
 export function describeDelivery({ runs, headers, payload, ...delivery }: DeliveryJson): string {
@@ -99,8 +97,8 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
   const header = [
     `${id}  ${printable(type)}${sample ? "  (a Dashboard sample)" : ""}`,
     `  subject   ${printable(subject ?? "none")}`,
-    `  happened  ${describeTime(at)}`,
-    `  received  ${describeTime(receivedAt)}${receipts > 1 ? `, and ${receipts} times in all` : ""}`,
+    `  happened  ${formatTime(at)}`,
+    `  received  ${formatTime(receivedAt)}${receipts > 1 ? `, and ${receipts} times in all` : ""}`,
     ...Object.entries(headers ?? {}).map(
       ([name, value], index) => `  ${index === 0 ? "headers " : "        "}  ${name}: ${printable(value)}`,
     ),
@@ -120,16 +118,9 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
 function describeAttempts(run: RunJson): string {
   const earlier = run.attempts.slice(0, -1).map(({ attempt, outcome, took, startedAt, error }) => {
     const result = error ? `${outcome}: ${printableLines(error.message, "        ")}` : outcome;
-    return `\n      attempt ${attempt}, ${describeTime(startedAt)}, ${formatDuration(took)}: ${result}`;
+    return `\n      attempt ${attempt}, ${formatTime(startedAt)}, ${formatDuration(took)}: ${result}`;
   });
   return `${describeRun(run)}${run.replay === "" ? "" : "\n      a replay"}${earlier.join("")}`;
-}
-
-function describeTime(milliseconds: number): string {
-  return new Date(milliseconds)
-    .toISOString()
-    .replace("T", " ")
-    .replace(/\.\d+Z$/, "Z");
 }
 
 function pretty(payload: string): string {

@@ -19,7 +19,7 @@ export function describeRun({ handler, state, parked, attempts, due, reason }: R
   if (state === "done") return `  ✓ ${handler} done${took}${log}`;
   if (state === "skipped") return `  - ${handler} skipped: ${printable(reason ?? "")}`;
   if (state === "dead") return `  ✗ ${handler} dead: ${printable(reason ?? "")}${log}${error}`;
-  if (last) return `  ✗ ${handler} failed${took}, retry in ${formatDuration(due ?? 0)}${log}${error}`;
+  if (last) return `  ✗ ${handler} failed${took}, retrying in ${formatDuration(due ?? 0)}${log}${error}`;
   return `  … ${handler} ${state === "running" ? "still runs" : "waits for its turn"}`;
 }
 

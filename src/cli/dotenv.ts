@@ -70,7 +70,8 @@ export function watchEnvFile(env: Environment, { onConfig, onNote }: EnvWatcher,
     isPending = "problems" in read;
     if ("config" in read) onConfig(read.config);
     else
-      for (const { name, says, example } of read.problems) onNote(`${file}: ${name} ${says}; write it like ${example}`);
+      for (const { name, message, example } of read.problems)
+        onNote(`${file}: ${name} ${message}; write it like ${example}`);
   };
   watchFile(path, { interval: WATCH_MS }, changed);
   return () => unwatchFile(path, changed);

@@ -3,14 +3,13 @@
 
 import { defineCommand } from "citty";
 
-import { type Environment, processEnvironment } from "../config.ts";
+import { type Environment, handlersDirOf, processEnvironment } from "../config.ts";
 import { checkSchema } from "../db/effects.ts";
-import type { SchemaStep } from "../db/schema.ts";
 import { DatabaseUrlError, parseDatabaseUrl } from "../db/url.ts";
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { type Handler, type HandlerTable, loadHandlers, schemaOf } from "../handlers/loader.ts";
 import { printable, printableLines } from "../printable.ts";
-import { formatTable } from "./table.ts";
+import { formatTable } from "./format-table.ts";
 
 export const handlers = defineCommand({
   meta: { name: "bun handlers", description: "List the handlers, and files that do not load" },
@@ -23,7 +22,7 @@ export const handlers = defineCommand({
   },
   async run({ args: { check, json } }) {
     const env = processEnvironment();
-    const dir = env.HANDLERS_DIR?.trim() || "handlers";
+    const dir = handlersDirOf(env);
     const table = await loadHandlers(dir, () => undefined);
     const sql = check ? await trySql(table, env) : undefined;
     if (json) console.log(JSON.stringify({ ...toJson(table), ...sql }, null, 2));
@@ -45,19 +44,15 @@ async function trySql(table: HandlerTable, env: Environment): Promise<Tried> {
   const text = env.DATABASE_URL?.trim();
   try {
     const steps = await checkSchema(text ? parseDatabaseUrl(text) : { kind: "sqlite", filename: ":memory:" }, schema);
-    const message = ({ mistake }: SchemaStep) => (mistake instanceof Error ? mistake.message : Bun.inspect(mistake));
     return {
       applied: steps.filter(({ mistake, name }) => mistake === undefined && name !== "").map(({ name }) => name),
-      mistakes: steps.filter(({ mistake }) => mistake !== undefined).map(message),
+      mistakes: steps.filter(({ mistake }) => mistake !== undefined).map(({ mistake }) => messageOf(mistake)),
     };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : Bun.inspect(error);
-    throw new UserError(`The SQL files can't be tried on DATABASE_URL, which ${reasonOf(error, reason)}`);
+    const reason = `${error instanceof DatabaseUrlError ? "" : "can't be used: "}${messageOf(error)}`;
+    throw new UserError(`The SQL files can't be tried on DATABASE_URL, which ${reason}`);
   }
 }
-
-const reasonOf = (error: unknown, reason: string) =>
-  error instanceof DatabaseUrlError ? reason : `can't be used: ${reason}`;
 
 function describeSql({ applied, mistakes }: Tried): string[] {
   const lines = [...applied.map((name) => `✓ ${name}`), ...mistakes.map((mistake) => `✗ ${mistake}`)];

@@ -6,10 +6,12 @@ import { dirname, join } from "node:path";
 
 import { defineCommand } from "citty";
 
-import { eventNames, matchesPattern, suggest } from "../clerk/events.ts";
-import { processEnvironment } from "../config.ts";
+import { eventNames } from "../clerk/events.ts";
+import { matchesPattern } from "../clerk/pattern.ts";
+import { handlersDirOf, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { fileFor, readName } from "../handlers/names.ts";
+import { didYouMean } from "../suggest.ts";
 
 export const newHandler = defineCommand({
   meta: { name: "bun new", description: "Write a handler file" },
@@ -22,17 +24,15 @@ export const newHandler = defineCommand({
     force: { type: "boolean", description: "Write it even if Bellhop does not know the event" },
   },
   async run({ args: { event: name, force } }) {
-    const dir = processEnvironment().HANDLERS_DIR?.trim() || "handlers";
+    const dir = handlersDirOf(processEnvironment());
     if (name === "mirror") return await writeMirror(dir);
     const file = fileFor(name);
     const read = readName(file);
     if ("reason" in read) throw new UserError(`${name} ${read.reason}`);
-    if (!force && !eventNames.some((known) => matchesPattern(read.event, known))) {
-      const meant = suggest(read.event);
+    if (!force && !eventNames.some((known) => matchesPattern(read.event, known)))
       throw new UserError(
-        `Clerk has no event ${read.event}${meant ? `; did you mean ${meant}?` : ""}\n\n    To write it anyway: bun new ${name} --force`,
+        `Clerk has no event ${read.event}${didYouMean(read.event, eventNames)}\n\n    To write it anyway: bun new ${name} --force`,
       );
-    }
     const path = write(dir, file, template(read.event, force === true));
     const example = eventNames.find((known) => matchesPattern(read.event, known));
     console.log(`Wrote ${path}. A running bun dev has loaded it${example ? `; try it: bun send ${example}` : ""}`);
@@ -40,7 +40,7 @@ export const newHandler = defineCommand({
 });
 
 async function writeMirror(dir: string) {
-  const { mirrorsOf } = await import("./mirror.ts");
+  const { mirrorsOf } = await import("./mirror-commands.ts");
   const [existing] = existsSync(dir) ? await mirrorsOf(dir) : [];
   if (existing)
     throw new UserError(

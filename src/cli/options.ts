@@ -1,18 +1,14 @@
 // Options that several commands take.
 
-import { parseDuration } from "../duration.ts";
+import { readMoment } from "../duration.ts";
 import { UserError } from "../errors.ts";
 
 /** `--since 7d` and `--until 2026-05-01`: Unix time in milliseconds. */
 export function readTime(name: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
-  const time = /^\d{4}-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
-  if (!Number.isNaN(time)) return time;
-  try {
-    return Date.now() - parseDuration(text);
-  } catch {
-    throw new UserError(`--${name} is ${text}, expected how long ago (7d, 12h, 30m) or a date (2026-05-01T12:00Z)`);
-  }
+  const time = readMoment(text, Date.now());
+  if (time !== undefined) return time;
+  throw new UserError(`--${name} is ${text}, expected how long ago (7d, 12h, 30m) or a date (2026-05-01T12:00Z)`);
 }
 
 /** `--rate 20`: runs or requests per second. */

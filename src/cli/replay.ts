@@ -1,18 +1,20 @@
-// `bun replay msg_…` runs a stored delivery again. Without an id it runs many: dead runs (`--dead`), deliveries that a
+// `bun replay msg_…` replays a stored delivery. Without an id it replays many: dead runs (`--dead`), deliveries that a
 // handler never saw (`--missing`), or all that `--handler`, `--type`, `--subject` and `--since` select.
 
 import { defineCommand } from "citty";
 
-import { isPartlyDead } from "../api/standing.ts";
+import { isPartlyDead } from "../api/latest-runs.ts";
 import { processEnvironment } from "../config.ts";
-import { UserError } from "../errors.ts";
+import { count } from "../count.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { readName } from "../handlers/names.ts";
-import { type BulkWork, runInBulk } from "./bulk.ts";
-import { type Client, connect, waitForRuns } from "./client.ts";
+import { type Client, connect, waitForRuns } from "./api-client.ts";
+import { type BulkWork, isConfirmed, runInBulk } from "./bulk.ts";
 import { describeRun, isSuccessful } from "./describe.ts";
-import { replayLost } from "./lost.ts";
 import { readRate, readTime } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
+
+const MAX_LOST_SHOWN = 10;
 
 const REFUSALS: Record<string, string> = {
   not_found: "is not stored here",
@@ -20,14 +22,14 @@ const REFUSALS: Record<string, string> = {
   wiped: "has no payload: it contained a one-time code, or is older than RETENTION_DAYS",
 };
 
-const EXAMPLES = `    bun replay msg_…                                      one delivery again
+const EXAMPLES = `    bun replay msg_…                                      one delivery
     bun replay --dead                                     all runs that died, after you have fixed the handler
     bun replay --type user.updated --since 2h             all matching deliveries, in every handler
     bun replay --handler user.created/crm --missing       all deliveries that this handler never saw
     bun replay --lost                                     all runs that a restored database lacks`;
 
 export const replay = defineCommand({
-  meta: { name: "bun replay", description: "Run a stored delivery again, or many of them" },
+  meta: { name: "bun replay", description: "Replay a stored delivery, or many of them" },
   args: {
     id: { type: "positional", description: "The delivery: msg_…", required: false },
     handler: { type: "string", description: "Only in this handler" },
@@ -101,12 +103,11 @@ function checkQuestion(args: Partial<Args>) {
 function neverSeen({ handler = "", since, stale }: Partial<Args>, times: Times): BulkWork {
   return {
     query: { neverSeenBy: handler, since: times.since, stale },
-    replay: "",
     handler,
     describe(found) {
       const name = readName(`${handler}.ts`);
       const ofEvent = !("event" in name) || name.event === "*" ? "" : ` of ${name.event}`;
-      return `${deliveries(found)}${ofEvent}${describeTimes({ since })} never went through ${handler}.`;
+      return `${count(found, "stored delivery", "stored deliveries")}${ofEvent}${describeTimes({ since })} never went through ${handler}.`;
     },
   };
 }
@@ -117,12 +118,11 @@ function selected(args: Partial<Args>, times: Times): BulkWork {
   return {
     query: { handler, type, subject, ...times, stale, state: dead ? "dead" : undefined },
     // One id for the whole command, so that a repeated step adds nothing twice.
-    replay: crypto.randomUUID(),
     handler,
     describe(found) {
       const parts = [type && ` of ${type}`, subject && ` about ${subject}`, handler && ` in ${handler}`];
       const none = dead ? "No run is dead" : "No stored delivery matches";
-      const what = found === 0 ? none : dead ? `${runs(found)} died` : `To replay: ${runs(found)}`;
+      const what = found === 0 ? none : dead ? `${count(found, "run")} died` : `To replay: ${count(found, "run")}`;
       return `${what}${parts.filter(Boolean).join("")}${describeTimes(args)}.`;
     },
   };
@@ -151,23 +151,40 @@ async function replayOne(client: Client, id: string, { handler, all }: Partial<A
   return replayed.every(isSuccessful);
 }
 
+/** Replays runs that are done in the inbox and missing in the handlers' database. */
+async function replayLost(client: Client, { yes, dryRun }: { yes: boolean; dryRun: boolean }): Promise<boolean> {
+  const { runs } = await client.lost();
+  if (runs.length === 0) {
+    console.log("No run is lost: all runs that are done are in the handlers' database.");
+    return true;
+  }
+  console.log(`${count(runs.length, "run is", "runs are")} done and missing in the handlers' database:`);
+  for (const { delivery, handler } of runs.slice(0, MAX_LOST_SHOWN)) console.log(`  ${delivery}  ${handler}`);
+  if (runs.length > MAX_LOST_SHOWN) console.log(`  and ${(runs.length - MAX_LOST_SHOWN).toLocaleString("en")} more`);
+  if (dryRun) return true;
+  if (!yes && !isConfirmed("Replay them now? Effects outside of db, such as an e-mail, are repeated.")) {
+    console.log("Nothing was run.");
+    return false;
+  }
+  let left = 0;
+  for (const { delivery, handler } of runs) {
+    const answer = await client.replay(delivery, { handler });
+    if (!("error" in answer)) continue;
+    left += 1;
+    console.log(`  ${delivery} can't be replayed in ${handler}: ${answer.error}`);
+  }
+  console.log(`${(runs.length - left).toLocaleString("en")} replayed; bun deliveries shows their results.`);
+  return left === 0;
+}
+
 /** Reports a server that stops, or whose disk is full, while the command waits. */
 async function withServerErrors(work: () => Promise<boolean>): Promise<boolean> {
   try {
     return await work();
   } catch (error) {
     if (error instanceof UserError) throw error;
-    const reason = (error as Error).message;
     throw new UserError(
-      `The server failed (${reason}). It runs the replays it has stored; for the rest, run this command again.`,
+      `The server failed (${messageOf(error)}). It runs the replays it has stored; for the rest, run this command again.`,
     );
   }
-}
-
-function deliveries(count: number): string {
-  return `${count.toLocaleString("en")} stored ${count === 1 ? "delivery" : "deliveries"}`;
-}
-
-function runs(count: number): string {
-  return `${count.toLocaleString("en")} ${count === 1 ? "run" : "runs"}`;
 }

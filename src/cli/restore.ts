@@ -13,7 +13,7 @@ import { UserError } from "../errors.ts";
 import { damageOf, flush } from "../inbox/copy.ts";
 import { lockDataDir, withUserErrors } from "../inbox/data-dir.ts";
 import { inboxPath } from "../inbox/open.ts";
-import { APP_COPY, INBOX_COPY } from "./backup.ts";
+import { APP_COPY, INBOX_COPY, timeInName } from "./backup.ts";
 import { configOrUserError } from "./serve.ts";
 
 export const restore = defineCommand({
@@ -27,7 +27,7 @@ export const restore = defineCommand({
     if (hasApp) check(app, "bellhop_ledger");
     const unlock = await lockDataDir(dataDir);
     try {
-      const away = join(dataDir, `before-restore-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}`);
+      const away = join(dataDir, `before-restore-${timeInName()}`);
       const places = [...(hasApp ? [[app, database.filename] as const] : []), [inbox, inboxPath(dataDir)] as const];
       withUserErrors(dataDir, () => {
         for (const [, place] of places) moveAway(place, away);

@@ -3,19 +3,21 @@
 import { readFileSync } from "node:fs";
 
 import { defineCommand } from "citty";
-import { Webhook } from "svix";
 
 import type { RunJson } from "../api/types.ts";
-import { eventNames, isEvent, type ReceivedEvent, suggest } from "../clerk/events.ts";
+import { eventNames, isEvent, type ReceivedEvent } from "../clerk/events.ts";
 import { messageId } from "../clerk/message-id.ts";
 import { mergeDeep, sample } from "../clerk/samples.ts";
-import { processEnvironment } from "../config.ts";
-import { UserError } from "../errors.ts";
+import { postEvent, type PostOptions } from "../clerk/signed-message.ts";
+import { isLoopback, processEnvironment } from "../config.ts";
+import { formatDuration } from "../duration.ts";
+import { messageOf, UserError } from "../errors.ts";
+import { parseObject } from "../json.ts";
 import { printable, printableLines } from "../printable.ts";
+import { didYouMean } from "../suggest.ts";
+import { type Client, connect, hasNotStarted, waitForRuns } from "./api-client.ts";
 import { localUrl } from "./banner.ts";
-import { type Client, connect, hasNotStarted, waitForRuns } from "./client.ts";
 import { describeRun, isSuccessful } from "./describe.ts";
-import { proxyFor, WITHOUT_PROXY } from "./direct.ts";
 import { configOrUserError } from "./serve.ts";
 
 // Svix sends in parallel, too. More would only measure this machine.
@@ -55,9 +57,10 @@ export const send = defineCommand({
     await using client = args.url ? undefined : await connect(config.dataDir);
     // The running server knows its port: it may have been started with another PORT than this command.
     const url = args.url ?? client?.webhookUrl ?? localUrl(config, config.port);
-    const proxy = args.url === undefined ? WITHOUT_PROXY : proxyFor(args.url);
+    const viaProxy = args.url !== undefined && !isLoopback(new URL(args.url).hostname);
     const key = args["bad-signature"] ? Buffer.alloc(24, 1) : (config.secrets[0] ?? Buffer.alloc(0));
-    const post = () => postEvent(url, args.id ?? messageId(Date.now()), makeEvent(), { key, ...proxy });
+    const post = () =>
+      postSigned(url, makeEvent(), { id: args.id ?? messageId(Date.now()), key, userAgent: "bellhop-send", viaProxy });
     const fine = count === 1 ? await sendOne(post, client) : await sendMany(post, count, client);
     process.exitCode = fine || args["bad-signature"] ? 0 : 1;
   },
@@ -85,9 +88,9 @@ async function sendMany(post: () => Promise<Sent>, count: number, client: Client
     while (left-- > 0) sent.push(await post());
   };
   await Promise.all(Array.from({ length: CONCURRENCY }, work));
-  const seconds = (performance.now() - began) / 1_000;
+  const took = performance.now() - began;
   const accepted = sent.filter(({ status }) => status === 200);
-  console.log(`${accepted.length} of ${count} accepted in ${seconds.toFixed(1)} s`);
+  console.log(`${accepted.length} of ${count} accepted in ${formatDuration(took)}`);
   for (const { status, answer } of sent.filter(({ status }) => status !== 200).slice(0, 3))
     console.log(printableLines(`  ${status} ${answer}`));
   if (!client) return accepted.length === count;
@@ -99,27 +102,12 @@ async function sendMany(post: () => Promise<Sent>, count: number, client: Client
   return accepted.length === count && bad.length === 0;
 }
 
-async function postEvent(
-  url: string,
-  id: string,
-  event: ReceivedEvent,
-  { key, ...proxy }: { key: Buffer; proxy?: string },
-): Promise<Sent> {
-  const body = JSON.stringify(event);
-  const now = new Date();
-  const signer = new Webhook(key.toString("base64"));
-  const headers = {
-    "content-type": "application/json",
-    "user-agent": "bellhop-send",
-    "svix-id": id,
-    "svix-timestamp": String(Math.floor(now.getTime() / 1_000)),
-    "svix-signature": signer.sign(id, now, body),
-  };
+async function postSigned(url: string, event: ReceivedEvent, options: PostOptions): Promise<Sent> {
   try {
-    const response = await fetch(url, { method: "POST", headers, body, redirect: "manual", ...proxy });
-    return { id, status: response.status, answer: (await response.text()).trim() };
+    const { status, text } = await postEvent(url, event, options);
+    return { id: options.id, status, answer: text.trim() };
   } catch (error) {
-    throw new UserError(`Nothing answers at ${url} (${(error as Error).message}). Is the server running? bun dev`);
+    throw new UserError(`Nothing answers at ${url} (${messageOf(error)}). Is the server running? bun dev`);
   }
 }
 
@@ -132,18 +120,15 @@ function readEvent({
   file?: string | undefined;
   data?: string | undefined;
 }): () => ReceivedEvent {
-  const overrides = data === undefined ? undefined : parseObject(data, "--data");
+  const overrides = data === undefined ? undefined : readObject(data, "--data");
   if (file !== undefined) {
-    const event: unknown = parseObject(readText(file), file);
+    const event: unknown = readObject(readText(file), file);
     if (!isEvent(event)) throw new UserError(`${file} is not an event: it needs a string "type" and an object "data"`);
     return () => ({ ...event, data: mergeDeep(event.data, overrides ?? {}) as ReceivedEvent["data"] });
   }
   if (name === undefined) throw new UserError(`Which event? For example: bun send user.created\n\n${eventList()}`);
   const known = eventNames.find((eventName) => eventName === name);
-  if (!known) {
-    const meant = suggest(name);
-    throw new UserError(`Clerk has no event ${name}${meant ? `; did you mean ${meant}?` : `\n\n${eventList()}`}`);
-  }
+  if (!known) throw new UserError(`Clerk has no event ${name}${didYouMean(name, eventNames, `\n\n${eventList()}`)}`);
   // The data is what a person typed, of any shape.
   return () => sample(known, overrides ? { overrides: { data: overrides } as never } : {});
 }
@@ -164,18 +149,16 @@ function readText(file: string): string {
     // Editors on Windows write a byte order mark, which JSON does not allow.
     return readFileSync(file, "utf8").replace(/^\uFEFF/, "");
   } catch (error) {
-    throw new UserError(`${file} can't be read: ${(error as Error).message}`);
+    throw new UserError(`${file} can't be read: ${messageOf(error)}`);
   }
 }
 
-function parseObject(text: string, where: string): Record<string, unknown> {
+function readObject(text: string, where: string): Record<string, unknown> {
   try {
-    const value: unknown = JSON.parse(text);
-    if (value !== null && typeof value === "object" && !Array.isArray(value)) return value as Record<string, unknown>;
+    return parseObject(text);
   } catch (error) {
-    throw new UserError(`${where} is not valid JSON: ${(error as Error).message}`);
+    throw new UserError(`${where} ${messageOf(error)}`);
   }
-  throw new UserError(`${where} is JSON, but not an object like '{"first_name":"Ada"}'`);
 }
 
 /** Reports a server that stops while the command waits. */

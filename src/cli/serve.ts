@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 
 import { defineCommand } from "citty";
 
+import { urlOf } from "../address.ts";
 import {
   type Config,
   describeProblems,
@@ -15,7 +16,7 @@ import {
 import { EXIT_CONFIG, UserError } from "../errors.ts";
 import { createLogger, logChange, type Logger } from "../log.ts";
 import type { Server } from "../main.ts";
-import { banner, describeAddress, listeningUrl } from "./banner.ts";
+import { banner, describeAddress } from "./banner.ts";
 import { ensureDevSecret, watchEnvFile } from "./dotenv.ts";
 import { watchTunnel } from "./tunnel.ts";
 
@@ -58,7 +59,7 @@ export function start(openServer: OpenServer) {
       const broken = handlers.filter(({ error }) => error).length;
       log.info(
         { port: server.port, host: config.host, path: config.webhookPath, handlers: handlers.length, broken },
-        `listening on ${listeningUrl(config, server.port)}`,
+        `listening on ${urlOf(config.host, server.port)}${config.webhookPath}`,
       );
       if (server.inspectorUrl) log.info(`the inspector is on ${server.inspectorUrl}`);
     },
@@ -83,12 +84,9 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
     );
   const log = await createLogger(config);
   const server = await openServer(config, log);
-  for (const { file, error, warning } of server.table().handlers) {
-    if (error)
-      log.error(
-        `${config.handlersDir}/${error.where} is not loaded: ${error.message}${error.source ? `\n    ${error.source}` : ""}`,
-      );
-    if (warning) log.warn(`${config.handlersDir}/${file}: ${warning}`);
+  for (const handler of server.table().handlers) {
+    if (handler.error) logChange(log, config.handlersDir, { kind: "broken", handler });
+    if (handler.warning) log.warn(`${config.handlersDir}/${handler.file}: ${handler.warning}`);
   }
   for (const { file, reason, quiet } of server.table().notHandlers)
     if (!quiet) logChange(log, config.handlersDir, { kind: "ignored", file, reason });

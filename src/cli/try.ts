@@ -7,17 +7,19 @@ import { defineCommand } from "citty";
 import type { DeliveryJson } from "../api/types.ts";
 import { createClerk } from "../clerk/client.ts";
 import { processEnvironment } from "../config.ts";
+import { count } from "../count.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
 import type { RanQuery } from "../db/template.ts";
 import { runAttempt } from "../dispatch/attempt.ts";
 import { errorText } from "../dispatch/error-record.ts";
 import { createTimeouts } from "../dispatch/timeout.ts";
 import { formatDuration } from "../duration.ts";
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
+import { loadErrorText } from "../handlers/load-error.ts";
 import { type Code, type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
 import { printable, printableLines } from "../printable.ts";
-import { connectOrOpen } from "./client.ts";
+import { connectOrOpen } from "./api-client.ts";
 import { describeStack } from "./describe.ts";
 import { configOrUserError } from "./serve.ts";
 
@@ -63,7 +65,7 @@ function choose(
     throw new UserError(`There is no handler ${name ?? ""} for ${type}; there are: ${names}`.replace("  ", " "));
   return chosen.map((handler) => {
     const { error, code } = handler;
-    if (error) throw new UserError(`${table.dir}/${error.where} does not load: ${error.message}`);
+    if (error) throw new UserError(loadErrorText(table.dir, error));
     if (!code) throw new UserError(`${handler.name} does not load`);
     return { ...handler, code };
   });
@@ -159,10 +161,8 @@ export function describeTry(
   );
   const width = Math.max(0, ...queries.map(({ text }) => text.length));
   const sql = queries.map(({ text, rows, error: failed }) => {
-    const count = failed
-      ? `failed: ${failed instanceof Error ? failed.message : Bun.inspect(failed)}`
-      : `${rows} ${rows === 1 ? "row" : "rows"}`;
-    return `${printable(text).padEnd(Math.min(width, 80))}   ${printableLines(count, INDENT)}`;
+    const result = failed ? `failed: ${messageOf(failed)}` : count(rows ?? 0, "row");
+    return `${printable(text).padEnd(Math.min(width, 80))}   ${printableLines(result, INDENT)}`;
   });
   const part = (title: string, lines: readonly string[] = []) =>
     lines.length === 0 ? [] : [`  ${title}`, ...lines.map((line) => INDENT + line)];

@@ -1,7 +1,5 @@
 // Finds the public URL that an ngrok agent on this machine forwards to the server's port.
 
-import { proxyFor } from "./direct.ts";
-
 // ngrok's agent API (ngrok.com/docs/agent/api).
 const NGROK_API = "http://127.0.0.1:4040/api/tunnels";
 const EVERY_MS = 2_000;
@@ -14,7 +12,9 @@ interface Tunnel {
 /** The public https URL of a tunnel to `port`, or undefined. Never throws, since most machines run no agent. */
 export async function findTunnel(port: number, api = NGROK_API): Promise<string | undefined> {
   try {
-    const response = await fetch(api, { signal: AbortSignal.timeout(1_000), ...proxyFor(api) });
+    // HTTP_PROXY does not reach this machine's loopback address. Bun's types lack `proxy: false`.
+    const proxy = false as unknown as string;
+    const response = await fetch(api, { signal: AbortSignal.timeout(1_000), proxy });
     const { tunnels = [] } = (await response.json()) as { tunnels?: Tunnel[] };
     const matching = tunnels.filter(({ config }) => new RegExp(`(^|:)${port}/?$`).test(config?.addr ?? ""));
     const tunnel = matching.find(({ public_url: url }) => url?.startsWith("https:")) ?? matching[0];

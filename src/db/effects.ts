@@ -6,8 +6,8 @@ import { dirname } from "node:path";
 
 import { SQL, type TransactionSQL } from "bun";
 
-import type { MakeTables } from "../bellhop.ts";
 import { UserError } from "../errors.ts";
+import type { MakeTables } from "../index.ts";
 import { type AttemptKey, CREATE_LEDGER, forget, type LedgerKey, withoutRow } from "./ledger.ts";
 import { isOutage, watchOutages } from "./outage.ts";
 import { openPostgres } from "./postgres.ts";

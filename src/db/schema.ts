@@ -3,7 +3,7 @@
 
 import type { TransactionSQL } from "bun";
 
-import type { MakeTables } from "../bellhop.ts";
+import type { MakeTables } from "../index.ts";
 import type { AppDatabase } from "./transaction.ts";
 
 /** An SQL file, named by its path in the folder of handlers: `_migrations/0001_profiles.sql`. */

@@ -3,7 +3,6 @@
 
 import type { ClerkClient } from "@clerk/backend";
 
-import type { HandlerLog } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
 import type { Effects } from "../db/effects.ts";
 import { attemptKey } from "../db/ledger.ts";
@@ -12,6 +11,7 @@ import { formatDuration, parseDuration } from "../duration.ts";
 import { createContext, createLog, type CurrentRun, currentRun } from "../handlers/context.ts";
 import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, ClaimedRun, ErrorRecord, LogLine, Outcome } from "../inbox/inbox.ts";
+import type { HandlerLog } from "../index.ts";
 import { readError } from "./error-record.ts";
 import { isInnocent, nextAttempt, postponeDelay } from "./retry.ts";
 import type { Timeout, Timeouts } from "./timeout.ts";

@@ -1,8 +1,8 @@
 // Calls `handlers/_dead.ts` for a dead run: after its end is recorded, and at most once.
 
-import type { DeadRun } from "../bellhop.ts";
 import type { Code } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
+import type { DeadRun } from "../index.ts";
 
 // Long enough to post a message. A longer limit would delay a shutdown.
 const LIMIT_MS = 10_000;

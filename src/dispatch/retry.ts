@@ -1,10 +1,10 @@
 // Whether and when a run is retried, after a failure and after a crash. Pure: clock and randomness are arguments.
 
-import { NonRetriableError, RetryAfterError } from "../bellhop.ts";
 import type { Hindrance } from "../db/transaction.ts";
 import { parseDuration } from "../duration.ts";
 import type { Handler } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
+import { NonRetriableError, RetryAfterError } from "../index.ts";
 
 export const DEFAULT_ATTEMPTS = 8;
 

@@ -5,9 +5,9 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import type { ClerkClient } from "@clerk/backend";
 import type { TransactionSQL } from "bun";
 
-import type { HandlerContext, HandlerLog } from "../bellhop.ts";
 import type { ClerkEvent } from "../clerk/events.ts";
 import type { ClaimedRun, LogLine } from "../inbox/inbox.ts";
+import type { HandlerContext, HandlerLog } from "../index.ts";
 
 // Enough to understand a run; a handler in a loop must not fill the disk.
 const LOG_BYTES = 65_536;

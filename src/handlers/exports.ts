@@ -2,9 +2,9 @@
 
 import type { TSchema } from "@sinclair/typebox";
 
-import * as bellhop from "../bellhop.ts";
-import { suggest } from "../clerk/events.ts";
 import { parseDuration } from "../duration.ts";
+import * as bellhop from "../index.ts";
+import { didYouMean } from "../suggest.ts";
 import type { HandlerName } from "./names.ts";
 
 /** Returns where an event's data violates the schema: `data.public_metadata.plan: expected string, got null`. */
@@ -40,10 +40,8 @@ function checkOptions(options: bellhop.HandlerOptions): bellhop.HandlerOptions {
     throw new TypeError(message);
   };
   const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name));
-  if (unknown !== undefined) {
-    const meant = suggest(unknown, OPTIONS);
-    refuse(`there is no option ${unknown}; ${meant ? `did you mean ${meant}?` : `there are ${OPTIONS.join(", ")}`}`);
-  }
+  if (unknown !== undefined)
+    refuse(`there is no option ${unknown}${didYouMean(unknown, OPTIONS, `; there are ${OPTIONS.join(", ")}`)}`);
   if (attempts !== undefined && !(Number.isInteger(attempts) && attempts >= 1))
     refuse(`attempts is ${String(attempts)}, expected a whole number from 1, like attempts: 5`);
   if (timeout !== undefined && !isTime(timeout))

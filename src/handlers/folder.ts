@@ -5,8 +5,8 @@ import { lstatSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 
 import { listFiles, realPath } from "./crawl.ts";
-import type { LoadError } from "./errors.ts";
 import { filesOf, forget } from "./imports.ts";
+import type { LoadError } from "./load-error.ts";
 import { type Handler, type HandlerTable, loadHandlers, mergeLoaded, schemaOf } from "./loader.ts";
 import type { OnLateError } from "./version.ts";
 import { watchFiles } from "./watch.ts";
@@ -21,6 +21,11 @@ export type Change =
   | { kind: "ignored"; file: string; reason: string }
   /** `_dead.ts`, which is not a handler. `goesOn`: an earlier version of it stays in use. */
   | { kind: "dead"; file: string; is: "live" | "broken" | "gone"; error?: LoadError; goesOn?: boolean };
+
+/** Whether the handlers' database needs other tables after a change. */
+export function changesSchema(change: Change): boolean {
+  return change.kind === "schema" || (change.kind === "live" && change.handler.code?.makeTables !== undefined);
+}
 
 export interface HandlerFolder {
   readonly table: HandlerTable;

@@ -4,12 +4,15 @@
 
 import { resolve } from "node:path";
 
-import * as bellhop from "../bellhop.ts";
-import { eventNames, matchesPattern, suggest } from "../clerk/events.ts";
+import { eventNames } from "../clerk/events.ts";
+import { matchesPattern } from "../clerk/pattern.ts";
+import { withDeadline } from "../deadline.ts";
 import { formatDuration } from "../duration.ts";
+import * as bellhop from "../index.ts";
+import { didYouMean } from "../suggest.ts";
 import { crawl, realPath } from "./crawl.ts";
-import { describeLoadError, type LoadError } from "./errors.ts";
 import { type Misfit, readExport } from "./exports.ts";
+import { describeLoadError, type LoadError } from "./load-error.ts";
 import { DEAD, type HandlerName, MIGRATION, type NotAHandler, SCHEMA } from "./names.ts";
 import { createVersion, type OnLateError, type Version } from "./version.ts";
 
@@ -81,7 +84,10 @@ export async function loadHandlers(
   const { handlers: names, notHandlers } = await crawl(dir);
   const { version, release } = createVersion(onError);
   const root = realPath(dir);
-  const importFile = (file: string) => within(timeoutMs, version.import(realPath(resolve(root, file))));
+  const notLoaded = () =>
+    new Error(`did not finish loading within ${formatDuration(timeoutMs)}: does it await something at its top level?`);
+  const importFile = (file: string) =>
+    withDeadline(version.import(realPath(resolve(root, file))), timeoutMs, notLoaded);
   const handlers: Handler[] = [];
   // Sequential: `on()` calls are counted per file, and errors are reported in the order of the folder.
   for (const name of names.filter(only))
@@ -205,18 +211,5 @@ async function toLoadError(file: string, dir: string, error: unknown): Promise<L
 /** Clerk adds types before Bellhop knows them, so an unknown name still runs; usually it is a typo, though. */
 function warn({ event }: HandlerName): { warning?: string } {
   if (event === "*" || eventNames.some((name) => matchesPattern(event, name))) return {};
-  const meant = suggest(event);
-  return { warning: `Clerk has no event ${event} that Bellhop knows${meant ? `; did you mean ${meant}?` : ""}` };
-}
-
-/** Rejects when the promise takes too long. */
-async function within<T>(timeoutMs: number, promise: Promise<T>): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const message = `did not finish loading within ${formatDuration(timeoutMs)}: does it await something at its top level?`;
-  const timer = setTimeout(() => reject(new Error(message)), timeoutMs);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return { warning: `Clerk has no event ${event} that Bellhop knows${didYouMean(event, eventNames)}` };
 }

@@ -2,7 +2,7 @@
 // The only file that uses the graph. A version is disposed of after its last hold is released, never before: a call in
 // flight in a disposed graph never settles.
 
-import * as bellhop from "../bellhop.ts";
+import * as bellhop from "../index.ts";
 import { createConsole } from "./console.ts";
 import { keepGlobals, rememberHostGlobals } from "./globals.ts";
 import { guardProcess, removeListeners } from "./process.ts";

@@ -1,7 +1,7 @@
 // Views of the inbox for people: one delivery with its runs, and lists of deliveries. Lists are read in slices, so that
 // deliveries and runs continue in between, however rare the selected deliveries are.
 
-import { matchesPattern } from "../clerk/events.ts";
+import { matchesPattern } from "../clerk/pattern.ts";
 import { NEWEST, nextSlice } from "./cursor.ts";
 import type { AttemptRecord } from "./inbox.ts";
 import { STATES, WAITING } from "./schema.ts";

@@ -1,7 +1,7 @@
 // Adds runs to stored deliveries: to one by its id, to dead ones, to those that a handler never saw. They are read in
 // slices, in the order of arrival or receipt. Under one replay id, a handler gets at most one run of a delivery.
 
-import { matchesPattern } from "../clerk/events.ts";
+import { matchesPattern } from "../clerk/pattern.ts";
 import { deadHandlers, nextSlice } from "./cursor.ts";
 import { createKeys, electWaiting, lockDeliveries, orderKeyOf } from "./ordering.ts";
 import { makeDueNow } from "./parked.ts";

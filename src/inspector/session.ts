@@ -2,8 +2,7 @@
 // wrong tokens. Uses bounded memory whatever clients send.
 
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
-
-import { openSignedOut } from "./signed-out.ts";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 
 export interface Sessions {
   /** Returns a cookie's value for the right token. The answer to a wrong one is delayed. */
@@ -38,6 +37,7 @@ const WINDOW_MS = 60_000;
 const MAX_WRONG_IN_WINDOW = 10;
 const FIRST_DELAY_MS = 250;
 const MAX_DELAY_MS = 4_000;
+
 export function createSessions(options: SessionOptions): Sessions {
   const { token, cookie, now = Date.now, sleep = Bun.sleep } = options;
   // Derived from the token, so that a restart keeps all sessions and another token ends them.
@@ -98,4 +98,50 @@ function cookieIn(header: string | null, name: string): string | undefined {
 function equal(one: string, other: string): boolean {
   const digest = (text: string) => createHmac("sha256", "compared").update(text).digest();
   return timingSafeEqual(digest(one), digest(other));
+}
+
+/** Signed-out sessions, also across a restart: a copied cookie must not become valid again. */
+interface SignedOut {
+  has(session: string): boolean;
+  /** `until` is when the session would have expired, in Unix milliseconds. */
+  add(session: string, until: number): void;
+}
+
+interface SignedOutOptions {
+  /** Undefined: sessions are not stored across a restart. */
+  file?: string | undefined;
+  now: () => number;
+  /** Called when the file can't be written. */
+  onError?: ((error: unknown) => void) | undefined;
+}
+
+// Only valid sessions are added, and each is removed when it would have expired.
+const MAX_SESSIONS = 1_000;
+
+function openSignedOut({ file, now, onError }: SignedOutOptions): SignedOut {
+  const sessions = file === undefined ? new Map<string, number>() : readSignedOut(file);
+  return {
+    has: (session) => sessions.has(session),
+    add(session, until) {
+      for (const [known, ends] of sessions) if (ends <= now() || sessions.size >= MAX_SESSIONS) sessions.delete(known);
+      sessions.set(session, until);
+      if (file === undefined) return;
+      try {
+        writeFileSync(`${file}.new`, JSON.stringify(Object.fromEntries(sessions)), { mode: 0o600 });
+        renameSync(`${file}.new`, file);
+      } catch (error) {
+        onError?.(error);
+      }
+    },
+  };
+}
+
+function readSignedOut(file: string): Map<string, number> {
+  try {
+    const found = Object.entries(JSON.parse(readFileSync(file, "utf8")) as object);
+    return new Map(found.filter((entry): entry is [string, number] => typeof entry[1] === "number"));
+  } catch {
+    // Missing, or changed by hand.
+    return new Map();
+  }
 }

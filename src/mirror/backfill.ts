@@ -7,8 +7,8 @@ import type { SQL } from "bun";
 import type { Effects } from "../db/effects.ts";
 import { listOrganizations } from "./organizations.ts";
 import { type Cursor, readPages, START } from "./pages.ts";
-import { type Ask, isWithoutOrganizations, statusOf } from "./polite.ts";
 import type { ClerkObject, Page, Span, Table } from "./table.ts";
+import { type Ask, isWithoutOrganizations, statusOf } from "./throttle.ts";
 import { applyRead, type MirrorTable } from "./write.ts";
 
 export interface Backfill {

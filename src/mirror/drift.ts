@@ -7,9 +7,9 @@ import { type Backfill, pagesOf } from "./backfill.ts";
 import { collectDeletions, type Deletions } from "./deletions.ts";
 import { versionedAt } from "./order.ts";
 import { createdAtOf } from "./pages.ts";
-import { isWithoutOrganizations, statusOf } from "./polite.ts";
 import { decodeRow, dialectOf, encode, holes, quoted, template } from "./sql.ts";
 import { type ClerkObject, readRow, type Row, type Value } from "./table.ts";
+import { isWithoutOrganizations, statusOf } from "./throttle.ts";
 import { applyRead, IN_FLIGHT_MS, type MirrorTable, repair } from "./write.ts";
 
 export interface Difference {

@@ -7,7 +7,7 @@ import type { SQL } from "bun";
 import { SAMPLE_INSTANCE } from "../clerk/dashboard.ts";
 import type { Effects } from "../db/effects.ts";
 import { UserError } from "../errors.ts";
-import { type Ask, statusOf } from "./polite.ts";
+import { type Ask, statusOf } from "./throttle.ts";
 
 export const INSTANCES_TABLE = "create table if not exists bellhop_mirror_instances (id text primary key)";
 

@@ -3,8 +3,9 @@
 import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
-import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../bellhop.ts";
-import { subjectOf, suggest } from "../clerk/events.ts";
+import { subjectOf } from "../clerk/events.ts";
+import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../index.ts";
+import { didYouMean } from "../suggest.ts";
 import { createInstanceNote } from "./instance.ts";
 import { migrate } from "./migrate.ts";
 import { decodeRow, quoted, template } from "./sql.ts";
@@ -151,8 +152,7 @@ function readOptions({ prefix = PREFIX, metadata = ["public"], ...rest }: Mirror
 function refuseUnknown(what: string, given: readonly string[], known: readonly string[]) {
   const unknown = given.find((name) => !known.includes(name));
   if (unknown === undefined) return;
-  const meant = suggest(unknown, known);
   throw new TypeError(
-    `mirror() knows no ${what} ${unknown}; ${meant ? `did you mean ${meant}?` : `there are ${known.join(", ")}`}`,
+    `mirror() knows no ${what} ${unknown}${didYouMean(unknown, known, `; there are ${known.join(", ")}`)}`,
   );
 }

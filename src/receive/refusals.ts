@@ -45,7 +45,7 @@ export function createRefusals(report: (latest: RefusedRequest, count: number) =
 
   return {
     add(refused) {
-      const entry = { ...refused, claimedId: printable(refused.claimedId) };
+      const entry = { ...refused, claimedId: shortId(refused.claimedId) };
       kept.push(entry);
       if (kept.length > KEPT * 2) kept.splice(0, kept.length - KEPT);
       const window = windows.get(entry.code);
@@ -62,7 +62,7 @@ export function createRefusals(report: (latest: RefusedRequest, count: number) =
   };
 }
 
-function printable(id: string | null): string | null {
+function shortId(id: string | null): string | null {
   if (id === null) return null;
   const short = id.slice(0, 64).replace(/[^\x20-\x7e]/g, "?");
   // A slice keeps the whole string alive, and a header may have 16 KB: through a buffer it is a copy.

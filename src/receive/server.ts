@@ -3,11 +3,12 @@
 
 import { Elysia } from "elysia";
 
+import { listenError } from "../address.ts";
 import type { ReceivedEvent } from "../clerk/events.ts";
-import { InboxUnavailable, type RefusalCode, refusals, UserError } from "../errors.ts";
+import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
-import type { HealthDetails } from "./health.ts";
+import type { HealthDetails } from "./health-details.ts";
 import { createRefusals, type RefusedRequest } from "./refusals.ts";
 import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
 import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";
@@ -160,7 +161,8 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
   try {
     app.listen({ port: options.port, hostname: options.host });
   } catch (error) {
-    throw toUserError(error, options);
+    const settings = { port: ["PORT", 3000], host: "HOST=0.0.0.0" } as const;
+    throw listenError(error, { ...options, settings });
   }
   const server = app.server;
   if (!server) throw new Error("the public port did not open");
@@ -176,22 +178,6 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
       await server.stop(true);
     },
   };
-}
-
-/** Turns an error of `listen` into one with a remedy. Returns any other error unchanged. */
-function toUserError(error: unknown, { host, port }: WebhookServerOptions): unknown {
-  const noAddress = `This machine has no address ${host}.\n\n    To listen on all its addresses: HOST=0.0.0.0`;
-  const reasons: Record<string, string> = {
-    EADDRINUSE:
-      `Port ${port} is taken, perhaps by another Bellhop server.\n\n` +
-      `    Stop that one, or pick another port: PORT=${port === 3000 ? 3100 : 3000}`,
-    EACCES: `Port ${port} needs more permissions than this user has, as all ports below 1024 do.\n\n    PORT=3000`,
-    EADDRNOTAVAIL: noAddress,
-    ENOENT: noAddress,
-    ENOTFOUND: noAddress,
-  };
-  const reason = reasons[String((error as { code?: unknown }).code)];
-  return reason ? new UserError(reason) : error;
 }
 
 /**

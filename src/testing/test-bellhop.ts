@@ -11,7 +11,7 @@ import type { SQL } from "bun";
 import { messageId } from "../clerk/message-id.ts";
 import { openEffects } from "../db/effects.ts";
 import { startDispatcher } from "../dispatch/dispatcher.ts";
-import { errorText } from "../dispatch/error-record.ts";
+import { errorText, readError } from "../dispatch/error-record.ts";
 import { parseDuration } from "../duration.ts";
 import { currentRun } from "../handlers/context.ts";
 import { schemaOf } from "../handlers/loader.ts";
@@ -122,8 +122,10 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
     const [first] = uncaught.splice(0);
     if (!first) return;
     const { source, error: cause } = first;
-    const message = cause instanceof Error ? cause.message : Bun.inspect(cause);
-    throw new Error(`uncaught error in ${source}: ${message}; await the promise, or catch the error`, { cause });
+    throw new Error(
+      `uncaught error in ${source}: ${readError(cause).error.message}; await the promise, or catch the error`,
+      { cause },
+    );
   }
 
   async function view(id: string): Promise<DeliveryView> {
@@ -149,7 +151,7 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
     async deliver(event, data, { id = messageId(now()) } = {}) {
       const sent = makeEvent(event, data, now());
       checkLoaded(table, (sent as { type: string }).type);
-      const answer = await sendEvent(receiver.port, WEBHOOK_PATH, { id, event: sent, key, now: now() });
+      const answer = await sendEvent(receiver.port, WEBHOOK_PATH, sent, { id, key, now: now() });
       await settle();
       if (answer.status !== 200) return { id, answer, event: sent, runs: {} };
       ids.add(id);

@@ -1,11 +1,10 @@
 // Creates the event that a test delivers (a sample or a raw event), and sends it as Svix does.
 
-import { createHmac } from "node:crypto";
-
-import { type ClerkEvent, type ClerkEvents, eventNames, type KnownEventName, suggest } from "../clerk/events.ts";
+import { type ClerkEvent, type ClerkEvents, eventNames, type KnownEventName } from "../clerk/events.ts";
 import { type DeepPartial, mergeDeep, sample } from "../clerk/samples.ts";
+import { type Message, postEvent } from "../clerk/signed-message.ts";
 import { UserError } from "../errors.ts";
-import type { Key } from "../receive/verify.ts";
+import { didYouMean } from "../suggest.ts";
 
 /** A raw event, for types that have no sample. It is sent unchanged. */
 export interface RawEvent {
@@ -35,9 +34,8 @@ export function makeEvent<E extends EventInput>(event: E, data: DataInput<E> | u
 function checkName(name: string): KnownEventName {
   const known = eventNames.find((eventName) => eventName === name);
   if (known) return known;
-  const suggestion = suggest(name);
   throw new UserError(
-    `Clerk has no event ${name}${suggestion ? `; did you mean ${suggestion}?` : ""}\n\n` +
+    `Clerk has no event ${name}${didYouMean(name, eventNames)}\n\n` +
       `    To deliver an event that Bellhop does not list yet: deliver({ type: "${name}", data: { id: "…" } })`,
   );
 }
@@ -49,28 +47,9 @@ export interface Answer {
   body: Record<string, unknown>;
 }
 
-interface Message {
-  id: string;
-  event: object;
-  key: Key;
-  /** The time of the signature, in milliseconds. */
-  now: number;
-}
-
 /** Signs an event by Svix's rules and posts it over a real socket. */
-export async function sendEvent(port: number, path: string, { id, event, key, now }: Message): Promise<Answer> {
-  const body = JSON.stringify(event);
-  const timestamp = String(Math.floor(now / 1_000));
-  const digest = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
-  const headers = {
-    "content-type": "application/json",
-    "user-agent": "bellhop-test",
-    "svix-id": id,
-    "svix-timestamp": timestamp,
-    "svix-signature": `v1,${digest}`,
-  };
-  // Not the global fetch, which a test may have replaced to observe its handler. And not through HTTP_PROXY, which can't
-  // reach this machine's ports.
-  const response = await Bun.fetch(`http://127.0.0.1:${port}${path}`, { method: "POST", headers, body, proxy: false });
-  return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+export async function sendEvent(port: number, path: string, event: object, message: Message): Promise<Answer> {
+  const url = `http://127.0.0.1:${port}${path}`;
+  const { status, text } = await postEvent(url, event, { ...message, userAgent: "bellhop-test" });
+  return { status, body: JSON.parse(text) as Record<string, unknown> };
 }

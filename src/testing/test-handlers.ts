@@ -1,17 +1,20 @@
 // Loads the handlers under test: those of a directory, loaded as the server loads them, or functions by name.
 
 import { existsSync } from "node:fs";
-import { isAbsolute, join, resolve } from "node:path";
+import { resolve } from "node:path";
 
-import type { HandlerFunction } from "../bellhop.ts";
-import { type EventPattern, matchesPattern, suggest } from "../clerk/events.ts";
-import { processEnvironment } from "../config.ts";
+import type { EventPattern } from "../clerk/events.ts";
+import { matchesPattern } from "../clerk/pattern.ts";
+import { handlersDirOf, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
 import { readExport } from "../handlers/exports.ts";
+import { loadErrorText } from "../handlers/load-error.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import { fileFor, readName } from "../handlers/names.ts";
 import { createVersion, type OnLateError } from "../handlers/version.ts";
+import type { HandlerFunction } from "../index.ts";
+import { didYouMean } from "../suggest.ts";
 
 /** Handler functions, or the return values of `on()`, by the name that their files would have. */
 export type HandlerRecord = { [P in EventPattern]?: HandlerFunction<P> } & {
@@ -42,7 +45,7 @@ export async function openTable(
 ): Promise<HandlerTable> {
   const isSelected = ({ name, event }: Pick<Handler, "name" | "event">) =>
     (handler === undefined || name === handler) && (type === undefined || matchesPattern(event, type));
-  const dir = typeof handlers === "string" ? handlers : processEnvironment().HANDLERS_DIR?.trim() || "handlers";
+  const dir = typeof handlers === "string" ? handlers : handlersDirOf(processEnvironment());
   if (handler !== undefined) {
     const names = typeof handlers === "object" ? Object.keys(handlers) : await namesIn(dir);
     checkName(handler, names, type);
@@ -65,11 +68,7 @@ export async function openTable(
 
 /** Throws a `UserError` with the file and line when a handler for `type` does not load: it can't be tested. */
 export function checkLoaded(table: HandlerTable, type: string) {
-  for (const { error } of table.match(type)) {
-    if (!error) continue;
-    const where = isAbsolute(error.where) ? error.where : join(table.dir, error.where);
-    throw new UserError(`${where} does not load: ${error.message}${error.source ? `\n\n    ${error.source}` : ""}`);
-  }
+  for (const { error } of table.match(type)) if (error) throw new UserError(loadErrorText(table.dir, error));
 }
 
 function checkDir(dir: string): string {
@@ -90,9 +89,8 @@ function checkName(handler: string, names: readonly string[], type: string | und
     if (type === undefined || "reason" in read || matchesPattern(read.event, type)) return;
     throw new UserError(`${handler} is for ${read.event}, not for ${type}`);
   }
-  const suggestion = suggest(handler, names);
-  const hint = suggestion ? `did you mean ${suggestion}?` : `handlers found: ${names.join(", ") || "none"}`;
-  throw new UserError(`There is no handler ${handler}; ${hint}`);
+  const found = `; handlers found: ${names.join(", ") || "none"}`;
+  throw new UserError(`There is no handler ${handler}${didYouMean(handler, names, found)}`);
 }
 
 async function fromFunctions(

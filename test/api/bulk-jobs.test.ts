@@ -14,28 +14,29 @@ test("a bulk replay continues after the request that started it, in several step
   for (let n = 0; n < 450; n += 1)
     await bellhop.post(sample("user.created", { overrides: { data: { id: `user_${n}` } } }), { id: `msg_${n}` });
   const started = (await (await bellhop.write("/api/bulk?type=user.created")).json()) as BulkJobJson;
-  expect(started).toMatchObject({ isAdding: true, isFinished: false, error: null });
+  expect(started).toMatchObject({ isAdding: true, isFinished: false, reason: null });
   // 450 runs take several steps: one step adds at most 200.
   const job = await until("the end of the job", async () => {
     const answer = await bellhop.json<{ job: BulkJobJson }>("/api/bulk");
     return answer.job.isFinished ? answer.job : undefined;
   });
-  expect(job).toMatchObject({ replay: started.replay, added: 450, isAdding: false, runs: { done: 450, dead: 0 } });
-  expect(await bellhop.json<object>(`/api/bulk?replay=${started.replay}`)).toEqual({ job });
-  expect(await bellhop.json<object>("/api/bulk?replay=unknown")).toEqual({ job: null });
+  expect(job).toMatchObject({ id: started.id, added: 450, isAdding: false, runs: { done: 450, dead: 0 } });
+  expect(await bellhop.json<object>(`/api/bulk?job=${started.id}`)).toEqual({ job });
+  expect(await bellhop.json<object>("/api/bulk?job=unknown")).toEqual({ job: null });
 });
 
 test("a bulk replay is stopped by its id", async () => {
   await using bellhop = await inspected({ "user.created.ts": COUNTS });
   await bellhop.post(sample("user.created"), { id: "msg_1" });
-  const { replay } = (await (await bellhop.write("/api/bulk")).json()) as BulkJobJson;
-  const stopped = (await (await bellhop.write(`/api/bulk/stop?replay=${replay}`)).json()) as { job: BulkJobJson };
-  expect(stopped.job).toMatchObject({ replay, isStopped: true });
+  const { id } = (await (await bellhop.write("/api/bulk")).json()) as BulkJobJson;
+  const stopped = (await (await bellhop.write(`/api/bulk/stop?job=${id}`)).json()) as { job: BulkJobJson };
+  expect(stopped.job).toMatchObject({ id, isStopped: true });
 });
 
 test("a filter that can't be replayed is refused before the job starts", async () => {
   await using bellhop = await inspected({ "user.created.ts": COUNTS });
   expect((await bellhop.write("/api/bulk?handler=user.deleted")).status).toBe(409);
-  expect((await bellhop.write("/api/bulk?neverSeenBy=user.created")).status).toBe(422);
+  expect((await bellhop.write("/api/bulk?neverSeenBy=user.deleted")).status).toBe(409);
+  expect((await bellhop.write("/api/bulk?rate=0")).status).toBe(422);
   expect(await bellhop.json<object>("/api/bulk")).toEqual({ job: null });
 });

@@ -23,17 +23,17 @@ describe("a running server", () => {
       pid: process.pid,
       mode: "dev",
       publicUrl: null,
-      secretIsOurs: false,
+      isDevSecret: false,
       signedIn: false,
     });
     expect(server.webhookUrl).toBe(bellhop.url);
     expect(server.samples).toHaveLength(46);
     bellhop.usePublicUrl("https://x.ngrok.app/api/webhooks");
-    bellhop.useSecrets([Buffer.alloc(24)], { secretHint: "whsec_abcd…", secretIsOurs: true });
+    bellhop.useSecrets([Buffer.alloc(24)], { secretHint: "whsec_abcd…", isDevSecret: true });
     expect(await bellhop.json<ServerJson>("/api/server")).toMatchObject({
       publicUrl: "https://x.ngrok.app/api/webhooks",
       secretHint: "whsec_abcd…",
-      secretIsOurs: true,
+      isDevSecret: true,
     });
   });
 

@@ -5,11 +5,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { HandlerFunction } from "../../src/bellhop.ts";
 import { openEffects } from "../../src/db/effects.ts";
 import { type DatabaseUrl, parseDatabaseUrl } from "../../src/db/url.ts";
 import { startDispatcher } from "../../src/dispatch/dispatcher.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
+import type { HandlerFunction } from "../../src/index.ts";
 import { tableOf } from "../dispatch/dispatching.ts";
 import { startPostgres } from "../postgres.ts";
 

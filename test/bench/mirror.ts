@@ -10,8 +10,8 @@ import { parseDatabaseUrl } from "../../src/db/url.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { drift } from "../../src/mirror/drift.ts";
 import { migrate } from "../../src/mirror/migrate.ts";
-import { politely } from "../../src/mirror/polite.ts";
 import type { ClerkObject } from "../../src/mirror/table.ts";
+import { createThrottle } from "../../src/mirror/throttle.ts";
 import { users } from "../../src/mirror/users.ts";
 import { applyEvent, type MirrorTable } from "../../src/mirror/write.ts";
 import { temporaryFolder } from "../harness.ts";
@@ -38,7 +38,7 @@ process.exit(0);
 async function measure(database: string) {
   await using effects = await openEffects(parseDatabaseUrl(database), { max: CONCURRENCY });
   await effects.applySchema({ tables: [(tx) => migrate(tx, mirrorTable)] });
-  const ask = politely({ rate: 1_000_000 });
+  const ask = createThrottle({ rate: 1_000_000 });
   const options = { clerk, ask, effects, into: [mirrorTable] };
   const before = process.memoryUsage.rss();
   let peak = before;

@@ -4,8 +4,9 @@ import { TypeCompiler } from "@sinclair/typebox/compiler";
 import fc from "fast-check";
 
 import { isDashboardSample, SAMPLE_INSTANCE } from "../../src/clerk/dashboard.ts";
-import { envelope, eventNames, isEvent, sensitive, subjectOf, suggest } from "../../src/clerk/events.ts";
+import { envelope, eventNames, isEvent, sensitive, subjectOf } from "../../src/clerk/events.ts";
 import { sample } from "../../src/clerk/samples.ts";
+import { suggest } from "../../src/suggest.ts";
 import { officialExamples, withoutOfficial } from "./official.ts";
 
 describe("eventNames", () => {
@@ -103,13 +104,13 @@ describe("suggest", () => {
     ["session.end", "session.ended"],
     ["emails.created", "email.created"],
   ])("corrects %s to %s", (name, expected) => {
-    expect(suggest(name)).toBe(expected);
+    expect(suggest(name, eventNames)).toBe(expected);
   });
 
   test.each(["", "x", "invoice.paid", "readme", "constructor", "x".repeat(100_000)])(
     "returns undefined when no name is similar (%#)",
     (name) => {
-      expect(suggest(name)).toBeUndefined();
+      expect(suggest(name, eventNames)).toBeUndefined();
     },
   );
 
@@ -129,7 +130,7 @@ describe("suggest", () => {
           `${head}q${tail}`,
           head + tail.slice(0, 1) + letter + tail.slice(1),
         ];
-        return suggest(misspelled[kind]!) === name;
+        return suggest(misspelled[kind]!, eventNames) === name;
       }),
     );
   });

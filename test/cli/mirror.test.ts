@@ -110,7 +110,7 @@ test("bun backfill reports an unreachable API as such, not as a rate limit", asy
   });
   const { value } = await child.stderr.getReader().read();
   child.kill();
-  expect(new TextDecoder().decode(value)).toStartWith("Clerk's API can't be reached: trying again in 1 s");
+  expect(new TextDecoder().decode(value)).toStartWith("Clerk's API can't be reached: retrying in 500 ms");
 });
 
 test("Ctrl-C stops a backfill between two pages, and the same command continues from there", async () => {

@@ -268,6 +268,28 @@ test.concurrent(
   30_000,
 );
 
+test.concurrent("Ctrl-C ends the command, and the server adds no further runs", async () => {
+  await using dev = await startDev({});
+  for (let number = 1; number <= 30; number += 1) await dev.send(number, number, { subject: `user_${number}` });
+  await dev.add(`${CRM}.ts`, handlerIn(dev.path));
+  const main = resolve(import.meta.dir, "../../src/main.ts");
+  const child = Bun.spawn([process.execPath, main, ...MISSING, "--yes", "--rate", "5"], {
+    cwd: dev.path,
+    env: { PATH: process.env.PATH, HOME: dev.path, ...environment(dev.path) },
+    stdout: "ignore",
+    stderr: "ignore",
+  });
+  await until("the first run", async () => (await dev.seen()).length > 0);
+  child.kill("SIGINT");
+  expect(await child.exited).toBe(130);
+  // A request that adds runs may be in flight when the job is stopped.
+  await Bun.sleep(400);
+  const ran = (await dev.seen()).length;
+  await Bun.sleep(800);
+  expect(await dev.seen()).toHaveLength(ran);
+  expect(ran).toBeLessThan(15);
+});
+
 /** Runs a command on a terminal, and answers its question. */
 async function onTerminal(folder: string, args: string[], answer: string) {
   let text = "";

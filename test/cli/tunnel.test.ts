@@ -74,7 +74,7 @@ test("the banner shows the database without its password, and stays short with 3
   const table = await loadHandlers(`${folder.path}/handlers`, () => undefined);
   const url = "postgres://app:hunter2@db.example.com:6432/app?sslmode=require";
   const postgres = banner(configFor(folder.path, { DATABASE_URL: url }, "dev"), 3000, table);
-  expect(postgres).toContain("  Database   Postgres, db.example.com:6432/app\n");
+  expect(postgres).toContain("  Database   Postgres, app on db.example.com:6432\n");
   expect(postgres).not.toContain("hunter2");
   const config = configFor(folder.path, { DATABASE_URL: "sqlite:data/app.db" }, "dev");
   expect(banner(config, 3000, table)).toContain("  Database   SQLite, data/app.db\n");

@@ -4,9 +4,9 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
-import type { HandlerFunction } from "../../src/bellhop.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
 import type { RunTransaction } from "../../src/db/transaction.ts";
+import type { HandlerFunction } from "../../src/index.ts";
 import { dispatching } from "../dispatch/dispatching.ts";
 import { temporaryFolder } from "../harness.ts";
 import { commit, key, never, rejection } from "./effects.contract.ts";

@@ -1,11 +1,11 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
-import { type HandlerFunction, NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
 import { openEffects } from "../../src/db/effects.ts";
 import { attemptKey, declareVoid } from "../../src/db/ledger.ts";
 import { currentRun } from "../../src/handlers/context.ts";
 import type { LogLine } from "../../src/inbox/inbox.ts";
+import { type HandlerFunction, NonRetriableError, RetryAfterError } from "../../src/index.ts";
 import { at } from "../inbox/box.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { attempt, claimedRun, NOW } from "./attempting.ts";

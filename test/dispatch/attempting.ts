@@ -2,12 +2,12 @@
 
 import { join } from "node:path";
 
-import type { HandlerFunction, HandlerOptions } from "../../src/bellhop.ts";
 import { openEffects } from "../../src/db/effects.ts";
 import { runAttempt } from "../../src/dispatch/attempt.ts";
 import { createTimeouts } from "../../src/dispatch/timeout.ts";
 import type { Misfit } from "../../src/handlers/exports.ts";
 import type { ClaimedRun, LogLine, Outcome } from "../../src/inbox/inbox.ts";
+import type { HandlerFunction, HandlerOptions } from "../../src/index.ts";
 import { at } from "../inbox/box.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { tableOf } from "./dispatching.ts";

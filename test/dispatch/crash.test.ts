@@ -2,10 +2,10 @@
 
 import { expect, test } from "bun:test";
 
-import { type HandlerOptions } from "../../src/bellhop.ts";
 import { afterCrash, nextAttempt } from "../../src/dispatch/retry.ts";
 import type { Handler } from "../../src/handlers/loader.ts";
 import type { ClaimedRun } from "../../src/inbox/inbox.ts";
+import { type HandlerOptions } from "../../src/index.ts";
 import { claimedRun, NOW } from "./attempting.ts";
 import { tableOf } from "./dispatching.ts";
 

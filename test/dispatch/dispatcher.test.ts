@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 
-import { NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
+import { NonRetriableError, RetryAfterError } from "../../src/index.ts";
 import { at, createClocks, DAY, knownHandler, replayOf } from "../inbox/box.ts";
 import { until } from "../until.ts";
 import { dispatching, withOperations } from "./dispatching.ts";

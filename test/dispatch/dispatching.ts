@@ -2,8 +2,7 @@
 
 import { join } from "node:path";
 
-import type { HandlerFunction, HandlerOptions } from "../../src/bellhop.ts";
-import { matchesPattern } from "../../src/clerk/events.ts";
+import { matchesPattern } from "../../src/clerk/pattern.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
 import { InboxUnavailable } from "../../src/errors.ts";
@@ -13,6 +12,7 @@ import type { Version } from "../../src/handlers/version.ts";
 import type { ClaimedRun, Inbox, LogLine, NewDelivery, Outcome } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
 import type { RunView } from "../../src/inbox/views.ts";
+import type { HandlerFunction, HandlerOptions } from "../../src/index.ts";
 import { at, type Clocks } from "../inbox/box.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { until } from "../until.ts";

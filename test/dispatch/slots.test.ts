@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 
-import { RetryAfterError } from "../../src/bellhop.ts";
 import { createSlots } from "../../src/dispatch/slots.ts";
+import { RetryAfterError } from "../../src/index.ts";
 import { dispatching } from "./dispatching.ts";
 
 const freeSlots = (slots: ReturnType<typeof createSlots>) => slots.free(["a"]).get("a") ?? 0;

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 
-import { RetryAfterError } from "../../src/bellhop.ts";
+import { RetryAfterError } from "../../src/index.ts";
 import { claimer, SECOND } from "../inbox/box.ts";
 import { dispatching, withOperations } from "./dispatching.ts";
 

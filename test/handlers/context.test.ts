@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 
-import type { HandlerLog } from "../../src/bellhop.ts";
 import { createLog } from "../../src/handlers/context.ts";
 import type { LogLine } from "../../src/inbox/inbox.ts";
+import type { HandlerLog } from "../../src/index.ts";
 
 const LIMIT = 65_536;
 

@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { symlink } from "node:fs/promises";
 import { join } from "node:path";
 
-import { NonRetriableError, on, RetryAfterError } from "../../src/bellhop.ts";
 import { createLog, currentRun } from "../../src/handlers/context.ts";
 import { type Handler, type HandlerTable, loadHandlers } from "../../src/handlers/loader.ts";
+import { NonRetriableError, on, RetryAfterError } from "../../src/index.ts";
 import { type Files, temporaryFolder, until, writeHandlers } from "../harness.ts";
 
 const GOOD = `import { on } from "bellhop"; export default on("session.created", () => "good");`;

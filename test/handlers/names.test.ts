@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 
-import { eventNames, matchesPattern } from "../../src/clerk/events.ts";
+import { eventNames } from "../../src/clerk/events.ts";
+import { matchesPattern } from "../../src/clerk/pattern.ts";
 import { fileFor, type HandlerName, type NotAHandler, readName } from "../../src/handlers/names.ts";
 
 test.each([

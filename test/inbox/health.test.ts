@@ -7,7 +7,7 @@ import { join } from "node:path";
 
 import { createHealth } from "../../src/inbox/health.ts";
 import { openPostgresInbox, openSqliteInbox } from "../../src/inbox/open.ts";
-import { describeHealth } from "../../src/receive/health.ts";
+import { describeHealth } from "../../src/receive/health-details.ts";
 import { serverWith, temporaryFolder, until } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 import { startProxy } from "../proxy.ts";

@@ -149,7 +149,7 @@ describe.skipIf(noBrowser !== undefined)("the page", () => {
     await page.getByText("not connected", { exact: true }).waitFor();
     expect(await page.getByText("No stored delivery matches").count()).toBe(0);
     await page.unroute("**/api/deliveries?*");
-    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByRole("button", { name: "Retry" }).click();
     await page.getByText("No stored delivery matches").waitFor();
     await page.getByText("live", { exact: true }).waitFor();
     scene.ignoreErrors(/net::ERR_FAILED/);

@@ -60,6 +60,20 @@ test("a failed run is in the same line, with its error and its next attempt", ()
   ]);
 });
 
+test("a handler that is named like its event is named once", () => {
+  const { lines, delivered, ended } = eventLinesWithLog();
+  delivered(received(["user.created"]));
+  ended(runOf("user.created"), failed);
+  ended(runOf("user.created", { spent: 1 }), done);
+  delivered(received(["user.created"]));
+  ended(runOf("user.created"), done);
+  expect(lines).toEqual([
+    "40 ✗ user.created  failed: the mailer is down; retrying in 5 s  12 ms  user_1  msg_1",
+    "30 ✓ user.created  (attempt 2)  12 ms  user_1  msg_1",
+    "30 ✓ user.created  12 ms  user_1  msg_1",
+  ]);
+});
+
 test("a slow handler does not delay the line of the others, and gets its own line", async () => {
   const { lines, delivered, ended } = eventLinesWithLog(20);
   delivered(received(["user.created", "user.created/crm"]));
@@ -92,7 +106,7 @@ test("bun dev prints fields and an unchanged schema at the debug level only", as
     await using dev = await spawnServer(folder.path, { mode: "dev", env: { LOG_FORMAT: "pretty", LOG_LEVEL: level } });
     const PORT = new URL(dev.url).port;
     await runCommand(folder.path, ["send", "user.created", "--id", "msg_1"], { PORT });
-    const line = /^\[[\d:]{8}\] INFO: ✓ user\.created {2}user\.created {2}\S+ \S+ {2}user_\w+ {2}msg_1/m;
+    const line = /^\[[\d:]{8}\] INFO: ✓ user\.created {2}\S+ \S+ {2}user_\w+ {2}msg_1/m;
     await until("the line of the event", () => line.test(dev.output()));
     expect(dev.output()).toContain("INFO: user.created: hello");
     expect(dev.output().includes('{"')).toBe(level === "debug");

@@ -7,8 +7,8 @@ import { createClerkClient } from "@clerk/backend";
 import type { Effects } from "../../src/db/effects.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { drift } from "../../src/mirror/drift.ts";
-import { type Ask, politely } from "../../src/mirror/polite.ts";
 import type { ClerkObject } from "../../src/mirror/table.ts";
+import { type Ask, createThrottle } from "../../src/mirror/throttle.ts";
 import type { MirrorTable } from "../../src/mirror/write.ts";
 import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
 import { rejection } from "../rejection.ts";
@@ -182,7 +182,7 @@ async function open(
   const effects = await opened.open();
   const into = await mirrorIn(effects);
   const clerk = createClerkClient({ secretKey: api.secretKey, apiUrl: api.url });
-  const options = { clerk, effects, into, ask: politely({ rate: 1_000_000 }), ...more };
+  const options = { clerk, effects, into, ask: createThrottle({ rate: 1_000_000 }), ...more };
   const held = stack.move();
   return { api, effects, into, options, [Symbol.asyncDispose]: () => held.disposeAsync() };
 }

@@ -8,7 +8,7 @@ import type { Effects } from "../../src/db/effects.ts";
 import { UserError } from "../../src/errors.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { type Difference, drift } from "../../src/mirror/drift.ts";
-import { type Ask, politely } from "../../src/mirror/polite.ts";
+import { type Ask, createThrottle } from "../../src/mirror/throttle.ts";
 import type { MirrorTable } from "../../src/mirror/write.ts";
 import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
 import { rejection } from "../rejection.ts";
@@ -138,7 +138,7 @@ onBoth((database) => {
     await using scene = await filled(database);
     const { api, effects, into, findDrift } = scene;
     const id = [...api.users.values()].toSorted((a, b) => a.created_at - b.created_at)[0]!.id;
-    const clerk = politely({ rate: 1_000_000 });
+    const clerk = createThrottle({ rate: 1_000_000 });
     let isDeleted = false;
     const ask: Ask = async (call, requests) => {
       const answer = await clerk(call, requests);
@@ -184,7 +184,7 @@ onBoth((database) => {
   test("a user who signs up after the last page was read is not extra", async () => {
     await using scene = await filled(database);
     const { api, effects, into, findDrift } = scene;
-    const clerk = politely({ rate: 1_000_000 });
+    const clerk = createThrottle({ rate: 1_000_000 });
     let signedUp = false;
     const ask: Ask = async (call, requests) => {
       const answer = await clerk(call, requests);
@@ -229,7 +229,7 @@ async function filled(database: () => Promise<Database>): Promise<Scene> {
     api.addInvitation(id, { status: "revoked" });
   }
   const clerk = createClerkClient({ secretKey: api.secretKey, apiUrl: api.url });
-  const options = { clerk, effects, into, ask: politely({ rate: 1_000_000 }), pageSize: 7 };
+  const options = { clerk, effects, into, ask: createThrottle({ rate: 1_000_000 }), pageSize: 7 };
   await backfill(options);
   const held = stack.move();
   return {

@@ -11,8 +11,8 @@ import { backfill } from "../../src/mirror/backfill.ts";
 import { invitations } from "../../src/mirror/invitations.ts";
 import { memberships } from "../../src/mirror/memberships.ts";
 import { organizations } from "../../src/mirror/organizations.ts";
-import { politely } from "../../src/mirror/polite.ts";
 import { type ClerkObject, readRow, type Row, type Table } from "../../src/mirror/table.ts";
+import { createThrottle } from "../../src/mirror/throttle.ts";
 import { users } from "../../src/mirror/users.ts";
 import type { MirrorTable } from "../../src/mirror/write.ts";
 import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
@@ -171,7 +171,7 @@ onBoth((database) => {
 
           const stop = new AbortController();
           let pages = 0;
-          const options = { clerk, effects, into: [to], ask: politely({ rate: 1_000_000 }), pageSize: 2 };
+          const options = { clerk, effects, into: [to], ask: createThrottle({ rate: 1_000_000 }), pageSize: 2 };
           const interrupted = backfill({
             ...options,
             restart: true,

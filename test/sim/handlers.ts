@@ -1,6 +1,6 @@
 // The simulated handlers: they write their parts through `db`, with pauses in between, and misbehave as planned.
 
-import { type HandlerContext, type HandlerFunction, NonRetriableError, RetryAfterError } from "../../src/bellhop.ts";
+import { type HandlerContext, type HandlerFunction, NonRetriableError, RetryAfterError } from "../../src/index.ts";
 import { crash } from "./faults.ts";
 import { PARTS, type Plan, TIMEOUT_MS } from "./plan.ts";
 import type { Witness } from "./witness.ts";

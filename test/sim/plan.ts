@@ -1,6 +1,6 @@
 // The plan of a seed: the number of servers, the handlers and their behaviour, and the deliveries with their times.
 
-import type { HandlerOptions } from "../../src/bellhop.ts";
+import type { HandlerOptions } from "../../src/index.ts";
 import type { World } from "./world.ts";
 
 /** How a handler behaves with one delivery. */

@@ -3,8 +3,8 @@
 
 import { Database } from "bun:sqlite";
 
-import type { HandlerContext } from "../../src/bellhop.ts";
 import type { ClaimedRun, Outcome } from "../../src/inbox/inbox.ts";
+import type { HandlerContext } from "../../src/index.ts";
 import { INVARIANTS, INVARIANTS_OF_ALL } from "../inbox/invariants.ts";
 import { PARTS, type Plan } from "./plan.ts";
 import type { EffectRow } from "./postgres.ts";

@@ -2,14 +2,14 @@
 
 import { Elysia, t } from "elysia";
 
-import { matchesPattern } from "../../clerk/events.ts";
+import { matchesPattern } from "../../clerk/pattern.ts";
 import type { DeliveryView, RunView } from "../../inbox/views.ts";
-import type { ApiOptions } from "../options.ts";
-import { redact } from "../redact.ts";
+import type { ApiOptions } from "../app.ts";
+import { deadHandlers } from "../latest-runs.ts";
+import { redact } from "../redact-payload.ts";
 import { search } from "../search.ts";
-import { deadHandlers } from "../standing.ts";
 import type { DeliveryJson, RunJson } from "../types.ts";
-import { filterParameters, readFilter, toKnown } from "./filter.ts";
+import { filterParameters, readFilter, toKnown } from "./selection.ts";
 
 const PAGE = 50;
 const GIVEN_UP = "given up by hand";

@@ -3,7 +3,7 @@
 import { Elysia, t } from "elysia";
 
 import type { Feed } from "../feed.ts";
-import type { SendSample } from "../send.ts";
+import type { SendSample } from "../send-sample.ts";
 import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../types.ts";
 
 export interface Live {

@@ -7,7 +7,7 @@ import { api, signedOut, unreachable } from "./api.ts";
 import { resume } from "./bulk-run.ts";
 import { Bulk } from "./bulk.tsx";
 import { Detail } from "./detail.tsx";
-import { listenWhileVisible } from "./feed.ts";
+import { listenWhileVisible } from "./feed-client.ts";
 import { Filters } from "./filters.tsx";
 import { Handlers } from "./handlers.tsx";
 import { Health } from "./health.tsx";
@@ -33,7 +33,7 @@ import {
   server,
   view,
 } from "./state.ts";
-import { type View, writeView } from "./url.ts";
+import { type View, writeView } from "./view-url.ts";
 
 export function App() {
   return signedOut.value ? <SignIn onDone={() => undefined} /> : <SignedIn />;
@@ -106,16 +106,16 @@ function Head() {
         <NavLink to="refused" label="Refused" number={refusedToSee(refused.value)} of="requests" />
       </nav>
       <Connection />
-      <div class="hands">
+      <div class="actions">
         <button type="button" class="primary" title="Send a sample (s)" onClick={() => (dialog.value = "send")}>
           Send
         </button>
-        <button type="button" class="quietly" title="Keys and signs (?)" onClick={() => (dialog.value = "help")}>
+        <button type="button" class="subtle" title="Keys and signs (?)" onClick={() => (dialog.value = "help")}>
           <span aria-hidden="true">?</span>
-          <span class="unseen">Help</span>
+          <span class="visually-hidden">Help</span>
         </button>
         {about?.signedIn === true && (
-          <button type="button" class="quietly" onClick={() => void attempt(signOut)}>
+          <button type="button" class="subtle" onClick={() => void attempt(signOut)}>
             Sign out
           </button>
         )}
@@ -138,7 +138,7 @@ function NavLink({ to, label, number = 0, of }: { to: View["page"]; label: strin
       {label}
       {number > 0 && (
         <span class="badge">
-          {number.toLocaleString("en")} <span class="unseen">{of}</span>
+          {number.toLocaleString("en")} <span class="visually-hidden">{of}</span>
         </span>
       )}
     </a>

@@ -1,8 +1,8 @@
 // One attempt of a run: how it ended, its error with the lines of code that threw it, and its log.
 
 import type { AttemptJson, CodeFrame } from "../../api/types.ts";
+import { formatDuration } from "../../duration.ts";
 import { Copy, Time } from "./components.tsx";
-import { duration } from "./time.ts";
 
 const OUTCOMES: Record<string, string> = {
   done: "done",
@@ -24,7 +24,7 @@ export function Attempt({ attempt, open }: { attempt: AttemptJson; open: boolean
             Attempt {number}: <b>{OUTCOMES[outcome] ?? outcome}</b>
           </span>
           <span class="faint">
-            <Time at={startedAt} /> · {duration(took)}
+            <Time at={startedAt} /> · {formatDuration(took)}
           </span>
         </summary>
         {error && <Thrown error={error} />}
@@ -80,7 +80,7 @@ function Frame({ frame }: { frame: CodeFrame }) {
               {number === thrownAt ? "▸" : " "}
               {String(number).padStart(4)}
             </span>
-            {number === thrownAt && <span class="unseen">Thrown here: </span>}
+            {number === thrownAt && <span class="visually-hidden">Thrown here: </span>}
             {number === thrownAt ? <mark>{text}</mark> : text}
             {"\n"}
           </span>

@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 
 import { NO_PROGRESS } from "../../api/bulk-replay.ts";
 import type { BulkJobJson, ReplayProgress } from "../../api/types.ts";
+import { messageOf } from "../../errors.ts";
 import { api } from "./api.ts";
 
 export interface BulkProgress {
@@ -22,14 +23,14 @@ export const progress = signal<BulkProgress | null>(null);
 const POLL_MS = 500;
 const MAX_FAILED_POLLS = 20;
 
-/** The shown replay of the server; null for a replay of single rows. */
-let replay: string | null = null;
+/** The id of the shown job of the server; null for a replay of single rows. */
+let job: string | null = null;
 let isStopping = false;
 
 export function stop() {
   isStopping = true;
   update({});
-  if (replay !== null) void api.stopBulk(replay).catch(() => undefined);
+  if (job !== null) void api.stopBulk(job).catch(() => undefined);
 }
 
 /** Replays everything that the query selects. */
@@ -38,7 +39,7 @@ export async function runQuery(query: Record<string, string | boolean>) {
   try {
     await follow(await api.startBulk(query));
   } catch (error) {
-    update({ isAdding: false, isFinished: true, refused: { number: 0, reason: String(error) } });
+    update({ isAdding: false, isFinished: true, refused: { number: 0, reason: messageOf(error) } });
     throw error;
   }
 }
@@ -46,19 +47,19 @@ export async function runQuery(query: Record<string, string | boolean>) {
 /** Shows a running replay that was started by another tab, or by this one before a reload. */
 export async function resume() {
   if (progress.peek() !== null) return;
-  const { job } = await api.bulk();
-  if (!job || job.isFinished || progress.peek() !== null) return;
+  const { job: latest } = await api.bulk();
+  if (!latest || latest.isFinished || progress.peek() !== null) return;
   begin();
-  await follow(job);
+  await follow(latest);
 }
 
 async function follow(started: BulkJobJson) {
-  replay = started.replay;
+  job = started.id;
   show(started);
   for (let failed = 0; progress.peek() !== null && !progress.peek()?.isFinished;) {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     // The server continues while this page has no connection.
-    const answer = await api.bulk(started.replay).catch(() => undefined);
+    const answer = await api.bulk(started.id).catch(() => undefined);
     failed = answer ? 0 : failed + 1;
     if (answer?.job) show(answer.job);
     else if (answer || failed > MAX_FAILED_POLLS)
@@ -70,9 +71,9 @@ async function follow(started: BulkJobJson) {
   }
 }
 
-function show({ added, isAdding, isStopped, isFinished, error, runs }: BulkJobJson) {
+function show({ added, isAdding, isStopped, isFinished, reason, runs }: BulkJobJson) {
   isStopping = isStopped;
-  update({ added, isAdding, isFinished, runs, ...(error !== null && { refused: { number: 0, reason: error } }) });
+  update({ added, isAdding, isFinished, runs, ...(reason !== null && { refused: { number: 0, reason } }) });
 }
 
 /** Replays these deliveries, one request each: in the handlers that died, or in all of them, or in one. */
@@ -85,14 +86,14 @@ export async function runRows(ids: readonly string[], which: { handler?: string;
       update({ added: (progress.value?.added ?? 0) + handlers.length });
     } catch (error) {
       const number = (progress.value?.refused.number ?? 0) + 1;
-      update({ refused: { number, reason: error instanceof Error ? error.message : String(error) } });
+      update({ refused: { number, reason: messageOf(error) } });
     }
   }
   update({ isAdding: false, isFinished: true });
 }
 
 function begin() {
-  replay = null;
+  job = null;
   isStopping = false;
   const refused = { number: 0, reason: "" };
   progress.value = { added: 0, isAdding: true, runs: NO_PROGRESS, isStopped: false, isFinished: false, refused };

@@ -4,15 +4,15 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import { endedRuns } from "../../api/bulk-replay.ts";
-import { deadHandlers } from "../../api/standing.ts";
+import { deadHandlers } from "../../api/latest-runs.ts";
 import type { DeliverySummary, ReplayCount } from "../../api/types.ts";
+import { count } from "../../count.ts";
 import { api } from "./api.ts";
 import { describeFilter, planOf } from "./bulk-plan.ts";
 import { type BulkProgress, progress, runQuery, runRows, stop } from "./bulk-run.ts";
 import { Dialog } from "./dialog.tsx";
 import { rows } from "./rows.ts";
 import { attempt, dialog, filter } from "./state.ts";
-import { count } from "./time.ts";
 
 export function Bulk() {
   const running = progress.value;
@@ -30,7 +30,7 @@ function Question() {
   );
 }
 
-/** By default only dead runs: running a successful one again would repeat its effects outside of `db`. */
+/** By default only dead runs: replaying a successful one would repeat its effects outside of `db`. */
 function ByQuery({ query, onlyDead }: { query: Record<string, string>; onlyDead: boolean }) {
   const dead = useSignal(true);
   const stale = useSignal(false);
@@ -129,7 +129,7 @@ function Confirm(props: { number: number; more: boolean; what: "run" | "delivery
   const amount = what === "run" ? count(number, "run") : count(number, "delivery", "deliveries");
   return (
     <footer>
-      <p class="faint">Live deliveries run first. Effects outside of db happen again.</p>
+      <p class="faint">Live deliveries run first. Effects outside of db are repeated.</p>
       <button type="button" onClick={() => (dialog.value = null)}>
         Cancel
       </button>

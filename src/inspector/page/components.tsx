@@ -19,7 +19,7 @@ export function StateChip({ chip, label, of }: { chip: Chip; label: string; of?:
         {chip.sign}
       </span>
       <span aria-hidden="true">{label}</span>
-      <span class="unseen">{description}</span>
+      <span class="visually-hidden">{description}</span>
     </span>
   );
 }
@@ -71,7 +71,7 @@ export function Copy({ text, what }: { text: string | (() => string); what: stri
   return (
     <button type="button" class="copy" title={`Copy ${what}`} onClick={() => void copy()}>
       {copied.value ? <span aria-hidden="true">✓</span> : <CopyIcon />}
-      <span class="unseen" aria-live="polite">
+      <span class="visually-hidden" aria-live="polite">
         {copied.value ? "Copied" : `Copy ${what}`}
       </span>
     </button>

@@ -3,6 +3,7 @@
 import { useEffect, useRef } from "preact/hooks";
 
 import type { DeliveryJson } from "../../api/types.ts";
+import { count } from "../../count.ts";
 import { Copy, Empty, Marks, Time } from "./components.tsx";
 import { Headers } from "./headers.tsx";
 import { marksOf } from "./labels.ts";
@@ -10,7 +11,6 @@ import { missing, opened } from "./opened.ts";
 import { Payload } from "./payload.tsx";
 import { dialog, go, narrow, openId, replaying } from "./state.ts";
 import { Subject } from "./subject.tsx";
-import { count } from "./time.ts";
 import { Timeline } from "./timeline.tsx";
 
 export function Detail() {
@@ -26,7 +26,7 @@ export function Detail() {
       <header>
         <button type="button" class="close" title="Close (esc)" onClick={() => go({ id: null })}>
           <span aria-hidden="true">✕</span>
-          <span class="unseen">Close</span>
+          <span class="visually-hidden">Close</span>
         </button>
         <h1 id="detail-heading" ref={heading} tabIndex={-1}>
           {delivery?.type ?? id}
@@ -62,7 +62,7 @@ function Actions({ delivery }: { delivery: DeliveryJson }) {
       type="button"
       class="primary"
       disabled={gone}
-      title={gone ? "Its payload is deleted, so it can't be replayed" : "Run it again (r)"}
+      title={gone ? "Its payload is deleted, so it can't be replayed" : "Replay it (r)"}
       onClick={replay}
     >
       Replay…

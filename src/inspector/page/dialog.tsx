@@ -37,7 +37,7 @@ export function Dialog({ title, children, wide }: { title: string; children: Com
           <h1 id="dialog-heading">{title}</h1>
           <button type="button" class="close" title="Close (esc)" onClick={() => (dialog.value = null)}>
             <span aria-hidden="true">✕</span>
-            <span class="unseen">Close</span>
+            <span class="visually-hidden">Close</span>
           </button>
         </header>
         {children}

@@ -4,10 +4,10 @@ import type { ServerJson } from "../../api/types.ts";
 import { Snippet } from "./components.tsx";
 import { dialog } from "./state.ts";
 
-export function Quiet({ server }: { server: ServerJson }) {
-  const { webhookUrl, publicUrl, secretIsOurs, secretHint, handlersDir } = server;
+export function EmptyState({ server }: { server: ServerJson }) {
+  const { webhookUrl, publicUrl, isDevSecret, secretHint, handlersDir } = server;
   return (
-    <div class="quiet">
+    <div class="empty-state">
       <h2>No deliveries yet</h2>
       <p>This page updates by itself. Three ways to send a first event:</p>
       <ol>
@@ -32,7 +32,7 @@ export function Quiet({ server }: { server: ServerJson }) {
             </p>
           )}
           {publicUrl !== null && <Snippet text={publicUrl} />}
-          {secretIsOurs ? (
+          {isDevSecret ? (
             <p class="warn">
               The secret in use ({secretHint}) was made by <code>bun dev</code>, and Clerk does not know it: paste the
               endpoint's own into <code>.env</code> as <code>CLERK_WEBHOOK_SIGNING_SECRET</code>. It is used at once.

@@ -1,8 +1,10 @@
 // The list's filter, and whether it selects a delivery. Pure.
 // It has to agree with the inbox's filter, which selects all rows except those of the feed.
 
-import { latestRuns } from "../../api/standing.ts";
+import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
+import { matchesPattern } from "../../clerk/pattern.ts";
+import { readMoment } from "../../duration.ts";
 
 /** As in the page's URL: strings, missing when they select everything. */
 export interface Filter {
@@ -31,16 +33,6 @@ export const STATES = {
   unhandled: "unhandled",
 } as const;
 
-const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-/** Unix time in milliseconds; null when the text is not a time. */
-export function readMoment(text: string, now: number): number | null {
-  const [, amount, unit] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
-  if (amount && unit) return now - Number(amount) * UNITS[unit as "s"];
-  const moment = /^\d{4}-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
-  return Number.isNaN(moment) ? null : moment;
-}
-
 /** The query of `/api/deliveries` and `/api/search`, with times in milliseconds. */
 export function toQuery(filter: Filter, now: number): Record<string, string> {
   const query: Record<string, string> = {};
@@ -50,7 +42,7 @@ export function toQuery(filter: Filter, now: number): Record<string, string> {
     if (name !== "since" && name !== "until") query[name] = value;
     else {
       const moment = readMoment(value, now);
-      if (moment !== null) query[name] = String(moment);
+      if (moment !== undefined) query[name] = String(moment);
     }
   }
   return query;
@@ -71,18 +63,12 @@ export function fits(filter: Filter, delivery: DeliverySummary, now: number): bo
   const { text, type, subject, id, since, until } = filter;
   const { receivedAt } = delivery;
   if (id && delivery.id !== id) return false;
-  if (type && !fitsType(type, delivery.type)) return false;
+  if (type && !matchesPattern(type, delivery.type)) return false;
   if (subject && delivery.subject !== subject) return false;
   if (since && receivedAt < (readMoment(since, now) ?? -Infinity)) return false;
   if (until && receivedAt > (readMoment(until, now) ?? Infinity)) return false;
   if (text && !fitsText(text, delivery)) return false;
   return fitsRuns(filter, delivery.runs);
-}
-
-/** `user.created`, `user.*` or `*`. */
-export function fitsType(pattern: string, type: string): boolean {
-  if (pattern === "*" || pattern === type) return true;
-  return pattern.endsWith(".*") && type.startsWith(pattern.slice(0, -1));
 }
 
 function fitsText(text: string, { id, type, subject }: DeliverySummary): boolean {

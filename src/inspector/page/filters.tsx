@@ -19,13 +19,13 @@ export function Filters() {
     <form class="filters" role="search" aria-label="Filter deliveries" onSubmit={(event) => event.preventDefault()}>
       <SearchBox />
       <div class="choices-row">
-        <Choice name="state" label="State" any="any state" choices={STATES} />
-        <Written name="type" label="Type" hint="any type" list={typesOf(server.value?.samples ?? [])} />
-        <Choice name="handler" label="Handler" any="any handler" choices={handlersOf(current.handler)} />
-        <Choice name="since" label="Time" any="any time" choices={spansOf(current.since)} />
+        <SelectField name="state" label="State" any="any state" choices={STATES} />
+        <TextField name="type" label="Type" hint="any type" list={typesOf(server.value?.samples ?? [])} />
+        <SelectField name="handler" label="Handler" any="any handler" choices={handlersOf(current.handler)} />
+        <SelectField name="since" label="Time" any="any time" choices={spansOf(current.since)} />
         <button
           type="button"
-          class="quietly"
+          class="subtle"
           aria-expanded={shown}
           disabled={hasMore}
           onClick={() => (more.value = !more.value)}
@@ -33,7 +33,7 @@ export function Filters() {
           More
         </button>
         {isNarrowed && (
-          <button type="button" class="quietly" onClick={() => narrow(NOTHING)}>
+          <button type="button" class="subtle" onClick={() => narrow(NOTHING)}>
             Clear
           </button>
         )}
@@ -43,10 +43,10 @@ export function Filters() {
       </div>
       {shown && (
         <div class="more">
-          <Written name="subject" label="Subject" hint="user_…" />
-          <Written name="id" label="Delivery" hint="msg_…" />
-          <Moment name="since" label="From" />
-          <Moment name="until" label="To" />
+          <TextField name="subject" label="Subject" hint="user_…" />
+          <TextField name="id" label="Delivery" hint="msg_…" />
+          <TimeField name="since" label="From" />
+          <TimeField name="until" label="To" />
         </div>
       )}
     </form>
@@ -76,7 +76,7 @@ function SearchBox() {
   };
   return (
     <label class="search">
-      <span class="unseen">Search payloads, ids, types and subjects</span>
+      <span class="visually-hidden">Search payloads, ids, types and subjects</span>
       <input
         id="search"
         type="search"
@@ -101,11 +101,11 @@ interface Field {
   label: string;
 }
 
-function Choice({ name, label, any, choices }: Field & { any: string; choices: Record<string, string> }) {
+function SelectField({ name, label, any, choices }: Field & { any: string; choices: Record<string, string> }) {
   const value = filter.value[name] ?? "";
   return (
     <label class={value ? "set" : ""}>
-      <span class="unseen">{label}</span>
+      <span class="visually-hidden">{label}</span>
       <select value={value} onChange={({ currentTarget }) => narrow({ [name]: currentTarget.value || undefined })}>
         <option value="">{any}</option>
         {Object.entries(choices).map(([choice, label]) => (
@@ -118,7 +118,7 @@ function Choice({ name, label, any, choices }: Field & { any: string; choices: R
   );
 }
 
-function Written({ name, label, hint, list }: Field & { hint: string; list?: readonly string[] }) {
+function TextField({ name, label, hint, list }: Field & { hint: string; list?: readonly string[] }) {
   const value = useComputed(() => filter.value[name] ?? "");
   // Keeps typed text across renders. It becomes the filter when it is complete.
   const typed = useSignal(value.peek());
@@ -127,7 +127,7 @@ function Written({ name, label, hint, list }: Field & { hint: string; list?: rea
   });
   return (
     <label class={value.value ? "set written" : "written"}>
-      <span class={list ? "unseen" : ""}>{label}</span>
+      <span class={list ? "visually-hidden" : ""}>{label}</span>
       <input
         value={typed.value}
         placeholder={hint}
@@ -148,7 +148,7 @@ function Written({ name, label, hint, list }: Field & { hint: string; list?: rea
   );
 }
 
-function Moment({ name, label }: Field & { name: "since" | "until" }) {
+function TimeField({ name, label }: Field & { name: "since" | "until" }) {
   const value = filter.value[name];
   return (
     <label>

@@ -1,14 +1,15 @@
 // The handlers: their events, counts and durations, last errors, and why a file does not load.
 
 import type { HandlerJson } from "../../api/types.ts";
+import { formatDuration } from "../../duration.ts";
 import { Ago, Empty, Snippet } from "./components.tsx";
 import { handlers, server, view } from "./state.ts";
-import { duration, percent } from "./time.ts";
-import { writeView } from "./url.ts";
+import { percent } from "./time.ts";
+import { writeView } from "./view-url.ts";
 
 export function Handlers() {
   const all = handlers.value;
-  const dir = server.value?.handlersDir ?? "handlers";
+  const dir = server.value?.handlersDir ?? "";
   return (
     <section class="page" aria-labelledby="handlers-heading">
       <h1 id="handlers-heading" tabIndex={-1}>
@@ -40,7 +41,7 @@ function Handler({ handler, dir }: { handler: HandlerJson; dir: string }) {
             <span class="sign" aria-hidden="true">
               {error ? "✕" : "✓"}
             </span>
-            <span class="unseen">{error ? "Does not load:" : "Loaded:"}</span>
+            <span class="visually-hidden">{error ? "Does not load:" : "Loaded:"}</span>
           </span>{" "}
           <a href={runs} title="Its deliveries">
             {name}
@@ -88,11 +89,11 @@ function Figures({ handler: { ran, failed, p50, p99 } }: { handler: HandlerJson 
       </div>
       <div>
         <dt>p50</dt>
-        <dd>{p50 === null ? none : duration(p50)}</dd>
+        <dd>{p50 === null ? none : formatDuration(p50)}</dd>
       </div>
       <div>
         <dt>p99</dt>
-        <dd>{p99 === null ? none : duration(p99)}</dd>
+        <dd>{p99 === null ? none : formatDuration(p99)}</dd>
       </div>
     </dl>
   );

@@ -1,8 +1,8 @@
 // The headers of a delivery, and facts about its signature.
 
 import type { DeliveryJson } from "../../api/types.ts";
+import { formatDuration } from "../../duration.ts";
 import { Copy, Time } from "./components.tsx";
-import { duration } from "./time.ts";
 
 export function Headers({ delivery: { headers, receivedAt } }: { delivery: DeliveryJson }) {
   const signedAt = Number(headers?.["svix-timestamp"] ?? headers?.["webhook-timestamp"]) * 1_000;
@@ -52,5 +52,5 @@ function Header({ name, value }: { name: string; value: string }) {
 
 /** The timestamp has whole seconds, so a smaller difference is unknown. */
 function describeAge(age: number): string {
-  return age < 1_000 ? "within the second" : `${duration(age)} before it came`;
+  return age < 1_000 ? "within the second" : `${formatDuration(age)} before it came`;
 }

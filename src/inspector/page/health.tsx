@@ -3,9 +3,11 @@
 import { useSignal } from "@preact/signals";
 
 import type { HealthJson } from "../../api/types.ts";
+import { count } from "../../count.ts";
+import { formatDuration } from "../../duration.ts";
 import { Chart, type Values } from "./chart.tsx";
 import { deadRuns, health, narrow } from "./state.ts";
-import { clock, count, duration } from "./time.ts";
+import { clock } from "./time.ts";
 
 export function Health() {
   const hour = health.value;
@@ -41,22 +43,22 @@ export function Health() {
       />
       <Figure
         name="p50 · p99"
-        value={p50 === null || p99 === null ? "–" : `${duration(p50)} · ${duration(p99)}`}
+        value={p50 === null || p99 === null ? "–" : `${formatDuration(p50)} · ${formatDuration(p99)}`}
         lines={[
           ["--accent", hour.p50],
           ["--faint", hour.p99],
         ]}
         since={since}
         kind="line"
-        unit={duration}
+        unit={formatDuration}
       />
       <Figure
         name="Queue age"
-        value={waits === 0 ? "none waiting" : duration(waits)}
+        value={waits === 0 ? "none waiting" : formatDuration(waits)}
         lines={[["--warn", hour.queueAge]]}
         since={since}
         kind="line"
-        unit={duration}
+        unit={formatDuration}
       />
     </section>
   );

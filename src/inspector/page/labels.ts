@@ -1,9 +1,10 @@
 // Labels and signs for the states of runs and for the marks of deliveries. Pure.
 // A state is never shown by colour alone: each has its own sign, and a text for screen readers.
 
-import { latestRuns } from "../../api/standing.ts";
+import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
-import { duration } from "./time.ts";
+import { count } from "../../count.ts";
+import { formatDuration } from "../../duration.ts";
 
 /** The look of a chip, by the class names of the style sheet. */
 export type Tone = "done" | "dead" | "skipped" | "running" | "waiting" | "retry" | "parked" | "unhandled";
@@ -32,14 +33,14 @@ type LabelledRun = Pick<RunSummary, "handler" | "state" | "parked" | "due" | "re
 
 /** The chip of a run. `attempts` is the number of recorded attempts. */
 export function chipOf({ state, parked, due, reason, attempts }: LabelledRun): Chip {
-  const tries = attempts === 1 ? "1 attempt" : `${attempts} attempts`;
+  const tries = count(attempts, "attempt");
   if (state === "done") return chip("done", "done", attempts > 1 ? `done after ${tries}` : "done");
   if (state === "dead") return chip("dead", "dead", `dead: ${reason ?? `gave up after ${tries}`}`);
   if (state === "skipped") return chip("skipped", "skipped", `skipped${reason ? `: ${reason}` : ""}`);
   if (parked) return chip("parked", "waits for its file", "waiting: its file does not load or is missing");
   if (state === "running") return chip("running", "running", `running, attempt ${attempts + 1}`);
   if (attempts > 0) {
-    const when = due === null || due <= 0 ? "retrying now" : `retrying in ${duration(due)}`;
+    const when = due === null || due <= 0 ? "retrying now" : `retrying in ${formatDuration(due)}`;
     return chip("retry", "failed, retrying", `failed after ${tries}, ${when}`);
   }
   return chip("waiting", "waiting", "waiting for its turn");
@@ -88,7 +89,7 @@ type MarkedDelivery = Pick<DeliverySummary, "sample" | "receipts" | "wiped"> & {
 export function marksOf({ sample, receipts, wiped, runs }: MarkedDelivery): Mark[] {
   const marks: Mark[] = [];
   if (runs.some(({ replay }) => replay !== ""))
-    marks.push({ name: "replay", word: "replay", description: "It was run again on purpose" });
+    marks.push({ name: "replay", word: "replay", description: "It was replayed" });
   if (sample) marks.push({ name: "sample", word: "sample", description: "An example that the Clerk Dashboard sends" });
   if (runs.some(isStale))
     marks.push({ name: "stale", word: "stale", description: "A later event of its subject was done first" });

@@ -4,7 +4,8 @@
 import { useComputed } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
-import { Quiet } from "./empty-state.tsx";
+import { count } from "../../count.ts";
+import { EmptyState } from "./empty-state.tsx";
 import { fits } from "./filter.ts";
 import { Row } from "./row.tsx";
 import {
@@ -22,7 +23,6 @@ import {
   searched,
 } from "./rows.ts";
 import { filter, narrowed, server } from "./state.ts";
-import { count } from "./time.ts";
 
 const COLUMNS = ["Time", "Type", "Subject", "Handlers", "Marks", "Duration", "Receipts"];
 /** The distance from either end at which more rows are loaded. */
@@ -32,7 +32,7 @@ export function List() {
   const scroller = useRef<HTMLDivElement>(null);
   useSteadyRows(scroller);
   const { deliveries, newest } = rows.value;
-  const quiet = deliveries.length === 0 && loading.value === null && searched.value === null && !failed.value;
+  const isEmpty = deliveries.length === 0 && loading.value === null && searched.value === null && !failed.value;
 
   const toTop = () => {
     scroller.current?.scrollTo({ top: 0 });
@@ -49,7 +49,7 @@ export function List() {
   };
   return (
     <section class="list" aria-label="Deliveries" aria-busy={loading.value !== null}>
-      <h1 class="unseen">Deliveries</h1>
+      <h1 class="visually-hidden">Deliveries</h1>
       <Held newest={newest} onTop={toTop} />
       <div
         class="scroller"
@@ -58,12 +58,12 @@ export function List() {
         onPointerEnter={({ pointerType }) => (pointing.value = pointerType === "mouse")}
         onPointerLeave={release}
       >
-        {quiet && !narrowed(filter.value) && server.value ? (
-          <Quiet server={server.value} />
+        {isEmpty && !narrowed(filter.value) && server.value ? (
+          <EmptyState server={server.value} />
         ) : (
           <>
             <table role="table">
-              <caption class="unseen">Deliveries, newest first</caption>
+              <caption class="visually-hidden">Deliveries, newest first</caption>
               <thead role="rowgroup">
                 <tr role="row">
                   {COLUMNS.map((name) => (
@@ -145,7 +145,7 @@ function NotLoaded() {
     <div class="foot">
       <p class="bad">The list could not be loaded.</p>
       <button type="button" onClick={() => void loadNewest(true)}>
-        Try again
+        Retry
       </button>
     </div>
   );
@@ -171,7 +171,7 @@ function Arrivals() {
     last.current = Date.now();
   }
   return (
-    <p class="unseen" role="status">
+    <p class="visually-hidden" role="status">
       {shown.current}
     </p>
   );

@@ -26,7 +26,7 @@ export function Notice() {
           )}
           <button type="button" class="close" onClick={() => (notice.value = null)}>
             <span aria-hidden="true">✕</span>
-            <span class="unseen">Close</span>
+            <span class="visually-hidden">Close</span>
           </button>
         </>
       )}

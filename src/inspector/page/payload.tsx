@@ -5,9 +5,9 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 
 import type { DeliveryJson } from "../../api/types.ts";
+import { count } from "../../count.ts";
 import { Copy } from "./components.tsx";
 import { reveal, revealed } from "./opened.ts";
-import { count } from "./time.ts";
 import { TreeNode } from "./tree-node.tsx";
 import { find, openAll, type Opened, openTo, rowsOf } from "./tree.ts";
 
@@ -86,10 +86,10 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
             {found.value.length === 0 ? "not found" : `${at.value + 1} of ${found.value.length}`}
           </span>
         )}
-        <button type="button" class="quietly" onClick={() => (opened.value = openAll(value, true))}>
+        <button type="button" class="subtle" onClick={() => (opened.value = openAll(value, true))}>
           Unfold
         </button>
-        <button type="button" class="quietly" onClick={() => (opened.value = openAll(value, false))}>
+        <button type="button" class="subtle" onClick={() => (opened.value = openAll(value, false))}>
           Fold
         </button>
         <Copy text={() => JSON.stringify(value, null, 2)} what="the payload" />

@@ -1,10 +1,10 @@
 // Refused requests with reason and remedy, so that a wrong secret is seen at once.
 
 import type { RefusedJson } from "../../api/types.ts";
+import { count } from "../../count.ts";
 import type { RefusalCode } from "../../errors.ts";
 import { Empty, Time } from "./components.tsx";
 import { go, refused, server } from "./state.ts";
-import { count } from "./time.ts";
 
 /** Needs no action: a browser opened the webhook endpoint. */
 const HARMLESS = new Set<string>(["method_not_allowed", "not_found", "shutting_down"]);
@@ -69,7 +69,7 @@ function Latest({ latest }: { latest: RefusedJson["latest"] }) {
   return (
     <div class="scroll-x" tabIndex={0} role="region" aria-label="The latest">
       <table class="plain">
-        <caption class="unseen">The latest, newest first</caption>
+        <caption class="visually-hidden">The latest, newest first</caption>
         <thead>
           <tr>
             <th scope="col">Time</th>

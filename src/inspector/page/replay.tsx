@@ -2,30 +2,30 @@
 
 import { useSignal } from "@preact/signals";
 
-import { deadHandlers, isPartlyDead } from "../../api/standing.ts";
+import { deadHandlers, isPartlyDead } from "../../api/latest-runs.ts";
 import type { RunSummary } from "../../api/types.ts";
+import { matchesPattern } from "../../clerk/pattern.ts";
+import { count } from "../../count.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
-import { fitsType } from "./filter.ts";
 import { opened, reloadOpen } from "./opened.ts";
 import { rows } from "./rows.ts";
-import { attempt, dialog, handlers, replaying, say } from "./state.ts";
-import { count } from "./time.ts";
+import { attempt, dialog, handlers, notify, replaying } from "./state.ts";
 
 export function Replay() {
   const id = replaying.value ?? "";
   const type = typeOf(id);
-  const matching = (handlers.value ?? []).filter(({ event }) => fitsType(event, type));
+  const matching = (handlers.value ?? []).filter(({ event }) => matchesPattern(event, type));
   const sending = useSignal(false);
   const runs = runsOf(id);
   const dead = matching.filter(({ name }) => deadHandlers(runs).includes(name)).map(({ name }) => name);
-  // After a fix, only dead runs have to run again.
+  // After a fix, only dead runs have to be replayed.
   const onlyDead = isPartlyDead(runs) && dead.length > 0;
   const replay = async (which: { handler?: string; dead?: boolean }) => {
     sending.value = true;
     await attempt(async () => {
       const answer = await api.replay(id, which);
-      say(`${type} runs again: ${answer.handlers.join(", ")}.`, { link: { text: "Open it", id } });
+      notify(`Replaying ${type} in ${answer.handlers.join(", ")}.`, { link: { text: "Open it", id } });
       dialog.value = null;
       reloadOpen();
     });
@@ -34,7 +34,7 @@ export function Replay() {
   return (
     <Dialog title={`Replay ${type}`}>
       <p>
-        <code>{id}</code> runs again, whatever ran before. Effects outside of <code>db</code> happen again.
+        Runs <code>{id}</code>, whatever ran before. Effects outside of <code>db</code> are repeated.
       </p>
       {matching.length === 0 ? (
         <p class="warn">

@@ -1,12 +1,12 @@
 // One delivery as a row of the list. The keyboard focuses its link; a click anywhere on the row opens it as well.
 
-import { latestRuns } from "../../api/standing.ts";
+import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
+import { formatDuration } from "../../duration.ts";
 import { Marks, StateChip, Time } from "./components.tsx";
 import { chipOf, labelOf, marksOf, tookOf, UNHANDLED } from "./labels.ts";
 import { go, openId, view } from "./state.ts";
-import { duration } from "./time.ts";
-import { writeView } from "./url.ts";
+import { writeView } from "./view-url.ts";
 
 export function Row({ delivery, fits }: { delivery: DeliverySummary; fits: boolean }) {
   const { id, type, subject, receivedAt, receipts, runs } = delivery;
@@ -46,7 +46,7 @@ export function Row({ delivery, fits }: { delivery: DeliverySummary; fits: boole
         <Marks marks={marksOf(delivery)} receipts={receipts} />
       </td>
       <td role="cell" class="number took">
-        {took === null ? <span class="nothing">–</span> : duration(took)}
+        {took === null ? <span class="nothing">–</span> : formatDuration(took)}
       </td>
       <td role="cell" class="number receipts">
         {receipts}

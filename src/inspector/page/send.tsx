@@ -2,9 +2,12 @@
 
 import { useComputed, useSignal } from "@preact/signals";
 
+import { matchesPattern } from "../../clerk/pattern.ts";
+import { messageOf } from "../../errors.ts";
+import { parseObject } from "../../json.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
-import { attempt, dialog, go, handlers, say, server } from "./state.ts";
+import { attempt, dialog, go, handlers, notify, server } from "./state.ts";
 
 export function Send() {
   const query = useSignal("");
@@ -26,7 +29,7 @@ export function Send() {
     await attempt(async () => {
       const { id, status } = await api.send(event, read);
       if (status === 200) {
-        say(`Sent ${event}.`, { link: { text: "Open it", id } });
+        notify(`Sent ${event}.`, { link: { text: "Open it", id } });
         dialog.value = null;
         go({ page: "deliveries" });
       } else trouble.value = `The server answered ${status}: see Refused.`;
@@ -52,7 +55,7 @@ export function Send() {
           onInput={({ currentTarget }) => (query.value = currentTarget.value)}
         />
         <fieldset class="events">
-          <legend class="unseen">Event</legend>
+          <legend class="visually-hidden">Event</legend>
           {names.value.map((name) => (
             <label key={name}>
               <input
@@ -105,8 +108,7 @@ export function Send() {
 }
 
 function Handled({ event }: { event: string }) {
-  const [kind] = event.split(".");
-  const matching = (handlers.value ?? []).filter(({ event: pattern }) => [event, `${kind}.*`, "*"].includes(pattern));
+  const matching = (handlers.value ?? []).filter(({ event: pattern }) => matchesPattern(pattern, event));
   return (
     <span class="faint">{matching.length === 0 ? "no handler" : matching.map(({ name }) => name).join(", ")}</span>
   );
@@ -116,10 +118,8 @@ function Handled({ event }: { event: string }) {
 function readData(text: string): Record<string, unknown> | undefined | string {
   if (text.trim() === "") return undefined;
   try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-    return 'The data has to be an object, like { "first_name": "Ada" }.';
+    return parseObject(text);
   } catch (error) {
-    return `The data is not valid JSON: ${error instanceof Error ? error.message : String(error)}`;
+    return `The data ${messageOf(error)}`;
   }
 }

@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 
+import { messageOf } from "../../errors.ts";
 import { api, signedOut } from "./api.ts";
 
 export function SignIn({ onDone }: { onDone: () => void }) {
@@ -15,7 +16,7 @@ export function SignIn({ onDone }: { onDone: () => void }) {
       signedOut.value = false;
       onDone();
     } catch (error) {
-      trouble.value = error instanceof Error ? error.message : String(error);
+      trouble.value = messageOf(error);
       form.querySelector("input")?.select();
     }
     waiting.value = false;

@@ -3,9 +3,10 @@
 import { computed, signal } from "@preact/signals";
 
 import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../../api/types.ts";
+import { messageOf } from "../../errors.ts";
 import { api, signedOut } from "./api.ts";
 import { type Filter, FILTER_NAMES } from "./filter.ts";
-import { readView, type View, writeView } from "./url.ts";
+import { readView, type View, writeView } from "./view-url.ts";
 
 export const view = signal<View>(readView(location));
 export const filter = computed<Filter>(() => view.value.filter);
@@ -58,7 +59,7 @@ export function narrow(change: { [Name in keyof Filter]?: Filter[Name] | undefin
   go({ page: "deliveries", filter: next }, how);
 }
 
-export function say(text: string, more: { bad?: boolean; link?: { text: string; id: string } } = {}) {
+export function notify(text: string, more: { bad?: boolean; link?: { text: string; id: string } } = {}) {
   notice.value = { text, bad: more.bad ?? false, ...(more.link && { link: more.link }) };
 }
 
@@ -70,7 +71,7 @@ export async function attempt(work: () => Promise<void>): Promise<boolean> {
   } catch (error) {
     // An aborted request is not an error, and a client without a session sees the sign-in page.
     if (!(error instanceof DOMException && error.name === "AbortError") && !signedOut.value)
-      say(error instanceof Error ? error.message : String(error), { bad: true });
+      notify(messageOf(error), { bad: true });
     return false;
   }
 }

@@ -5,7 +5,7 @@ import { Time } from "./components.tsx";
 import { siblings } from "./opened.ts";
 import { Chips } from "./row.tsx";
 import { narrow, view } from "./state.ts";
-import { writeView } from "./url.ts";
+import { writeView } from "./view-url.ts";
 
 export function Subject({ delivery }: { delivery: DeliveryJson }) {
   const { subject, id } = delivery;
@@ -34,7 +34,7 @@ export function Subject({ delivery }: { delivery: DeliveryJson }) {
         </ol>
       )}
       {all?.more === true && <p class="faint">Only the latest are listed.</p>}
-      <button type="button" class="quietly" onClick={() => narrow({ subject })}>
+      <button type="button" class="subtle" onClick={() => narrow({ subject })}>
         Show them in the list
       </button>
     </section>

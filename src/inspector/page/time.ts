@@ -1,4 +1,6 @@
-// Formats times, durations and numbers. Pure: the clock is an argument.
+// Formats times and shares. Pure: the clock is an argument.
+
+import { formatDuration } from "../../duration.ts";
 
 const pad = (number: number, width = 2) => String(number).padStart(width, "0");
 
@@ -21,16 +23,6 @@ export function exact(at: number): string {
   return `${day} ${time}.${pad(date.getMilliseconds(), 3)}`;
 }
 
-/** `850 ms`, `5.2 s`, `3 min`, `12 h`, `4 d`. */
-export function duration(milliseconds: number): string {
-  if (milliseconds < 1_000)
-    return `${milliseconds < 10 ? Number(milliseconds.toFixed(1)) : Math.round(milliseconds)} ms`;
-  if (milliseconds < 60_000) return `${Number((milliseconds / 1_000).toFixed(1))} s`;
-  if (milliseconds < 3_600_000) return `${Math.round(milliseconds / 60_000)} min`;
-  if (milliseconds < 172_800_000) return `${Number((milliseconds / 3_600_000).toFixed(1))} h`;
-  return `${Math.round(milliseconds / 86_400_000)} d`;
-}
-
 /** The rest of a delay, to the second: `now`, `7 s`, `2:05`, `1:02:03`. */
 export function countdown(until: number, now: number): string {
   const seconds = Math.ceil((until - now) / 1_000);
@@ -43,12 +35,9 @@ export function countdown(until: number, now: number): string {
 /** `just now`, `12 s ago`, `3 min ago`. */
 export function ago(at: number, now: number): string {
   const passed = now - at;
-  return passed < 2_000 ? "just now" : `${duration(passed < 60_000 ? Math.floor(passed / 1_000) * 1_000 : passed)} ago`;
-}
-
-/** `1,234 deliveries`, `1 delivery`. */
-export function count(number: number, one: string, many = `${one}s`): string {
-  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+  return passed < 2_000
+    ? "just now"
+    : `${formatDuration(passed < 60_000 ? Math.floor(passed / 1_000) * 1_000 : passed)} ago`;
 }
 
 /** `0.4 %`; below a tenth of a percent it is not rounded to nothing. */

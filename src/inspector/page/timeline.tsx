@@ -8,7 +8,7 @@ import { Attempt } from "./attempt.tsx";
 import { Countdown, StateChip, Time } from "./components.tsx";
 import { chipOf } from "./labels.ts";
 import { openedAt, reloadOpen } from "./opened.ts";
-import { attempt, say } from "./state.ts";
+import { attempt, notify } from "./state.ts";
 
 export function Timeline({ delivery }: { delivery: DeliveryJson }) {
   const { receivedAt, runs } = delivery;
@@ -87,22 +87,22 @@ function Next({ run }: { run: RunJson }) {
           "Waits for an earlier event of this subject, or for a free slot of the handler."
         )}
       </p>
-      <Hands run={run} />
+      <RunActions run={run} />
     </div>
   );
 }
 
-function Hands({ run: { run, handler, parked } }: { run: RunJson }) {
+function RunActions({ run: { run, handler, parked } }: { run: RunJson }) {
   const sure = useSignal(false);
   const act = (work: () => Promise<{ done: boolean }>, done: string) =>
     attempt(async () => {
       const answer = await work();
-      say(answer.done ? done : "The run has changed meanwhile, so nothing was done.");
+      notify(answer.done ? done : "The run has changed meanwhile, so nothing was done.");
       sure.value = false;
       reloadOpen();
     });
   return (
-    <p class="hands">
+    <p class="actions">
       {!parked && (
         <button type="button" onClick={() => void act(() => api.retry(run), `Retrying ${handler} now.`)}>
           Retry now
@@ -117,12 +117,12 @@ function Hands({ run: { run, handler, parked } }: { run: RunJson }) {
           >
             Yes, give up on this run
           </button>
-          <button type="button" class="quietly" onClick={() => (sure.value = false)}>
+          <button type="button" class="subtle" onClick={() => (sure.value = false)}>
             No
           </button>
         </>
       ) : (
-        <button type="button" class="quietly" onClick={() => (sure.value = true)}>
+        <button type="button" class="subtle" onClick={() => (sure.value = true)}>
           Give up…
         </button>
       )}

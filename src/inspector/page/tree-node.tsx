@@ -1,5 +1,7 @@
 // One line of the payload's tree.
 
+import { toMilliseconds } from "../../clerk/milliseconds.ts";
+import { formatTime } from "../../duration.ts";
 import { Copy } from "./components.tsx";
 import { reveal } from "./opened.ts";
 import { copyOf, textOf, type TreeRow } from "./tree.ts";
@@ -69,13 +71,9 @@ function describe(value: unknown, size: number): string {
   return Array.isArray(value) ? `[${size}]` : `{${size}}`;
 }
 
-/** Clerk's times are milliseconds, sometimes seconds. Numbers between 2001 and 2100 are shown as times. */
+/** Numbers between 2001 and 2100 are shown as times. */
 function momentOf(value: unknown): string | null {
-  if (typeof value !== "number" || !Number.isInteger(value)) return null;
-  const milliseconds = value < 1e11 ? value * 1_000 : value;
-  if (milliseconds < 1e12 || milliseconds > 4.1e12) return null;
-  return new Date(milliseconds)
-    .toISOString()
-    .replace("T", " ")
-    .replace(/\.\d+Z$/, "Z");
+  const milliseconds = Number.isInteger(value) ? toMilliseconds(value) : undefined;
+  if (milliseconds === undefined || milliseconds < 1e12 || milliseconds > 4.1e12) return null;
+  return formatTime(milliseconds);
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { redact } from "../../src/api/redact.ts";
+import { redact } from "../../src/api/redact-payload.ts";
 import { eventNames } from "../../src/clerk/events.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import { seeded } from "../random.ts";

@@ -1,14 +1,17 @@
 // Sends requests to Clerk's API one after the other, at a rate that leaves room for the app, and retries them when
-// Clerk is over its rate limit, fails or does not answer.
+// Clerk is over its rate limit, fails or does not answer. Its own code, because `p-throttle` can't pause for Retry-After,
+// rejects a call that costs more than its limit (`--rate 0.5`), and follows the wall clock.
 
-import { UserError } from "../errors.ts";
+import { withDeadline } from "../deadline.ts";
+import { formatDuration } from "../duration.ts";
+import { messageOf, UserError } from "../errors.ts";
 
 /** Sends a call that costs `requests` requests. Rejects with Clerk's own error when a retry would not help. */
 export type Ask = <T>(call: () => Promise<T>, requests?: number) => Promise<T>;
 
 // Clerk allows 100 requests in 10 s in development and 1,000 in production
 // (clerk.com/docs/backend-requests/resources/rate-limits).
-export const POLITE_RATE = 8;
+export const DEFAULT_RATE = 8;
 // Clerk's rate limit window, for an answer without Retry-After.
 const WINDOW_MS = 10_000;
 const FIRST_RETRY_MS = 500;
@@ -16,7 +19,7 @@ const MAX_RETRIES = 6;
 // Clerk's client has no timeout.
 const ANSWER_TIMEOUT_MS = 60_000;
 
-interface PoliteOptions {
+interface ThrottleOptions {
   /** Requests per second. */
   rate?: number | undefined;
   signal?: AbortSignal;
@@ -30,9 +33,10 @@ interface PoliteOptions {
   onWait?: (milliseconds: number, status: number | undefined) => void;
 }
 
-export function politely(options: PoliteOptions = {}): Ask {
-  const { rate = POLITE_RATE, signal, sleep = Bun.sleep, now = () => performance.now(), onWait } = options;
+export function createThrottle(options: ThrottleOptions = {}): Ask {
+  const { rate = DEFAULT_RATE, signal, sleep = Bun.sleep, now = () => performance.now(), onWait } = options;
   const { timeoutMs = ANSWER_TIMEOUT_MS } = options;
+  const noAnswer = () => new DOMException(`no answer within ${formatDuration(timeoutMs)}`, "TimeoutError");
   let next = 0;
 
   async function waitForTurn(requests: number) {
@@ -46,7 +50,7 @@ export function politely(options: PoliteOptions = {}): Ask {
       signal?.throwIfAborted();
       await waitForTurn(requests);
       try {
-        return await within(timeoutMs, call());
+        return await withDeadline(call(), timeoutMs, noAnswer);
       } catch (error) {
         const wait = waitAfter(error, failed);
         if (wait === undefined) throw toUserError(error);
@@ -89,21 +93,10 @@ function toUserError(error: unknown): unknown {
     );
   const { name, errors } = error as { name?: string; errors?: { message?: string }[] };
   if ((name !== "ClerkAPIResponseError" && name !== "TimeoutError") || status === 404) return error;
-  const message = errors?.[0]?.message ?? (error as Error).message;
+  const message = errors?.[0]?.message ?? messageOf(error);
   return new UserError(
     status === undefined
       ? `Clerk's API can't be reached: ${message}. Progress is kept; run the same command to continue.`
       : `Clerk's API answered ${status}: ${message}. Progress is kept; run the same command to continue.`,
   );
-}
-
-async function within<T>(milliseconds: number, answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const late = () => reject(new DOMException(`no answer within ${milliseconds / 1_000} s`, "TimeoutError"));
-  const timer = setTimeout(late, milliseconds);
-  try {
-    return await Promise.race([promise, answer]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

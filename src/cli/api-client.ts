@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { createApi } from "../api/app.ts";
 import { socketPath } from "../api/socket.ts";
 import type {
+  BulkJobJson,
   DeliveryJson,
   DeliveryList,
   ErrorJson,
@@ -12,10 +13,7 @@ import type {
   LostJson,
   ReplayCount,
   ReplayedJson,
-  ReplayProgress,
-  ReplayStep,
   RunJson,
-  RunRange,
   ServerJson,
 } from "../api/types.ts";
 import type { Config } from "../config.ts";
@@ -38,9 +36,13 @@ export interface Client extends AsyncDisposable {
   /** `dead`: only the handlers whose latest run is dead. */
   replay(id: string, options: { handler?: string | undefined; dead?: boolean }): Promise<ReplayedJson | ErrorJson>;
   countReplay(query: Query): Promise<ReplayCount | HandlerTrouble>;
-  addReplays(query: Query, replay: string, after: number, limit: number): Promise<ReplayStep | HandlerTrouble>;
+  /** Starts a bulk replay, which the server runs. `rate` is in runs per second. */
+  startBulk(query: Query, rate: number | undefined): Promise<BulkJobJson | HandlerTrouble>;
+  /** Null after a restart of the server. */
+  bulkJob(id: string): Promise<BulkJobJson | null>;
+  /** The server adds no further runs. */
+  stopBulk(id: string): Promise<unknown>;
   lost(): Promise<LostJson>;
-  replayProgress(handler: string | undefined, runs: RunRange): Promise<ReplayProgress>;
 }
 
 /** Query parameters of the API. Undefined ones are left out. */
@@ -99,9 +101,10 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
     list: (query, before, limit) => askFor("/deliveries", { ...query, before: before ?? undefined, limit }),
     replay: (id, options) => askFor(`${pathOf(id)}/replay`, options, "POST"),
     countReplay: (query) => askFor("/replays", query),
-    addReplays: (query, replay, after, limit) => askFor("/replays", { ...query, replay, after, limit }, "POST"),
+    startBulk: (query, rate) => askFor("/bulk", { ...query, rate }, "POST"),
+    bulkJob: async (job) => (await askFor<{ job: BulkJobJson | null }>("/bulk", { job })).job,
+    stopBulk: (job) => askFor("/bulk/stop", { job }, "POST"),
     lost: () => askFor("/lost"),
-    replayProgress: (handler, runs) => askFor("/runs", { handler, ...runs }),
     [Symbol.asyncDispose]: close,
   };
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { formatTable } from "../../src/cli/table.ts";
+import { formatTable } from "../../src/cli/format-table.ts";
 
 const rows = [
   ["12:00:00", "msg_2abcdefghijklmnopqrstuvwxyz", "user.created", "user_2abcdefghijklmnopqrstuvwxyz", "✓ user.created"],

@@ -1,7 +1,7 @@
 // Describes a file that does not load so that a person can fix it: file, line, column, the source line.
 
 import { readFile } from "node:fs/promises";
-import { relative, resolve } from "node:path";
+import { isAbsolute, join, relative, resolve } from "node:path";
 
 export interface LoadError {
   /** `user.created.ts:3:14`, or the file alone. */
@@ -9,6 +9,11 @@ export interface LoadError {
   message: string;
   /** The line of code at that position. */
   source?: string;
+}
+
+/** `handlers/user.created.ts:3:14 does not load: …`, with the source line. */
+export function loadErrorText(dir: string, { where, message, source }: LoadError): string {
+  return `${isAbsolute(where) ? where : join(dir, where)} does not load: ${message}${source ? `\n\n    ${source}` : ""}`;
 }
 
 // A stack that begins in this folder comes from one of Bellhop's own checks.

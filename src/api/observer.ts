@@ -5,12 +5,12 @@ import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
 import { createFeed } from "./feed.ts";
 import { createMetrics } from "./metrics.ts";
 import { queueAge } from "./queue.ts";
-import type { ApiHandler } from "./routes/filter.ts";
 import type { Live } from "./routes/live.ts";
-import type { SendSample } from "./send.ts";
+import type { ApiHandler } from "./routes/selection.ts";
+import type { SendSample } from "./send-sample.ts";
 import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "./types.ts";
 
-export interface LiveOptions {
+export interface ObserverOptions {
   inbox: Pick<Inbox, "list" | "writable">;
   server: () => ServerJson;
   /** The current handlers. */
@@ -36,7 +36,7 @@ export interface Observer extends Live {
 
 const MAX_REFUSED_SHOWN = 200;
 
-export function createLive(options: LiveOptions): Observer {
+export function createObserver(options: ObserverOptions): Observer {
   const { inbox, handlers, send, onError, now = Date.now } = options;
   const metrics = createMetrics();
   const feed = createFeed({

@@ -2,12 +2,15 @@
 // Nothing of it is reachable through the public port.
 
 import { randomBytes } from "node:crypto";
+import { join } from "node:path";
 
 import { Elysia } from "elysia";
 
+import { listenError, localUrlOf } from "../address.ts";
 import { createApi, errorAnswer } from "../api/app.ts";
-import type { ApiOptions } from "../api/options.ts";
+import type { ApiOptions } from "../api/app.ts";
 import type { Live } from "../api/routes/live.ts";
+import type { Config } from "../config.ts";
 import { UserError } from "../errors.ts";
 import type { UnverifiedBodies } from "../receive/unverified.ts";
 import { refuse } from "./access.ts";
@@ -41,9 +44,12 @@ export interface Inspector {
 
 // Longer than the pauses of the feed, which sends something every five seconds.
 const IDLE_SECONDS = 30;
+const SETTINGS = { port: ["INSPECTOR_PORT", 3001], host: "INSPECTOR_HOST=127.0.0.1" } as const;
 const TOKEN_BYTES = 24;
 const MAX_REQUEST_BYTES = 1_048_576;
 const MAX_SIGN_IN_BYTES = 4_096;
+// A developer may run the servers of several projects, each with an inspector.
+const OTHER_PORTS = 10;
 // Streams are ended this often, so that a browser reconnects with its cookie: no stream outlives its session by more.
 const MAX_STREAM_MS = 3_600_000;
 
@@ -56,6 +62,32 @@ const HEADERS = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
 };
+
+/** Always on in dev; in production only with a token. In dev, an inspector that can't start is only a warning. */
+export function openInspector(
+  config: Pick<Config, "mode" | "inspector" | "dataDir"> & Pick<InspectorOptions, "unverified">,
+  api: InspectorOptions["api"],
+  warn: (note: string) => void,
+): Inspector | undefined {
+  const { mode, inspector, dataDir, unverified } = config;
+  if (mode === "start" && inspector.token === undefined) return undefined;
+  try {
+    const opened = startInspector({
+      ...inspector,
+      unverified,
+      api,
+      signedOutFile: join(dataDir, "inspector-signed-out.json"),
+      otherPorts: mode === "dev" ? OTHER_PORTS : 0,
+    });
+    if (inspector.port !== 0 && opened.port !== inspector.port)
+      warn(`port ${inspector.port} is taken: the inspector is on ${opened.port} instead (INSPECTOR_PORT)`);
+    return opened;
+  } catch (error) {
+    if (mode === "start" || !(error instanceof UserError)) throw error;
+    warn(`there is no inspector: ${error.message}`);
+    return undefined;
+  }
+}
 
 /** Starts listening. Throws a `UserError` with a remedy when it can't. */
 export function startInspector(options: InspectorOptions): Inspector {
@@ -113,7 +145,7 @@ export function startInspector(options: InspectorOptions): Inspector {
   }
 
   const renew = setInterval(() => feed.drop(), MAX_STREAM_MS).unref();
-  const url = urlOf(options.host, port);
+  const url = localUrlOf(options.host, port);
   return {
     port,
     url,
@@ -145,24 +177,7 @@ function listen({ host, port, otherPorts }: InspectorOptions, fetch: (request: R
     } catch (error) {
       const { code } = error as { code?: unknown };
       if (code === "EADDRINUSE" && candidate < last) continue;
-      throw toUserError(error, host, port);
+      throw listenError(error, { host, port, settings: SETTINGS });
     }
   }
-}
-
-function toUserError(error: unknown, host: string, port: number): unknown {
-  const reasons: Record<string, string> = {
-    EADDRINUSE: `Port ${port} is taken, so the inspector can't use it.\n\n    INSPECTOR_PORT=${port === 3001 ? 3101 : 3001}`,
-    EACCES: `Port ${port} needs more rights than this user has, like all ports below 1024.\n\n    INSPECTOR_PORT=3001`,
-    EADDRNOTAVAIL: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
-    ENOENT: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
-    ENOTFOUND: `This machine has no address ${host}.\n\n    INSPECTOR_HOST=127.0.0.1`,
-  };
-  const reason = reasons[String((error as { code?: unknown }).code)];
-  return reason ? new UserError(reason) : error;
-}
-
-function urlOf(host: string, port: number): string {
-  const reachable = host === "0.0.0.0" || host === "::" ? "127.0.0.1" : host;
-  return `http://${reachable.includes(":") ? `[${reachable}]` : reachable}:${port}`;
 }
