@@ -8,6 +8,7 @@ import { InboxUnavailable } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { Claim, ClaimedRun, Claimer, Inbox, LogLine, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
+import { type Cluster, singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
@@ -16,10 +17,8 @@ import { createWatchdog, type LogFormat, type Watchdog } from "./watchdog.ts";
 
 interface DispatcherOptions {
   inbox: Inbox;
-  /** The id of this server: random for each start. */
-  owner?: string;
-  /** The owners whose processes are alive. Default: this server only. */
-  alive?: () => ReadonlySet<string>;
+  /** The servers that share the inbox. Default: this one only. */
+  cluster?: Cluster;
   /** The current handlers. */
   table: () => HandlerTable;
   /** Concurrent runs of one handler. */
@@ -67,13 +66,14 @@ const NO_SLOTS: ReadonlyMap<string, number> = new Map();
 /** Recovers runs that a crash left running, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
   const { inbox, table, concurrency, effects, clerk, now = Date.now } = options;
-  const { owner = crypto.randomUUID(), alive = () => new Set([owner]) } = options;
+  const { cluster = singleServer() } = options;
   const { watchdog = createWatchdog(options.logFormat ?? "json") } = options;
   const slots = createSlots(concurrency);
   /** This server's attempts whose end is not recorded yet, by run. */
   const held = new Map<number, { attempt: number; holding: Promise<void> }>();
   const shutdown = new AbortController();
-  const timeouts = createTimeouts(shutdown.signal);
+  /** Attempts of before and after a fence are ended separately. */
+  let epoch = startEpoch();
   let stopped = false;
   /** Set while a run has to run exclusively: running ones finish, then only it is claimed. */
   let exclusive: "draining" | "claiming" | undefined;
@@ -83,21 +83,25 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let claiming: Promise<unknown> = Promise.resolve();
 
   const claimer: Claimer = {
-    owner,
+    get owner() {
+      return cluster.id;
+    },
     capacity: () =>
-      stopped || exclusive
+      stopped || exclusive || cluster.fenced !== undefined
         ? { slots: NO_SLOTS, exclusive: exclusive === "claiming" }
         : { slots: slots.free(table().loaded) },
     held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
   };
 
   const { signal } = shutdown;
-  const recovery = createRecovery({ inbox, effects, table, now, alive, signal, end: endAbandoned });
+  const { alive, seen } = cluster;
+  const recovery = createRecovery({ inbox, effects, table, now, alive, seen, signal, end: endAbandoned });
   await recovery.start();
-  await inbox.park(table().loaded);
+  await inbox.park(loaded());
   await inbox.sweep();
   inbox.claimWithEachCommit(claimer, start);
   inbox.onWork(claim);
+  cluster.listen({ onSeen, onFenced: fence, onResumed: () => claim() });
   const sweeper = setInterval(() => void sweep().catch(reportBug), SWEEP_MS).unref();
   claim();
 
@@ -105,6 +109,30 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     await inbox.sweep();
     // On Postgres, a claim of a dead server may become durable after its successor has started.
     await recovery.start();
+  }
+
+  function loaded(): ReadonlySet<string> {
+    return cluster.loaded(table().loaded);
+  }
+
+  function onSeen(isChanged: boolean) {
+    if (stopped) return;
+    void recovery.start().catch(reportBug);
+    // Runs are parked that no server loads now, and the others no longer are.
+    if (isChanged) void park().then(claim);
+  }
+
+  /** Other servers may take over the runs of this one: its attempts end without a commit. */
+  function fence() {
+    epoch.abort();
+    epoch = startEpoch();
+  }
+
+  function startEpoch() {
+    const controller = new AbortController();
+    const { signal } = controller;
+    shutdown.signal.addEventListener("abort", () => controller.abort(), { once: true, signal });
+    return { signal, timeouts: createTimeouts(signal), abort: () => controller.abort() };
   }
 
   function claim() {
@@ -122,7 +150,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     if (!stopped) timer = setTimeout(claim, Math.min(delay, HOUR_MS)).unref();
   }
 
-  function start({ runs, next, exclusive: hasExclusive }: Claim) {
+  function start({ runs, next, exclusive: handler }: Claim) {
     // Deliveries of the same commit are answered first.
     const answered = new Promise<void>((resolve) => setImmediate(resolve));
     for (const run of runs) {
@@ -130,7 +158,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       hold(run, attempt(run, answered));
     }
     if (next !== null) claimIn(next);
-    if (hasExclusive && !exclusive && !stopped) exclusiveRun = runExclusively();
+    const isWanted = handler !== null && cluster.mayRunExclusively(handler, table().loaded);
+    if (isWanted && !exclusive && !stopped) exclusiveRun = runExclusively();
   }
 
   function hold(run: ClaimedRun, work: Promise<void>) {
@@ -155,12 +184,13 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   }
 
   async function attempt(run: ClaimedRun, answered: Promise<void>) {
+    const { signal: ended, timeouts } = epoch;
     await answered;
     const acquiring = slots.turn(run.handler);
     const release = typeof acquiring === "function" ? acquiring : await acquiring;
     const handler = table().get(run.handler);
     const outcome: Outcome | undefined =
-      stopped || !handler?.code
+      stopped || ended.aborted || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
             run,
@@ -170,7 +200,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             effects,
             timeouts,
             watchdog,
-            shutdown: shutdown.signal,
+            shutdown: ended,
             now,
             print: (line) => options.onLog?.(run, line),
             onLate: (message) => options.onLate?.(run, message),
@@ -178,7 +208,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     release();
     if (outcome) await end(run, outcome);
     // When the file was removed, a run that waits for it must not block its order key.
-    if (!table().loaded.has(run.handler)) await park();
+    if (!loaded().has(run.handler)) await park();
   }
 
   /** Records the outcome of an attempt, then calls `_dead.ts`. */
@@ -217,7 +247,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   /** Retries while the inbox can't be written. */
   async function park(): Promise<void> {
     try {
-      await inbox.park(table().loaded);
+      await inbox.park(loaded());
     } catch (error) {
       reportBug(error);
       if (stopped) return;

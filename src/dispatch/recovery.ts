@@ -12,8 +12,10 @@ interface RecoveryOptions {
   effects: Pick<Effects, "resolve">;
   table: () => HandlerTable;
   now: () => number;
-  /** Runs of all other owners are abandoned. */
-  alive: () => ReadonlySet<string>;
+  /** The owners that are alive, after a look; undefined while they can't be looked up. */
+  alive: () => Promise<ReadonlySet<string> | undefined>;
+  /** The last ones that were seen, which may miss a server that has just started. */
+  seen: () => ReadonlySet<string>;
   /** Stops the lookups. The next start repeats them. */
   signal: AbortSignal;
   end: (run: ClaimedRun, outcome: Outcome) => Promise<void>;
@@ -27,14 +29,17 @@ export interface Recovery {
 }
 
 export function createRecovery(options: RecoveryOptions): Recovery {
-  const { inbox, alive } = options;
+  const { inbox, alive, seen } = options;
   const underWay = new Map<string, Promise<void>>();
   return {
     async start() {
-      for (const run of await inbox.abandoned(alive())) {
+      const runs = await inbox.abandoned(seen());
+      if (runs.length === 0) return;
+      // A server that has started meanwhile may have claimed runs, and it was registered before.
+      const owners = await alive();
+      for (const run of runs) {
         const key = `${run.run} ${run.attempt}`;
-        // A server that has started meanwhile may have claimed runs.
-        if (underWay.has(key) || alive().has(run.owner)) continue;
+        if (!owners || underWay.has(key) || owners.has(run.owner)) continue;
         const recovering = recoverRun(run, options).finally(() => underWay.delete(key));
         underWay.set(key, recovering);
       }

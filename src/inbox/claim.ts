@@ -48,7 +48,8 @@ const ANY_HEAD = query(
   { state: "int" },
   ({ state }) => `
     select (select 1 from order_key where state = 1 and exclusive = 0 and state = ${state} limit 1) as waits,
-      (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue"`,
+      (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue",
+      (select handler from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveHandler"`,
 );
 
 const CLAIM_HEADS = query(
@@ -101,11 +102,11 @@ export async function claim(
   room: Room,
   now: number,
 ): Promise<Omit<Claim, "runs"> & { left: boolean }> {
-  const { waits, exclusiveDue } = await anyHead(transaction);
-  if (waits === null && exclusiveDue === null) return { next: null, exclusive: false, left: false };
+  const { waits, exclusiveDue, exclusiveHandler } = await anyHead(transaction);
+  if (waits === null && exclusiveDue === null) return { next: null, exclusive: null, left: false };
   if (room.exclusive) {
     await begin(transaction, room, await transaction.all<Head>(CLAIM_EXCLUSIVE, { owner: room.owner, now }));
-    return { next: null, exclusive: false, left: false };
+    return { next: null, exclusive: null, left: false };
   }
   const heads = await transaction.all<WaitingHead>(WAITING_HEADS, { now });
   const left = await transaction.savepoint(() => claimHeads(transaction, room, heads, now));
@@ -116,14 +117,20 @@ export async function claim(
   if (exclusiveIn !== null && exclusiveIn > 0) delays.push(exclusiveIn);
   return {
     next: delays.length > 0 ? Math.min(...delays) : null,
-    exclusive: exclusiveIn !== null && exclusiveIn <= 0,
+    exclusive: exclusiveIn !== null && exclusiveIn <= 0 ? exclusiveHandler : null,
     left,
   };
 }
 
-async function anyHead(transaction: Transaction): Promise<{ waits: number | null; exclusiveDue: number | null }> {
-  const rows = await transaction.all<{ waits: number | null; exclusiveDue: number | null }>(ANY_HEAD, { state: 1 });
-  return rows[0]!;
+interface AnyHead {
+  waits: number | null;
+  exclusiveDue: number | null;
+  exclusiveHandler: string | null;
+}
+
+async function anyHead(transaction: Transaction): Promise<AnyHead> {
+  const [found] = await transaction.all<AnyHead>(ANY_HEAD, { state: 1 });
+  return found!;
 }
 
 async function handlersWithDueHeads(transaction: Transaction, now: number): Promise<Set<string>> {

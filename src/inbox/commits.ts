@@ -36,7 +36,7 @@ export type Commits = ReturnType<typeof createCommits>;
 const PATIENCE_MS = 2;
 // A handler's late error may request a commit. A timer that is set in its context ends with the handler's version.
 const asHost = AsyncLocalStorage.snapshot();
-const NOTHING: Claim = { runs: [], next: null, exclusive: false };
+const NOTHING: Claim = { runs: [], next: null, exclusive: null };
 /** Only claims, at the end of its commit, and resolves to the claimed runs. */
 const CLAIM: Operation["kind"] = { order: 3, apply: async (_, inputs) => [...inputs] };
 

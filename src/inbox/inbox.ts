@@ -125,8 +125,8 @@ export interface Claim {
   runs: ClaimedRun[];
   /** Milliseconds until the next run with capacity is due; null when no run waits for its due time. */
   next: number | null;
-  /** A run is due that has to run exclusively. */
-  exclusive: boolean;
+  /** The handler of the run that is due and has to run exclusively; null when there is none. */
+  exclusive: string | null;
 }
 
 export interface Inbox extends AsyncDisposable {

@@ -14,6 +14,10 @@ export interface PostgresUrl {
   url: string;
   /** False behind a pooler, where each transaction may get another connection. */
   prepare: boolean;
+  /** The socket of a server on this machine. */
+  path?: string | undefined;
+  /** The schema of the tables; also as `search_path` in the URL. Default: `bellhop`. */
+  searchPath?: string | undefined;
 }
 
 export interface PostgresOptions {
@@ -64,21 +68,13 @@ const notification = query({ channel: "text", message: "text" }, (p) => `select 
  * when this database can't hold the inbox.
  */
 export async function openPostgresStore(
-  { url, prepare }: PostgresUrl,
-  { writers = 4, deadlineMs = 10_000, listen = prepare }: PostgresOptions = {},
+  address: PostgresUrl,
+  { writers = 4, deadlineMs = 10_000, listen = address.prepare }: PostgresOptions = {},
 ): Promise<Store> {
-  const address = new URL(url);
-  const settings = { ...SETTINGS, search_path: address.searchParams.get("search_path") ?? DEFAULT_SCHEMA };
-  // A pooler refuses settings of a connection, so they become settings of each transaction.
-  address.searchParams.delete("search_path");
-  const connection = prepare ? { connection: { ...settings, ...CONNECTION_SETTINGS } } : {};
-  const connectionTimeout = Math.ceil(deadlineMs / 2_000);
-  const begin = prepare ? undefined : ["begin", ...setLocal(settings)].join("; ");
-  const connect = (max: number, onclose = () => {}) =>
-    new SQL({ url: address.href, max, prepare, connectionTimeout, onclose, ...connection });
+  const { settings, begin, connect } = connector(address, deadlineMs);
   const writing = connect(writers);
-  const reading = connect(READERS);
-  const closePools = () => Promise.all([writing, reading].map((pool) => pool.close({ timeout: 1 })));
+  const read = openPostgresReader(address, { connections: READERS, deadlineMs });
+  const closePools = () => Promise.all([writing.close({ timeout: 1 }), read.close()]);
 
   async function transaction<T>(body: (transaction: Transaction) => Promise<T>): Promise<T> {
     const until = performance.now() + deadlineMs;
@@ -94,20 +90,6 @@ export async function openPostgresStore(
       }
     }
   }
-
-  const read: Reader = {
-    async all(statement, input) {
-      try {
-        return await withConnection(reading, deadlineMs, (reserved) =>
-          prepare
-            ? readerOn(sendOn(reserved)).all(statement, input)
-            : runTransaction(reserved, begin, (transaction) => transaction.all(statement, input)),
-        );
-      } catch (error) {
-        throw toInboxError(error);
-      }
-    },
-  };
 
   try {
     await withConnection(writing, MIGRATION_DEADLINE_MS, (reserved) => migrate(reserved, settings));
@@ -138,6 +120,47 @@ export async function openPostgresStore(
         .then(closePools)
         .then(() => undefined)),
   };
+}
+
+export interface PostgresReader extends Reader {
+  close(): Promise<void>;
+}
+
+/** Executes single statements, each committed on its own. Rejects with `InboxUnavailable` when Postgres does not answer. */
+export function openPostgresReader(
+  address: PostgresUrl,
+  { connections, deadlineMs }: { connections: number; deadlineMs: number },
+): PostgresReader {
+  const { begin, connect } = connector(address, deadlineMs);
+  const pool = connect(connections);
+  return {
+    async all(statement, input) {
+      try {
+        return await withConnection(pool, deadlineMs, (reserved) =>
+          address.prepare
+            ? readerOn(sendOn(reserved)).all(statement, input)
+            : runTransaction(reserved, begin, (transaction) => transaction.all(statement, input)),
+        );
+      } catch (error) {
+        throw toInboxError(error);
+      }
+    },
+    close: () => pool.close({ timeout: 1 }),
+  };
+}
+
+function connector({ url, prepare, path, searchPath }: PostgresUrl, deadlineMs: number) {
+  const address = new URL(url);
+  const schema = searchPath ?? address.searchParams.get("search_path") ?? DEFAULT_SCHEMA;
+  const settings = { ...SETTINGS, search_path: schema };
+  // A pooler refuses settings of a connection, so they become settings of each transaction.
+  address.searchParams.delete("search_path");
+  const connection = prepare ? { connection: { ...settings, ...CONNECTION_SETTINGS } } : {};
+  const connectionTimeout = Math.ceil(deadlineMs / 2_000);
+  const begin = prepare ? undefined : ["begin", ...setLocal(settings)].join("; ");
+  const connect = (max: number, onclose = () => {}) =>
+    new SQL({ url: address.href, max, prepare, connectionTimeout, onclose, ...(path && { path }), ...connection });
+  return { settings, begin, connect };
 }
 
 /** Locks, so that two servers that start together do not both create the tables. */

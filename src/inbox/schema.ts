@@ -30,6 +30,12 @@ export const POSTGRES_SCHEMA = `${tables({
   text: 'text collate "C"',
   byKey: "",
 })}
+  create table server(
+    id text collate "C" primary key,           -- random for each start, the owner of its runs
+    beat bigint not null,                      -- grows while it is alive
+    seen_at timestamptz not null,
+    about text not null                        -- JSON, see servers.ts
+  );
   alter table order_key set (autovacuum_vacuum_scale_factor = 0.02);
   alter table run set (autovacuum_vacuum_scale_factor = 0.02);
   alter table delivery set (autovacuum_vacuum_scale_factor = 0.02);`;

@@ -150,17 +150,17 @@ export function claimContract(name: string, open: OpenInbox): void {
       await box.claimAndFinish(interrupted(SECOND, true));
       await box.accept("other", { subject: "user_2" });
       const claimNow = (exclusive = false) => box.claimWithin({ [CREATED]: 10 }, { exclusive });
-      expect(await box.claimWithin({})).toMatchObject({ exclusive: false });
+      expect(await box.claimWithin({})).toMatchObject({ exclusive: null });
 
       box.clocks.pass(SECOND);
       const beside = await claimNow();
       expect(ids(beside.runs)).toEqual(["other"]);
-      expect(beside.exclusive).toBe(true);
+      expect(beside.exclusive).toBe(CREATED);
 
       const { runs, exclusive } = await claimNow(true);
       expect(runs).toMatchObject([{ delivery: { id: "suspect" }, exclusive: true, interrupted: 1 }]);
-      expect(exclusive).toBe(false);
-      expect((await claimNow()).exclusive).toBe(false);
+      expect(exclusive).toBeNull();
+      expect((await claimNow()).exclusive).toBeNull();
     });
 
     test("claims exclusive runs one at a time, and no other run with them", async () => {
@@ -188,7 +188,7 @@ export function claimContract(name: string, open: OpenInbox): void {
       await box.claimAndFinish(interrupted(0, true));
       const { runs } = await box.claimWithin({ [CREATED]: 1 }, { exclusive: true });
       await box.finish(runs[0]!, released);
-      expect(await box.claimWithin({ [CREATED]: 10 })).toMatchObject({ runs: [], exclusive: true });
+      expect(await box.claimWithin({ [CREATED]: 10 })).toMatchObject({ runs: [], exclusive: CREATED });
     });
 
     test("an exclusive run whose handler fails is no longer exclusive", async () => {

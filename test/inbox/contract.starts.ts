@@ -232,7 +232,7 @@ export function startsContract(name: string, open: OpenInbox): void {
       await box.accept("other", { subject: "user_2" });
       const [other] = await starts.started(1);
       expect(other!.delivery.id).toBe("other");
-      expect(starts.claims.at(-1)?.exclusive).toBe(true);
+      expect(starts.claims.at(-1)?.exclusive).toBe(CREATED);
       starts.onlyExclusive();
       await box.accept("later", { subject: "user_3" });
       expect((await starts.started(2))[1]).toMatchObject({ delivery: { id: "suspect" }, exclusive: true });

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { SQL } from "bun";
 
 import { type Effects, openEffects } from "../../src/db/effects.ts";
+import { singleServer } from "../../src/dispatch/cluster.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
 import type { HandlerTable } from "../../src/handlers/loader.ts";
 import { createCore, savedClock } from "../../src/inbox/core.ts";
@@ -87,8 +88,7 @@ async function openParts(options: ServerOptions, owner: string): Promise<Parts> 
     inbox,
     effects,
     table,
-    owner,
-    alive,
+    cluster: singleServer(owner, alive),
     concurrency: plan.concurrency,
     watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
     onOutcome: (run, outcome) => witness.ended(run, outcome),

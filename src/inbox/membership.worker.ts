@@ -1,0 +1,101 @@
+// The thread that renews a server's row every second, so that a handler that blocks the main thread is not taken for a
+// dead server. Reports the other servers, and tells this one to stop its attempts when it may be taken for dead.
+
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { messageOf } from "../errors.ts";
+import type { FromMembership, ToMembership } from "./membership.ts";
+import { openPostgresReader, type PostgresReader } from "./postgres.ts";
+import { createLiveness, FENCED_AFTER_MS, register, remove, renew } from "./servers.ts";
+
+declare const self: Worker;
+
+const BEAT_MS = 1_000;
+// An unanswered beat is sent again on another connection.
+const DEADLINE_MS = 1_500;
+
+let reader: PostgresReader | undefined;
+let id: string = crypto.randomUUID();
+let about = "";
+let isRegistered = false;
+let isFenced = false;
+let renewedAt = performance.now();
+let isStopping = false;
+let beating: Promise<void> = Promise.resolve();
+const findDead = createLiveness();
+
+const post = (message: FromMembership) => self.postMessage(message);
+
+self.addEventListener("message", ({ data }: MessageEvent<ToMembership>) => {
+  if (data.about !== undefined) ({ about } = data);
+  if (data.address) {
+    reader = openPostgresReader(data.address, { connections: 1, deadlineMs: DEADLINE_MS });
+    void run();
+  }
+  if (data.look !== undefined) {
+    const { look } = data;
+    beating = beating.then(beat).then(() => post({ kind: "looked", look, isKnown: !isFenced && isRegistered }));
+  }
+  if (data.stop) void stop();
+});
+
+async function run() {
+  renewedAt = performance.now();
+  while (!isStopping) {
+    beating = beating.then(beat);
+    await beating;
+    await sleep(BEAT_MS);
+  }
+}
+
+// Apart from the beats, which may be waiting for Postgres.
+setInterval(() => {
+  if (isRegistered && !isFenced && performance.now() - renewedAt > FENCED_AFTER_MS) fence("Postgres does not answer");
+}, 100);
+
+function fence(reason: string) {
+  isFenced = true;
+  post({ kind: "fenced", reason });
+}
+
+async function beat() {
+  if (isStopping || !reader) return;
+  const startedAt = performance.now();
+  try {
+    if (isFenced || !isRegistered) await registerAgain(reader);
+    const rows = await renew(reader, id, about);
+    if (!rows) {
+      // Another server has taken over the runs of this one. It goes on under another id.
+      if (!isFenced) fence("another server has declared this one dead");
+      return;
+    }
+    // An answer that took long is as old as its question.
+    renewedAt = startedAt;
+    const wasFenced = isFenced || !isRegistered;
+    [isFenced, isRegistered] = [false, true];
+    const others = rows.filter((row) => row.id !== id);
+    const dead = findDead(others, startedAt);
+    for (const row of others) if (dead.has(row.id)) await remove(reader, row.id, row.beat);
+    post({ kind: "servers", id, wasFenced, others: others.filter((row) => !dead.has(row.id)) });
+  } catch (error) {
+    post({ kind: "failed", reason: messageOf(error) });
+  }
+}
+
+/** Under a new id: attempts of the old one may have been taken over, and must not be confused with new ones. */
+async function registerAgain(own: PostgresReader) {
+  if (isRegistered) {
+    await remove(own, id);
+    id = crypto.randomUUID();
+    isRegistered = false;
+  }
+  await register(own, id, about);
+}
+
+async function stop() {
+  isStopping = true;
+  await beating;
+  if (reader && isRegistered) await remove(reader, id).catch(() => undefined);
+  await reader?.close().catch(() => undefined);
+  post({ kind: "stopped" });
+}

@@ -1,0 +1,115 @@
+// The servers of one Postgres inbox. Each renews its row every second; a row that no longer changes is deleted by another
+// server. The owner of runs is alive as long as its row exists, so a server has its row before it claims.
+
+import { query, type Reader } from "./store.ts";
+
+/** A handler's file, as loaded on one server. */
+export interface ServerHandler {
+  name: string;
+  lane: string;
+  /** The pattern of event types. */
+  event: string;
+  loads: boolean;
+}
+
+/** What a server publishes about itself. */
+export interface ServerAbout {
+  host: string;
+  pid: number;
+  version: string;
+  startedAt: number;
+  handlers: readonly ServerHandler[];
+  running: number;
+}
+
+export interface OtherServer {
+  id: string;
+  about: ServerAbout;
+}
+
+interface ServerRow {
+  id: string;
+  beat: number;
+  /** Milliseconds since its latest beat, by the clock of Postgres. */
+  age: number;
+  about: string;
+  /** Whether the row of the server that asks was there to be renewed. */
+  renewed: number;
+}
+
+const REGISTER = query(
+  { id: "text", about: "text" },
+  ({ id, about }) =>
+    `insert into server(id, beat, seen_at, about) values (${id}, 1, clock_timestamp(), ${about}) on conflict do nothing`,
+);
+
+// One round trip for both. The select does not see the update of the same statement.
+const BEAT = query(
+  { id: "text", about: "text" },
+  ({ id, about }) => `
+    with own as (
+      update server set beat = beat + 1, seen_at = clock_timestamp(), about = ${about} where id = ${id} returning id
+    )
+    select id, beat, (extract(epoch from clock_timestamp() - seen_at) * 1000)::bigint as age, about,
+      (select count(*) from own) as renewed
+    from server order by id`,
+);
+
+// Only if it has not changed since it was seen.
+const REMOVE = query(
+  { id: "text", beat: "int" },
+  ({ id, beat }) => `delete from server where id = ${id} and beat <= ${beat}`,
+);
+
+const FAR = Number.MAX_SAFE_INTEGER;
+
+/** A server that is silent for this long, by another one's own looks, is dead. */
+export const DEAD_AFTER_MS = 5_000;
+/** Before that, it stops by itself. */
+export const FENCED_AFTER_MS = DEAD_AFTER_MS / 2;
+// Time between two looks that counts at most: an outage of Postgres or a suspended machine declares no server dead.
+const MAX_STEP_MS = 2_000;
+// When all servers restart again and again, none looks for long enough. By the clock of Postgres this one was dead long ago.
+const LONG_DEAD_MS = 60_000;
+
+/** Creates the row of a server. */
+export async function register(reader: Reader, id: string, about: string): Promise<void> {
+  await reader.all(REGISTER, { id, about });
+}
+
+/** Renews the row of a server, and returns all rows; undefined when its own row is gone, because it was declared dead. */
+export async function renew(reader: Reader, id: string, about: string): Promise<ServerRow[] | undefined> {
+  const rows = await reader.all<ServerRow>(BEAT, { id, about });
+  return rows[0]?.renewed ? rows : undefined;
+}
+
+/** Deletes the row of a server that stops; with `beat`, unless it has been renewed since. */
+export async function remove(reader: Reader, id: string, beat = FAR): Promise<void> {
+  await reader.all(REMOVE, { id, beat });
+}
+
+/**
+ * Decides which servers are dead, from looks at their rows. `now` is monotonic, in milliseconds. Failed looks are not
+ * passed: only silence that this server has observed itself counts. Pure.
+ */
+export function createLiveness(): (
+  rows: readonly Pick<ServerRow, "id" | "beat" | "age">[],
+  now: number,
+) => Set<string> {
+  const seen = new Map<string, { beat: number; silentMs: number }>();
+  let lookedAt = Infinity;
+  return (rows, now) => {
+    const step = Math.max(0, Math.min(now - lookedAt, MAX_STEP_MS));
+    lookedAt = now;
+    const ids = new Set(rows.map(({ id }) => id));
+    for (const id of seen.keys()) if (!ids.has(id)) seen.delete(id);
+    const dead = new Set<string>();
+    for (const { id, beat, age } of rows) {
+      const known = seen.get(id);
+      const silentMs = known?.beat === beat ? known.silentMs + step : 0;
+      seen.set(id, { beat, silentMs });
+      if (silentMs >= DEAD_AFTER_MS || age >= LONG_DEAD_MS) dead.add(id);
+    }
+    return dead;
+  };
+}
