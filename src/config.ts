@@ -3,7 +3,7 @@
 
 import { join, resolve } from "node:path";
 
-import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl } from "./db/url.ts";
+import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl, type PostgresAddress } from "./db/url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
 import { type Environment, type Problem, quote, type SettingReader, settingReader } from "./setting-reader.ts";
 
@@ -25,6 +25,8 @@ export interface Config {
   webhookPath: string;
   handlersDir: string;
   dataDir: string;
+  /** The inbox: Postgres for several servers, else SQLite in `dataDir`. */
+  inbox: PostgresAddress | undefined;
   /** The handlers' database. */
   database: DatabaseUrl;
   concurrency: number;
@@ -73,8 +75,13 @@ export const settings: readonly Setting[] = [
   { name: "HANDLERS_DIR", default: "handlers", description: "the folder of your handler files" },
   { name: "DATA_DIR", default: "data", description: "the folder of the inbox; back it up" },
   {
+    name: "INBOX_URL",
+    default: "SQLite in DATA_DIR",
+    description: "postgres://… for the inbox of several servers",
+  },
+  {
     name: "DATABASE_URL",
-    default: "sqlite: + DATA_DIR/app.db",
+    default: "INBOX_URL, or DATA_DIR/app.db",
     description: "where `db` writes: postgres://… or sqlite:…",
   },
   { name: "CONCURRENCY", default: "16", description: "runs at a time of one handler" },
@@ -123,6 +130,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
   const problems: Problem[] = [];
   const reader = settingReader(env, defaults, problems);
   const secret = readSecret(env, mode, problems);
+  const inbox = readInbox(env, problems);
   const config: Config = {
     mode,
     ...secret,
@@ -133,7 +141,8 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     webhookPath: reader.path("WEBHOOK_PATH"),
     handlersDir: handlersDirOf(env),
     dataDir: reader.text("DATA_DIR"),
-    database: readDatabase(env, reader.text("DATA_DIR"), problems),
+    inbox,
+    database: readDatabase(env, reader.text("DATA_DIR"), inbox, problems),
     concurrency: reader.integer("CONCURRENCY", 1, 10_000),
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_024, 1_073_741_824),
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
@@ -211,17 +220,51 @@ function readClerkSecretKey(env: Environment, problems: Problem[]): string | und
   return key;
 }
 
-function readDatabase(env: Environment, dataDir: string, problems: Problem[]): DatabaseUrl {
-  const own: DatabaseUrl = { kind: "sqlite", filename: join(dataDir, "app.db") };
-  const text = env.DATABASE_URL?.trim();
-  if (!text) return own;
+const POSTGRES_EXAMPLE = "postgres://user:password@localhost:5432/mydb";
+
+function readInbox(env: Environment, problems: Problem[]): PostgresAddress | undefined {
+  const url = readDatabaseUrl(env, "INBOX_URL", `INBOX_URL=${POSTGRES_EXAMPLE}`, problems);
+  if (url?.kind !== "sqlite") return url;
+  problems.push({
+    name: "INBOX_URL",
+    message: "is a SQLite address; without INBOX_URL, the inbox is SQLite in DATA_DIR",
+    example: `INBOX_URL=${POSTGRES_EXAMPLE}   (or DATA_DIR=data and no INBOX_URL)`,
+  });
+  return undefined;
+}
+
+function readDatabase(
+  env: Environment,
+  dataDir: string,
+  inbox: PostgresAddress | undefined,
+  problems: Problem[],
+): DatabaseUrl {
+  const own: DatabaseUrl = inbox ?? { kind: "sqlite", filename: join(dataDir, "app.db") };
+  const example = `DATABASE_URL=${POSTGRES_EXAMPLE}`;
+  const url = readDatabaseUrl(env, "DATABASE_URL", `${example}   (or sqlite:data/app.db)`, problems) ?? own;
+  if (inbox && url.kind === "sqlite")
+    problems.push({
+      name: "DATABASE_URL",
+      message: "is SQLite, and INBOX_URL is Postgres: each server would write to a file of its own",
+      example: `${example}   (or none: then it is INBOX_URL)`,
+    });
+  return url;
+}
+
+function readDatabaseUrl(
+  env: Environment,
+  name: "INBOX_URL" | "DATABASE_URL",
+  example: string,
+  problems: Problem[],
+): DatabaseUrl | undefined {
+  const text = env[name]?.trim();
+  if (!text) return undefined;
   try {
     return parseDatabaseUrl(text);
   } catch (error) {
     if (!(error instanceof DatabaseUrlError)) throw error;
-    const example = "DATABASE_URL=postgres://user:password@localhost:5432/mydb   (or sqlite:data/app.db)";
-    problems.push({ name: "DATABASE_URL", message: error.message, example });
-    return own;
+    problems.push({ name, message: error.message, example });
+    return undefined;
   }
 }
 

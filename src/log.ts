@@ -227,6 +227,14 @@ export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
   );
 }
 
+/** Without a reason, the fence is over. */
+export function logFenced(log: Logger, reason: string | undefined) {
+  if (reason === undefined) return log.info("this server has joined the servers of its inbox again");
+  log.error(
+    `this server may be taken for dead: ${reason}. Its runs were stopped, deliveries get 503, and it continues by itself`,
+  );
+}
+
 export function logHandlerLine(log: Logger, { handler, delivery }: ClaimedRun, { level, message }: LogLine) {
   log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
 }

@@ -13,29 +13,22 @@ import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
-import { openEffects } from "./db/effects.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
 import { countMissed } from "./dispatch/missed.ts";
 import { startRetention } from "./dispatch/retention.ts";
+import { InboxUnavailable } from "./errors.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
-import { createCheckpointer } from "./inbox/checkpoint.ts";
-import { checkNewInbox, lockDataDir } from "./inbox/data-dir.ts";
-import type { Inbox } from "./inbox/inbox.ts";
-import { type InboxOptions, inboxPath, openSqliteInbox } from "./inbox/open.ts";
 import {
   logChange,
-  logDatabaseTrouble,
   type Logger,
   logHandlerLine,
-  logInboxTrouble,
   logLost,
   logMissed,
-  logQueue,
   logRefused,
   logSchema,
   logTrouble,
@@ -43,6 +36,7 @@ import {
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
+import { handlersOf, openStorage, publish } from "./storage.ts";
 
 export interface Server {
   port: number;
@@ -61,17 +55,8 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-// A rolling deploy starts the new server before the old one has released the folder.
-const START_WAITS_MS = 30_000;
-
-interface ServerOptions {
-  /** Default: SQLite in the data directory. */
-  openInbox?: (options: InboxOptions) => Promise<Inbox>;
-}
-
 /** Opens a whole server. After an error, everything that it has opened is closed. */
-export async function openServer(given: Config, log: Logger, options: ServerOptions = {}): Promise<Server> {
-  const { openInbox = openDefaultInbox } = options;
+export async function openServer(given: Config, log: Logger): Promise<Server> {
   const config = withAbsolutePaths(given);
   const projectDir = process.cwd();
   const handlersPath = resolve(config.handlersDir);
@@ -80,36 +65,14 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
   // Loading Elysia takes longer than opening everything else.
   const loadingServers = loadServers();
   loadingServers.catch(() => undefined);
+  let { secrets } = config;
 
-  const unlock = await lockDataDir(config.dataDir, {
-    waitMs: config.mode === "start" ? START_WAITS_MS : 0,
-    onWait: () => log.info(`another server is using ${config.dataDir}: waiting for it to stop`),
-    onRestored: () =>
-      log.warn(
-        `server.lock in ${config.dataDir} was removed, and has been created again, because it keeps a second server out`,
-      ),
-  });
-  opened.defer(unlock);
+  const startedAt = Date.now();
   let isSchemaChanged = false;
-  const effects = opened.use(
-    await openEffects(config.database, {
-      max: config.concurrency,
-      onTrouble: (reason) => logDatabaseTrouble(log, describeDatabase(config.database), reason),
+  const { inbox, effects, cluster } = opened.use(
+    await openStorage(config, log, {
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
-      onQueue: (waiting) => logQueue(log, waiting),
-    }),
-  );
-  const newInbox = checkNewInbox(inboxPath(config.dataDir), () => effects.hasRuns());
-  newInbox.then(
-    (warning) => warning && log.warn(warning),
-    (error: Error) => config.database.kind === "postgres" && log.warn(error.message),
-  );
-  // An unavailable Postgres must not delay deliveries.
-  if (config.database.kind === "sqlite") await newInbox;
-  const inbox = opened.use(
-    await openInbox({
-      onTrouble: (reason) => logInboxTrouble(log, inboxPath(config.dataDir), reason),
-      onBug: (error) => log.error({ err: error }, "claimed runs could not be started because of a bug in Bellhop"),
+      onUnavailable: async () => (await loadingServers).refuseAll({ ...config, secrets: () => secrets }),
     }),
   );
   void reportLost({ inbox, effects, onLost: (count) => logLost(log, describeDatabase(config.database), count) });
@@ -124,12 +87,9 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
   const schema = applySchema();
   // Only SQLite's schema is awaited: an unavailable Postgres must not delay deliveries.
   if (config.database.kind === "sqlite") await schema;
-  const match = (type: string) =>
-    table()
-      .match(type)
-      .map(({ name, lane, code }) => ({ handler: name, lane, parked: code === undefined }));
+  const match = (type: string) => cluster.match(type, handlersOf(table().match(type)));
+  const publishTable = (isUrgent: boolean) => publish(cluster, table(), startedAt, dispatcher.running, isUrgent);
 
-  let { secrets } = config;
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
@@ -147,6 +107,7 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
     inbox,
     effects,
     retentionDays: config.retentionDays,
+    isOurs: () => cluster.isFirst(),
     onTrouble: (error) =>
       log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
   });
@@ -155,6 +116,7 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
     inbox,
     effects,
     table,
+    cluster,
     concurrency: config.concurrency,
     logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
     clerk: await createClerk(config),
@@ -176,6 +138,8 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
       ),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
+  publishTable(true);
+  cluster.listen({ onSeen: () => publishTable(false) });
 
   // `bun dev` watches the folder; `bun start` loads it once, and retries failed files.
   const onChanges = (changes: Change[]) => {
@@ -185,6 +149,7 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
       void applySchema();
     }
     live.handlersChanged();
+    publishTable(true);
     // Runs have been parked or unparked.
     void dispatcher.tableChanged().then(() => live.feed.manyChanged(1));
     void countMissed(inbox, changes, (handler, missed) => logMissed(log, handler, missed));
@@ -205,9 +170,11 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
     ...config,
     unverified,
     secrets: () => secrets,
-    accept: (delivery, runs) => inbox.accept(delivery, runs),
-    writable: () => inbox.writable,
-    healthDetails: () => describeHealth({ inbox: inbox.trouble, database: effects.trouble, log: logTrouble(log) }),
+    accept: (delivery, runs) =>
+      cluster.fenced ? Promise.reject(new InboxUnavailable(cluster.fenced)) : inbox.accept(delivery, runs),
+    writable: () => inbox.writable && !cluster.fenced,
+    healthDetails: () =>
+      describeHealth({ inbox: inbox.trouble ?? cluster.fenced, database: effects.trouble, log: logTrouble(log) }),
     match,
     onDelivery(delivery) {
       lines.delivered(delivery);
@@ -222,10 +189,6 @@ export async function openServer(given: Config, log: Logger, options: ServerOpti
   // Opened after the public port, which takes precedence if both settings name the same port.
   const inspector = openInspector({ ...config, unverified }, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
-
-  function openDefaultInbox(more: InboxOptions) {
-    return openSqliteInbox(config.dataDir, { ...more, checkpointer: createCheckpointer(inboxPath(config.dataDir)) });
-  }
 
   function inspectorFailed(error: unknown) {
     log.error({ err: error }, "a request to the inspector failed with an internal error");

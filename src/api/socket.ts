@@ -1,6 +1,6 @@
 // Serves the API to commands on `DATA_DIR/bellhop.sock`, which only the server's user can open.
 
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 
 import { messageOf } from "../errors.ts";
@@ -28,6 +28,7 @@ export function openSocket(
     return undefined;
   }
   try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 });
     return serveSocket(path, options);
   } catch (error) {
     // Some file systems have no sockets.
@@ -36,7 +37,10 @@ export function openSocket(
   }
 }
 
-/** Starts to listen. The caller holds the lock of DATA_DIR, so an existing socket is a leftover of a dead server. */
+/**
+ * Starts to listen. An existing socket is a leftover of a dead server, or that of the server before this one in a rolling
+ * deploy: its commands come here from now on.
+ */
 function serveSocket(path: string, options: ApiOptions): { stop(): Promise<void> } {
   if (existsSync(path)) rmSync(path);
   // A handler may change the directory of the process, and there may be a socket of this name elsewhere.
@@ -50,10 +54,12 @@ function serveSocket(path: string, options: ApiOptions): { stop(): Promise<void>
   } finally {
     process.umask(umask);
   }
+  const { ino } = statSync(own);
   return {
     async stop() {
       await server.stop(true);
-      rmSync(own, { force: true });
+      // A later server may have replaced it.
+      if (statSync(own, { throwIfNoEntry: false })?.ino === ino) rmSync(own, { force: true });
     },
   };
 }

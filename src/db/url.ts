@@ -1,19 +1,19 @@
-// Reads `DATABASE_URL`: SQLite's file or a Postgres server. Pure.
+// Reads `DATABASE_URL` and `INBOX_URL`: SQLite's file or a Postgres server. Pure.
 
-export type DatabaseUrl =
-  | { kind: "sqlite"; filename: string }
-  | {
-      kind: "postgres";
-      url: string;
-      /** False behind a pooler, where the next query may run on another connection, without the prepared statement. */
-      prepare: boolean;
-      /** Number of connections, when the URL sets one. */
-      max?: number;
-      /** The socket of a server on this machine, or of a proxy such as Cloud SQL's. */
-      path?: string;
-      /** To be set in each transaction. */
-      searchPath?: string;
-    };
+export interface PostgresAddress {
+  kind: "postgres";
+  url: string;
+  /** False behind a pooler, where the next query may run on another connection, without the prepared statement. */
+  prepare: boolean;
+  /** Number of connections, when the URL sets one. */
+  max?: number;
+  /** The socket of a server on this machine, or of a proxy such as Cloud SQL's. */
+  path?: string;
+  /** To be set in each transaction. */
+  searchPath?: string;
+}
+
+export type DatabaseUrl = { kind: "sqlite"; filename: string } | PostgresAddress;
 
 /** The URL can't be used. The message explains why, without the URL itself, which may contain a password. */
 export class DatabaseUrlError extends Error {}

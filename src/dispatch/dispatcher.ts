@@ -94,8 +94,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   };
 
   const { signal } = shutdown;
-  const { alive, seen } = cluster;
-  const recovery = createRecovery({ inbox, effects, table, now, alive, seen, signal, end: endAbandoned });
+  const recovery = createRecovery({ inbox, effects, table, now, cluster, signal, end: endAbandoned });
   await recovery.start();
   await inbox.park(loaded());
   await inbox.sweep();

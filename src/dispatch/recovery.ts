@@ -5,6 +5,7 @@ import type { Effects } from "../db/effects.ts";
 import { attemptKey } from "../db/ledger.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
+import type { Cluster } from "./cluster.ts";
 import { afterCrash } from "./retry.ts";
 
 interface RecoveryOptions {
@@ -12,10 +13,7 @@ interface RecoveryOptions {
   effects: Pick<Effects, "resolve">;
   table: () => HandlerTable;
   now: () => number;
-  /** The owners that are alive, after a look; undefined while they can't be looked up. */
-  alive: () => Promise<ReadonlySet<string> | undefined>;
-  /** The last ones that were seen, which may miss a server that has just started. */
-  seen: () => ReadonlySet<string>;
+  cluster: Pick<Cluster, "seen" | "alive">;
   /** Stops the lookups. The next start repeats them. */
   signal: AbortSignal;
   end: (run: ClaimedRun, outcome: Outcome) => Promise<void>;
@@ -29,14 +27,14 @@ export interface Recovery {
 }
 
 export function createRecovery(options: RecoveryOptions): Recovery {
-  const { inbox, alive, seen } = options;
+  const { inbox, cluster } = options;
   const underWay = new Map<string, Promise<void>>();
   return {
     async start() {
-      const runs = await inbox.abandoned(seen());
+      const runs = await inbox.abandoned(cluster.seen());
       if (runs.length === 0) return;
       // A server that has started meanwhile may have claimed runs, and it was registered before.
-      const owners = await alive();
+      const owners = await cluster.alive();
       for (const run of runs) {
         const key = `${run.run} ${run.attempt}`;
         if (!owners || underWay.has(key) || owners.has(run.owner)) continue;

@@ -10,6 +10,8 @@ interface RetentionOptions {
   inbox: Pick<Inbox, "expired" | "deleteExpired">;
   effects: Pick<Effects, "forget">;
   retentionDays: number;
+  /** Whether this server does it. Two at once would only do it twice. */
+  isOurs?: () => boolean;
   /** Milliseconds between rounds. */
   everyMs?: number;
   onTrouble?: (error: unknown) => void;
@@ -26,7 +28,7 @@ const MAX_PAUSE_MS = 1_000;
 
 /** Deletes now, and then every ten minutes. `stop` waits for the current step. */
 export function startRetention(options: RetentionOptions): { stop(): Promise<void> } {
-  const { inbox, effects, retentionDays, everyMs = EVERY_MS, onTrouble } = options;
+  const { inbox, effects, retentionDays, isOurs = () => true, everyMs = EVERY_MS, onTrouble } = options;
   const stopping = Promise.withResolvers<void>();
   let stopped = false;
   let round: Promise<void> | undefined;
@@ -53,6 +55,7 @@ export function startRetention(options: RetentionOptions): { stop(): Promise<voi
   }
 
   function startRound() {
+    if (!isOurs()) return;
     round ??= deleteAll()
       // Outages of the inbox and of the database are reported elsewhere.
       .catch((error) => {

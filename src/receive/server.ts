@@ -8,7 +8,7 @@ import type { ReceivedEvent } from "../clerk/events.ts";
 import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
-import type { HealthDetails } from "./health-details.ts";
+import { describeHealth, type HealthDetails } from "./health-details.ts";
 import { createRefusals, type RefusedRequest } from "./refusals.ts";
 import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
 import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";
@@ -178,6 +178,21 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
       await server.stop(true);
     },
   };
+}
+
+/** Answers every delivery with 503, while the server that is starting waits for its inbox. */
+export function refuseAll(
+  options: Pick<WebhookServerOptions, "host" | "port" | "webhookPath" | "maxBodyBytes" | "secrets">,
+): () => Promise<void> {
+  const reason = new Error("Postgres does not answer");
+  const server = startWebhookServer({
+    ...options,
+    match: () => [],
+    accept: () => Promise.reject(new InboxUnavailable(reason)),
+    writable: () => false,
+    healthDetails: () => describeHealth({ inbox: reason }),
+  });
+  return () => server.stop();
 }
 
 /**

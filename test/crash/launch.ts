@@ -1,12 +1,14 @@
 // Starts `bun start` as a child process. Disposing kills it with SIGKILL.
 
 import { closeSync, openSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 import type { Subprocess } from "bun";
 
 import { environment } from "../harness.ts";
 import type { CampaignStore } from "./stores.ts";
+
+const MAIN = resolve(import.meta.dir, "../../src/main.ts");
 
 export interface LaunchOptions {
   /** How far the server's clock is ahead of the right time. */
@@ -22,13 +24,13 @@ const CLOCK = join(import.meta.dir, "clock.ts");
 export function launch(
   folder: string,
   port: number,
-  { program, env }: Pick<CampaignStore, "program" | "env">,
+  { env }: Pick<CampaignStore, "env">,
   { clockOffsetMs = 0, output = "file" }: LaunchOptions = {},
 ) {
   const file = join(folder, "server.log");
   const fd = output === "pipe" ? undefined : openSync(output === "file" ? file : output, "w");
   const preload = clockOffsetMs === 0 ? [] : ["--preload", CLOCK];
-  const child = Bun.spawn([process.execPath, ...preload, program, "start"], {
+  const child = Bun.spawn([process.execPath, ...preload, MAIN, "start"], {
     cwd: folder,
     env: {
       PATH: process.env.PATH,

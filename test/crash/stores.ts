@@ -2,7 +2,7 @@
 // asking a server.
 
 import { Database } from "bun:sqlite";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 
 import { SQL } from "bun";
 
@@ -23,8 +23,6 @@ export interface InboxReader extends AsyncDisposable {
 
 export interface CampaignStore extends AsyncDisposable {
   name: StoreName;
-  /** The file that runs `bun start` on this store. */
-  program: string;
   env: Environment;
   /** The Postgres that holds the inbox or the handlers' database. */
   postgres?: Postgres;
@@ -50,7 +48,6 @@ export async function openStore(name: StoreName): Promise<CampaignStore> {
 export function sqliteStore(): CampaignStore {
   return {
     name: "sqlite",
-    program: resolve(import.meta.dir, "../../src/main.ts"),
     env: {},
     openReader: async (folder) => sqliteReader(inboxFile(folder)),
     async effects(folder) {
@@ -97,8 +94,7 @@ function sqliteReader(file: string): InboxReader {
 function postgresStore(server: Postgres, url: string): CampaignStore {
   return {
     name: "postgres",
-    program: join(import.meta.dir, "server.ts"),
-    env: { CRASH_INBOX_URL: url, DATABASE_URL: url },
+    env: { INBOX_URL: url },
     openReader: async () => postgresReader(url),
     effects: () => postgresEffects(url),
     postgres: server,
