@@ -3,6 +3,8 @@
 
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 
+import type { HandlerJson, HealthJson } from "./types.ts";
+
 export interface Metrics {
   /** A new delivery was stored. */
   delivery(now: number): void;
@@ -30,22 +32,8 @@ export interface EndedAttempt {
   message?: string;
 }
 
-export interface Hour {
-  since: number;
-  deliveries: number[];
-  failures: number[];
-  p50: (number | null)[];
-  p99: (number | null)[];
-  queueAge: number[];
-}
-
-export interface HandlerCounts {
-  ran: number;
-  failed: number;
-  p50: number | null;
-  p99: number | null;
-  lastError: { at: number; delivery: string; message: string } | null;
-}
+export type Hour = Omit<HealthJson, "writable">;
+export type HandlerCounts = Pick<HandlerJson, "ran" | "failed" | "p50" | "p99" | "lastError">;
 
 interface Minute {
   minute: number;

@@ -76,19 +76,19 @@ async function driftOf(options: TableDrift): Promise<void> {
     await compare(options, objects, page.readAt);
     if (page.organizations)
       for await (const rows of rowsOfOrganizations(options, page.organizations))
-        await judgeExtra(options, rows, before);
+        await reportExtra(options, rows, before);
     else {
       for (const object of objects) open.set(object["id"] as string, object);
       const upTo = Math.max(from, ...objects.map(createdAtOf));
-      for await (const rows of rowsBetween(options, from, upTo)) await judgeExtra(options, rows, open);
+      for await (const rows of rowsBetween(options, from, upTo)) await reportExtra(options, rows, open);
       open = new Map([...open].filter(([, object]) => createdAtOf(object) >= upTo));
       from = upTo;
     }
     onProgress?.({ name: to.name, done: page.done, total: page.total });
     signal?.throwIfAborted();
   }
-  if ("listOf" in to.table.source) await judgeLostOrganizations(options);
-  else for await (const rows of rowsBetween(options, from, undefined)) await judgeExtra(options, rows, open);
+  if ("listOf" in to.table.source) await reportDeletedOrganizations(options);
+  else for await (const rows of rowsBetween(options, from, undefined)) await reportExtra(options, rows, open);
   await deletions.write();
 }
 
@@ -105,11 +105,11 @@ async function compare(options: TableDrift, objects: readonly ClerkObject[], rea
     const row = here.get(id);
     const versions = [row?.["mirror_version"], row?.["mirror_deletion"]].map(versionedAt);
     if ([object["updated_at"], ...versions].some((time) => isRecent(time, readAt))) continue;
-    const judged = judge(to, object, row);
-    if (!judged) continue;
-    report({ id, ...judged, fixed: fix });
+    const difference = differenceOf(to, object, row);
+    if (!difference) continue;
+    report({ id, ...difference, fixed: fix });
     repairs.push(async (tx) => {
-      if (judged.kind === "different") await repair(tx, to, object, readAt, String(row?.["mirror_version"]));
+      if (difference.kind === "different") await repair(tx, to, object, readAt, String(row?.["mirror_version"]));
       else await applyRead(tx, to, [object], readAt);
     });
   }
@@ -119,7 +119,7 @@ async function compare(options: TableDrift, objects: readonly ClerkObject[], rea
     });
 }
 
-function judge(to: MirrorTable, object: ClerkObject, found: Record<string, unknown> | undefined) {
+function differenceOf(to: MirrorTable, object: ClerkObject, found: Record<string, unknown> | undefined) {
   if (!found) return { kind: "missing" as const, fields: [] };
   if (found["deleted_at"] !== null) return { kind: "deleted" as const, fields: [] };
   const [here, there] = [decodeRow(to.table, found), readRow(to.table, object, to.kept)];
@@ -130,7 +130,7 @@ function judge(to: MirrorTable, object: ClerkObject, found: Record<string, unkno
 }
 
 /** Requests each row that Clerk did not list, since the list may have shifted. */
-async function judgeExtra(options: TableDrift, rows: readonly Row[], listed: { has(id: string): boolean }) {
+async function reportExtra(options: TableDrift, rows: readonly Row[], listed: { has(id: string): boolean }) {
   const { to, clerk, ask, fix = false, report, deletions } = options;
   for (const row of rows) {
     const id = row["id"] as string;
@@ -150,7 +150,7 @@ async function judgeExtra(options: TableDrift, rows: readonly Row[], listed: { h
 }
 
 /** Clerk lists nothing of a deleted organization, so its rows have to be found from here. */
-async function judgeLostOrganizations(options: TableDrift) {
+async function reportDeletedOrganizations(options: TableDrift) {
   const { to, effects, clerk, ask } = options;
   let last = "";
   while (true) {
@@ -168,7 +168,7 @@ async function judgeLostOrganizations(options: TableDrift) {
     });
     const lost = ids.filter((id) => !data.some((organization) => organization.id === id));
     if (lost.length > 0)
-      for await (const rows of rowsOfOrganizations(options, lost)) await judgeExtra(options, rows, new Set());
+      for await (const rows of rowsOfOrganizations(options, lost)) await reportExtra(options, rows, new Set());
     last = ids.at(-1) ?? "";
   }
 }

@@ -2,6 +2,7 @@
 // It has to agree with the inbox's filter, which selects all rows except those of the feed.
 
 import { latestRuns } from "../../api/latest-runs.ts";
+import type { DELIVERY_STATES } from "../../api/routes/selection.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
 import { matchesPattern } from "../../clerk/pattern.ts";
 import { readMoment } from "../../duration.ts";
@@ -22,7 +23,7 @@ export interface Filter {
 export const FILTER_NAMES = ["text", "state", "type", "handler", "subject", "id", "since", "until"] as const;
 
 /** The values of `state` with their labels. */
-export const STATES = {
+export const STATES: Record<(typeof DELIVERY_STATES)[number], string> = {
   waiting: "waiting",
   retrying: "failed, retrying",
   running: "running",
@@ -31,7 +32,7 @@ export const STATES = {
   skipped: "skipped",
   parked: "waiting for its file",
   unhandled: "unhandled",
-} as const;
+};
 
 /** The query of `/api/deliveries` and `/api/search`, with times in milliseconds. */
 export function toQuery(filter: Filter, now: number): Record<string, string> {
