@@ -50,6 +50,8 @@ test("with only the secret set, every setting has its default", () => {
   expect(configOf({}, "start")).toMatchObject({ ...common, mode: "start", host: "0.0.0.0", logFormat: "json" });
 });
 
+const POSTGRES = "postgres://app:secret@localhost:5432/app";
+
 const valid: [name: string, text: string, setting: keyof Config, value: unknown][] = [
   ["CLERK_SECRET_KEY", "sk_test_abc", "clerkSecretKey", "sk_test_abc"],
   ["CLERK_API_URL", "http://127.0.0.1:4000/", "clerkApiUrl", "http://127.0.0.1:4000"],
@@ -62,6 +64,9 @@ const valid: [name: string, text: string, setting: keyof Config, value: unknown]
   ["WEBHOOK_PATH", "/", "webhookPath", "/"],
   ["HANDLERS_DIR", "/srv/handlers", "handlersDir", "/srv/handlers"],
   ["DATA_DIR", "../data 2", "dataDir", "../data 2"],
+  ["INBOX_URL", POSTGRES, "inbox", { kind: "postgres", url: POSTGRES, prepare: true }],
+  ["INBOX_URL", POSTGRES, "database", { kind: "postgres", url: POSTGRES, prepare: true }],
+  ["INBOX_URL", `${POSTGRES}?pgbouncer=true`, "inbox", { kind: "postgres", url: POSTGRES, prepare: false }],
   ["DATABASE_URL", "sqlite:../app.db", "database", { kind: "sqlite", filename: "../app.db" }],
   ["CONCURRENCY", "1", "concurrency", 1],
   ["MAX_BODY_BYTES", "2097152", "maxBodyBytes", 2_097_152],
@@ -100,6 +105,8 @@ const invalid: [name: string, text: string, message: string, example: string][] 
   ["WEBHOOK_PATH", "/hooks?a=1", "begins with /", "WEBHOOK_PATH=/api/webhooks"],
   ["WEBHOOK_PATH", "/health", "is not /health", "WEBHOOK_PATH=/api/webhooks"],
   ["WEBHOOK_PATH", "/health/", "is not /health", "WEBHOOK_PATH=/api/webhooks"],
+  ["INBOX_URL", "sqlite:inbox.db", "is a SQLite address", "INBOX_URL=postgres://"],
+  ["INBOX_URL", "mysql://root:secret@localhost/app", "is a mysql address", "INBOX_URL=postgres://"],
   ["DATABASE_URL", "mysql://root:secret@localhost/app", "is a mysql address", "DATABASE_URL=postgres://"],
   ["DATABASE_URL", "localhost/app", "neither postgres:// nor sqlite:", "DATABASE_URL=postgres://"],
   ["CONCURRENCY", "0", "expected a whole number from 1 to 10000", "CONCURRENCY=16"],

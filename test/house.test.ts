@@ -98,6 +98,9 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "setting-reader.ts": [],
   "suggest.ts": [],
   mirror: ["clerk", "db"],
+  "storage.ts": [
+    "..", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts",
+  ],
   "printable.ts": [],
   "redact.ts": [],
   receive: ["inbox (types)", "clerk"],

@@ -162,7 +162,9 @@ test("the README and .env.example show the actual defaults", async () => {
   );
   expect(Object.keys(shown)).toHaveLength(settings.length - 1);
   const env = { CLERK_WEBHOOK_SIGNING_SECRET: SECRET };
-  const read = readConfig({ ...env, ...shown, CLERK_SECRET_KEY: undefined, INSPECTOR_TOKEN: undefined }, "dev");
+  // These have no default.
+  const unset = { CLERK_SECRET_KEY: undefined, INBOX_URL: undefined, INSPECTOR_TOKEN: undefined };
+  const read = readConfig({ ...env, ...shown, ...unset }, "dev");
   expect(read).toEqual(readConfig(env, "dev"));
   expect(read).toHaveProperty("config");
 });

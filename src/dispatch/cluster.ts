@@ -133,7 +133,7 @@ function uniqueByName(handlers: readonly ServerHandler[]): ServerHandler[] {
   return [...byName.values()];
 }
 
-/** What decides about parking and recovery, as text. */
+/** The facts that parking and recovery depend on, as text. */
 function handlersOf(servers: readonly OtherServer[]): string {
   return JSON.stringify(servers.map(({ id, about }) => [id, about.handlers]));
 }

@@ -12,7 +12,7 @@ import { type Cluster, singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
-import { createTimeouts } from "./timeout.ts";
+import { startEpoch } from "./timeout.ts";
 import { createWatchdog, type LogFormat, type Watchdog } from "./watchdog.ts";
 
 interface DispatcherOptions {
@@ -73,7 +73,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   const held = new Map<number, { attempt: number; holding: Promise<void> }>();
   const shutdown = new AbortController();
   /** Attempts of before and after a fence are ended separately. */
-  let epoch = startEpoch();
+  let epoch = startEpoch(shutdown.signal);
   let stopped = false;
   /** Set while a run has to run exclusively: running ones finish, then only it is claimed. */
   let exclusive: "draining" | "claiming" | undefined;
@@ -93,6 +93,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
   };
 
+  const loaded = () => cluster.loaded(table().loaded);
   const { signal } = shutdown;
   const recovery = createRecovery({ inbox, effects, table, now, cluster, signal, end: endAbandoned });
   await recovery.start();
@@ -110,10 +111,6 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     await recovery.start();
   }
 
-  function loaded(): ReadonlySet<string> {
-    return cluster.loaded(table().loaded);
-  }
-
   function onSeen(isChanged: boolean) {
     if (stopped) return;
     void recovery.start().catch(reportBug);
@@ -124,23 +121,15 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   /** Other servers may take over the runs of this one: its attempts end without a commit. */
   function fence() {
     epoch.abort();
-    epoch = startEpoch();
-  }
-
-  function startEpoch() {
-    const controller = new AbortController();
-    const { signal } = controller;
-    shutdown.signal.addEventListener("abort", () => controller.abort(), { once: true, signal });
-    return { signal, timeouts: createTimeouts(signal), abort: () => controller.abort() };
+    epoch = startEpoch(shutdown.signal);
   }
 
   function claim() {
-    if (!stopped) claiming = inbox.claim(claimer).catch(retryClaim);
-  }
-
-  function retryClaim(error: unknown) {
-    reportBug(error);
-    claimIn(RETRY_MS);
+    if (stopped) return;
+    claiming = inbox.claim(claimer).catch((error: unknown) => {
+      reportBug(error);
+      claimIn(RETRY_MS);
+    });
   }
 
   function claimIn(delay: number) {
@@ -185,7 +174,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   async function attempt(run: ClaimedRun, answered: Promise<void>) {
     const { signal: ended, timeouts } = epoch;
     await answered;
-    const acquiring = slots.turn(run.handler);
+    const acquiring = slots.acquire(run.handler);
     const release = typeof acquiring === "function" ? acquiring : await acquiring;
     const handler = table().get(run.handler);
     const outcome: Outcome | undefined =

@@ -7,7 +7,7 @@ export interface Slots {
   /** The number of free slots of each of these handlers that has any. */
   free(handlers: Iterable<string>): Map<string, number>;
   /** Waits until another run may start, most often not at all. Returns a function to call when the run has ended. */
-  turn(handler: string): (() => void) | Promise<() => void>;
+  acquire(handler: string): (() => void) | Promise<() => void>;
   /** Ends all waits, because the server stops and releases runs that have not started. */
   drain(): void;
 }
@@ -63,7 +63,7 @@ export function createSlots(concurrency: number, now: () => number = () => perfo
       }
       return free;
     },
-    turn(name) {
+    acquire(name) {
       const handler = of(name);
       if (handler.running < concurrency || isDraining) return enter(handler);
       // The next run starts at the moment in which another one ends, so that no third one starts in between.

@@ -25,6 +25,14 @@ interface PendingTimeout {
   expired: (why: "late" | "shutdown") => void;
 }
 
+/** A time in which attempts may run. Its end ends all of them. */
+export function startEpoch(shutdown: AbortSignal) {
+  const controller = new AbortController();
+  const { signal } = controller;
+  shutdown.addEventListener("abort", () => controller.abort(), { once: true, signal });
+  return { signal, timeouts: createTimeouts(signal), abort: () => controller.abort() };
+}
+
 /** `shutdown` ends all timeouts at once. */
 export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = () => performance.now()): Timeouts {
   const pending = new Set<PendingTimeout>();

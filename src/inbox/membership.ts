@@ -7,7 +7,7 @@ import type { OtherServer, ServerAbout } from "./servers.ts";
 export interface ToMembership {
   /** Starts it. */
   address?: PostgresUrl;
-  /** What this server publishes, in JSON. */
+  /** A `ServerAbout` in JSON. */
   about?: string;
   /** Asks for a look now. */
   look?: number;

@@ -1,5 +1,5 @@
 // The thread that renews a server's row every second, so that a handler that blocks the main thread is not taken for a
-// dead server. Reports the other servers, and tells this one to stop its attempts when it may be taken for dead.
+// dead server. Reports the other servers, and makes this one stop its attempts before it is taken for dead.
 
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -65,7 +65,7 @@ async function beat() {
     if (isFenced || !isRegistered) await registerAgain(reader);
     const rows = await renew(reader, id, about);
     if (!rows) {
-      // Another server has taken over the runs of this one. It goes on under another id.
+      // Another server has taken over the runs of this one. It continues under another id.
       if (!isFenced) fence("another server has declared this one dead");
       return;
     }

@@ -12,7 +12,7 @@ export interface ServerHandler {
   loads: boolean;
 }
 
-/** What a server publishes about itself. */
+/** A server, as it describes itself to the others. */
 export interface ServerAbout {
   host: string;
   pid: number;

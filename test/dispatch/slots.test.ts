@@ -20,9 +20,9 @@ test("claims at most CONCURRENCY runs of a handler that has not run yet", () => 
 test("claims more than CONCURRENCY runs of a fast handler until it is slow", async () => {
   let clock = 0;
   const slots = createSlots(2, () => clock);
-  (await slots.turn("a"))();
+  (await slots.acquire("a"))();
   expect(freeSlots(slots)).toBe(10);
-  const release = await slots.turn("a");
+  const release = await slots.acquire("a");
   clock += 1_000;
   release();
   expect(freeSlots(slots)).toBe(2);
@@ -31,13 +31,13 @@ test("claims more than CONCURRENCY runs of a fast handler until it is slow", asy
 test("grants turns in the order of the requests", async () => {
   const slots = createSlots(1);
   const order: number[] = [];
-  const release = await slots.turn("a");
+  const release = await slots.acquire("a");
   const others = [1, 2, 3].map(async (number) => {
-    const releaseOther = await slots.turn("a");
+    const releaseOther = await slots.acquire("a");
     order.push(number);
     releaseOther();
   });
-  const releaseOtherHandler = await slots.turn("b");
+  const releaseOtherHandler = await slots.acquire("b");
   expect(order).toEqual([]);
   release();
   releaseOtherHandler();
@@ -47,11 +47,11 @@ test("grants turns in the order of the requests", async () => {
 
 test("drain ends all waits for a turn", async () => {
   const slots = createSlots(1);
-  await slots.turn("a");
-  const waiting = slots.turn("a");
+  await slots.acquire("a");
+  const waiting = slots.acquire("a");
   slots.drain();
   await waiting;
-  await slots.turn("a");
+  await slots.acquire("a");
 });
 
 test("runs at most CONCURRENCY runs at a time of a fast handler that becomes slow", async () => {
@@ -80,11 +80,11 @@ test("runs at most CONCURRENCY runs at a time of a fast handler that becomes slo
 
 test("starts the next run at the moment another run ends", async () => {
   const slots = createSlots(1);
-  const release = slots.turn("user.created") as () => void;
-  const second = slots.turn("user.created");
+  const release = slots.acquire("user.created") as () => void;
+  const second = slots.acquire("user.created");
   release();
   let hasThirdStarted = false;
-  const third = Promise.resolve(slots.turn("user.created")).then((releaseThird) => {
+  const third = Promise.resolve(slots.acquire("user.created")).then((releaseThird) => {
     hasThirdStarted = true;
     return releaseThird;
   });
