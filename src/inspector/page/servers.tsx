@@ -3,7 +3,6 @@
 import { useSignal, useSignalEffect } from "@preact/signals";
 
 import type { ServerRowJson } from "../../api/types.ts";
-import { formatDuration } from "../../duration.ts";
 import { api } from "./api.ts";
 import { Ago } from "./components.tsx";
 
@@ -61,7 +60,7 @@ function Server({ server }: { server: ServerRowJson }) {
         <Ago at={startedAt} />
       </td>
       <td class="number">{running}</td>
-      <td>{isThis ? "–" : `${formatDuration(seenAgo)} ago`}</td>
+      <td>{isThis ? "–" : <Ago at={Date.now() - seenAgo} />}</td>
       <td>{differs.length === 0 ? <span class="nothing">none</span> : <code>{differs.join(", ")}</code>}</td>
     </tr>
   );
