@@ -130,11 +130,11 @@ export function listCluster(cluster: Cluster, own: ServerAbout): ServerRowJson[]
   if (!cluster.isShared) return [];
   const loadedBy = ({ handlers = [] }: Partial<ServerAbout>) =>
     new Set(handlers.filter(({ loads }) => loads).map(({ name }) => name));
-  const ours = loadedBy(own);
+  const here = loadedBy(own);
   const row = ({ id, age, about }: OtherServer): ServerRowJson => {
-    const theirs = loadedBy(about);
+    const loaded = loadedBy(about);
     const { host, pid, version: release, startedAt, running } = about;
-    const [more, missing] = [[...theirs.difference(ours)], [...ours.difference(theirs)]];
+    const [more, missing] = [[...loaded.difference(here)], [...here.difference(loaded)]];
     return { id, isThis: about === own, host, pid, version: release, startedAt, running, seenAgo: age, more, missing };
   };
   return [{ id: cluster.id, age: 0, about: own }, ...cluster.others()].map(row);

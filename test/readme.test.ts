@@ -144,7 +144,7 @@ test("the sections Run it and Test it begin with a block of one command", () => 
 test("the compose file for several machines is YAML whose servers share an inbox", async () => {
   const [text = ""] = blocks(await Bun.file(join(ROOT, "docs/several-machines.md")).text(), "yaml");
   const { services } = Bun.YAML.parse(text) as { services: Record<string, { image: string; environment?: object }> };
-  expect(services["bellhop-1"]).toEqual(services["bellhop-2"]!);
+  expect(services["bellhop-1"]).toEqual(services["bellhop-2"]);
   expect(services["bellhop-1"]!.image).toBe(`oven/bun:${Bun.version}`);
   const { config } = readConfig({ CLERK_WEBHOOK_SIGNING_SECRET: SECRET, ...settingsOf(services) }, "start") as {
     config: { inbox: { kind: string } };
