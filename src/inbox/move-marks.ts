@@ -16,7 +16,7 @@ interface Marks {
 // The value is a random number, the same on both sides. A server that starts on the original cancels the move by removing
 // `move`, so that a copy that no longer has everything is never completed.
 const [MOVING, TO, FROM] = ["move", "move to ", "move from "];
-/** What belongs to a database, not to its inbox: the version of its tables, and SQLite's write at each start. */
+/** Keys that belong to a database, not to its inbox: the version of its tables, and SQLite's write at each start. */
 const STAYS = ["schema", "starts"];
 
 type MetaRow = { key: string; value: number };

@@ -53,18 +53,19 @@ export const TABLES: readonly Table[] = [
 ]; // prettier-ignore
 
 function table(name: string, key: string[], batch: number, sums: string[], columns: Columns): Table {
-  const keyed = Object.fromEntries(key.map((column) => [column, columns[column]!]));
+  const input: Columns = { ...Object.fromEntries(key.map((column) => [column, columns[column]!])), limit: "int" };
   const [names, order] = [Object.keys(columns).join(", "), key.join(", ")];
+  const newest = key.map((column) => `${column} desc`).join(", ");
   return {
     name,
     columns,
     key,
     batch,
-    page: query({ ...keyed, limit: "int" } as Columns, (p) => {
+    page: query(input, (p) => {
       const after = key.map((column) => p[column]).join(", ");
       return `select ${names} from ${name} where (${order}) > (${after}) order by ${order} limit ${p.limit}`;
     }),
-    last: query({}, () => `select ${order} from ${name} order by ${key.map((column) => `${column} desc`)} limit 1`),
+    last: query({}, () => `select ${order} from ${name} order by ${newest} limit 1`),
     insert: insertRows(name, columns, { onConflict: `(${order}) do nothing` }),
     summary: query({}, () => {
       const summed = sums.map((sum, index) => `cast(coalesce(sum(${sum}), 0) as bigint) as sum_${index}`);
