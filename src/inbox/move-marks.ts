@@ -22,6 +22,8 @@ const STAYS = ["schema", "starts"];
 type MetaRow = { key: string; value: number };
 
 const META = query({}, () => "select key, value from meta");
+// As a range, which the key's index finds.
+const MARKS = query({}, () => `select key, value from meta where key >= '${MOVING}' and key < 'movf'`);
 const SET_META = insertRows(
   "meta",
   { key: "text", value: "int" },
@@ -59,7 +61,7 @@ export function describeIncomplete(name: string): string {
 
 export async function marksOf(reader: Reader): Promise<Marks> {
   const marks: Marks = {};
-  for (const { key, value: id } of await reader.all<MetaRow>(META, {}))
+  for (const { key, value: id } of await reader.all<MetaRow>(MARKS, {}))
     if (key === MOVING) marks.moving = id;
     else if (key.startsWith(TO)) marks.to = { name: key.slice(TO.length), id };
     else if (key.startsWith(FROM)) marks.from = { name: key.slice(FROM.length), id };
