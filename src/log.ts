@@ -16,7 +16,7 @@ import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
 import { printableJson, printableLines } from "./printable.ts";
-import type { RefusedRequest } from "./receive/refusals.ts";
+import type { RefusedRequest } from "./receive/refused-requests.ts";
 import type { ReceivedDelivery } from "./receive/server.ts";
 import { redactText } from "./redact.ts";
 

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { InboxUnavailable, type RefusalCode, refusals, UserError } from "../../src/errors.ts";
-import type { RefusedRequest } from "../../src/receive/refusals.ts";
+import type { RefusedRequest } from "../../src/receive/refused-requests.ts";
 import { startWebhookServer, type WebhookServerOptions } from "../../src/receive/server.ts";
 import { parseSecrets } from "../../src/receive/verify.ts";
 import {
