@@ -36,7 +36,7 @@ import {
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
-import { handlersOf, openStorage, publish } from "./storage.ts";
+import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
 
 export interface Server {
   port: number;
@@ -88,7 +88,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   // Only SQLite's schema is awaited: an unavailable Postgres must not delay deliveries.
   if (config.database.kind === "sqlite") await schema;
   const match = (type: string) => cluster.match(type, handlersOf(table().match(type)));
-  const publishTable = (isUrgent: boolean) => publish(cluster, table(), startedAt, dispatcher.running, isUrgent);
+  const describeOwn = () => describeServer(table(), startedAt, dispatcher.running);
 
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
@@ -96,6 +96,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const live = createObserver({
     inbox,
     server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
+    servers: () => listCluster(cluster, describeOwn()),
     handlers: () => table().handlers,
     refused: () => receiver?.refused() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
@@ -138,8 +139,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       ),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
-  publishTable(true);
-  cluster.listen({ onSeen: () => publishTable(false) });
+  cluster.publish(describeOwn(), true);
+  cluster.listen({ onSeen: () => cluster.publish(describeOwn(), false) });
 
   // `bun dev` watches the folder; `bun start` loads it once, and retries failed files.
   const onChanges = (changes: Change[]) => {
@@ -149,7 +150,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       void applySchema();
     }
     live.handlersChanged();
-    publishTable(true);
+    cluster.publish(describeOwn(), true);
     // Runs have been parked or unparked.
     void dispatcher.tableChanged().then(() => live.feed.manyChanged(1));
     void countMissed(inbox, changes, (handler, missed) => logMissed(log, handler, missed));

@@ -99,7 +99,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "suggest.ts": [],
   mirror: ["clerk", "db"],
   "storage.ts": [
-    "..", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts",
+    "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts",
   ],
   "printable.ts": [],
   "redact.ts": [],

@@ -24,6 +24,8 @@ export interface ServerAbout {
 
 export interface OtherServer {
   id: string;
+  /** Milliseconds since its latest beat. */
+  age: number;
   about: ServerAbout;
 }
 
@@ -61,6 +63,14 @@ const REMOVE = query(
   ({ id, beat }) => `delete from server where id = ${id} and beat <= ${beat}`,
 );
 
+const ALL = query(
+  { within: "int" },
+  ({ within }) => `
+    select id, age, about from (
+      select id, (extract(epoch from clock_timestamp() - seen_at) * 1000)::bigint as age, about from server
+    ) as seen where age < ${within} order by id`,
+);
+
 const FAR = Number.MAX_SAFE_INTEGER;
 
 /** A server that is silent for this long, by another one's own looks, is dead. */
@@ -81,6 +91,12 @@ export async function register(reader: Reader, id: string, about: string): Promi
 export async function renew(reader: Reader, id: string, about: string): Promise<ServerRow[] | undefined> {
   const rows = await reader.all<ServerRow>(BEAT, { id, about });
   return rows[0]?.renewed ? rows : undefined;
+}
+
+/** The servers that were alive a moment ago, for a process that is none of them. */
+export async function listServers(reader: Reader): Promise<OtherServer[]> {
+  const rows = await reader.all<{ id: string; age: number; about: string }>(ALL, { within: DEAD_AFTER_MS });
+  return rows.map(({ about, ...row }) => ({ ...row, about: JSON.parse(about) as ServerAbout }));
 }
 
 /** Deletes the row of a server that stops; with `beat`, unless it has been renewed since. */
