@@ -1,5 +1,5 @@
 // Remembers refused requests, in bounded memory: code, time, size and the claimed id. Never a body, a header or a secret.
-// A flood of refusals causes one log line per code and second.
+// A flood of refusals causes one log line per code and second. The codes are listed in errors.ts.
 
 import type { RefusalCode } from "../errors.ts";
 
