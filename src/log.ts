@@ -227,7 +227,7 @@ export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
   );
 }
 
-/** Without a reason, the fence is over. */
+/** Logs that this server is fenced, with the reason, or no longer is. */
 export function logFenced(log: Logger, reason: string | undefined) {
   if (reason === undefined) return log.info("this server has joined the servers of its inbox again");
   log.error(
