@@ -506,8 +506,8 @@ describe("while the server stops", () => {
     second.write(late.subarray(0, 100));
     third.write(health.subarray(0, 10));
     await until("the first delivery to be stored", () => accepting === 1 || undefined);
-    // Until the server has read the beginnings of the other two.
-    await Bun.sleep(50);
+    // A server that has answered a later request has read the beginnings of the other two.
+    await fetch(`${server.origin}/health`, { keepalive: false });
 
     let stopped = false;
     const stopping = server.stop().then(() => (stopped = true));
