@@ -14,7 +14,7 @@ export interface Started extends Contender {
 }
 
 export interface Turn {
-  /** 200 responses a second. */
+  /** Responses with status 200 per second. */
   rate: number;
   /** 200 responses a second, with the time counted until the last run was done; NaN for a server without handlers. */
   handledRate: number;
