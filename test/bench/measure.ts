@@ -16,7 +16,7 @@ export interface Started extends Contender {
 export interface Turn {
   /** Responses with status 200 per second. */
   rate: number;
-  /** 200 responses a second, with the time counted until the last run was done; NaN for a server without handlers. */
+  /** Responses with status 200 per second, with the time counted until the last run was done; NaN for a server without handlers. */
   handledRate: number;
   latency: Histogram;
   wrong: number;

@@ -126,7 +126,7 @@ function sendChunked(url: string, body: string) {
 
 /**
  * A request for each refusal that a complete server can give. `unavailable`, `internal` and `shutting_down` are tested
- * below, `body_dropped` in unverified.test.ts.
+ * in availability.test.ts, `body_dropped` in unverified.test.ts.
  */
 const provocations: Record<
   Exclude<RefusalCode, "unavailable" | "internal" | "shutting_down" | "body_dropped">,
