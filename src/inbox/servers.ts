@@ -20,6 +20,8 @@ export interface ServerAbout {
   startedAt: number;
   handlers: readonly ServerHandler[];
   running: number;
+  /** Grows with each delivery and each end of an attempt. */
+  changes: number;
 }
 
 export interface OtherServer {
