@@ -19,7 +19,7 @@ import {
 } from "./harness.ts";
 
 // Each test starts processes, which is slow on a busy machine.
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 const event = { type: "user.created", object: "event", data: { id: "user_1", object: "user" } };
 
