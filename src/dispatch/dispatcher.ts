@@ -61,7 +61,6 @@ const SWEEP_MS = 60_000;
 const RETRY_MS = 250;
 // Releasing an attempt takes a rollback and a commit.
 const RELEASE_MS = 2_000;
-const NO_SLOTS: ReadonlyMap<string, number> = new Map();
 
 /** Recovers runs that a crash left running, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
@@ -88,7 +87,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     },
     capacity: () =>
       stopped || exclusive || cluster.fenced !== undefined
-        ? { slots: NO_SLOTS, exclusive: exclusive === "claiming" }
+        ? { slots: new Map(), exclusive: exclusive === "claiming" }
         : { slots: slots.free(table().loaded) },
     held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
   };
@@ -178,7 +177,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     const release = typeof acquiring === "function" ? acquiring : await acquiring;
     const handler = table().get(run.handler);
     const outcome: Outcome | undefined =
-      stopped || ended.aborted || !handler?.code
+      stopped || ended.aborted || !cluster.owns(run) || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
             run,
@@ -188,7 +187,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             effects,
             timeouts,
             watchdog,
-            shutdown: ended,
+            ended,
+            shutdown: signal,
             now,
             print: (line) => options.onLog?.(run, line),
             onLate: (message) => options.onLate?.(run, message),
