@@ -93,11 +93,11 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   };
 
   const loaded = () => cluster.loaded(table().loaded);
-  const { signal } = shutdown;
-  const recovery = createRecovery({ inbox, effects, table, now, cluster, signal, end: endAbandoned });
-  await recovery.start();
-  await inbox.park(loaded());
-  await inbox.sweep();
+  const recovery = createRecovery({ inbox, effects, table, now, cluster, signal: shutdown.signal, end: endAbandoned });
+  // Each is repeated later, so an outage at this moment does not end the process.
+  await recovery.start().catch(reportBug);
+  await park();
+  await inbox.sweep().catch(reportBug);
   inbox.claimWithEachCommit(claimer, start);
   inbox.onWork(claim);
   cluster.listen({ onSeen, onFenced: fence, onResumed: () => claim() });
@@ -188,7 +188,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             timeouts,
             watchdog,
             ended,
-            shutdown: signal,
+            shutdown: shutdown.signal,
             now,
             print: (line) => options.onLog?.(run, line),
             onLate: (message) => options.onLate?.(run, message),

@@ -79,7 +79,8 @@ export async function clusterCampaign({ seconds, seed, store, first = [] }: Clus
   for (let count = 0; count < first.length || performance.now() - began < seconds * 1_000; count += 1) {
     const name = first[count] ?? pickFault(random);
     faults[name]! += 1;
-    problems.push(...(await FAULTS[name]!.run(context)));
+    const found = await FAULTS[name]!.run(context).catch((error: Error) => [`${name} failed: ${Bun.inspect(error)}`]);
+    problems.push(...found);
     if (!(await accepts(load))) problems.push(`no delivery was accepted after: ${name}`);
     await Bun.sleep(random() * MAX_PAUSE_MS);
     for (const node of cluster.nodes.filter(hasCrashed))
@@ -130,7 +131,7 @@ async function runToEnd(folder: string, store: CampaignStore, cluster: Cluster, 
   await load.stop();
   for (const node of cluster.nodes) {
     if (hasCrashed(node)) continue;
-    await cluster.terminate(node);
+    await cluster.kill(node);
     await cluster.deploy(node, DEPLOYED);
     cluster.start(node);
   }
@@ -138,6 +139,9 @@ async function runToEnd(folder: string, store: CampaignStore, cluster: Cluster, 
     await Bun.sleep(POLL_MS);
     return (await openRuns(store, folder)) === 0;
   };
+  await Promise.all(cluster.nodes.map((node) => cluster.healthy(node))).catch((error: Error) =>
+    problems.push(error.message),
+  );
   await until("every run to end", allEnded, DRAIN_TIMEOUT_MS).catch((error: Error) => problems.push(error.message));
   for (const node of cluster.nodes) {
     const { server } = node;

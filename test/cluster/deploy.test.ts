@@ -2,7 +2,6 @@
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
-import type { Environment } from "../../src/config.ts";
 import { hasExited, launch } from "../crash/launch.ts";
 import { folderWithHandlers, freePort, spawnServer, until, writeHandlers } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
@@ -111,7 +110,7 @@ describe.skipIf(!postgres)("several servers", () => {
   test.concurrent("two servers with one DATA_DIR do not disturb each other's socket", async () => {
     await using inbox = await sharedInbox(postgres!);
     const old = await inbox.start("old", { "user.created.ts": QUICK });
-    await using fresh = await spawnServer(old.folder, { env: { INBOX_URL: inbox.url, NAME: "fresh" } as Environment });
+    await using fresh = await spawnServer(old.folder, { env: { INBOX_URL: inbox.url, NAME: "fresh" } });
     await send(old, "user.created", "msg_1");
     expect((await fresh.ended("msg_1")).runs[0]!.state).toBe("done");
     old.process.kill("SIGTERM");

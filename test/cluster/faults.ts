@@ -1,4 +1,4 @@
-// What a campaign does to servers under load. A fault is over when its promise resolves: every server runs again. Each
+// Faults of a campaign, under load. A fault is over when its promise resolves: every server runs again. Each
 // resolves to one sentence per violation.
 
 import { OUTAGES } from "../crash/outages.ts";
@@ -24,6 +24,8 @@ export interface FaultContext {
 }
 
 const MAX_TAKEOVER_MS = 20_000;
+const MAX_TRIES = 40;
+const TRY_PAUSE_MS = 10;
 const MAX_DOWN_MS = 1_500;
 const MAX_PARTITION_MS = 9_000;
 const KILL_DURING_OUTAGE_SHARE = 1 / 3;
@@ -49,6 +51,7 @@ export const FAULTS: Readonly<Record<string, { share: number; run: Fault }>> = {
 async function killAndTakeOver({ cluster, observer, random, figures }: FaultContext): Promise<string[]> {
   const node = pick(cluster.nodes, random);
   const id = await observer.idOf(node.server!.process.pid);
+  await stopWhileItRuns(node, () => (id === undefined ? Promise.resolve(0) : observer.owned(id)));
   await cluster.kill(node);
   figures.kills += 1;
   const running = id === undefined ? 0 : await observer.owned(id);
@@ -56,6 +59,16 @@ async function killAndTakeOver({ cluster, observer, random, figures }: FaultCont
   if (running > 0 && took !== undefined) figures.takeovers.push(took);
   cluster.start(node);
   return took === undefined ? [`${running} runs of ${node.name} were not taken over after ${MAX_TAKEOVER_MS} ms`] : [];
+}
+
+/** Suspends its process at a moment at which it has runs, if there is one soon. */
+async function stopWhileItRuns({ server }: Node, owned: () => Promise<number>) {
+  for (let tries = 0; tries < MAX_TRIES; tries += 1) {
+    server!.process.kill("SIGSTOP");
+    if ((await owned()) > 0) return;
+    server!.process.kill("SIGCONT");
+    await Bun.sleep(TRY_PAUSE_MS);
+  }
 }
 
 /** One to all of them, which start again before or after the others notice. */
@@ -71,6 +84,7 @@ async function killSome({ cluster, random, figures }: FaultContext): Promise<str
 
 async function stopOne({ cluster, observer, random }: FaultContext): Promise<string[]> {
   const node = pick(cluster.nodes, random);
+  await cluster.healthy(node);
   const id = await observer.idOf(node.server!.process.pid);
   const problems = await stop(cluster, node);
   if (id !== undefined && (await observer.isRegistered(id)))
@@ -79,8 +93,10 @@ async function stopOne({ cluster, observer, random }: FaultContext): Promise<str
   return problems;
 }
 
+/** Gracefully. While it starts, a signal ends it at once. */
 async function stop(cluster: Cluster, node: Node): Promise<string[]> {
   const { server } = node;
+  await cluster.healthy(node);
   const code = await cluster.terminate(node);
   return code === 0 ? [] : [`${node.name} exited with ${code} when it was stopped:\n${await server!.output()}`];
 }
@@ -126,8 +142,12 @@ async function deploy({ cluster, windows }: FaultContext): Promise<string[]> {
 async function outage(name: string, context: FaultContext): Promise<string[]> {
   const { cluster, store, random, figures } = context;
   const node = pick(cluster.nodes, random);
-  const { run } = OUTAGES.find((known) => known.name === name)!;
-  const over = run!({ server: node.server!, store, dataDir: node.folder, random });
+  const over = OUTAGES.find((known) => known.name === name)!.run!({
+    server: node.server!,
+    store,
+    dataDir: node.folder,
+    random,
+  });
   if (random() < KILL_DURING_OUTAGE_SHARE) {
     await Bun.sleep(random() * MAX_DOWN_MS);
     await cluster.kill(node);

@@ -12,7 +12,7 @@ export interface SharedInbox extends AsyncDisposable {
   observer: Observer;
   /** Starts a server with these handlers, in a new folder. `env` wins. Few connections: many servers share Postgres. */
   start(name: string, files: Files, env?: Environment): Promise<SpawnedServer & { folder: string }>;
-  /** What handlers wrote with `write`, in order. */
+  /** The calls that handlers recorded with `write`, in order. */
   calls(): Promise<Call[]>;
 }
 
@@ -44,7 +44,7 @@ export async function sharedInbox(postgres: Postgres): Promise<SharedInbox> {
       const folder = moved.use(await temporaryFolder());
       await writeHandlers(folder.path, { ...files, "_schema.sql": SCHEMA });
       const server = await spawnServer(folder.path, {
-        env: { INBOX_URL: url, NAME: name, CONCURRENCY: "3", ...env } as Environment,
+        env: { INBOX_URL: url, NAME: name, CONCURRENCY: "3", ...env },
       });
       moved.use(server);
       return { ...server, folder: folder.path };

@@ -1,4 +1,4 @@
-// What the others do when a server dies, stops, or loses Postgres.
+// Servers that die, stop, or lose Postgres, and the others that continue their runs.
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 

@@ -1,4 +1,4 @@
-// What the tables say about the servers: who owns which runs. Read from Postgres, never from a server under test.
+// Reads from the tables which server owns runs. Never asks a server under test.
 
 import { SQL } from "bun";
 
