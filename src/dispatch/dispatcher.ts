@@ -195,13 +195,14 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
           });
     release();
     if (outcome) await end(run, outcome);
-    // When the file was removed, a run that waits for it must not block its order key.
-    if (!loaded().has(run.handler)) await park();
   }
 
   /** Records the outcome of an attempt, then calls `_dead.ts`. */
   async function end(run: ClaimedRun, outcome: Outcome) {
-    if (!(await record(run, outcome))) return;
+    const isRecorded = await record(run, outcome);
+    // When the file was removed, a run that waits for it must not block its order key.
+    if (!loaded().has(run.handler)) await park();
+    if (!isRecorded) return;
     options.onOutcome?.(run, outcome);
     const code = table().dead?.code;
     if (outcome.kind === "dead" && code)
@@ -283,10 +284,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let stopping: Promise<void> | undefined;
   return {
     tableChanged: park,
-    async recover() {
-      await recovery.start();
-      await recovery.ended();
-    },
+    recover: () => recovery.start().then(() => recovery.ended()),
     get running() {
       return held.size;
     },
