@@ -32,6 +32,7 @@ export function createRecovery(options: RecoveryOptions): Recovery {
   return {
     async start() {
       const abandoned = await inbox.abandoned(cluster.seen());
+      // Each look starts this again, so a run that is being recovered must not cause another look.
       const runs = abandoned.filter((run) => !underWay.has(keyOf(run)));
       if (runs.length === 0) return;
       // A server that has started meanwhile may have claimed runs, and it was registered before.

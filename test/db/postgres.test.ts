@@ -20,6 +20,8 @@ if (noPostgres) console.log(`skipped: ${noPostgres}`);
 
 interface Opened extends AsyncDisposable {
   effects: Effects;
+  /** Of a connection that does not use the proxy. */
+  url: string;
   openAgain: () => Promise<Effects>;
   proxy: Proxy;
   /** A connection that does not use the proxy. */
@@ -45,6 +47,7 @@ async function open({ direct = false } = {}): Promise<Opened> {
   const held = opened.move();
   return {
     effects,
+    url,
     openAgain,
     proxy,
     admin,
@@ -120,6 +123,31 @@ describe.skipIf(!postgres)("effects when Postgres fails", () => {
     await commit(second);
     expect(await opened.effects.resolve(key("msg_1", { attempt: 2 }), never)).toBe("committed");
     expect(await opened.rows()).toEqual(["second"]);
+  });
+
+  test("the open transaction of a dead server is ended when its run is taken over", async () => {
+    await using opened = await withTable();
+    const first = opened.begin();
+    await first.db`insert into t values ('one')`;
+    // Its machine is gone, so that Postgres would wait for the timeout of its handler.
+    opened.proxy.onClient = () => "cut";
+    const survivor = await openEffects(parseDatabaseUrl(opened.url), { max: 2 });
+    const start = performance.now();
+    expect(await survivor.resolve(key("msg_1"), never)).toBe("void");
+    expect(performance.now() - start).toBeLessThan(10_000);
+    await survivor.close();
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("a COMMIT whose response is lost ends no other transaction of its server", async () => {
+    await using opened = await withTable();
+    const [first, second] = [opened.begin("msg_1"), opened.begin("msg_2")];
+    await first.db`insert into t values ('one')`;
+    await second.db`insert into t values ('two')`;
+    interceptFirst(opened.proxy, "COMMIT", "forward-then-cut");
+    await commit(first);
+    await commit(second);
+    expect(await opened.rows()).toEqual(["one", "two"]);
   });
 
   test("a connection that is lost during a transaction writes nothing, costs no attempt and is not reported as an outage", async () => {
