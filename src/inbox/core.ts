@@ -152,11 +152,11 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     },
     async replay(request) {
       // A step that adds nothing needs no commit.
-      const step = await preview(read, request);
+      const step = await preview(read, request, clock());
       return step.added === 0 ? step : write((transaction) => add(transaction, request, clock()));
     },
     wroteRuns: (before) => wroteRuns(read, before),
-    countReplay: (selection, limit = Infinity) => count(read, selection, limit),
+    countReplay: (selection, limit = Infinity) => count(read, selection, limit, clock()),
     replayProgress: (handler, runs) => progress(read, handler, runs, clock()),
     retryNow: (run) => write(async (transaction) => (await makeDueNow(transaction, [{ run }], clock())) > 0),
     giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),

@@ -2,9 +2,9 @@
 // deliveries and runs continue in between, however rare the selected deliveries are.
 
 import { matchesPattern } from "../clerk/events.ts";
-import { NEWEST, nextSlice } from "./cursor.ts";
+import { type Direction, NEWEST, nextSlice } from "./cursor.ts";
 import type { AttemptRecord } from "./inbox.ts";
-import { STATES, WAITING } from "./schema.ts";
+import { STATES } from "./schema.ts";
 import { query, type Reader, selectBy } from "./store.ts";
 import type {
   DeliveryFilter,
@@ -12,6 +12,7 @@ import type {
   DeliverySummary,
   DeliveryView,
   Page,
+  RunState,
   RunSummary,
   RunView,
 } from "./views.ts";
@@ -42,27 +43,12 @@ const ATTEMPTS = query(
     from attempt a join run r on r.id = a.run where r.seq = ${seq} order by run, attempt`,
 );
 
-const SUMMARY = `d.seq as arrival, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts,
-    d.unhandled, (select p.seq from payload p where p.seq = d.seq) is null as wiped`;
-
-export const SUMMARIES = selectBy("delivery d", "d.seq", { arrival: "int" }, SUMMARY);
-
-// A handler's latest run of a delivery decides its state: after a replay, a dead run no longer counts.
-const SUMMARIES_WITH_RUN = selectBy(
+const SUMMARIES = selectBy(
   "delivery d",
   "d.seq",
-  { arrival: "int", handler: "text", state: "int", parked: "int", retrying: "int", unseen: "int" },
-  SUMMARY,
-  {
-    where: (input) => `exists (
-      select 1 from run r where r.seq = d.seq and (${input.handler} is null or r.handler = ${input.handler})
-      and (${input.state} is null or r.state = ${input.state}) and (${input.parked} = 0 or r.parked_at is not null)
-      and (${input.retrying} = 0 or (
-        r.parked_at is null and (select max(a.n) from attempt a where a.run = r.id) is not null))
-      and (${input.state} is null or r.id = (
-        select max(same.id) from run same where same.seq = r.seq and same.handler = r.handler))
-      and (${input.unseen} = 0 or r.replay = '')) <> (${input.unseen} = 1)`,
-  },
+  { arrival: "int" },
+  `d.seq as arrival, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts,
+    (select p.seq from payload p where p.seq = d.seq) is null as wiped`,
 );
 
 const RUN_SUMMARIES = selectBy(
@@ -74,11 +60,7 @@ const RUN_SUMMARIES = selectBy(
     (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) as took`,
 );
 
-export type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & {
-  sample: number;
-  wiped: number | boolean;
-  unhandled: number;
-};
+type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & { sample: number; wiped: number | boolean };
 
 type RunRow = Omit<RunView, "state" | "parked" | "attempts" | "due"> & {
   state: number;
@@ -139,78 +121,71 @@ export async function list(
   { before, limit }: Page,
   now: number,
 ): Promise<DeliveryList> {
-  const rows: SummaryRow[] = [];
+  const deliveries: DeliverySummary[] = [];
   let next: number | null = before ?? NEWEST;
   // Most often the first deliveries are selected, so the first slice is limited to a page.
-  for (let size = Math.min(limit, SLICE); next !== null && rows.length < limit; size = SLICE) {
-    const slice = await nextSlice(reader, filter, "down", next, size);
-    const selected = await selectSummaries(reader, filter, slice.arrivals);
-    rows.push(...selected.slice(0, limit - rows.length));
-    const isFull = rows.length === limit;
-    next = isFull ? rows.at(-1)!.arrival : slice.next;
+  for (let size = Math.min(limit, SLICE); next !== null && deliveries.length < limit; size = SLICE) {
+    const slice: DeliveryList = await nextSelected(reader, filter, "down", next, size, now);
+    const selected = slice.deliveries.filter(({ runs }) => selectsRuns(filter, runs));
+    deliveries.push(...selected.slice(0, limit - deliveries.length));
+    next = deliveries.length === limit ? deliveries.at(-1)!.arrival : slice.next;
     await new Promise((resolve) => setImmediate(resolve));
   }
-  return { deliveries: await withRuns(reader, rows, now), next };
+  return { deliveries, next };
 }
 
-/** Summaries of the deliveries that the filter selects, in the order given. */
-async function selectSummaries(
+/** The deliveries of the next slice that the filter selects, judged by all but their runs. */
+export async function nextSelected(
   reader: Reader,
   filter: DeliveryFilter,
-  arrivals: readonly number[],
-): Promise<SummaryRow[]> {
-  const { handler, state, neverSeenBy } = filter;
-  const hasState = state != null && state !== "unhandled";
-  const condition = {
-    handler: handler ?? null,
-    state: hasState ? (state === "parked" || state === "retrying" ? WAITING : STATES.indexOf(state)) : null,
-    parked: Number(state === "parked"),
-    retrying: Number(state === "retrying"),
-    unseen: 0,
-  };
-  const deliveries = arrivals.map((arrival) => ({ arrival }));
-  let found = await reader.all<SummaryRow>(
-    ...(handler || hasState
-      ? ([SUMMARIES_WITH_RUN, deliveries.map(({ arrival }) => ({ arrival, ...condition }))] as const)
-      : ([SUMMARIES, deliveries] as const)),
+  direction: Direction,
+  from: number,
+  size: number,
+  now: number,
+): Promise<DeliveryList> {
+  const { arrivals, next } = await nextSlice(reader, filter, direction, from, size);
+  const found = await reader.all<SummaryRow>(
+    SUMMARIES,
+    arrivals.map((arrival) => ({ arrival })),
   );
-  if (neverSeenBy) {
-    const unseen = { handler: neverSeenBy.handler, state: null, parked: 0, retrying: 0, unseen: 1 };
-    found = await reader.all<SummaryRow>(
-      SUMMARIES_WITH_RUN,
-      found.map(({ arrival }) => ({ arrival, ...unseen })),
-    );
-  }
   const byArrival = new Map(found.map((row) => [row.arrival, row]));
-  return arrivals.flatMap((arrival) => {
-    const row = byArrival.get(arrival);
-    return row && selects(filter, row) ? [row] : [];
-  });
+  const rows = arrivals.flatMap((arrival) => byArrival.get(arrival) ?? []).filter((row) => selects(filter, row));
+  const runs = Map.groupBy(await reader.all<RunSummaryRow>(RUN_SUMMARIES, rows), ({ arrival }) => arrival);
+  const deliveries = rows.map(({ sample, wiped, ...row }) => ({
+    ...row,
+    sample: sample === 1,
+    wiped: Boolean(wiped),
+    runs: (runs.get(row.arrival) ?? []).toSorted((a, b) => a.run - b.run).map((run) => runSummary(run, now)),
+  }));
+  return { deliveries, next };
 }
 
-/** Whether the filter selects a delivery, judged by the delivery alone. */
-export function selects(filter: DeliveryFilter, row: SummaryRow): boolean {
-  const { id, type, subject, state, since, until, neverSeenBy } = filter;
+function selects({ id, type, subject, since, until, neverSeenBy }: DeliveryFilter, row: SummaryRow): boolean {
   return (
     (id == null || row.id === id) &&
     (type == null || matchesPattern(type, row.type)) &&
     (subject == null || row.subject === subject) &&
-    (state !== "unhandled" || row.unhandled === 1) &&
     (since == null || row.receivedAt >= since) &&
     (until == null || row.receivedAt <= until) &&
     (neverSeenBy == null || matchesPattern(neverSeenBy.event, row.type))
   );
 }
 
-async function withRuns(reader: Reader, rows: readonly SummaryRow[], now: number): Promise<DeliverySummary[]> {
-  const runs = await reader.all<RunSummaryRow>(RUN_SUMMARIES, rows);
-  const byArrival = Map.groupBy(runs, ({ arrival }) => arrival);
-  return rows.map(({ sample, wiped, unhandled: _, ...row }) => ({
-    ...row,
-    sample: sample === 1,
-    wiped: Boolean(wiped),
-    runs: (byArrival.get(row.arrival) ?? []).toSorted((a, b) => a.run - b.run).map((run) => runSummary(run, now)),
-  }));
+/** Whether the filter selects a delivery with these runs, judged by them alone. */
+export function selectsRuns({ handler, state, neverSeenBy }: DeliveryFilter, runs: readonly RunSummary[]): boolean {
+  if (neverSeenBy && runs.some((run) => run.handler === neverSeenBy.handler && run.replay === "")) return false;
+  if (state === "unhandled") return runs.length === 0;
+  const own = handler == null ? runs : runs.filter((run) => run.handler === handler);
+  if (state == null) return handler == null || own.length > 0;
+  // A handler's latest run of a delivery decides its state: after a replay, a dead run no longer counts.
+  const latest = new Map(own.map((run) => [run.handler, run]));
+  return [...latest.values()].some((run) => isInState(run, state));
+}
+
+function isInState(run: RunSummary, state: RunState | "parked" | "retrying"): boolean {
+  if (state === "parked") return run.parked;
+  if (state === "retrying") return run.state === "waiting" && !run.parked && run.attempts > 0;
+  return run.state === state;
 }
 
 function runSummary({ arrival: _, firstTook, attempts, took, ...run }: RunSummaryRow, now: number): RunSummary {
