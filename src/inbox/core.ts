@@ -5,6 +5,7 @@ import { claim } from "./claim.ts";
 import { createCommits } from "./commits.ts";
 import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
 import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
+import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
 import { get, list } from "./query.ts";
@@ -27,15 +28,6 @@ interface CoreOptions {
 
 // Losing a second of the clock in a crash is harmless, and saves a write per commit.
 const SAVE_CLOCK_MS = 1_000;
-
-const SAVED_CLOCK = query({ key: "text" }, ({ key }) => `select value from meta where key = ${key}`);
-
-const SAVE_CLOCK = query(
-  { now: "int" },
-  ({ now }) => `
-    insert into meta(key, value) values ('clock', ${now})
-    on conflict(key) do update set value = excluded.value where excluded.value > meta.value`,
-);
 
 // Setting an unchanged value would write nothing.
 const PROBE = query(
@@ -63,8 +55,7 @@ function ignoreUndo(error: unknown) {
 
 /** The last saved clock; 0 in a new inbox. */
 export async function savedClock(store: Store): Promise<number> {
-  const [row] = await store.read.all<{ value: number }>(SAVED_CLOCK, { key: "clock" });
-  return row?.value ?? 0;
+  return (await savedValue(store.read, "clock")) ?? 0;
 }
 
 export function createCore(store: Store, options: CoreOptions): Inbox {
@@ -97,7 +88,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   async function saveClock(transaction: Transaction): Promise<void> {
     const now = clock();
     if (now - clockSavedAt < SAVE_CLOCK_MS) return;
-    await transaction.run(SAVE_CLOCK, { now });
+    await raiseValue(transaction, "clock", now);
     clockSavedAt = now;
   }
 

@@ -1,6 +1,7 @@
 // Deletes payloads and logs after RETENTION_DAYS, those of dead deliveries after four times as long, and deliveries with
 // all their rows after 95 days or more. Never deletes a delivery that has an open run.
 
+import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries, sortKeys } from "./ordering.ts";
 import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import { trustedTime } from "./trusted-time.ts";
@@ -29,15 +30,6 @@ interface Ages {
 }
 
 type Fate = "stays" | "stays open" | "payload" | "delivery";
-
-const WATERMARK = query({ key: "text" }, ({ key }) => `select value from meta where key = ${key}`);
-
-const SET_WATERMARK = query(
-  { key: "text", seq: "int" },
-  ({ key, seq }) => `
-    insert into meta(key, value) values (${key}, ${seq})
-    on conflict(key) do update set value = excluded.value where excluded.value > meta.value`,
-);
 
 const BEYOND = query(
   { seq: "int", limit: "int" },
@@ -132,8 +124,8 @@ function fateOf({ open, dead, receivedAt }: Facts, ages: Ages): Fate {
 export async function expired(reader: Reader, retentionDays: number, limit: number): Promise<RetentionStep | null> {
   const ages = await agesOf(reader, retentionDays);
   for (const { name, age } of stagesOf(ages)) {
-    const [mark] = await reader.all<{ value: number }>(WATERMARK, { key: `retention of ${name}` });
-    const next = await reader.all<{ seq: number; receivedAt: number }>(BEYOND, { seq: mark?.value ?? 0, limit });
+    const seq = (await savedValue(reader, watermarkOf(name))) ?? 0;
+    const next = await reader.all<{ seq: number; receivedAt: number }>(BEYOND, { seq, limit });
     const end = next.findIndex(({ receivedAt }) => receivedAt > ages.now - age);
     const arrivals = (end < 0 ? next : next.slice(0, end)).map(({ seq }) => seq);
     if (arrivals.length > 0) return stepOf(reader, retentionDays, arrivals, name, ages);
@@ -183,8 +175,7 @@ export async function deleteExpired(
   const deleted = await transaction.run(DELETE_PAYLOAD, payloads);
   await deleteWhole(transaction, whole, runsOf(whole));
   const last = arrivals.at(-1);
-  if (stage !== null && last !== undefined)
-    await transaction.run(SET_WATERMARK, { key: `retention of ${stage}`, seq: last });
+  if (stage !== null && last !== undefined) await raiseValue(transaction, watermarkOf(stage), last);
   return { payloads: deleted, deliveries: whole.length };
 }
 
@@ -199,6 +190,8 @@ async function deleteWhole(
   const keys = runs.map(({ key, seq }) => ({ key, subject: bySeq.get(seq)!.subject, sample: bySeq.get(seq)!.sample }));
   await transaction.run(DELETE_ORDER_KEY, sortKeys(keys));
 }
+
+const watermarkOf = (stage: string) => `retention of ${stage}`;
 
 const rowsOf = (arrivals: readonly number[]) => arrivals.map((seq) => ({ seq }));
 
