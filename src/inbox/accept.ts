@@ -4,7 +4,7 @@
 import { claimedNew, claimNew } from "./claim.ts";
 import type { Accepted, NewDelivery, NewRun, RunState } from "./inbox.ts";
 import type { Room } from "./operation.ts";
-import { electWaiting, orderKeyOf } from "./ordering.ts";
+import { elect, orderKeyOf } from "./ordering.ts";
 import { RUNNING, STATES, WAITING } from "./schema.ts";
 import { insertRows, selectBy, together, type Transaction, updateBy } from "./store.ts";
 
@@ -142,7 +142,7 @@ async function insertRuns(
     started.push(claimedNew(row, { run: ids[index]!, owner, doneAt: claim.doneAt, event }));
   }
   const running = new Set([...claimed.keys()].map(({ key }) => key));
-  await electWaiting(
+  await elect(
     transaction,
     rows.filter(({ parked, key }) => !parked && !running.has(key)),
   );

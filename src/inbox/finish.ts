@@ -185,15 +185,13 @@ const FORGET_SIMPLE_ATTEMPT = updateBy(
   "first_at = null, first_took = null",
   "first_at is not null",
 );
-const LOG_OF = query(
-  { run: "int", attempt: "int" },
-  ({ run, attempt }) => `select log from attempt where run = ${run} and n = ${attempt}`,
-);
-const SET_LOG = updateBy(
+// The log is a JSON array.
+const ADD_TO_LOG = updateBy(
   "attempt",
   "run",
-  { run: "int", attempt: "int", log: "text" },
-  ({ log }) => `log = ${log}`,
+  { run: "int", attempt: "int", line: "text" },
+  ({ line }) =>
+    `log = case when log is null then '[' else substr(log, 1, length(log) - 1) || ',' end || ${line} || ']'`,
   ({ attempt }) => `attempt.n = ${attempt}`,
 );
 
@@ -203,8 +201,5 @@ export async function note(transaction: Transaction, { run, attempt }: AttemptId
     await transaction.run(RECORD_SIMPLE_ATTEMPT, { run });
     await transaction.run(FORGET_SIMPLE_ATTEMPT, [{ run }]);
   }
-  const [row] = await transaction.all<{ log: string | null }>(LOG_OF, { run, attempt });
-  if (!row) return;
-  const log = JSON.stringify([...(JSON.parse(row.log ?? "[]") as LogLine[]), line]);
-  await transaction.run(SET_LOG, [{ run, attempt, log }]);
+  await transaction.run(ADD_TO_LOG, [{ run, attempt, line: JSON.stringify(line) }]);
 }

@@ -17,9 +17,9 @@ export function orderKeyOf(
 export interface ChangedKey {
   key: string;
   /** Its running run has ended. */
-  ended: boolean;
+  ended?: boolean;
   /** The event time of the run that is done. */
-  doneAt: number | null;
+  doneAt?: number | null;
 }
 
 const CREATE = insertRows("order_key", { key: "text" }, { onConflict: "(key) do nothing" });
@@ -69,12 +69,8 @@ export async function createKeys(transaction: Transaction, keys: Iterable<{ key:
 
 /** Elects the heads of locked order keys. Duplicates of a key must be equal. */
 export async function elect(transaction: Transaction, changed: readonly ChangedKey[]): Promise<void> {
-  const rows = sortKeys(changed).map(({ key, ended, doneAt }) => ({ key, ended: Number(ended), done_at: doneAt }));
-  await transaction.run(ELECT, rows);
-}
-
-/** Elects after a change that ended no running run. */
-export async function electWaiting(transaction: Transaction, keys: Iterable<{ key: string }>): Promise<void> {
-  const changed = [...keys].map(({ key }): ChangedKey => ({ key, ended: false, doneAt: null }));
-  await elect(transaction, changed);
+  await transaction.run(
+    ELECT,
+    sortKeys(changed).map(({ key, ended = false, doneAt = null }) => ({ key, ended: Number(ended), done_at: doneAt })),
+  );
 }

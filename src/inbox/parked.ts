@@ -2,7 +2,7 @@
 // are skipped after 24 hours. Each function is part of one commit of bounded size.
 
 import { wipe, wipeEnded } from "./finish.ts";
-import { electWaiting, lockDeliveries, lockKeys } from "./ordering.ts";
+import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
 import { query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 
 const DAY_MS = 86_400_000;
@@ -83,7 +83,7 @@ export async function park(transaction: Transaction, loaded: ReadonlySet<string>
       await lockKeys(transaction, found);
       const parked = found.map(({ run }) => ({ run, parked_at: parks ? now : null, now }));
       await transaction.run(SET_PARKED, parked);
-      await electWaiting(transaction, found);
+      await elect(transaction, found);
       limit -= found.length;
     }
   return limit === 0;
@@ -110,7 +110,7 @@ export async function giveUp(
   const rows = found.map(({ run }) => ({ run, reason }));
   const changed = await transaction.changed(GIVE_UP, rows);
   const ended = found.filter((_, index) => changed[index]);
-  await electWaiting(transaction, ended);
+  await elect(transaction, ended);
   await wipeEnded(transaction, ended);
   return ended.length;
 }
@@ -125,7 +125,7 @@ export async function makeDueNow(
   await lockKeys(transaction, found);
   const rows = found.map(({ run }) => ({ run, now }));
   const changed = await transaction.run(SET_DUE, rows);
-  await electWaiting(transaction, found);
+  await elect(transaction, found);
   return changed;
 }
 

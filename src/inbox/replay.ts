@@ -3,7 +3,7 @@
 
 import { matchesPattern } from "../clerk/events.ts";
 import { deadHandlers } from "./cursor.ts";
-import { createKeys, electWaiting, lockDeliveries, orderKeyOf } from "./ordering.ts";
+import { createKeys, elect, lockDeliveries, orderKeyOf } from "./ordering.ts";
 import { makeDueNow } from "./parked.ts";
 import { nextSelected } from "./query.ts";
 import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
@@ -176,7 +176,7 @@ export async function add(transaction: Transaction, request: ReplayStepRequest, 
   const ids = (await transaction.insert(INSERT_RUN, rows)).filter((id) => id !== null);
   await transaction.run(HANDLED, rows);
   await makeDueNow(transaction, inBackOff, now);
-  await electWaiting(transaction, added);
+  await elect(transaction, added);
   const range = ids.length > 0 ? { first: Math.min(...ids), last: Math.max(...ids) } : null;
   return { ...step, added: ids.length, runs: range };
 }
