@@ -39,12 +39,7 @@ const INSERT_RUN = insertRows(
   { id: "id", identifiedBy: ["seq", "handler"] },
 ); // prettier-ignore
 
-const COUNT_RECEIPTS = updateBy(
-  "delivery",
-  "id",
-  { id: "text", copies: "int" },
-  ({ copies }) => `receipts = receipts + ${copies}`,
-);
+const COUNT_RECEIPTS = updateBy("delivery.id", { id: "text", copies: "int" }, "receipts = receipts + :copies");
 const SEQ_OF = selectBy("delivery d", "d.id", { id: "text" }, "d.id, d.seq");
 const RUNS_OF = selectBy("run r", "r.seq", { seq: "int" }, "r.seq, r.handler, r.state", { orderBy: "r.id" });
 

@@ -5,7 +5,7 @@ import type { Claim, ClaimedRun, NewDelivery } from "./inbox.ts";
 import type { Room } from "./operation.ts";
 import { lockKeys, sortKeys } from "./ordering.ts";
 import { HEAD_RUNS } from "./schema.ts";
-import { insertRows, query, type Reader, selectBy, together, type Transaction, updateBy } from "./store.ts";
+import { insertRows, lockedIn, query, type Reader, selectBy, together, type Transaction, updateBy } from "./store.ts";
 
 /** A run that is about to be inserted. */
 export interface NewRunRow {
@@ -24,10 +24,12 @@ const CREATE_KEY = insertRows(
 );
 
 const KEY_STATES = selectBy("order_key k", "k.key", { key: "text" }, 'k.key, k.state, k.done_at as "doneAt"');
-const RUN_KEY = updateBy("order_key", "key", { key: "text" }, `state = ${HEAD_RUNS}`);
+const RUN_KEY = updateBy("order_key.key", { key: "text" }, `state = ${HEAD_RUNS}`);
 
 /** For each handler with a waiting head, live and bulk: when the first head is due, and the first one after now. */
-const WAITING_HEADS = query({ now: "int" }, ({ now }) => {
+const WAITING_HEADS = query({ now: "int" })`${waitingHeads()}`;
+
+function waitingHeads(): string {
   const first = (after: string) => `(
     select k.due from order_key k
     where k.state = 1 and k.exclusive = 0 and k.handler = h.handler and k.bulk = kind.bulk ${after}
@@ -39,38 +41,29 @@ const WAITING_HEADS = query({ now: "int" }, ({ now }) => {
     with recursive h(handler) as (
       select ${next("")} union all select ${next("and k.handler > h.handler")} from h where h.handler is not null
     ), kind(bulk) as (select 0 union all select 1)
-    select h.handler, kind.bulk, ${first("")} as due, ${first(`and k.due > ${now}`)} as later
+    select h.handler, kind.bulk, ${first("")} as due, ${first("and k.due > :now")} as later
     from h, kind where h.handler is not null order by h.handler, kind.bulk`;
-});
+}
 
 /** Most often nothing waits, which two probes find out. */
-const ANY_HEAD = query(
-  { state: "int" },
-  ({ state }) => `
-    select (select 1 from order_key where state = 1 and exclusive = 0 and state = ${state} limit 1) as waits,
-      (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue"`,
-);
+const ANY_HEAD = query({ state: "int" })`
+  select (select 1 from order_key where state = 1 and exclusive = 0 and state = :state limit 1) as waits,
+    (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue"`;
 
-const CLAIM_HEADS = query(
-  { owner: "text", handler: "text", bulk: "int", now: "int", limit: "int" },
-  ({ owner, handler, bulk, now, limit }, { inLocked }) => `
-    update run set state = 1, attempts = attempts + 1, owner = ${owner}
-    where state = 0 and id ${inLocked(`
-      select head from order_key
-      where state = 1 and exclusive = 0 and handler = ${handler} and bulk = ${bulk} and due <= ${now}
-      order by due, head limit ${limit}`)}
-    returning id, order_key as key, due`,
-);
+const CLAIM_HEADS = query({ owner: "text", handler: "text", bulk: "int", now: "int", limit: "int" })`
+  update run set state = 1, attempts = attempts + 1, owner = :owner
+  where state = 0 and id ${lockedIn(`
+    select head from order_key
+    where state = 1 and exclusive = 0 and handler = :handler and bulk = :bulk and due <= :now
+    order by due, head limit :limit`)}
+  returning id, order_key as key, due`;
 
-const CLAIM_EXCLUSIVE = query(
-  { owner: "text", now: "int" },
-  ({ owner, now }, { inLocked }) => `
-    update run set state = 1, attempts = attempts + 1, owner = ${owner}
-    where state = 0 and id ${inLocked(
-      `select head from order_key where state = 1 and exclusive = 1 and due <= ${now} order by due limit 1`,
-    )}
-    returning id, order_key as key, due`,
-);
+const CLAIM_EXCLUSIVE = query({ owner: "text", now: "int" })`
+  update run set state = 1, attempts = attempts + 1, owner = :owner
+  where state = 0 and id ${lockedIn(
+    "select head from order_key where state = 1 and exclusive = 1 and due <= :now order by due limit 1",
+  )}
+  returning id, order_key as key, due`;
 
 const CLAIMED_RUNS = selectBy(
   `run r join delivery d on d.seq = r.seq left join payload p on p.seq = r.seq

@@ -30,12 +30,9 @@ interface CoreOptions {
 const SAVE_CLOCK_MS = 1_000;
 
 // Setting an unchanged value would write nothing.
-const PROBE = query(
-  { key: "text" },
-  ({ key }) => `
-    insert into meta(key, value) values (${key}, 1)
-    on conflict(key) do update set value = meta.value + 1`,
-);
+const PROBE = query({ key: "text" })`
+  insert into meta(key, value) values (:key, 1)
+  on conflict(key) do update set value = meta.value + 1`;
 
 const UNDO = new Error("trial delivery undone");
 const TRIAL: Omit<NewDelivery, "receivedAt"> = {

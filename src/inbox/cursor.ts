@@ -21,42 +21,38 @@ type Walk = Record<Direction, Statement<Columns>>;
 
 const COLUMNS: Columns = { value: "text", from: "int", limit: "int", since: "int", until: "int" };
 
-type Parameters = { readonly [Name in keyof Columns]: string };
-
-function walk(text: (parameters: Parameters, isUp: boolean) => string): Walk {
-  return { up: query(COLUMNS, (p) => text(p, true)), down: query(COLUMNS, (p) => text(p, false)) };
+function walk(text: (isUp: boolean) => string): Walk {
+  return { up: query(COLUMNS)`${text(true)}`, down: query(COLUMNS)`${text(false)}` };
 }
 
 /** In the order of arrival. */
-function byArrival(table: string, where: (parameters: Parameters) => string): Walk {
-  return walk((p, isUp) => {
-    const beyondCursor = isUp ? `seq > ${p.from} order by seq` : `seq < ${p.from} order by seq desc`;
-    return `select seq from ${table} where ${where(p)} and ${beyondCursor} limit ${p.limit}`;
+function byArrival(table: string, where: string): Walk {
+  return walk((isUp) => {
+    const beyondCursor = isUp ? "seq > :from order by seq" : "seq < :from order by seq desc";
+    return `select seq from ${table} where ${where} and ${beyondCursor} limit :limit`;
   });
 }
 
-const ALL = byArrival("delivery", () => "seq > 0");
+const ALL = byArrival("delivery", "seq > 0");
 // `seq + 0` forces the index of ids; in the order of arrival, all deliveries before this one would be read.
-const OF_ID = walk(
-  (p, isUp) => `select seq from delivery where id = ${p.value} and seq + 0 ${isUp ? ">" : "<"} ${p.from}`,
-);
-const OF_SUBJECT = byArrival("delivery", ({ value }) => `subject = ${value}`);
-const OF_TYPE = byArrival("delivery", ({ value }) => `type = ${value}`);
-const UNHANDLED = byArrival("delivery", () => "unhandled = 1");
+const OF_ID = walk((isUp) => `select seq from delivery where id = :value and seq + 0 ${isUp ? ">" : "<"} :from`);
+const OF_SUBJECT = byArrival("delivery", "subject = :value");
+const OF_TYPE = byArrival("delivery", "type = :value");
+const UNHANDLED = byArrival("delivery", "unhandled = 1");
 
 // The cursor is a delivery in this order too. If it was deleted meanwhile, its neighbour's time takes its place.
-const RECEIVED = walk(({ from, limit, since, until }, isUp) => {
+const RECEIVED = walk((isUp) => {
   const [beyond, order, end] = isUp ? [">", "", -NEWEST] : ["<", "desc", NEWEST];
-  const near = isUp ? `seq <= ${from} order by seq desc` : `seq >= ${from} order by seq`;
+  const near = isUp ? "seq <= :from order by seq desc" : "seq >= :from order by seq";
   return `
-    select seq from delivery where received_at between ${since} and ${until} and (received_at, seq) ${beyond}
-      (coalesce((select received_at from delivery where ${near} limit 1), ${end}), ${from})
-    order by received_at ${order}, seq ${order} limit ${limit}`;
+    select seq from delivery where received_at between :since and :until and (received_at, seq) ${beyond}
+      (coalesce((select received_at from delivery where ${near} limit 1), ${end}), :from)
+    order by received_at ${order}, seq ${order} limit :limit`;
 });
 
 /** Deliveries by their runs in a state, and the handlers that have such runs. */
 function byRuns(where: string) {
-  return { walk: byArrival("run", ({ value }) => `${where} and handler = ${value}`), handlers: handlersWith(where) };
+  return { walk: byArrival("run", `${where} and handler = :value`), handlers: handlersWith(where) };
 }
 
 const PARKED = byRuns("parked_at is not null");
@@ -73,15 +69,12 @@ const RUNS_IN_STATE = {
   skipped: [SKIPPED!],
 };
 
-const TYPES = query(
-  { prefix: "text" },
-  ({ prefix }) => `
+const TYPES = query({ prefix: "text" })`
   with recursive t(type) as (
-    select (select d.type from delivery d where d.type >= ${prefix} order by d.type limit 1)
+    select (select d.type from delivery d where d.type >= :prefix order by d.type limit 1)
     union all select (select d.type from delivery d where d.type > t.type order by d.type limit 1)
     from t where t.type is not null
-  ) select type from t where type is not null`,
-);
+  ) select type from t where type is not null`;
 
 /** The handlers that have dead runs. */
 export function deadHandlers(reader: Reader): Promise<string[]> {

@@ -2,21 +2,15 @@
 
 import { query, type Reader, type Transaction } from "./store.ts";
 
-const VALUE = query({ key: "text" }, ({ key }) => `select value from meta where key = ${key}`);
+const VALUE = query({ key: "text" })`select value from meta where key = :key`;
 
-const SET = query(
-  { key: "text", value: "int" },
-  ({ key, value }) => `
-    insert into meta(key, value) values (${key}, ${value})
-    on conflict(key) do update set value = excluded.value`,
-);
+const SET = query({ key: "text", value: "int" })`
+  insert into meta(key, value) values (:key, :value)
+  on conflict(key) do update set value = excluded.value`;
 
-const RAISE = query(
-  { key: "text", value: "int" },
-  ({ key, value }) => `
-    insert into meta(key, value) values (${key}, ${value})
-    on conflict(key) do update set value = excluded.value where excluded.value > meta.value`,
-);
+const RAISE = query({ key: "text", value: "int" })`
+  insert into meta(key, value) values (:key, :value)
+  on conflict(key) do update set value = excluded.value where excluded.value > meta.value`;
 
 export async function savedValue(reader: Reader, key: string): Promise<number | undefined> {
   const [row] = await reader.all<{ value: number }>(VALUE, { key });

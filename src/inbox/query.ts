@@ -19,29 +19,20 @@ import type {
 
 const SLICE = 500;
 
-const DELIVERY = query(
-  { id: "text" },
-  ({ id }) => `
-    select d.seq, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts, p.headers, p.body
-    from delivery d left join payload p on p.seq = d.seq where d.id = ${id}`,
-);
+const DELIVERY = query({ id: "text" })`
+  select d.seq, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts, p.headers, p.body
+  from delivery d left join payload p on p.seq = d.seq where d.id = :id`;
 
-const RUNS = query(
-  { seq: "int" },
-  ({ seq }) => `
-    select id as run, handler, replay, state, parked_at is not null as parked, due, reason
-    from run where seq = ${seq} order by id`,
-);
+const RUNS = query({ seq: "int" })`
+  select id as run, handler, replay, state, parked_at is not null as parked, due, reason
+  from run where seq = :seq order by id`;
 
-const ATTEMPTS = query(
-  { seq: "int" },
-  ({ seq }) => `
-    select id as run, 1 as attempt, first_at as "startedAt", first_took as took, 'done' as outcome,
-      null as error, null as log
-    from run where seq = ${seq} and first_at is not null
-    union all select a.run, a.n, a.started_at, a.took, a.outcome, a.error, a.log
-    from attempt a join run r on r.id = a.run where r.seq = ${seq} order by run, attempt`,
-);
+const ATTEMPTS = query({ seq: "int" })`
+  select id as run, 1 as attempt, first_at as "startedAt", first_took as took, 'done' as outcome,
+    null as error, null as log
+  from run where seq = :seq and first_at is not null
+  union all select a.run, a.n, a.started_at, a.took, a.outcome, a.error, a.log
+  from attempt a join run r on r.id = a.run where r.seq = :seq order by run, attempt`;
 
 const SUMMARIES = selectBy(
   "delivery d",

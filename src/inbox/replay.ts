@@ -54,22 +54,19 @@ const INSERT_RUN = insertRows(
 ); // prettier-ignore
 
 const IN_BACK_OFF = selectBy("run r", "r.seq", { seq: "int", handler: "text", now: "int" }, "r.id as run", {
-  where: ({ handler, now }) => `r.handler = ${handler} and r.state = 0 and r.due > ${now}`,
+  where: "r.handler = :handler and r.state = 0 and r.due > :now",
 });
 
-const HANDLED = updateBy("delivery", "seq", { seq: "int" }, "unhandled = 0", "unhandled = 1");
+const HANDLED = updateBy("delivery.seq", { seq: "int" }, "unhandled = 0", "unhandled = 1");
 
 // A waiting run is active when its order key's head runs or is due, be it this run or another one.
-const PROGRESS = query(
-  { handler: "text", first: "int", last: "int", now: "int" },
-  ({ handler, first, last, now }) => `
-    select r.state,
-      r.state = 1 or (r.state = 0 and r.parked_at is null and (k.state = 2 or k.due <= ${now})) as active,
-      count(*) as runs
-    from run r join order_key k on k.key = r.order_key
-    where r.id between ${first} and ${last} and (${handler} is null or r.handler = ${handler}) and r.bulk = 1
-    group by 1, 2`,
-);
+const PROGRESS = query({ handler: "text", first: "int", last: "int", now: "int" })`
+  select r.state,
+    r.state = 1 or (r.state = 0 and r.parked_at is null and (k.state = 2 or k.due <= :now)) as active,
+    count(*) as runs
+  from run r join order_key k on k.key = r.order_key
+  where r.id between :first and :last and (:handler is null or r.handler = :handler) and r.bulk = 1
+  group by 1, 2`;
 
 async function candidateHandlers(reader: Reader, { filter, handlers }: ReplaySelection): Promise<NamedHandler[]> {
   const known = new Map(handlers.map((handler) => [handler.handler, handler]));

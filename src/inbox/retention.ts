@@ -31,18 +31,12 @@ interface Ages {
 
 type Fate = "stays" | "stays open" | "payload" | "delivery";
 
-const BEYOND = query(
-  { seq: "int", limit: "int" },
-  ({ seq, limit }) =>
-    `select seq, received_at as "receivedAt" from delivery where seq > ${seq} order by seq limit ${limit}`,
-);
+const BEYOND = query({ seq: "int", limit: "int" })`
+  select seq, received_at as "receivedAt" from delivery where seq > :seq order by seq limit :limit`;
 
-const KEPT_AND_ENDED = query(
-  { limit: "int" },
-  ({ limit }) => `
-    select d.seq from delivery d where d.kept = 1
-    and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null order by d.seq limit ${limit}`,
-);
+const KEPT_AND_ENDED = query({ limit: "int" })`
+  select d.seq from delivery d where d.kept = 1
+  and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null order by d.seq limit :limit`;
 
 const FACTS = selectBy(
   "delivery d",
@@ -63,27 +57,20 @@ const RUNS = selectBy(
   "d.seq, d.id as delivery, r.id as run, r.handler, r.replay, r.order_key as key",
 );
 
-const SET_KEPT = updateBy(
-  "delivery",
-  "seq",
-  { seq: "int", kept: "int" },
-  ({ kept }) => `kept = ${kept}`,
-  ({ kept }) => `delivery.kept <> ${kept}`,
-);
+const SET_KEPT = updateBy("delivery.seq", { seq: "int", kept: "int" }, "kept = :kept", "delivery.kept <> :kept");
 
-const DELETE_LOG = updateBy("attempt", "run", { run: "int" }, "log = null", "log is not null");
-const DELETE_ATTEMPT = deleteBy("attempt", "run", { run: "int" });
-const DELETE_RUN = deleteBy("run", "seq", { seq: "int" });
-const DELETE_PAYLOAD = deleteBy("payload", "seq", { seq: "int" });
-const DELETE_DELIVERY = deleteBy("delivery", "seq", { seq: "int" });
+const DELETE_LOG = updateBy("attempt.run", { run: "int" }, "log = null", "log is not null");
+const DELETE_ATTEMPT = deleteBy("attempt.run", { run: "int" });
+const DELETE_RUN = deleteBy("run.seq", { seq: "int" });
+const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
+const DELETE_DELIVERY = deleteBy("delivery.seq", { seq: "int" });
 
 // An order key makes runs stale, so it is kept for as long as a delivery of its subject is stored.
 const DELETE_ORDER_KEY = deleteBy(
-  "order_key",
-  "key",
+  "order_key.key",
   { key: "text", subject: "text", sample: "int" },
-  ({ subject, sample }) => `order_key.state is null
-    and not exists (select 1 from delivery d where d.subject = ${subject} and d.sample = ${sample})`,
+  `order_key.state is null
+    and not exists (select 1 from delivery d where d.subject = :subject and d.sample = :sample)`,
 );
 
 interface StoredRun extends RunKey {

@@ -12,24 +12,14 @@ const REPAIRED_AT_ONCE = 100;
 
 const KEY = "trusted time";
 
-const RECEIPTS = query(
-  { beyond: "int" },
-  ({ beyond }) => `
-    select (select received_at from delivery where seq > ${beyond} order by seq limit 1) as oldest,
-      (select received_at from delivery where seq > ${beyond} order by seq desc limit 1) as newest`,
-);
+const RECEIPTS = query({ beyond: "int" })`
+  select (select received_at from delivery where seq > :beyond order by seq limit 1) as oldest,
+    (select received_at from delivery where seq > :beyond order by seq desc limit 1) as newest`;
 
-const AHEAD = query(
-  { of: "int", limit: "int" },
-  ({ of, limit }) => `select seq from delivery where received_at > ${of} order by received_at, seq limit ${limit}`,
-);
+const AHEAD = query({ of: "int", limit: "int" })`
+  select seq from delivery where received_at > :of order by received_at, seq limit :limit`;
 
-const SET_RECEIVED = updateBy(
-  "delivery",
-  "seq",
-  { seq: "int", received_at: "int" },
-  ({ received_at }) => `received_at = ${received_at}`,
-);
+const SET_RECEIVED = updateBy("delivery.seq", { seq: "int", received_at: "int" }, "received_at = :received_at");
 
 interface TrustedTimeOptions {
   read: Reader;
