@@ -130,11 +130,11 @@ export function createScope({ root, client, beforeControl, onQuery, onError }: S
     return running;
   }
 
-  const bindAll = (values?: readonly unknown[]) => values?.map((value) => bound(root, value));
+  const bindAll = (values?: readonly unknown[]) => values?.map((value) => inputOf(root, value));
   const db = Object.assign(
     (first: unknown, ...values: unknown[]) => {
-      if (!isTemplate(first)) return (root as (...args: unknown[]) => unknown)(helperValue(root, first), ...values);
-      const inputs = values.map((value) => bound(root, unnest(root, value)));
+      if (!isTemplate(first)) return (root as (...args: unknown[]) => unknown)(helperInput(root, first), ...values);
+      const inputs = values.map((value) => inputOf(root, value));
       return createQuery({
         build: (sql) => sql(first, ...inputs),
         text: () => describeQuery(first, values),
@@ -214,36 +214,26 @@ function isData(value: unknown): boolean {
   return typeof value !== "object" || value === null || value instanceof Date || value instanceof Uint8Array;
 }
 
-/** Turns queries of this `db` into fragments of another query, also within arrays and the rows of an insert. */
-function unnest(root: SQL, value: unknown): unknown {
+/**
+ * A value of a query. A query of this `db` becomes a fragment, also in a list. SQLite has no types for times and JSON, and
+ * Bun refuses to bind a Date or an object, so both are bound as text.
+ */
+function inputOf(root: SQL, value: unknown): unknown {
   if (value instanceof RunQuery) return value.asFragment(root);
-  if (Array.isArray(value)) return value.some(holdsQuery) ? value.map((item) => unnest(root, item)) : value;
-  if (holdsQuery(value))
-    return Object.fromEntries(Object.entries(value as object).map(([key, field]) => [key, unnest(root, field)]));
-  return value;
+  const isList = Array.isArray(value);
+  if (isList && value.some((item) => item instanceof RunQuery)) return value.map((item) => inputOf(root, item));
+  if (root.options.adapter !== "sqlite") return value;
+  if (value instanceof Date) return value.toISOString();
+  return isList || isPlainObject(value) ? JSON.stringify(value) : value;
 }
 
 /** The argument of `db(…)`: one row, several, or a list of values. The values are bound one by one. */
-function helperValue(root: SQL, first: unknown): unknown {
-  const value = unnest(root, first);
-  if (Array.isArray(value))
-    return value.map((item) => (isPlainObject(item) ? boundFields(root, item) : bound(root, item)));
-  return isPlainObject(value) ? boundFields(root, value) : value;
-}
-
-function boundFields(root: SQL, row: object): object {
-  return Object.fromEntries(Object.entries(row).map(([key, field]) => [key, bound(root, field)]));
-}
-
-/**
- * SQLite has no types for times and JSON, and Bun refuses to bind a Date or an object, so both are bound as text. A list of
- * fragments, which are promises, is part of the query.
- */
-function bound(root: SQL, value: unknown): unknown {
-  if (root.options.adapter !== "sqlite") return value;
-  if (value instanceof Date) return value.toISOString();
-  const isList = Array.isArray(value) && !value.some((item) => item instanceof Promise);
-  return isList || isPlainObject(value) ? JSON.stringify(value) : value;
+function helperInput(root: SQL, first: unknown): unknown {
+  const rowOf = (row: object) =>
+    Object.fromEntries(Object.entries(row).map(([key, field]) => [key, inputOf(root, field)]));
+  if (Array.isArray(first)) return first.map((item) => (isPlainObject(item) ? rowOf(item) : inputOf(root, item)));
+  if (isPlainObject(first)) return rowOf(first);
+  return first instanceof RunQuery ? first.asFragment(root) : first;
 }
 
 /** Not a query, a helper or a buffer. */
@@ -251,9 +241,4 @@ function isPlainObject(value: unknown): value is object {
   if (typeof value !== "object" || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
-}
-
-function holdsQuery(value: unknown): boolean {
-  if (value instanceof RunQuery) return true;
-  return isPlainObject(value) && Object.values(value).some((field) => field instanceof RunQuery);
 }

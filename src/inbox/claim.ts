@@ -82,6 +82,13 @@ interface WaitingHead {
   later: number | null;
 }
 
+/** An order key before its run is claimed. */
+interface KeyState {
+  key: string;
+  state: number | null;
+  doneAt: number | null;
+}
+
 interface Head {
   id: number;
   key: string;
@@ -162,60 +169,40 @@ export async function claimNew<Row extends NewRunRow>(
   rows: readonly Row[],
   room: Room | undefined,
   now: number,
-): Promise<Map<Row, { doneAt: number | null }>> {
-  // Waiting runs take precedence: those of the same handler are claimed at the end of the commit, in their order.
-  const contended = room && rows.length > 0 ? await handlersWithDueHeads(transaction, now) : new Set();
+): Promise<Map<Row, KeyState>> {
   const candidates = new Map<string, Row>();
   for (const row of rows) {
     const other = candidates.get(row.key);
     if (!row.parked && (!other || row.at < other.at)) candidates.set(row.key, row);
   }
-  for (const [key, { handler }] of candidates)
-    if (contended.has(handler) || !takeSlot(room, handler)) candidates.delete(key);
-  const claimed = new Map<Row, { doneAt: number | null }>();
+  // Waiting runs take precedence: those of the same handler are claimed at the end of the commit, in their order.
+  const contended = room && rows.length > 0 ? await handlersWithDueHeads(transaction, now) : new Set();
+  const slots = room?.slots ?? new Map<string, number>();
+  for (const [key, { handler }] of candidates) {
+    const free = contended.has(handler) ? 0 : (slots.get(handler) ?? 0);
+    if (free > 0) slots.set(handler, free - 1);
+    else candidates.delete(key);
+  }
+  const claimed = new Map<Row, KeyState>();
   let keys = sortKeys(rows).map(({ key }) => ({ key, state: candidates.has(key) ? HEAD_RUNS : null }));
   // Retried when another server has just deleted an order key together with its last delivery.
   while (keys.length > 0) {
     const created = await transaction.insert(CREATE_KEY, keys);
-    for (const [index, { key }] of keys.entries())
-      if (created[index] !== null && candidates.has(key)) claimed.set(candidates.get(key)!, { doneAt: null });
     const existing = keys.filter((_, index) => created[index] === null);
-    const states = await claimExisting(transaction, existing, candidates, claimed, room);
-    keys = existing.filter(({ key }) => !states.has(key));
+    const [, states] = await together([
+      lockKeys(transaction, existing),
+      transaction.all<KeyState>(KEY_STATES, existing),
+    ]);
+    const idle = states.filter(({ key, state }) => state === null && candidates.has(key));
+    await transaction.run(RUN_KEY, idle);
+    const started = keys.filter(({ key }, index) => created[index] !== null && candidates.has(key));
+    for (const state of [...started.map(({ key }) => ({ key, state: null, doneAt: null })), ...idle])
+      claimed.set(candidates.get(state.key)!, state);
+    const found = new Set(states.map(({ key }) => key));
+    keys = existing.filter(({ key }) => !found.has(key));
   }
+  for (const row of candidates.values()) if (!claimed.has(row)) slots.set(row.handler, slots.get(row.handler)! + 1);
   return claimed;
-}
-
-/** Claims the candidates of idle order keys. Returns the keys that exist. */
-async function claimExisting<Row extends NewRunRow>(
-  transaction: Transaction,
-  keys: readonly { key: string }[],
-  candidates: ReadonlyMap<string, Row>,
-  claimed: Map<Row, { doneAt: number | null }>,
-  room: Room | undefined,
-): Promise<Set<string>> {
-  const [, states] = await together([
-    lockKeys(transaction, keys),
-    transaction.all<{ key: string; state: number | null; doneAt: number | null }>(KEY_STATES, keys),
-  ]);
-  const idle: { key: string }[] = [];
-  for (const { key, state, doneAt } of states) {
-    const row = candidates.get(key);
-    if (!row) continue;
-    if (state === null) {
-      idle.push({ key });
-      claimed.set(row, { doneAt });
-    } else room!.slots.set(row.handler, room!.slots.get(row.handler)! + 1);
-  }
-  await transaction.run(RUN_KEY, idle);
-  return new Set(states.map(({ key }) => key));
-}
-
-function takeSlot(room: Room | undefined, handler: string): boolean {
-  const slots = room?.slots.get(handler) ?? 0;
-  if (slots <= 0) return false;
-  room!.slots.set(handler, slots - 1);
-  return true;
 }
 
 /** The claimed run of a delivery that was just received. */

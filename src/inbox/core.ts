@@ -8,12 +8,11 @@ import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
-import { get, list } from "./query.ts";
+import { get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
 import { query, type Store, type Transaction } from "./store.ts";
 import { createTrustedTime } from "./trusted-time.ts";
-import { wroteRuns } from "./wrote.ts";
 
 interface CoreOptions {
   /** The inbox's own clock in milliseconds. It is monotonic and saved in the store. */

@@ -12,9 +12,11 @@ import type {
   DeliverySummary,
   DeliveryView,
   Page,
+  RunKey,
   RunState,
   RunSummary,
   RunView,
+  WroteRuns,
 } from "./views.ts";
 
 const SLICE = 500;
@@ -50,6 +52,18 @@ const RUN_SUMMARIES = selectBy(
     r.reason, r.first_took as "firstTook", (select count(*) from attempt a where a.run = r.id) as attempts,
     (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) as took`,
 );
+
+// Counts all runs, whether they wrote or not, so that one statement takes a few milliseconds.
+const WROTE_PAGE = 1_000;
+
+const NEWEST_RUN = query({ before: "int" })`select id from run where id < :before order by id desc limit 1`;
+
+/** Only the latest run of each handler and delivery counts. */
+const WROTE = query({ from: "int", before: "int" })`
+  select d.id as delivery, r.handler, r.replay from run r join delivery d on d.seq = r.seq
+  where r.id >= :from and r.id < :before and r.state = 2 and r.wrote = 1
+    and not exists (select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id)
+  order by r.id desc`;
 
 type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & { sample: number; wiped: number | boolean };
 
@@ -186,4 +200,13 @@ function runSummary({ arrival: _, firstTook, attempts, took, ...run }: RunSummar
     attempts: attempts + Number(firstTook !== null),
     took: firstTook ?? took,
   };
+}
+
+/** The runs whose effects must be in the handlers' database. After a backup was restored, some may be missing. */
+export async function wroteRuns(reader: Reader, before: number): Promise<WroteRuns> {
+  const [newest] = await reader.all<{ id: number }>(NEWEST_RUN, { before });
+  if (!newest) return { runs: [], next: null };
+  const from = newest.id - WROTE_PAGE + 1;
+  const runs = await reader.all<RunKey>(WROTE, { from, before });
+  return { runs, next: from > 1 ? from : null };
 }
