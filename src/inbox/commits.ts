@@ -235,7 +235,7 @@ export function createCommits(options: CommitsOptions) {
   function ask<Input, Output>(kind: OperationKind<Input, Output>, input: Input): Promise<Output> {
     if (closed) return Promise.reject(new InboxUnavailable(new Error("the inbox is closed")));
     const { promise, resolve, reject } = Promise.withResolvers<Output>();
-    const operation: Operation = { kind: kind as Operation["kind"], input, resolve, reject };
+    const operation: Operation = { kind, input, resolve, reject };
     queue.push(operation);
     health.unanswered.add(operation);
     if (!kind.patient) urgentAt = performance.now();
