@@ -30,8 +30,6 @@ interface CommitsOptions {
   onTrouble: (reason?: unknown) => void;
 }
 
-export type Commits = ReturnType<typeof createCommits>;
-
 // About the duration of a commit.
 const PATIENCE_MS = 2;
 // A handler's late error may request a commit. A timer that is set in its context ends with the handler's version.

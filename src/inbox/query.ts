@@ -19,7 +19,7 @@ import type {
   WroteRuns,
 } from "./views.ts";
 
-const SLICE = 500;
+const SLICE = 200;
 
 const DELIVERY = query({ id: "text" })`
   select d.seq, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts, p.headers, p.body
@@ -49,8 +49,10 @@ const RUN_SUMMARIES = selectBy(
   "r.seq",
   { arrival: "int" },
   `r.seq as arrival, r.id as run, r.handler, r.replay, r.state, r.parked_at is not null as parked, r.due,
-    r.reason, r.first_took as "firstTook", (select count(*) from attempt a where a.run = r.id) as attempts,
-    (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) as took`,
+    r.reason, r.first_took as "firstTook",
+    case when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id) else 0 end as attempts,
+    case when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took`,
+  { orderBy: "r.id" },
 );
 
 // Counts all runs, whether they wrote or not, so that one statement takes a few milliseconds.
@@ -160,7 +162,7 @@ export async function nextSelected(
     ...row,
     sample: sample === 1,
     wiped: Boolean(wiped),
-    runs: (runs.get(row.arrival) ?? []).toSorted((a, b) => a.run - b.run).map((run) => runSummary(run, now)),
+    runs: (runs.get(row.arrival) ?? []).map((run) => runSummary(run, now)),
   }));
   return { deliveries, next };
 }
@@ -177,7 +179,7 @@ function selects({ id, type, subject, since, until, neverSeenBy }: DeliveryFilte
 }
 
 /** Whether the filter selects a delivery with these runs, judged by them alone. */
-export function selectsRuns({ handler, state, neverSeenBy }: DeliveryFilter, runs: readonly RunSummary[]): boolean {
+function selectsRuns({ handler, state, neverSeenBy }: DeliveryFilter, runs: readonly RunSummary[]): boolean {
   if (neverSeenBy && runs.some((run) => run.handler === neverSeenBy.handler && run.replay === "")) return false;
   if (state === "unhandled") return runs.length === 0;
   const own = handler == null ? runs : runs.filter((run) => run.handler === handler);
