@@ -52,7 +52,6 @@ const RUN_SUMMARIES = selectBy(
     r.reason, r.first_took as "firstTook",
     case when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id) else 0 end as attempts,
     case when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took`,
-  { orderBy: "r.id" },
 );
 
 // Counts all runs, whether they wrote or not, so that one statement takes a few milliseconds.
@@ -162,7 +161,7 @@ export async function nextSelected(
     ...row,
     sample: sample === 1,
     wiped: Boolean(wiped),
-    runs: (runs.get(row.arrival) ?? []).map((run) => runSummary(run, now)),
+    runs: (runs.get(row.arrival) ?? []).toSorted((a, b) => a.run - b.run).map((run) => runSummary(run, now)),
   }));
   return { deliveries, next };
 }
