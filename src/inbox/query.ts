@@ -4,7 +4,7 @@
 import { matchesPattern } from "../clerk/events.ts";
 import { type Direction, NEWEST, nextSlice } from "./cursor.ts";
 import type { AttemptRecord } from "./inbox.ts";
-import { STATES } from "./schema.ts";
+import { STATES, WAITING } from "./schema.ts";
 import { query, type Reader, selectBy } from "./store.ts";
 import type {
   DeliveryFilter,
@@ -24,10 +24,6 @@ const SLICE = 200;
 const DELIVERY = query({ id: "text" })`
   select d.seq, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts, p.headers, p.body
   from delivery d left join payload p on p.seq = d.seq where d.id = :id`;
-
-const RUNS = query({ seq: "int" })`
-  select id as run, handler, replay, state, parked_at is not null as parked, due, reason
-  from run where seq = :seq order by id`;
 
 const ATTEMPTS = query({ seq: "int" })`
   select id as run, 1 as attempt, first_at as "startedAt", first_took as took, 'done' as outcome,
@@ -68,13 +64,13 @@ const WROTE = query({ from: "int", before: "int" })`
 
 type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & { sample: number; wiped: number | boolean };
 
-type RunRow = Omit<RunView, "state" | "parked" | "attempts" | "due"> & {
+type RunSummaryRow = Omit<RunSummary, "state" | "parked" | "due"> & {
+  arrival: number;
   state: number;
   parked: number | boolean;
   due: number;
+  firstTook: number | null;
 };
-
-type RunSummaryRow = RunRow & { arrival: number; attempts: number; took: number | null; firstTook: number | null };
 
 interface AttemptRow extends Pick<AttemptRecord, "startedAt" | "took"> {
   run: number;
@@ -93,27 +89,17 @@ export async function get(reader: Reader, id: string, now: number): Promise<Deli
   const [row] = await reader.all<Row>(DELIVERY, { id });
   if (!row) return null;
   const { seq, headers, sample, body, ...delivery } = row;
-  const runs = await reader.all<RunRow>(RUNS, { seq });
+  const runs = await runsOf(reader, [{ arrival: seq }], now);
   const attempts = Map.groupBy(await reader.all<AttemptRow>(ATTEMPTS, { seq }), ({ run }) => run);
   return {
     ...delivery,
     sample: sample === 1,
     headers: headers === null ? null : JSON.parse(headers),
     body: body && new Uint8Array(body),
-    runs: runs.map((run) => ({
+    runs: (runs.get(seq) ?? []).map(({ took: _, ...run }) => ({
       ...run,
-      ...stateOf(run, now),
       attempts: (attempts.get(run.run) ?? []).map(attemptView),
     })),
-  };
-}
-
-/** The state of a run. A waiting run's due time is shown as a delay. */
-function stateOf({ state, parked, due }: Pick<RunRow, "state" | "parked" | "due">, now: number) {
-  return {
-    state: STATES[state] ?? "waiting",
-    parked: Boolean(parked),
-    due: state === 0 ? Math.max(0, due - now) : null,
   };
 }
 
@@ -156,12 +142,12 @@ export async function nextSelected(
   );
   const byArrival = new Map(found.map((row) => [row.arrival, row]));
   const rows = arrivals.flatMap((arrival) => byArrival.get(arrival) ?? []).filter((row) => selects(filter, row));
-  const runs = Map.groupBy(await reader.all<RunSummaryRow>(RUN_SUMMARIES, rows), ({ arrival }) => arrival);
+  const runs = await runsOf(reader, rows, now);
   const deliveries = rows.map(({ sample, wiped, ...row }) => ({
     ...row,
     sample: sample === 1,
     wiped: Boolean(wiped),
-    runs: (runs.get(row.arrival) ?? []).toSorted((a, b) => a.run - b.run).map((run) => runSummary(run, now)),
+    runs: runs.get(row.arrival) ?? [],
   }));
   return { deliveries, next };
 }
@@ -194,13 +180,31 @@ function isInState(run: RunSummary, state: RunState | "parked" | "retrying"): bo
   return run.state === state;
 }
 
-function runSummary({ arrival: _, firstTook, attempts, took, ...run }: RunSummaryRow, now: number): RunSummary {
-  return {
+/** The runs of deliveries, oldest first, by the arrival. */
+async function runsOf(reader: Reader, deliveries: readonly { arrival: number }[], now: number) {
+  const rows = await reader.all<RunSummaryRow>(RUN_SUMMARIES, deliveries);
+  const summary = ({
+    arrival: _,
+    state,
+    parked,
+    due,
+    firstTook,
+    attempts,
+    took,
+    ...run
+  }: RunSummaryRow): RunSummary => ({
     ...run,
-    ...stateOf(run, now),
+    state: STATES[state] ?? "waiting",
+    parked: Boolean(parked),
+    // As a delay.
+    due: state === WAITING ? Math.max(0, due - now) : null,
     attempts: attempts + Number(firstTook !== null),
     took: firstTook ?? took,
-  };
+  });
+  const byArrival = Map.groupBy(rows, ({ arrival }) => arrival);
+  return new Map(
+    [...byArrival].map(([arrival, runs]) => [arrival, runs.toSorted((a, b) => a.run - b.run).map(summary)]),
+  );
 }
 
 /** The runs whose effects must be in the handlers' database. After a backup was restored, some may be missing. */
