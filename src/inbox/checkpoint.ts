@@ -12,7 +12,7 @@ export interface Checkpointer {
   stop(): Promise<void>;
 }
 
-/** What the thread is started with. */
+/** The first message to the thread. */
 export interface CheckpointWork {
   path: string;
   /** The length of the log at which the thread moves it. */

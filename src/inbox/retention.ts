@@ -101,7 +101,7 @@ function fateOf({ open, dead, receivedAt }: Facts, ages: Ages, now: number): Fat
   return age >= ages.payload ? "payload" : "stays";
 }
 
-/** What happens to each delivery now, with its runs. */
+/** Each delivery with its fate and its runs. */
 async function examine(reader: Reader, arrivals: readonly number[], retentionDays: number) {
   const [now, ages] = [await trustedTime(reader), agesOf(retentionDays)];
   const facts = await reader.all<Facts>(FACTS, rowsOf(arrivals));
