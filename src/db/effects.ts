@@ -88,16 +88,12 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
 
   function prepared(): Promise<void> {
     if (ready) return ready;
-    const preparation = lastPreparation.then(prepare);
-    lastPreparation = preparation.catch(() => undefined);
-    const outcome = preparation.then(
-      () => undefined,
-      (error: unknown) => {
-        if (ready === outcome) ready = undefined;
-        outages.begin(error);
-        throw error;
-      },
-    );
+    const outcome = lastPreparation.then(prepare).catch((error: unknown) => {
+      if (ready === outcome) ready = undefined;
+      outages.begin(error);
+      throw error;
+    });
+    lastPreparation = outcome.catch(() => undefined);
     return (ready = outcome);
   }
 

@@ -21,20 +21,20 @@ const STAYS = ["schema", "starts"];
 
 type MetaRow = { key: string; value: number };
 
-const META = query({}, () => "select key, value from meta");
+const META = query({})`select key, value from meta`;
 // As a range, which the key's index finds.
-const MARKS = query({}, () => `select key, value from meta where key >= '${MOVING}' and key < 'movf'`);
+const MARKS = query({})`select key, value from meta where key >= '${MOVING}' and key < 'movf'`;
 const SET_META = insertRows(
   "meta",
   { key: "text", value: "int" },
   { onConflict: "(key) do update set value = excluded.value" },
 );
-const CLEAR = query({}, () => `delete from meta where key not in (${STAYS.map((key) => `'${key}'`).join(", ")})`);
-const CANCEL = query({}, () => `delete from meta where key = '${MOVING}'`);
-const CLOSE = query({ id: "int" }, ({ id }) => `delete from meta where key = '${MOVING}' and value = ${id}`);
-const OPEN = query({}, () => `delete from meta where key like '${FROM}%'`);
+const CLEAR = query({})`delete from meta where key not in (${STAYS.map((key) => `'${key}'`).join(", ")})`;
+const CANCEL = query({})`delete from meta where key = '${MOVING}'`;
+const CLOSE = query({ id: "int" })`delete from meta where key = '${MOVING}' and value = :id`;
+const OPEN = query({})`delete from meta where key like '${FROM}%'`;
 // A server that was suspended would continue as the owner of its row. Without one, it can't register while there are marks.
-const EVICT = query({}, (_, { setBased }) => (setBased ? "delete from server" : "delete from meta where 1 = 0"));
+const EVICT = query({})`${({ setBased }) => (setBased ? "delete from server" : "delete from meta where 1 = 0")}`;
 
 /** Called before a server uses an inbox. Throws a `UserError` if it was moved away or is an incomplete copy. */
 export async function refuseMoved(store: Store): Promise<void> {

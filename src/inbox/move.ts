@@ -56,41 +56,36 @@ function table(name: string, key: string[], batch: number, sums: string[], colum
   const input: Columns = { ...Object.fromEntries(key.map((column) => [column, columns[column]!])), limit: "int" };
   const [names, order] = [Object.keys(columns).join(", "), key.join(", ")];
   const newest = key.map((column) => `${column} desc`).join(", ");
+  const after = key.map((column) => `:${column}`).join(", ");
+  const summed = sums.map((sum, index) => `cast(coalesce(sum(${sum}), 0) as bigint) as sum_${index}`);
   return {
     name,
     columns,
     key,
     batch,
-    page: query(input, (p) => {
-      const after = key.map((column) => p[column]).join(", ");
-      return `select ${names} from ${name} where (${order}) > (${after}) order by ${order} limit ${p.limit}`;
-    }),
-    last: query({}, () => `select ${order} from ${name} order by ${newest} limit 1`),
+    page: query(input)`select ${names} from ${name} where (${order}) > (${after}) order by ${order} limit :limit`,
+    last: query({})`select ${order} from ${name} order by ${newest} limit 1`,
     insert: insertRows(name, columns, { onConflict: `(${order}) do nothing` }),
-    summary: query({}, () => {
-      const summed = sums.map((sum, index) => `cast(coalesce(sum(${sum}), 0) as bigint) as sum_${index}`);
-      return `select count(*) as count, ${summed.join(", ")} from ${name}`;
-    }),
+    summary: query({})`select count(*) as count, ${summed.join(", ")} from ${name}`,
   };
 }
 
-const ANY_DELIVERY = query({}, () => "select seq from delivery limit 1");
+const ANY_DELIVERY = query({})`select seq from delivery limit 1`;
 
 // Rows are inserted with their numbers, which does not move Postgres' own counters.
-const SET_COUNTERS = query({}, (_, { setBased }) => {
+const SET_COUNTERS = query({})`${({ setBased }) => {
   const counters = ["delivery.seq", "run.id"].map((counter) => {
     const [name, column] = counter.split(".");
     return `setval(pg_get_serial_sequence('${name}', '${column}'), (select max(${column}) from ${name}))`;
   });
   return setBased ? `select ${counters.join(", ")}` : "select 1";
-});
+}}`;
 
 // Servers that share an inbox renew their row every second, and delete it when they stop.
-const ALIVE = query({}, (_, { setBased }) =>
+const ALIVE = query({})`${({ setBased }) =>
   setBased
     ? "select about from server where seen_at > clock_timestamp() - interval '10 s'"
-    : "select '' as about where 1 = 0",
-);
+    : "select '' as about where 1 = 0"}`;
 
 /**
  * Copies all rows, compares both sides, and closes the source. Called again after an interruption, it continues. Throws a

@@ -31,10 +31,7 @@ type PostgresInboxOptions = InboxOptions & PostgresOptions;
 
 const INBOX_FILE = "inbox.db";
 
-const DATABASE_CLOCK = query(
-  { scale: "int" },
-  ({ scale }) => `select (extract(epoch from clock_timestamp()) * ${scale})::bigint as now`,
-);
+const DATABASE_CLOCK = query({ scale: "int" })`select (extract(epoch from clock_timestamp()) * :scale)::bigint as now`;
 
 /** Opens, and creates, the inbox of a data folder. Throws a `UserError` with a remedy when it can't. */
 export async function openSqliteInbox(dataDir: string, options: SqliteInboxOptions = {}): Promise<Inbox> {

@@ -61,7 +61,7 @@ const RETRIABLE = ["40001", "40P01"];
 /** By SQLSTATE: authentication, no such database, no such schema, no permission. */
 const CONFIGURATION = /^(?:28|3D|3F|42501)/;
 
-const notification = query({ channel: "text", message: "text" }, (p) => `select pg_notify(${p.channel}, ${p.message})`);
+const notification = query({ channel: "text", message: "text" })`select pg_notify(:channel, :message)`;
 
 /**
  * Creates the tables if necessary. Rejects with `InboxUnavailable` when Postgres does not answer, and with a `UserError`
