@@ -16,7 +16,7 @@ import { temporaryFolder } from "../temporary-folder.ts";
 setDefaultTimeout(60_000);
 
 const postgres = noPostgres ? undefined : await startPostgres();
-afterAll(() => postgres?.[Symbol.asyncDispose]());
+afterAll(() => postgres?.[Symbol.asyncDispose](), 60_000);
 if (!postgres) console.log(`skipped: ${noPostgres}`);
 
 const MAIN = resolve(import.meta.dir, "../../src/main.ts");

@@ -33,7 +33,7 @@ const user = (id: string, fails = false) => ({ type: "user.created", object: "ev
 describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
   let postgres: Postgres;
   beforeAll(async () => void (postgres = await startPostgres()));
-  afterAll(() => postgres[Symbol.asyncDispose]());
+  afterAll(() => postgres[Symbol.asyncDispose](), 60_000);
 
   test("commands show and replay deliveries on a machine without a server or handlers", async () => {
     const env = { INBOX_URL: await postgres.database() };

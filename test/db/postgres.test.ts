@@ -15,7 +15,7 @@ import { commit, describeEffects, key, never, rejection } from "./effects.contra
 setDefaultTimeout(20_000);
 
 const postgres = noPostgres ? undefined : await startPostgres();
-afterAll(() => postgres?.[Symbol.asyncDispose]());
+afterAll(() => postgres?.[Symbol.asyncDispose](), 60_000);
 if (noPostgres) console.log(`skipped: ${noPostgres}`);
 
 interface Opened extends AsyncDisposable {
