@@ -12,7 +12,7 @@ import { executorOn } from "./sqlite-statements.ts";
 import type { Store, Transaction } from "./store.ts";
 
 export interface SqliteOptions {
-  /** Moves the write-ahead log into the file; without one, commits do so. */
+  /** Moves the write-ahead log into the file; without one, SQLite does so in the middle of commits. */
   checkpointer?: Checkpointer | undefined;
   /** The maximum pages of the file; for tests of a full disk. */
   maxPages?: number | undefined;
@@ -71,6 +71,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
       if (!transactions.wrote) return result;
       // The commit is durable, but perhaps in a file that was moved.
       throwIfMoved("now");
+      checkpointer?.committed(writer);
       return result;
     } catch (error) {
       isBroken ||= isUnavailable(error) && !(error instanceof FileMoved);
@@ -132,7 +133,7 @@ function open(
     db.run("pragma cache_size = -16000");
     // A wiped code is overwritten, not only unlinked.
     db.run("pragma secure_delete = on");
-    if (checkpointer) db.run(`pragma wal_autocheckpoint = ${checkpointer.maxPages}`);
+    if (checkpointer) db.run("pragma wal_autocheckpoint = 0");
     if (maxPages) db.run(`pragma max_page_count = ${maxPages}`);
     return db;
   } catch (error) {
@@ -144,6 +145,7 @@ function open(
 function openReader(path: string): Database {
   const db = new Database(path, { readwrite: true, create: false, strict: true });
   db.run("pragma busy_timeout = 0");
+  db.run("pragma wal_autocheckpoint = 0");
   db.run("pragma cache_size = -16000");
   return db;
 }
@@ -152,6 +154,7 @@ function openReader(path: string): Database {
 export function openForCheckpoints(path: string): Database {
   const db = new Database(path, { readwrite: true, create: false });
   flushCommits(db);
+  db.run("pragma wal_autocheckpoint = 0");
   return db;
 }
 
