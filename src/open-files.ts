@@ -9,14 +9,14 @@ export class FileMoved extends Error {
 }
 
 export interface OpenFiles {
-  /** Why a file of that name is not the one that is open, or undefined while all are. Notices it within 10 ms. */
+  /** Why a name no longer leads to the open file; undefined while all names do. Notices a change within 10 ms. */
   moved(): FileMoved | undefined;
   /** Remembers the files that these names lead to now. */
   remember(): void;
 }
 
-// A commit takes less than a millisecond, so looking with each one would be a tenth of its time. What is written in
-// between is in the moved file, with everything before it.
+// A commit takes less than a millisecond, and a check with each one would take a tenth of that. Data that is written
+// between two checks is in the moved file, with all earlier data.
 const LOOK_MS = 10;
 
 /** Ignores files that do not exist when they are remembered. */

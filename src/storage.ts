@@ -3,6 +3,7 @@
 import { hostname } from "node:os";
 
 import { version } from "../package.json";
+import type { ServerRowJson } from "./api/types.ts";
 import type { Config } from "./config.ts";
 import { type Effects, openEffects } from "./db/effects.ts";
 import type { SchemaStep } from "./db/schema.ts";
@@ -15,7 +16,7 @@ import { checkNewInbox, lockDataDir } from "./inbox/data-dir.ts";
 import type { Inbox } from "./inbox/inbox.ts";
 import { openMembership } from "./inbox/membership.ts";
 import { type InboxOptions, inboxPath, openPostgresInbox, openSqliteInbox } from "./inbox/open.ts";
-import type { ServerHandler } from "./inbox/servers.ts";
+import type { OtherServer, ServerAbout, ServerHandler } from "./inbox/servers.ts";
 import { logDatabaseTrouble, logFenced, type Logger, logInboxTrouble, logQueue } from "./log.ts";
 
 export interface Storage extends AsyncDisposable {
@@ -115,19 +116,29 @@ async function openWhenAvailable(
     }
 }
 
-/** Publishes this server to the others; with the next beat unless `isUrgent`. */
-export function publish(cluster: Cluster, table: HandlerTable, startedAt: number, running: number, isUrgent: boolean) {
-  cluster.publish({
-    host: hostname(),
-    pid: process.pid,
-    version,
-    startedAt,
-    handlers: handlersOf(table.handlers),
-    running,
-  });
-  if (isUrgent) void cluster.alive();
+/** This server, as the others see it. */
+export function describeServer(
+  { handlers }: HandlerTable,
+  figures: Pick<ServerAbout, "startedAt" | "running" | "changes">,
+): ServerAbout {
+  return { host: hostname(), pid: process.pid, version, handlers: handlersOf(handlers), ...figures };
 }
 
 export function handlersOf(handlers: HandlerTable["handlers"]): ServerHandler[] {
   return handlers.map(({ name, lane, event, code }) => ({ name, lane, event, loads: code !== undefined }));
+}
+
+/** The servers that share the inbox, this one first; none with SQLite. */
+export function listCluster(cluster: Cluster, own: ServerAbout): ServerRowJson[] {
+  if (!cluster.isShared) return [];
+  const loadedBy = ({ handlers = [] }: Partial<ServerAbout>) =>
+    new Set(handlers.filter(({ loads }) => loads).map(({ name }) => name));
+  const here = loadedBy(own);
+  const row = ({ id, age, about }: OtherServer): ServerRowJson => {
+    const loaded = loadedBy(about);
+    const { host, pid, version: release, startedAt, running } = about;
+    const [more, missing] = [[...loaded.difference(here)], [...here.difference(loaded)]];
+    return { id, isThis: about === own, host, pid, version: release, startedAt, running, seenAgo: age, more, missing };
+  };
+  return [{ id: cluster.id, age: 0, about: own }, ...cluster.others()].map(row);
 }

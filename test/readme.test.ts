@@ -114,7 +114,7 @@ test("every TypeScript block of the README and docs/orm.md is type-checked", asy
   } finally {
     await rm(folder, { recursive: true });
   }
-});
+}, 60_000);
 
 test("the README's table of refusals matches errors.ts", () => {
   const rows = [...readme.matchAll(/^\| `(\w+)` +\| (\d{3}) +\|/gm)].map(([, code, status]) => [code, Number(status)]);
@@ -140,6 +140,22 @@ test("the sections Run it and Test it begin with a block of one command", () => 
     expect(block.trim().split("\n")).toHaveLength(3);
   }
 });
+
+test("the compose file for several machines is YAML whose servers share an inbox", async () => {
+  const [text = ""] = blocks(await Bun.file(join(ROOT, "docs/several-machines.md")).text(), "yaml");
+  const { services } = Bun.YAML.parse(text) as { services: Record<string, { image: string; environment?: object }> };
+  expect(services["bellhop-1"]).toEqual(services["bellhop-2"]);
+  expect(services["bellhop-1"]!.image).toBe(`oven/bun:${Bun.version}`);
+  const { config } = readConfig({ CLERK_WEBHOOK_SIGNING_SECRET: SECRET, ...settingsOf(services) }, "start") as {
+    config: { inbox: { kind: string } };
+  };
+  expect(config.inbox.kind).toBe("postgres");
+});
+
+function settingsOf(services: Record<string, { environment?: object }>): Record<string, string> {
+  const { CLERK_WEBHOOK_SIGNING_SECRET: _, ...rest } = services["bellhop-1"]!.environment as Record<string, string>;
+  return rest;
+}
 
 test("every path in CONTRIBUTING exists", () => {
   for (const [, path = ""] of contributing.matchAll(/`((?:src|test)\/[\w./-]+)`/g))

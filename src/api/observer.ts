@@ -8,11 +8,12 @@ import { queueAge } from "./queue.ts";
 import type { Live } from "./routes/live.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 import type { SendSample } from "./send-sample.ts";
-import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "./types.ts";
+import type { HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./types.ts";
 
 export interface ObserverOptions {
   inbox: Pick<Inbox, "list" | "writable">;
   server: () => ServerJson;
+  servers?: () => ServerRowJson[];
   /** The current handlers. */
   handlers: () => readonly LoadedHandler[];
   /** The latest refused requests, oldest first. */
@@ -101,6 +102,7 @@ export function createObserver(options: ObserverOptions): Observer {
     },
     handlersChanged: () => feed.handlersChanged(),
     server: options.server,
+    servers: options.servers ?? (() => []),
     handlers: handlersJson,
     health,
     refused: () => refusedJson(options.refused()),

@@ -132,6 +132,25 @@ export interface BulkJobJson {
   runs: ReplayProgress;
 }
 
+/** `GET /api/servers`: the servers that share the inbox. Empty with SQLite, where there is one. */
+export interface ServerRowJson {
+  id: string;
+  /** The server that answers. */
+  isThis: boolean;
+  host: string;
+  pid: number;
+  version: string;
+  startedAt: number;
+  /** Runs in flight. */
+  running: number;
+  /** Milliseconds since its latest beat. */
+  seenAgo: number;
+  /** Handlers that it loads and the server that answers does not. */
+  more: string[];
+  /** Handlers that only the server that answers loads. */
+  missing: string[];
+}
+
 /** `GET /api/refused`: the latest refused requests, newest first, and how many of each code. */
 export interface RefusedJson {
   counts: Partial<Record<RefusalCode, number>>;

@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 
 import { createApi } from "../api/app.ts";
+import type { ApiHandler } from "../api/routes/selection.ts";
 import { socketPath } from "../api/socket.ts";
 import type {
   BulkJobJson,
@@ -17,12 +18,17 @@ import type {
   ServerJson,
 } from "../api/types.ts";
 import type { Config } from "../config.ts";
+import { openEffects } from "../db/effects.ts";
+import { findLost } from "../dispatch/lost.ts";
 import { UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
 import { lockDataDir } from "../inbox/data-dir.ts";
-import { openSqliteInbox } from "../inbox/open.ts";
+import { openPostgresInbox, openSqliteInbox } from "../inbox/open.ts";
+import { openPostgresReader } from "../inbox/postgres.ts";
+import { listServers } from "../inbox/servers.ts";
 
 const POLL_MS = 25;
+const SERVERS_DEADLINE_MS = 5_000;
 /** A command does not wait for a later retry. */
 const MAX_RETRY_DELAY_MS = 1_000;
 // A little more than a handler's default timeout of 30 s.
@@ -64,16 +70,48 @@ export async function connect(dataDir: string): Promise<Client | undefined> {
   return { ...clientOver(ask, async () => {}), webhookUrl: server.webhookUrl };
 }
 
-/** As `connect`; when no server runs, a client that opens the inbox's files, and locks them until it is disposed. */
-export async function connectOrOpen({ dataDir, handlersDir }: Config): Promise<Client> {
+/**
+ * As `connect`; when no server runs here, a client that opens the inbox itself. It locks the files of a SQLite inbox until it
+ * is disposed; an inbox in Postgres is shared with servers on other machines.
+ */
+export async function connectOrOpen(config: Config): Promise<Client> {
+  const { dataDir, handlersDir } = config;
   const connected = await connect(dataDir);
   if (connected) return connected;
+  const shared = await connectShared(config);
+  if (shared) return shared;
   if (!existsSync(dataDir)) throw new UserError(`There is no inbox in ${dataDir} yet: start a server with bun dev`);
   await using opened = new AsyncDisposableStack();
   opened.defer(await lockDataDir(dataDir));
   const inbox = opened.use(await openSqliteInbox(dataDir));
   const { handlers } = await crawl(handlersDir);
   const api = createApi({ inbox, handlers: () => handlers });
+  const held = opened.move();
+  return clientOver(
+    (path, method) => api.handle(new Request(`http://bellhop${path}`, { method })),
+    () => held.disposeAsync(),
+  );
+}
+
+/** A client that opens an inbox in Postgres, for its servers on other machines; undefined when the inbox is SQLite. */
+export async function connectShared({ inbox: address, database, handlersDir }: Config): Promise<Client | undefined> {
+  if (!address) return undefined;
+  await using opened = new AsyncDisposableStack();
+  const inbox = opened.use(await openPostgresInbox(address));
+  const reader = openPostgresReader(address, { connections: 1, deadlineMs: SERVERS_DEADLINE_MS });
+  opened.defer(() => reader.close());
+  const servers = await listServers(reader);
+  const elsewhere = servers.flatMap(({ about }) => about.handlers ?? []);
+  const loaded = new Set(elsewhere.filter(({ loads }) => loads).map(({ name }) => name));
+  // The handlers of this directory, and those that live servers load.
+  const byName = new Map<string, ApiHandler>();
+  for (const handler of [...(await crawl(handlersDir)).handlers, ...elsewhere])
+    byName.set(handler.name, { ...handler, ...(loaded.has(handler.name) && { code: true }) });
+  const lost = async () => {
+    await using effects = await openEffects(database);
+    return findLost({ inbox, effects });
+  };
+  const api = createApi({ inbox, handlers: () => [...byName.values()], lost });
   const held = opened.move();
   return clientOver(
     (path, method) => api.handle(new Request(`http://bellhop${path}`, { method })),

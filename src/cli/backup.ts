@@ -24,7 +24,12 @@ export const backup = defineCommand({
     folder: { type: "positional", description: "The folder to create", required: false },
   },
   run({ args }) {
-    const { dataDir, database } = configOrUserError(processEnvironment(), "dev");
+    const { dataDir, database, inbox: shared } = configOrUserError(processEnvironment(), "dev");
+    if (shared)
+      throw new UserError(
+        `The inbox is ${describeDatabase(shared)}: back it up with the database, for example with\n\n` +
+          `    pg_dump "$INBOX_URL" --format=custom --file=bellhop.dump`,
+      );
     const inbox = inboxPath(dataDir);
     if (!existsSync(inbox)) throw new UserError(`There is no inbox in ${dataDir}: nothing to back up`);
     const folder = args.folder ?? `backup-${timeInName()}`;

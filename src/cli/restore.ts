@@ -20,7 +20,9 @@ export const restore = defineCommand({
   meta: { name: "bun restore", description: "Put a backup in place, with the server stopped" },
   args: { folder: { type: "positional", description: "The folder that bun backup made", required: true } },
   async run({ args: { folder } }) {
-    const { dataDir, database } = configOrUserError(processEnvironment(), "dev");
+    const { dataDir, database, inbox: shared } = configOrUserError(processEnvironment(), "dev");
+    if (shared)
+      throw new UserError(`The inbox is ${describeDatabase(shared)}: restore its own backup with pg_restore.`);
     const [inbox, app] = [join(folder, INBOX_COPY), join(folder, APP_COPY)];
     const hasApp = database.kind === "sqlite" && existsSync(app);
     check(inbox, "delivery");

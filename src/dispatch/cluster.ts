@@ -16,6 +16,8 @@ export interface ClusterEvents {
 }
 
 export interface Cluster {
+  /** Whether several servers may share the inbox. */
+  readonly isShared: boolean;
   /** The owner of the runs that this server claims. */
   readonly id: string;
   /** Why this server may not run or accept anything now, or undefined. */
@@ -37,7 +39,8 @@ export interface Cluster {
   /** Only one server deletes expired data. */
   isFirst(): boolean;
   listen(events: Partial<ClusterEvents>): void;
-  publish(about: ServerAbout): void;
+  /** Describes this server to the others, with the next beat unless `isUrgent`. */
+  publish(about: ServerAbout, isUrgent: boolean): void;
   /** Waits until this server is registered. */
   ready: Promise<void>;
   stop(): Promise<void>;
@@ -49,6 +52,7 @@ export function singleServer(
   alive = () => new Set([id]) as ReadonlySet<string>,
 ): Cluster {
   return {
+    isShared: false,
     id,
     fenced: undefined,
     owns: () => true,
@@ -97,6 +101,7 @@ export function joinCluster(open: (events: MembershipEvents) => Membership): Clu
   const seen = () => new Set([id, ...others.map((server) => server.id)]);
 
   return {
+    isShared: true,
     get id() {
       return id;
     },
@@ -122,7 +127,10 @@ export function joinCluster(open: (events: MembershipEvents) => Membership): Clu
     },
     isFirst: () => others.every((server) => server.id > id),
     listen: (events) => void listeners.push(events),
-    publish: (about) => membership.publish(about),
+    publish(about, isUrgent) {
+      membership.publish(about);
+      if (isUrgent) void membership.look();
+    },
     ready: membership.ready,
     stop: () => membership.stop(),
   };

@@ -113,7 +113,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   function onSeen(isChanged: boolean) {
     if (stopped) return;
     void recovery.start().catch(reportBug);
-    // Runs are parked that no server loads now, and the others no longer are.
+    // Park runs whose handler no server loads any more, and unpark those of handlers that are back.
     if (isChanged) void park().then(claim);
   }
 

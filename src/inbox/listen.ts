@@ -104,6 +104,8 @@ export function openNotifications(options: NotificationOptions): Notifications {
     async close() {
       clearInterval(poll);
       clearTimeout(announcing);
+      // A command has added runs and ends now.
+      if (announcing) await notify(server).catch(() => undefined);
       closing.abort();
       await listening;
     },

@@ -16,7 +16,7 @@ export interface ToMembership {
 
 /** Messages from the thread. */
 export type FromMembership =
-  | { kind: "servers"; id: string; wasFenced: boolean; others: readonly { id: string; about: string }[] }
+  | { kind: "servers"; id: string; wasFenced: boolean; others: readonly { id: string; age: number; about: string }[] }
   | { kind: "looked"; look: number; isKnown: boolean }
   | { kind: "fenced"; reason: string }
   | { kind: "failed"; reason: string }
@@ -85,7 +85,7 @@ export function openMembership(address: PostgresUrl, events: MembershipEvents): 
       looks.delete(message.look);
     }
     if (message.kind === "servers") {
-      const others = message.others.map(({ id, about }) => ({ id, about: parse(about) }));
+      const others = message.others.map(({ id, age, about }) => ({ id, age, about: parse(about) }));
       for (const text of parsed.keys()) if (!message.others.some(({ about }) => about === text)) parsed.delete(text);
       events.onServers(message.id, others, message.wasFenced);
       ready.resolve();

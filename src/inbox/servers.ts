@@ -20,10 +20,14 @@ export interface ServerAbout {
   startedAt: number;
   handlers: readonly ServerHandler[];
   running: number;
+  /** Grows with each delivery and each end of an attempt. */
+  changes: number;
 }
 
 export interface OtherServer {
   id: string;
+  /** Milliseconds since its latest beat. */
+  age: number;
   about: ServerAbout;
 }
 
@@ -37,10 +41,12 @@ interface ServerRow {
   renewed: number;
 }
 
+// Not while the inbox is being moved, or has been, see move-marks.ts.
 const REGISTER = query(
   { id: "text", about: "text" },
-  ({ id, about }) =>
-    `insert into server(id, beat, seen_at, about) values (${id}, 1, clock_timestamp(), ${about}) on conflict do nothing`,
+  ({ id, about }) => `
+    insert into server(id, beat, seen_at, about) select ${id}, 1, clock_timestamp(), ${about}
+    where (select 1 from meta where key like 'move%' limit 1) is null on conflict do nothing`,
 );
 
 // One round trip for both. The select does not see the update of the same statement.
@@ -59,6 +65,14 @@ const BEAT = query(
 const REMOVE = query(
   { id: "text", beat: "int" },
   ({ id, beat }) => `delete from server where id = ${id} and beat <= ${beat}`,
+);
+
+const ALL = query(
+  { within: "int" },
+  ({ within }) => `
+    select id, age, about from (
+      select id, (extract(epoch from clock_timestamp() - seen_at) * 1000)::bigint as age, about from server
+    ) as seen where age < ${within} order by id`,
 );
 
 const FAR = Number.MAX_SAFE_INTEGER;
@@ -81,6 +95,12 @@ export async function register(reader: Reader, id: string, about: string): Promi
 export async function renew(reader: Reader, id: string, about: string): Promise<ServerRow[] | undefined> {
   const rows = await reader.all<ServerRow>(BEAT, { id, about });
   return rows[0]?.renewed ? rows : undefined;
+}
+
+/** The servers that were alive a moment ago, for a process that is none of them. */
+export async function listServers(reader: Reader): Promise<OtherServer[]> {
+  const rows = await reader.all<{ id: string; age: number; about: string }>(ALL, { within: DEAD_AFTER_MS });
+  return rows.map(({ about, ...row }) => ({ ...row, about: JSON.parse(about) as ServerAbout }));
 }
 
 /** Deletes the row of a server that stops; with `beat`, unless it has been renewed since. */

@@ -1,5 +1,5 @@
-// `bun run crash [--kills 300] [--seed 1] [--store sqlite|postgres|mixed]`: repeatedly kills a real
-// server under load, at random moments and during outages, then audits what it stored and what its handlers did. Prints each
+// `bun run crash [--kills 300] [--seed 1] [--store sqlite|postgres|mixed]`: repeatedly kills a real server
+// under load, at random moments and during outages, then audits what it stored and what its handlers did. Prints each
 // violation, and exits with 1 if there are any.
 
 import { readFile } from "node:fs/promises";

@@ -9,7 +9,7 @@ import { claimer, run } from "../inbox/box.ts";
 import { until } from "../until.ts";
 import { dispatching, message, withOperations } from "./dispatching.ts";
 
-const ABOUT = { host: "", pid: 1, version: "", startedAt: 0, handlers: [], running: 0 };
+const ABOUT = { host: "", pid: 1, version: "", startedAt: 0, handlers: [], running: 0, changes: 0 };
 
 /** Without the thread: the test reports what it would report. */
 function clusterOf(id: string, look = async () => true): { cluster: Cluster; events: MembershipEvents } {
@@ -79,7 +79,7 @@ test("a fence ends attempts, and gives them back", async () => {
 });
 
 test("a server that started between two looks keeps its runs, and so does each one while Postgres can't be asked", async () => {
-  const others = [{ id: "started", about: ABOUT }];
+  const others = [{ id: "started", age: 0, about: ABOUT }];
   let answers = false;
   const { cluster, events } = clusterOf("same", async () => {
     if (answers) events.onServers("same", others, false);

@@ -4,11 +4,12 @@ import { Elysia, t } from "elysia";
 
 import type { Feed } from "../feed.ts";
 import type { SendSample } from "../send-sample.ts";
-import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../types.ts";
+import type { HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "../types.ts";
 
 export interface Live {
   server(): ServerJson;
   handlers(): HandlerJson[];
+  servers(): ServerRowJson[];
   health(): Promise<HealthJson>;
   refused(): RefusedJson;
   feed: Feed;
@@ -24,6 +25,7 @@ export function liveRoutes(live: Live) {
   return new Elysia()
     .get("/server", () => live.server())
     .get("/handlers", () => live.handlers())
+    .get("/servers", () => live.servers())
     .get("/health", () => live.health())
     .get("/refused", () => live.refused())
     .get("/feed", ({ request, status }) => {

@@ -16,6 +16,7 @@ import type {
   SearchJson,
   SentJson,
   ServerJson,
+  ServerRowJson,
 } from "../../api/types.ts";
 
 /** The last request got no answer. */
@@ -41,6 +42,7 @@ export const api = {
   server: () => get<ServerJson>("server"),
   health: () => get<HealthJson>("health"),
   handlers: () => get<HandlerJson[]>("handlers"),
+  servers: () => get<ServerRowJson[]>("servers"),
   refused: () => get<RefusedJson>("refused"),
   list: (query: Query, signal?: AbortSignal) => get<DeliveryList>("deliveries", query, signal),
   search: (query: Query, signal?: AbortSignal) => get<SearchJson>("search", query, signal),

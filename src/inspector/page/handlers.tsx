@@ -3,6 +3,7 @@
 import type { HandlerJson } from "../../api/types.ts";
 import { formatDuration } from "../../duration.ts";
 import { Ago, Empty, Snippet } from "./components.tsx";
+import { Servers } from "./servers.tsx";
 import { handlers, server, view } from "./state.ts";
 import { percent } from "./time.ts";
 import { writeView } from "./view-url.ts";
@@ -26,6 +27,7 @@ export function Handlers() {
           <Handler key={handler.name} handler={handler} dir={dir} />
         ))}
       </ul>
+      <Servers />
     </section>
   );
 }
