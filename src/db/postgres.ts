@@ -50,13 +50,21 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
     async begin(body, givenUp) {
       waiting += 1;
       const connection = await sql.reserve({ signal: givenUp }).finally(() => (waiting -= 1));
+      let hasBegun = false;
+      const closeUnbegun = () => {
+        if (!hasBegun) connection.close({ timeout: 0 }).catch(() => undefined);
+      };
+      // BEGIN may never be answered, as on a connection to a machine that is gone.
+      givenUp.addEventListener("abort", closeUnbegun);
       try {
         await connection.begin(async (tx) => {
+          hasBegun = true;
           connections.set(tx, connection);
           await enter(tx);
           await body(tx);
         });
       } finally {
+        givenUp.removeEventListener("abort", closeUnbegun);
         void connection.release();
       }
     },

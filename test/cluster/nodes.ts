@@ -43,6 +43,13 @@ export interface Cluster extends AsyncDisposable {
   deploy(node: Node, deployed: readonly Deployed[]): Promise<void>;
 }
 
+// Some runs take longer than the others need to declare their server dead.
+const SLOW = `
+  import { setTimeout as sleep } from "node:timers/promises";
+  import { record } from "../_calls.ts";
+  export default record("user/slow", "user.deleted/slow", async ({ signal }) => {
+    if (Math.random() < 0.03) await sleep(9_000, undefined, { signal });
+  });`;
 const SERVERS = 3;
 const CUT_OFF_SHARE = 0.05;
 const HEALTHY_MS = 30_000;
@@ -79,7 +86,7 @@ export async function createCluster(folder: string, store: CampaignStore, random
       `${name}.ts`,
       handlerFiles["user.created/crm.ts"].replaceAll("crm", name.slice(13)),
     ]);
-    await writeHandlers(node.folder, { ...handlerFiles, ...Object.fromEntries(files) });
+    await writeHandlers(node.folder, { ...handlerFiles, "user.deleted/slow.ts": SLOW, ...Object.fromEntries(files) });
   }
 
   async function end(node: Node, signal: "SIGKILL" | "SIGTERM") {

@@ -69,10 +69,14 @@ function overlaps(calls: readonly Call[], deaths: Deaths | undefined): string[] 
     }
     // A call of a dead process ended with it. With one server at a time, every other process is dead.
     const isAlive = ({ pid }: Call) => pid === call.pid || (deaths && (deaths.get(pid) ?? Infinity) > call.time);
-    if (active && isAlive(active)) problems.push(`${call.id} began during ${active.id}`);
+    if (active && isAlive(active)) problems.push(`${describe(call)} began during ${describe(active)}`);
     active = call;
   }
   return problems;
+}
+
+function describe({ id, attempt, pid, time }: Call): string {
+  return `${id} (attempt ${attempt} in process ${pid}, at ${new Date(time).toISOString()})`;
 }
 
 function inversions(

@@ -347,6 +347,26 @@ describe.skipIf(!postgres)("effects when Postgres fails", () => {
     expect(await opened.rows()).toEqual([]);
   });
 
+  test("a rollback ends the wait for a BEGIN that is never answered, and frees the connection", async () => {
+    await using opened = await withTable();
+    const earlier = opened.begin("msg_0");
+    await earlier.db`insert into t values ('earlier')`;
+    await commit(earlier);
+    opened.proxy.halfOpen = true;
+    const transaction = opened.begin();
+    const failed = rejection((async () => await transaction.db`insert into t values ('one')`)());
+    await Bun.sleep(100);
+    await transaction.rollback();
+    expect(await Promise.race([failed, Bun.sleep(3_000)])).toBeInstanceOf(Error);
+    opened.proxy.halfOpen = false;
+    for (const id of ["a", "b", "c", "d"]) {
+      const next = opened.begin(id);
+      await next.db`insert into t values (${id})`;
+      await commit(next);
+    }
+    expect(await opened.rows()).toEqual(["a", "b", "c", "d", "earlier"]);
+  });
+
   test("sets Postgres's own limits for statements and idle transactions", async () => {
     await using opened = await withTable();
     const transaction = opened.begin("msg_1", 1, 1_000);
