@@ -3,6 +3,7 @@
 
 import { SQL } from "bun";
 
+import { INVARIANTS, INVARIANTS_OF_ALL } from "../inbox/invariants.ts";
 import type { Postgres } from "../postgres.ts";
 import { brokenInvariants, startCluster } from "./cluster.ts";
 import { load } from "./load.ts";
@@ -83,7 +84,7 @@ async function fill(postgres: Postgres, url: string, count: number, tables: Reco
   await sql.unsafe("vacuum analyze");
   // Its own flushes must not slow the first rounds.
   await sql.unsafe("checkpoint");
-  const broken = await brokenInvariants(sql);
+  const broken = await brokenInvariants(sql, [...INVARIANTS, ...INVARIANTS_OF_ALL]);
   if (broken.length > 0) throw new Error(`the filled inbox has a ${broken.join("; ")}`);
   const [last]: { seq: string }[] = await sql`select max(seq) as seq from delivery`;
   return Number(last!.seq);

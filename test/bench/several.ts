@@ -51,7 +51,9 @@ if (values.stored) await measureStored(postgres, Number(values.count ?? 1_000_00
 if (values.takeover) await showTakeovers(postgres);
 if (!values.backlog && !values.stored && !values.takeover) await measureServers(postgres);
 const load = loadavg().map((value) => value.toFixed(1));
-console.log(`\nMedian of ${rounds} turns of ${seconds} s, alternating. ${machine()}. Load average ${load.join(", ")}.`);
+console.log(
+  `\nTurns alternate: ${rounds} of ${seconds} s each, and their median. Load average ${load.join(", ")}. ${machine()}.`,
+);
 
 async function measureServers(database: Postgres): Promise<void> {
   await using opened = new AsyncDisposableStack();
@@ -78,7 +80,7 @@ async function measureBacklog(database: Postgres, count: number): Promise<void> 
   await using opened = new AsyncDisposableStack();
   const url = await database.database();
   const last = await fillBacklog(database, url, count);
-  const empty = entrant("empty inbox", opened.use(await openCluster(database, await database.database(), 0)));
+  const empty = entrant("empty inbox", opened.use(await openCluster(database, await database.database())));
   const cluster = opened.use(await openCluster(database, url, last));
   const waiting = entrant(`${count.toLocaleString("en")} waiting runs of one subject`, cluster);
   await compare(empty, waiting, MIN_BESIDE_BACKLOG);
@@ -93,12 +95,12 @@ async function measureStored(database: Postgres, count: number): Promise<void> {
   await using opened = new AsyncDisposableStack();
   const url = await database.database();
   await fillHandled(database, url, count);
-  const empty = entrant("empty inbox", opened.use(await openCluster(database, await database.database(), 0)));
-  const full = entrant(`${count.toLocaleString("en")} stored`, opened.use(await openCluster(database, url, 0)));
+  const empty = entrant("empty inbox", opened.use(await openCluster(database, await database.database())));
+  const full = entrant(`${count.toLocaleString("en")} stored`, opened.use(await openCluster(database, url)));
   await compare(empty, full, MIN_STORED);
 }
 
-function openCluster(database: Postgres, url: string, ignoreUntil: number): Promise<Cluster> {
+function openCluster(database: Postgres, url: string, ignoreUntil = 0): Promise<Cluster> {
   return startCluster(database, url, SLOW_HANDLER, { servers: values.servers ? servers.at(-1)! : 1, ignoreUntil });
 }
 
@@ -132,11 +134,11 @@ function figures(title: string, turns: Map<Entrant, Turn[]>, base: Entrant, base
         [title]: contender.name,
         "accepted/s": number(result.rate),
         "handled/s": number(result.handledRate),
-        [`accepted to ${baseName}`]: against(({ rate }) => rate),
-        [`handled to ${baseName}`]: against(({ handledRate }) => handledRate),
+        [`accepted, to ${baseName}`]: against(({ rate }) => rate),
+        [`handled, to ${baseName}`]: against(({ handledRate }) => handledRate),
         "p50 ms": number(result.latency.quantile(0.5)),
         "p99 ms": number(result.latency.quantile(0.99)),
-        "CPU s/10,000": number(result.cpuSeconds),
+        "CPU s/10,000: servers": number(result.cpuSeconds),
         database: number(result.storeCpuSeconds),
         "memory MB": number(result.residentMegabytes),
       };

@@ -16,37 +16,38 @@ export default on("user.created", { timeout: "10m" }, async ({ run }) => {
 });
 `,
 };
-const DONE = 2;
+const [RUNNING, DONE] = [1, 2];
 const LIMIT_MS = 60_000;
 
-/** Milliseconds from SIGKILL until the run was recorded as done by the other server, for each kill. */
+/** Milliseconds from SIGKILL until another server has recorded the run as done, for each kill. */
 export async function measureTakeovers(postgres: Postgres, kills: number): Promise<number[]> {
   await using opened = new AsyncDisposableStack();
   const url = await postgres.database();
-  const survivor = opened.use(await startCluster(postgres, url, HANGING));
-  const { sql } = survivor;
+  const { sql, ...first } = opened.use(await startCluster(postgres, url, HANGING));
+  const start = async (): Promise<Running> => opened.use(await startBellhop(HANGING, { env: { INBOX_URL: url } }));
+  let servers: Running[] = [first, await start()];
   const requests = createRequests();
   const times: number[] = [];
   for (let kill = 1; kill <= kills; kill += 1) {
-    await using victim: Running = await startBellhop(HANGING, { env: { INBOX_URL: url } });
     const answered: string[] = [];
-    await load({ port: victim.port, requests, connections: 1, seconds: 0, answered });
-    const [id] = answered;
-    const isAt = (state: number, attempts: number) => async () => {
-      const rows = await sql`
-        select 1 from run r join delivery d on d.seq = r.seq
-        where d.id = ${id} and r.state = ${state} and r.attempts = ${attempts}`;
-      return rows.length === 1 || undefined;
+    await load({ port: servers[0]!.port, requests, connections: 1, seconds: 0, answered });
+    const runAt = async (state: number, attempts: number): Promise<{ owner: string } | undefined> => {
+      const [row] = await sql`
+        select owner from run r join delivery d on d.seq = r.seq
+        where d.id = ${answered[0]} and r.state = ${state} and r.attempts = ${attempts}`;
+      return row;
     };
-    await until("the first attempt", isAt(1, 1));
-    // Beats begin with a server's start, so kills would otherwise come at the same moment of a beat.
+    const { owner } = await until("the first attempt", () => runAt(RUNNING, 1));
+    const [{ about }] = (await sql`select about from server where id = ${owner}`) as [{ about: string }];
+    const { pid: victim } = JSON.parse(about) as { pid: number };
+    // Otherwise all kills would come at the same moment of a beat.
     await Bun.sleep(1_000 + Math.random() * 1_000);
     const killedAt = performance.now();
-    process.kill(victim.pid, "SIGKILL");
-    await until("the takeover", isAt(DONE, 2), LIMIT_MS);
+    process.kill(victim, "SIGKILL");
+    await until("the takeover", () => runAt(DONE, 2), LIMIT_MS);
     times.push(performance.now() - killedAt);
     process.stderr.write(`kill ${kill} of ${kills}: ${Math.round(times.at(-1)!)} ms\n`);
+    servers = [...servers.filter(({ pid }) => pid !== victim), await start()];
   }
-  await survivor.stop();
   return times;
 }
