@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import type { Files } from "../harness.ts";
 import { type Postgres, startPostgres } from "../postgres.ts";
 import { alternate, type Entrant, entrant, ratioOf, stopAndCheck, warmUp } from "./alternate.ts";
-import { type Cluster, startCluster } from "./cluster.ts";
+import { startCluster } from "./cluster.ts";
 import { fillBacklog, fillHandled, SLOW_SUBJECT } from "./fill-postgres.ts";
 import { median } from "./histogram.ts";
 import { machine } from "./machine.ts";
@@ -30,11 +30,14 @@ const rounds = Number(values.rounds ?? 5);
 const seconds = Number(values.seconds ?? 4);
 const connections = (values.connections ?? "1,8,64").split(",").map(Number);
 const servers = (values.servers ?? "1,2,3").split(",").map(Number);
+/** With `--backlog` and `--stored`. */
+const clusterSize = values.servers ? Math.max(...servers) : 1;
 const kills = Number(values.kills ?? 10);
 const BUSIEST = 64;
 // Below these shares of the rate of an empty inbox, something reads what it should not.
 const MIN_BESIDE_BACKLOG = 0.9;
 const MIN_STORED = 0.85;
+const MIN_TO_PG_BOSS = 2;
 
 /** Works on the backlog all the time, and never gets to its end. */
 const SLOW_HANDLER: Files = {
@@ -69,6 +72,10 @@ async function measureServers(database: Postgres): Promise<void> {
   for (const count of connections) {
     const turns = await alternate(entrants, { rounds, seconds, connections: count });
     console.log(`\n${figures(`${count} in flight`, turns, pgBoss, "pg-boss")}`);
+    if (count === BUSIEST)
+      for (const [contender, list] of turns)
+        if (contender.name.startsWith("Bellhop"))
+          verdict(contender.name, list, turns.get(pgBoss)!, "pg-boss's", MIN_TO_PG_BOSS);
   }
   const versions = Object.entries(QUEUE_VERSIONS).map((version) => version.join(" "));
   console.log(`\nWith ${versions.join(", ")}, on Bun like Bellhop. They keep no order; pg-boss keeps duplicates.`);
@@ -80,8 +87,10 @@ async function measureBacklog(database: Postgres, count: number): Promise<void> 
   await using opened = new AsyncDisposableStack();
   const url = await database.database();
   const last = await fillBacklog(database, url, count);
-  const empty = entrant("empty inbox", opened.use(await openCluster(database, await database.database())));
-  const cluster = opened.use(await openCluster(database, url, last));
+  const start = (where: string, ignoreUntil: number) =>
+    startCluster(database, where, SLOW_HANDLER, { servers: clusterSize, ignoreUntil });
+  const empty = entrant("empty inbox", opened.use(await start(await database.database(), 0)));
+  const cluster = opened.use(await start(url, last));
   const waiting = entrant(`${count.toLocaleString("en")} waiting runs of one subject`, cluster);
   await compare(empty, waiting, MIN_BESIDE_BACKLOG);
   const [row]: { done: number; early: number }[] = await cluster.sql`
@@ -95,24 +104,24 @@ async function measureStored(database: Postgres, count: number): Promise<void> {
   await using opened = new AsyncDisposableStack();
   const url = await database.database();
   await fillHandled(database, url, count);
-  const empty = entrant("empty inbox", opened.use(await openCluster(database, await database.database())));
-  const full = entrant(`${count.toLocaleString("en")} stored`, opened.use(await openCluster(database, url)));
+  const start = (where: string) => startCluster(database, where, HANDLER, { servers: clusterSize });
+  const empty = entrant("empty inbox", opened.use(await start(await database.database())));
+  const full = entrant(`${count.toLocaleString("en")} stored`, opened.use(await start(url)));
   await compare(empty, full, MIN_STORED);
-}
-
-function openCluster(database: Postgres, url: string, ignoreUntil = 0): Promise<Cluster> {
-  return startCluster(database, url, SLOW_HANDLER, { servers: values.servers ? servers.at(-1)! : 1, ignoreUntil });
 }
 
 async function compare(empty: Entrant, other: Entrant, minimum: number): Promise<void> {
   await warmUp([empty, other], seconds);
   const turns = await alternate([empty, other], { rounds, seconds, connections: BUSIEST });
   console.log(figures(`${BUSIEST} in flight`, turns, empty, "empty"));
-  const handled = ratioOf(turns.get(other)!, turns.get(empty)!, ({ handledRate }) => handledRate);
-  console.log(
-    `\n${handled < minimum ? "MISSED" : "ok"}: handles ${ratio(handled)} of an empty inbox's rate; goal ${minimum} ×`,
-  );
+  verdict(other.name, turns.get(other)!, turns.get(empty)!, "an empty inbox's", minimum);
   await stopAndCheck([empty, other]);
+}
+
+function verdict(name: string, turns: readonly Turn[], others: readonly Turn[], whose: string, minimum: number): void {
+  const handled = ratioOf(turns, others, ({ handledRate }) => handledRate);
+  const result = handled < minimum ? "MISSED" : "ok";
+  console.log(`${result}: ${name}: handles ${ratio(handled)} of ${whose} rate; goal ${minimum} ×`);
 }
 
 async function showTakeovers(database: Postgres): Promise<void> {
