@@ -69,7 +69,7 @@ export async function startBullMq({ port, pid, client }: Redis): Promise<QueuePe
     storePid: pid,
     settle: (timeoutMs) => settle(settled, timeoutMs),
     async check(answered) {
-      const ids = (await client.zrange(key("completed"), 0, -1));
+      const ids = await client.zrange(key("completed"), 0, -1);
       const stored = await Promise.all(
         ids.map(async (id): Promise<Stored> => {
           // Attempts that were started, and attempts that were made.

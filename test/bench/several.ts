@@ -53,9 +53,10 @@ if (values.backlog) await measureBacklog(postgres, Number(values.count ?? 100_00
 if (values.stored) await measureStored(postgres, Number(values.count ?? 1_000_000));
 if (values.takeover) await showTakeovers(postgres);
 if (!values.backlog && !values.stored && !values.takeover) await measureServers(postgres);
-const load = loadavg().map((value) => value.toFixed(1));
 console.log(
-  `\nTurns alternate: ${rounds} of ${seconds} s each, and their median. Load average ${load.join(", ")}. ${machine()}.`,
+  `\n${machine()}, load average ${loadavg()
+    .map((value) => value.toFixed(1))
+    .join(", ")}.`,
 );
 
 async function measureServers(database: Postgres): Promise<void> {
@@ -135,7 +136,7 @@ async function showTakeovers(database: Postgres): Promise<void> {
 }
 
 function figures(title: string, turns: Map<Entrant, Turn[]>, base: Entrant, baseName: string): string {
-  return table(
+  const rows = table(
     [...turns].map(([contender, list]) => {
       const result = medianTurn(list);
       const against = (figure: (turn: Turn) => number) => ratio(ratioOf(list, turns.get(base)!, figure));
@@ -153,4 +154,5 @@ function figures(title: string, turns: Map<Entrant, Turn[]>, base: Entrant, base
       };
     }),
   );
+  return `${rows}\nThe median of ${rounds} turns of ${seconds} s, alternating; ratios within a round.`;
 }
