@@ -28,10 +28,10 @@ export function listenError(error: unknown, { host, port, settings }: Listening)
       `Port ${port} is taken, perhaps by another Bellhop server.\n\n` +
       `    Stop that one, or pick another port: ${name}=${port === example ? example + 100 : example}`,
     EACCES: `Port ${port} needs more permissions than this user has, as all ports below 1024 do.\n\n    ${name}=${example}`,
-    EADDRNOTAVAIL: noAddress,
-    ENOENT: noAddress,
     ENOTFOUND: noAddress,
   };
-  const reason = reasons[String((error as { code?: unknown }).code)];
+  const { code, syscall } = error as { code?: unknown; syscall?: unknown };
+  // For a name that does not resolve, Bun gives the code of whatever failed before.
+  const reason = reasons[String(code)] ?? (syscall === "listen" ? noAddress : undefined);
   return reason ? new UserError(reason) : error;
 }

@@ -1,5 +1,5 @@
-// Logs events: for people, one line per event with the outcomes of its handlers; for machines, a record for each step.
-// Shows ids, and never a payload.
+// Logs events: for people, one line per event with the outcomes of its handlers; for machines, a record for each step,
+// whose fields are in log.ts. Shows ids, and never a payload.
 
 import { formatDuration } from "./duration.ts";
 import type { ClaimedRun, Outcome } from "./inbox/inbox.ts";

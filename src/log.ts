@@ -16,7 +16,7 @@ import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
 import { printableJson, printableLines } from "./printable.ts";
-import type { RefusedRequest } from "./receive/refusals.ts";
+import type { RefusedRequest } from "./receive/refused-requests.ts";
 import type { ReceivedDelivery } from "./receive/server.ts";
 import { redactText } from "./redact.ts";
 
@@ -227,7 +227,7 @@ export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
   );
 }
 
-/** Without a reason, the fence is over. */
+/** Logs that this server is fenced, with the reason, or no longer is. */
 export function logFenced(log: Logger, reason: string | undefined) {
   if (reason === undefined) return log.info("this server has joined the servers of its inbox again");
   log.error(

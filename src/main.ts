@@ -69,6 +69,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
 
   const startedAt = Date.now();
   let isSchemaChanged = false;
+  let [changes, changesElsewhere] = [0, 0];
   const { inbox, effects, cluster } = opened.use(
     await openStorage(config, log, {
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
@@ -88,7 +89,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   // Only SQLite's schema is awaited: an unavailable Postgres must not delay deliveries.
   if (config.database.kind === "sqlite") await schema;
   const match = (type: string) => cluster.match(type, handlersOf(table().match(type)));
-  const describeOwn = () => describeServer(table(), startedAt, dispatcher.running);
+  const describeOwn = () => describeServer(table(), { startedAt, running: dispatcher.running, changes });
 
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
@@ -122,6 +123,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
     clerk: await createClerk(config),
     onOutcome(run, outcome) {
+      changes += 1;
       lines.ended(run, outcome);
       live.ended(run, outcome);
     },
@@ -140,7 +142,15 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
   cluster.publish(describeOwn(), true);
-  cluster.listen({ onSeen: () => cluster.publish(describeOwn(), false) });
+  cluster.listen({
+    onSeen() {
+      cluster.publish(describeOwn(), false);
+      // Pages on this server show what others have done, too.
+      const elsewhere = cluster.others().reduce((sum, { about }) => sum + (about.changes ?? 0), 0);
+      if (elsewhere !== changesElsewhere) live.feed.manyChanged(1);
+      changesElsewhere = elsewhere;
+    },
+  });
 
   // `bun dev` watches the folder; `bun start` loads it once, and retries failed files.
   const onChanges = (changes: Change[]) => {
@@ -178,6 +188,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       describeHealth({ inbox: inbox.trouble ?? cluster.fenced, database: effects.trouble, log: logTrouble(log) }),
     match,
     onDelivery(delivery) {
+      changes += 1;
       lines.delivered(delivery);
       live.delivered(delivery.delivery.id, delivery.status);
       checkShape?.(delivery.event.type, delivery.event.data);

@@ -9,14 +9,13 @@ export class FileMoved extends Error {
 }
 
 export interface OpenFiles {
-  /** Why a file of that name is not the one that is open, or undefined while all are. Notices it within 10 ms. */
-  moved(): FileMoved | undefined;
+  /** Why a name no longer leads to the open file; undefined while all names do. As it is now, or was at most 10 ms ago. */
+  moved(when?: "now"): FileMoved | undefined;
   /** Remembers the files that these names lead to now. */
   remember(): void;
 }
 
-// A commit takes less than a millisecond, so looking with each one would be a tenth of its time. What is written in
-// between is in the moved file, with everything before it.
+// A commit takes less than a millisecond, and a check of all files before and after each one would take a tenth of that.
 const LOOK_MS = 10;
 
 /** Ignores files that do not exist when they are remembered. */
@@ -32,9 +31,9 @@ export function watchNames(paths: readonly string[]): OpenFiles {
   remember();
   return {
     remember,
-    moved() {
+    moved(when) {
       const now = performance.now();
-      if (now - lookedAt < LOOK_MS) return undefined;
+      if (when !== "now" && now - lookedAt < LOOK_MS) return undefined;
       for (const [path, id] of known) {
         const found = idOf(path);
         if (found === id) continue;

@@ -12,12 +12,12 @@ export function printable(text: string): string {
   return text.replaceAll(UNSAFE, escaped);
 }
 
-/** The text with its line breaks. Lines after the first are indented, so that none of them passes for a line of ours. */
+/** The text with its line breaks. Lines after the first are indented, so that none can be taken for a line of Bellhop's. */
 export function printableLines(text: string, indent = "    "): string {
   return text.split(/\r?\n/).map(printable).join(`\n${indent}`);
 }
 
-/** JSON with the same value, and nothing in it that a terminal acts on. */
+/** JSON with the same value, without characters that a terminal interprets. */
 export function printableJson(json: string): string {
   return json.replaceAll(UNSAFE_IN_JSON, unicodeEscape);
 }

@@ -117,8 +117,11 @@ async function openWhenAvailable(
 }
 
 /** This server, as the others see it. */
-export function describeServer({ handlers }: HandlerTable, startedAt: number, running: number): ServerAbout {
-  return { host: hostname(), pid: process.pid, version, startedAt, handlers: handlersOf(handlers), running };
+export function describeServer(
+  { handlers }: HandlerTable,
+  figures: Pick<ServerAbout, "startedAt" | "running" | "changes">,
+): ServerAbout {
+  return { host: hostname(), pid: process.pid, version, handlers: handlersOf(handlers), ...figures };
 }
 
 export function handlersOf(handlers: HandlerTable["handlers"]): ServerHandler[] {

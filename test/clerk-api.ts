@@ -43,7 +43,7 @@ export interface ClerkApi extends AsyncDisposable {
   /** The `apiUrl` of the client. */
   url: string;
   secretKey: string;
-  /** The instance that the key is of. */
+  /** The instance that the key belongs to. */
   instanceId: string;
 
   /** Rows by id. A row that a test adds, deletes or changes is visible in the next response. */

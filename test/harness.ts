@@ -216,7 +216,9 @@ async function isUp(port: number, dataDir: string, pid: number): Promise<boolean
   try {
     const { ok } = await fetch(`http://127.0.0.1:${port}/health`);
     if (!ok || !unix) return ok;
-    const server = (await (await fetch("http://bellhop/api/server", { unix })).json()) as { pid: number };
+    const server = (await (await fetch("http://bellhop/api/server", { unix, keepalive: false })).json()) as {
+      pid: number;
+    };
     return server.pid === pid;
   } catch {
     return false;
@@ -226,7 +228,8 @@ async function isUp(port: number, dataDir: string, pid: number): Promise<boolean
 async function askSocket(dataDir: string, id: string): Promise<DeliveryView | undefined> {
   const unix = socketPath(dataDir);
   if (!unix) throw new Error(`${dataDir} is too long for a socket`);
-  const response = await fetch(`http://bellhop/api/deliveries/${encodeURIComponent(id)}`, { unix });
+  // A kept connection would lead to the server that had this socket before.
+  const response = await fetch(`http://bellhop/api/deliveries/${encodeURIComponent(id)}`, { unix, keepalive: false });
   return response.ok ? ((await response.json()) as DeliveryView) : undefined;
 }
 

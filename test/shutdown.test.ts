@@ -19,7 +19,7 @@ import {
 } from "./harness.ts";
 
 // Each test starts processes, which is slow on a busy machine.
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 const event = { type: "user.created", object: "event", data: { id: "user_1", object: "user" } };
 
@@ -127,7 +127,7 @@ test.concurrent("a second signal ends the server at once, and its run is retried
   const signalled = performance.now();
   server.process.kill("SIGINT");
   expect(await server.process.exited).not.toBe(0);
-  expect(performance.now() - signalled).toBeLessThan(1_000);
+  expect(performance.now() - signalled).toBeLessThan(5_000);
 
   await using next = await spawnServer(folder.path);
   expect(await next.ended("msg_1")).toMatchObject({ runs: [{ state: "done" }] });
@@ -202,7 +202,7 @@ test.concurrent(
     using _body = await halfRequest(server.url, "msg_1");
     using headers = await rawConnection(server.port);
     headers.write("POST /api/webhooks HTTP/1.1\r\nhost: bellhop\r\n");
-    await Bun.sleep(50);
+    await fetch(new URL("/health", server.url), { keepalive: false });
     const signalled = performance.now();
     await server.stop();
     expect(performance.now() - signalled).toBeLessThan(5_000);
@@ -252,7 +252,7 @@ async function halfRequest(url: string, id: string) {
   const bytes = rawRequest("POST", "/api/webhooks", signed(body, { id }), body);
   const connection = await rawConnection(Number(new URL(url).port));
   connection.write(bytes.subarray(0, -5));
-  // Time for the server to read it.
-  await Bun.sleep(50);
+  // A server that has answered a later request has read this one.
+  await fetch(new URL("/health", url), { keepalive: false });
   return { ...connection, finish: () => connection.write(bytes.subarray(-5)) };
 }

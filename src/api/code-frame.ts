@@ -74,7 +74,7 @@ export function positionsIn(stack: string, name: string, message: string) {
     });
 }
 
-/** The path in `  at async name (/a/b (c)/x.ts` or `  at /a/b (c)/x.ts`: it may have blanks and brackets itself. */
+/** The path in `  at async name (/a/b (c)/x.ts` or `  at /a/b (c)/x.ts`: the path may contain blanks and brackets. */
 function pathIn(place: string): string | undefined {
   const text = place.replace(/^\s+at (?:async )?/, "");
   const starts = text.startsWith("/") || text.startsWith("file:///") ? 0 : text.search(/\((?:file:\/\/)?\//) + 1;

@@ -1,17 +1,18 @@
 // Serves the API to commands on `DATA_DIR/bellhop.sock`, which only the server's user can open.
 
-import { existsSync, mkdirSync, rmSync, statSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
 
 import { messageOf } from "../errors.ts";
 import { type ApiOptions, createApi } from "./app.ts";
 
 // `sun_path` of sockaddr_un has 108 bytes on Linux and 104 on macOS, the terminating zero included.
 const MAX_SOCKET_PATH_BYTES = 103;
+const SOCKET_NAME = "bellhop.sock";
 
 /** The path of the socket; relative to this directory where it is too long, undefined where that is too long as well. */
 export function socketPath(dataDir: string): string | undefined {
-  const path = join(dataDir, "bellhop.sock");
+  const path = join(dataDir, SOCKET_NAME);
   return [path, relative(process.cwd(), path)].find((name) => Buffer.byteLength(name) <= MAX_SOCKET_PATH_BYTES);
 }
 
@@ -42,17 +43,24 @@ export function openSocket(
  * deploy: its commands come here from now on.
  */
 function serveSocket(path: string, options: ApiOptions): { stop(): Promise<void> } {
-  if (existsSync(path)) rmSync(path);
   // A handler may change the directory of the process, and there may be a socket of this name elsewhere.
   const own = resolve(path);
   const api = createApi(options);
   // Never open to others, not even between creating the file and setting its mode.
   const umask = process.umask(0o177);
+  // Bun deletes the path of a server that stops, which may be the socket of the next server by then. As long as the name.
+  const created = join(dirname(path), crypto.randomUUID().slice(0, SOCKET_NAME.length));
   let server: Bun.Server<undefined>;
   try {
-    server = Bun.serve({ unix: path, fetch: (request) => api.fetch(request) });
+    server = Bun.serve({ unix: created, fetch: (request) => api.fetch(request) });
   } finally {
     process.umask(umask);
+  }
+  try {
+    renameSync(created, path);
+  } catch (error) {
+    void server.stop(true);
+    throw error;
   }
   const { ino } = statSync(own);
   return {

@@ -22,7 +22,7 @@ const EXAMPLE_PREFIXES = [
   "wle",
 ];
 
-// An earlier generation of examples, made in 2022 by their times, as public repositories quote them.
+// An earlier generation of examples, as public repositories quote them. Their times are in 2022.
 const OLDER_EXAMPLE_IDS = [
   "org_29w9IfBrPmcpi0IeBVaKtA7R94W",
   "orginv_29wBIniWYy0slasTNQlmHD9HeN1",

@@ -123,7 +123,7 @@ export function isEvent(value: unknown): value is ReceivedEvent {
   return isObject(value) && isName(value["type"]) && isObject(value["data"]);
 }
 
-/** The id of the object that an event is about; null when it has no usable id, and then the event has no order. */
+/** The id of the object that an event is about; null when it has no usable id, so that the event has no order. */
 export function subjectOf(event: { data: object }): string | null {
   const { id } = event.data as { id?: unknown };
   return isName(id) ? id : null;

@@ -103,7 +103,7 @@ export async function connectShared({ inbox: address, database, handlersDir }: C
   const servers = await listServers(reader);
   const elsewhere = servers.flatMap(({ about }) => about.handlers ?? []);
   const loaded = new Set(elsewhere.filter(({ loads }) => loads).map(({ name }) => name));
-  // Those of this folder, and those that living servers load.
+  // The handlers of this directory, and those that live servers load.
   const byName = new Map<string, ApiHandler>();
   for (const handler of [...(await crawl(handlersDir)).handlers, ...elsewhere])
     byName.set(handler.name, { ...handler, ...(loaded.has(handler.name) && { code: true }) });

@@ -50,6 +50,10 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "put a backup in place, with the server stopped",
       load: async () => (await import("./restore.ts")).restore,
     },
+    move: {
+      description: "move the inbox to Postgres, or back, while no server runs",
+      load: async () => (await import("./move.ts")).move,
+    },
     backfill: {
       description: "copy what Clerk had before the first webhook into the mirror's tables",
       load: async () => (await import("./mirror-commands.ts")).backfillCommand,

@@ -20,7 +20,7 @@ export interface Effects extends AsyncDisposable {
   /** The transaction of one attempt. It begins when its `db` is first used. */
   transaction(options: TransactionOptions): RunTransaction;
   /**
-   * Decides an attempt whose end is unknown: its run is committed, or the attempt is `void` and can never commit. Retries
+   * Decides an attempt of a dead server: its run is committed, or the attempt is `void` and can never commit. Retries
    * until the database answers; rejects with `UnknownEnd` when `signal` aborts.
    */
   resolve(key: AttemptKey, signal: AbortSignal): Promise<"committed" | "void">;
@@ -88,16 +88,12 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
 
   function prepared(): Promise<void> {
     if (ready) return ready;
-    const preparation = lastPreparation.then(prepare);
-    lastPreparation = preparation.catch(() => undefined);
-    const outcome = preparation.then(
-      () => undefined,
-      (error: unknown) => {
-        if (ready === outcome) ready = undefined;
-        outages.begin(error);
-        throw error;
-      },
-    );
+    const outcome = lastPreparation.then(prepare).catch((error: unknown) => {
+      if (ready === outcome) ready = undefined;
+      outages.begin(error);
+      throw error;
+    });
+    lastPreparation = outcome.catch(() => undefined);
     return (ready = outcome);
   }
 
@@ -122,10 +118,11 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     }
   }
 
-  async function resolve(key: AttemptKey, signal: AbortSignal) {
+  async function resolve(key: AttemptKey, signal: AbortSignal, isOwnerDead = false) {
     for (let wait = RESOLVE_RETRY_MS; ; wait = Math.min(wait * 2, RESOLVE_RETRY_MAX_MS)) {
       try {
         await prepared();
+        if (isOwnerDead) await app.endTransactionsOf?.(key.owner);
         return await app.resolve(key);
       } catch (error) {
         outages.begin(error);
@@ -142,7 +139,7 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
   };
   return {
     transaction: (transaction) => createTransaction({ ...app, begin, resolve, outages }, transaction),
-    resolve,
+    resolve: (key, signal) => resolve(key, signal, true),
     forget: (keys) => begin(async (tx) => void (await Promise.all(keys.map((key) => forget(tx, key)))), NEVER),
     async applySchema(wanted) {
       schema = wanted;

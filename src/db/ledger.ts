@@ -21,6 +21,11 @@ export interface AttemptKey extends LedgerKey {
   owner: string;
 }
 
+export interface LedgerRow extends LedgerKey {
+  attempt: number;
+  state: string;
+}
+
 /** The row of a run is committed, or this attempt was declared void, or the row is taken for this attempt. */
 export type Claim = "committed" | "void" | "open";
 
@@ -80,6 +85,26 @@ export async function withoutRow(sql: SQL, keys: readonly LedgerKey[]): Promise<
   const textOf = ({ delivery, handler, replay }: LedgerKey) => JSON.stringify([delivery, handler, replay]);
   const found = new Set(rows.map(textOf));
   return keys.filter((key) => !found.has(textOf(key)));
+}
+
+/** Returns the rows that follow a key, in the order of keys. */
+export async function rowsAfter(
+  sql: SQL,
+  { delivery, handler, replay }: LedgerKey,
+  limit: number,
+): Promise<LedgerRow[]> {
+  return await sql`
+    select delivery, handler, replay, attempt, state from bellhop_ledger
+    where (delivery, handler, replay) > (${delivery}, ${handler}, ${replay})
+    order by delivery, handler, replay limit ${limit}`;
+}
+
+/** Adds rows of another ledger. A committed row stays committed. */
+export async function addRows(tx: SQL, rows: readonly LedgerRow[]): Promise<void> {
+  await tx`
+    insert into bellhop_ledger as l ${tx(rows)}
+    on conflict (delivery, handler, replay) do update set attempt = excluded.attempt, state = excluded.state
+    where l.state <> 'committed'`;
 }
 
 /** Writes like a run, and undoes it. */

@@ -18,7 +18,7 @@ export const PING_LIMIT_MS = 4_000;
 
 export function watchOutages({ ping, onTrouble }: OutagesOptions) {
   let reason: unknown;
-  let isSuspected = false;
+  let checking: Promise<boolean> | undefined;
   let stopped = false;
 
   function begin(error: unknown) {
@@ -48,6 +48,13 @@ export function watchOutages({ ping, onTrouble }: OutagesOptions) {
     return Promise.race([answered, late.promise]).finally(() => clearTimeout(timer));
   }
 
+  async function answers(): Promise<boolean> {
+    if (reason !== undefined) return false;
+    const trouble = await findTrouble();
+    if (trouble !== undefined) begin(trouble);
+    return trouble === undefined;
+  }
+
   return {
     /** Why the database can't be used, or undefined. */
     get reason() {
@@ -56,20 +63,10 @@ export function watchOutages({ ping, onTrouble }: OutagesOptions) {
     begin,
     /** Checks the database after an error, and reports an outage. */
     suspect() {
-      if (reason !== undefined || isSuspected || stopped) return;
-      isSuspected = true;
-      void findTrouble().then((trouble) => {
-        isSuspected = false;
-        if (trouble !== undefined) begin(trouble);
-      });
+      if (!stopped) checking ??= answers().finally(() => (checking = undefined));
     },
     /** Whether the database answers now. */
-    async answers(): Promise<boolean> {
-      if (reason !== undefined) return false;
-      const trouble = await findTrouble();
-      if (trouble !== undefined) begin(trouble);
-      return trouble === undefined;
-    },
+    answers,
     stop() {
       stopped = true;
     },

@@ -27,6 +27,11 @@ interface PostgresOptions {
   searchPath?: string | undefined;
 }
 
+/** The name of the transactions of a server. Other servers end them when it is dead. */
+function applicationName(owner: string): string {
+  return `bellhop ${owner}`;
+}
+
 /** Connects at the first use. */
 export function openPostgres({ connect, max, searchPath }: PostgresOptions): AppDatabase {
   const sql = connect(max);
@@ -45,13 +50,21 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
     async begin(body, givenUp) {
       waiting += 1;
       const connection = await sql.reserve({ signal: givenUp }).finally(() => (waiting -= 1));
+      let hasBegun = false;
+      const closeUnbegun = () => {
+        if (!hasBegun) connection.close({ timeout: 0 }).catch(() => undefined);
+      };
+      // BEGIN may never be answered, as on a connection to a machine that is gone.
+      givenUp.addEventListener("abort", closeUnbegun);
       try {
         await connection.begin(async (tx) => {
+          hasBegun = true;
           connections.set(tx, connection);
           await enter(tx);
           await body(tx);
         });
       } finally {
+        givenUp.removeEventListener("abort", closeUnbegun);
         void connection.release();
       }
     },
@@ -60,7 +73,10 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
       const limit = String(Math.min(Math.ceil(timeoutMs) + AFTER_TIMEOUT_MS, MAX_TIMEOUT_MS));
       // Not awaited one by one, so that both statements are sent in one round trip.
       const [, claimed] = await Promise.all([
-        tx`select set_config('statement_timeout', ${limit}, true), set_config('idle_in_transaction_session_timeout', ${limit}, true)`,
+        tx`
+          select set_config('statement_timeout', ${limit}, true),
+            set_config('idle_in_transaction_session_timeout', ${limit}, true),
+            set_config('application_name', ${applicationName(key.owner)}, true)`,
         claim(tx, key),
       ]);
       return claimed;
@@ -78,6 +94,14 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
 
     resolve: (key) =>
       searchPath ? ledger.begin((tx) => enter(tx).then(() => declareVoid(tx, key))) : declareVoid(ledger, key),
+
+    // Refused for the transactions of another role. Those end with their timeouts.
+    async endTransactionsOf(owner) {
+      const name = applicationName(owner);
+      await ledger`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${name}`.catch(
+        () => undefined,
+      );
+    },
 
     // EXECUTE runs all statements and refuses BEGIN and COMMIT, where a plain query would end the transaction.
     async script(tx, text) {

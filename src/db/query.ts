@@ -3,8 +3,24 @@
 import type { SQL } from "bun";
 
 type Query = SQL.Query<any>;
-type Build = (sql: SQL) => Query;
 type Shape = "raw" | "simple" | "values";
+
+export interface QueryParts {
+  build: (sql: SQL) => Query;
+  /** To be read, with the values filled in. */
+  text: () => string;
+  /** Without the values that are bound. */
+  plain: string;
+  /** More text comes from a file or from a nested query. */
+  isPartial?: boolean;
+}
+
+/** The transaction that a query belongs to. */
+interface Owner {
+  run(query: RunQuery): Promise<unknown>;
+  /** The query needs no `await` of its own. */
+  used(query: RunQuery): void;
+}
 
 /** Looks like `Bun.SQL.Query`: it runs when it is awaited, and is a fragment when it is nested in another query. */
 export class RunQuery implements PromiseLike<unknown> {
@@ -14,13 +30,8 @@ export class RunQuery implements PromiseLike<unknown> {
   #from: { stack?: string } = {};
 
   constructor(
-    readonly build: Build,
-    private readonly run: (query: RunQuery) => Promise<unknown>,
-    /** To be read, with the values filled in. */
-    readonly text: () => string,
-    private readonly used: (query: RunQuery) => void,
-    /** Without the values that are bound. */
-    readonly plain: string,
+    readonly parts: QueryParts,
+    private readonly owner: Owner,
   ) {
     // The driver's stack ends inside Bun and lacks the handler's line.
     Error.captureStackTrace(this.#from, RunQuery);
@@ -51,7 +62,7 @@ export class RunQuery implements PromiseLike<unknown> {
 
   cancel(): this {
     this.#cancelled = true;
-    this.used(this);
+    this.owner.used(this);
     return this;
   }
 
@@ -63,19 +74,15 @@ export class RunQuery implements PromiseLike<unknown> {
     return this.#result !== undefined;
   }
 
-  /** Marks the query as part of another one, which runs it. */
-  nested() {
-    this.used(this);
-  }
-
+  /** As a part of another query, which runs it. */
   asFragment(root: SQL): Query {
-    this.used(this);
-    return this.build(root);
+    this.owner.used(this);
+    return this.parts.build(root);
   }
 
   /** Runs the query on a transaction. */
   on(tx: SQL): Query {
-    const query = this.build(tx);
+    const query = this.parts.build(tx);
     for (const shape of this.#shapes) void query[shape]();
     return query;
   }
@@ -92,7 +99,7 @@ export class RunQuery implements PromiseLike<unknown> {
 
   #start(): Promise<unknown> {
     if (this.#cancelled) return Promise.reject(new Error("the query was cancelled"));
-    return (this.#result ??= this.run(this));
+    return (this.#result ??= this.owner.run(this));
   }
 
   #as(shape: Shape): this {
@@ -118,7 +125,7 @@ export function withoutLiterals(text: string): string {
 }
 
 function describeValue(value: unknown): string {
-  if (value instanceof RunQuery) return value.text();
+  if (value instanceof RunQuery) return value.parts.text();
   if (typeof value === "string") return `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'`;
   if (typeof value === "object" && value !== null && "columns" in value && "value" in value)
     return `(${Bun.inspect(value.value)})`;

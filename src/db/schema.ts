@@ -46,6 +46,8 @@ interface ApplyOptions {
   onStep: ((step: SchemaStep) => void) | undefined;
 }
 
+const SCHEMA_FILE = "_schema.sql";
+
 // Runs on SQLite and Postgres alike.
 const CREATE_MIGRATIONS = `
   create table if not exists bellhop_migrations (
@@ -79,7 +81,11 @@ export async function applySchema(target: Target, schema: Schema, { isOutage, on
   for (const file of migrations)
     if (!(await step("migration", file.name, () => applyOnce(target, file, applied.get(file.name), isOutage))))
       return first;
-  if (text !== undefined) await step("schema", "_schema.sql", () => applyAlways(target, text, isOutage));
+  if (text === undefined) return first;
+  const apply = () => target.begin((tx) => target.script(tx, text));
+  await step("schema", SCHEMA_FILE, () =>
+    withLine(target, { name: SCHEMA_FILE, text }, isOutage, apply).then(() => true),
+  );
   return first;
 }
 
@@ -100,23 +106,21 @@ async function applyOnce(target: Target, file: SqlFile, known: string | undefine
   const checksum = new Bun.CryptoHasher("sha256").update(text.replaceAll("\r\n", "\n")).digest("hex");
   if (known !== undefined) return checkUnchanged(name, known, checksum);
   let isNew = true;
-  const body = (run: (tx: TransactionSQL) => Promise<unknown>) => async (tx: TransactionSQL) => {
-    const [row] = (await tx`select checksum from bellhop_migrations where name = ${name}`) as { checksum: string }[];
-    if (row) isNew = checkUnchanged(name, row.checksum, checksum);
-    if (!isNew) return;
-    await run(tx);
-    await tx`insert into bellhop_migrations (name, checksum) values (${name}, ${checksum})`;
-  };
-  try {
-    await target.begin(body((tx) => target.script(tx, text)));
-  } catch (error) {
-    if (isOutage(error)) throw error;
-    if (!needsNoTransaction(error)) throw await locate(target, file, error);
-    // Such as `create index concurrently`. If the server dies before it is recorded, the file is applied again.
-    await target.begin(body((tx) => target.outside(tx, text))).catch(async (failure: unknown) => {
-      throw isOutage(failure) ? failure : await locate(target, file, failure);
+  const apply = (run: (tx: TransactionSQL) => Promise<unknown>) =>
+    target.begin(async (tx) => {
+      const [row] = (await tx`select checksum from bellhop_migrations where name = ${name}`) as { checksum: string }[];
+      if (row) isNew = checkUnchanged(name, row.checksum, checksum);
+      if (!isNew) return;
+      await run(tx);
+      await tx`insert into bellhop_migrations (name, checksum) values (${name}, ${checksum})`;
     });
-  }
+  await withLine(target, file, isOutage, () =>
+    apply((tx) => target.script(tx, text)).catch((error: unknown) => {
+      if (!needsNoTransaction(error)) throw error;
+      // Such as `create index concurrently`. If the server dies before it is recorded, the file is applied again.
+      return apply((tx) => target.outside(tx, text));
+    }),
+  );
   return isNew;
 }
 
@@ -128,20 +132,19 @@ function checkUnchanged(name: string, applied: string, checksum: string): false 
   );
 }
 
-async function applyAlways(target: Target, text: string, isOutage: ApplyOptions["isOutage"]): Promise<true> {
+/** An error of the file names its line. */
+async function withLine(target: Target, file: SqlFile, isOutage: ApplyOptions["isOutage"], apply: () => Promise<void>) {
   try {
-    await target.begin((tx) => target.script(tx, text));
-    return true;
+    await apply();
   } catch (error) {
-    throw isOutage(error) ? error : await locate(target, { name: "_schema.sql", text }, error);
+    throw isOutage(error) || error instanceof SchemaError ? error : await locate(target, file, error);
   }
 }
 
 async function locate(target: Target, file: SqlFile, error: unknown): Promise<SchemaError> {
-  if (error instanceof SchemaError) return error;
   const line = lineOf(file.text, error) ?? (await findLine(target, file.text, error));
   const hint =
-    file.name === "_schema.sql" && /already exists|duplicate column/i.test(messageOf(error))
+    file.name === SCHEMA_FILE && /already exists|duplicate column/i.test(messageOf(error))
       ? "; the file is applied at every start: write `if not exists`, or put the change into a file of _migrations/"
       : "";
   const where = line === undefined ? file.name : `${file.name}:${line}`;

@@ -5,7 +5,14 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import type { SavepointSQL, SQL, TransactionSQL } from "bun";
 
-import { controlsTransaction, describeQuery, mayControlTransaction, RunQuery, withoutLiterals } from "./query.ts";
+import {
+  controlsTransaction,
+  describeQuery,
+  mayControlTransaction,
+  type QueryParts,
+  RunQuery,
+  withoutLiterals,
+} from "./query.ts";
 
 /** A query as it ran, for `bun try`. */
 export interface RanQuery {
@@ -61,21 +68,19 @@ export function createScope({ root, client, beforeControl, onQuery, onError }: S
     return promise;
   }
 
-  /**
-   * `plain` is the text without values, to be checked; with `isPartial`, more text comes from a file or from a nested query,
-   * which needs no `await` of its own.
-   */
-  function createQuery(build: RunQuery["build"], text: () => string, plain: string, isPartial = false): RunQuery {
+  function createQuery(parts: QueryParts): RunQuery {
+    const used = (query: RunQuery) => void notAwaited.delete(query);
     const run = (query: RunQuery) => {
-      notAwaited.delete(query);
-      return asHost(() => track(start(query, text, plain, isPartial)));
+      used(query);
+      return asHost(() => track(start(query)));
     };
-    const query = new RunQuery(build, run, text, (used) => notAwaited.delete(used), plain);
+    const query = new RunQuery(parts, { run, used });
     notAwaited.add(query);
     return query;
   }
 
-  async function start(query: RunQuery, text: () => string, plain: string, isPartial: boolean) {
+  async function start(query: RunQuery) {
+    const { text, plain, isPartial } = query.parts;
     try {
       // Only for an early error. The database finds what this check misses, at the end.
       if (controlsTransaction(plain)) throw new Error(OWNED);
@@ -125,35 +130,32 @@ export function createScope({ root, client, beforeControl, onQuery, onError }: S
     return running;
   }
 
+  const bindAll = (values?: readonly unknown[]) => values?.map((value) => inputOf(root, value));
   const db = Object.assign(
     (first: unknown, ...values: unknown[]) => {
-      if (!isTemplate(first)) return (root as (...args: unknown[]) => unknown)(helperValue(root, first), ...values);
-      for (const value of values.flat()) if (value instanceof RunQuery) value.nested();
-      const build = (sql: SQL) => sql(first, ...values.map((value) => bound(root, unnest(root, value))));
-      return createQuery(build, () => describeQuery(first, values), first.join("?"), !values.every(isData));
+      if (!isTemplate(first)) return (root as (...args: unknown[]) => unknown)(helperInput(root, first), ...values);
+      const inputs = values.map((value) => inputOf(root, value));
+      return createQuery({
+        build: (sql) => sql(first, ...inputs),
+        text: () => describeQuery(first, values),
+        plain: first.join("?"),
+        isPartial: !values.every(isData),
+      });
     },
     {
       unsafe: (text: string, values?: unknown[]) =>
-        createQuery(
-          (sql) =>
-            sql.unsafe(
-              text,
-              values?.map((value) => bound(root, value)),
-            ),
-          () => describeQuery([text], []),
-          text,
-        ),
+        createQuery({
+          build: (sql) => sql.unsafe(text, bindAll(values)),
+          text: () => describeQuery([text], []),
+          plain: text,
+        }),
       file: (path: string, values?: unknown[]) =>
-        createQuery(
-          (sql) =>
-            sql.file(
-              path,
-              values?.map((value) => bound(root, value)),
-            ),
-          () => `-- ${path}`,
-          "",
-          true,
-        ),
+        createQuery({
+          build: (sql) => sql.file(path, bindAll(values)),
+          text: () => `-- ${path}`,
+          plain: "",
+          isPartial: true,
+        }),
       array: (...args: Parameters<SQL["array"]>) => root.array(...args),
       json: (value: unknown) => (root as unknown as { json: (value: unknown) => unknown }).json(value),
       savepoint,
@@ -172,12 +174,10 @@ export function createScope({ root, client, beforeControl, onQuery, onError }: S
     },
     async finish() {
       const [query] = notAwaited;
-      if (query)
-        throw query.explain(
-          new Error(
-            `a query was made and not awaited, so it never ran: await db\`${withoutLiterals(query.plain || query.text())}\``,
-          ),
-        );
+      if (query) {
+        const text = withoutLiterals(query.parts.plain || query.parts.text());
+        throw query.explain(new Error(`a query was made and not awaited, so it never ran: await db\`${text}\``));
+      }
       while (active.size > 0) {
         const settled = await Promise.allSettled(active);
         // The handler has ended, so it can't have caught this failure.
@@ -214,36 +214,26 @@ function isData(value: unknown): boolean {
   return typeof value !== "object" || value === null || value instanceof Date || value instanceof Uint8Array;
 }
 
-/** Turns queries of this `db` into fragments of another query, also within arrays and the rows of an insert. */
-function unnest(root: SQL, value: unknown): unknown {
+/**
+ * A value of a query. A query of this `db` becomes a fragment, also in a list. SQLite has no types for times and JSON, and
+ * Bun refuses to bind a Date or an object, so both are bound as text.
+ */
+function inputOf(root: SQL, value: unknown): unknown {
   if (value instanceof RunQuery) return value.asFragment(root);
-  if (Array.isArray(value)) return value.some(holdsQuery) ? value.map((item) => unnest(root, item)) : value;
-  if (holdsQuery(value))
-    return Object.fromEntries(Object.entries(value as object).map(([key, field]) => [key, unnest(root, field)]));
-  return value;
+  const isList = Array.isArray(value);
+  if (isList && value.some((item) => item instanceof RunQuery)) return value.map((item) => inputOf(root, item));
+  if (root.options.adapter !== "sqlite") return value;
+  if (value instanceof Date) return value.toISOString();
+  return isList || isPlainObject(value) ? JSON.stringify(value) : value;
 }
 
 /** The argument of `db(…)`: one row, several, or a list of values. The values are bound one by one. */
-function helperValue(root: SQL, first: unknown): unknown {
-  const value = unnest(root, first);
-  if (Array.isArray(value))
-    return value.map((item) => (isPlainObject(item) ? boundFields(root, item) : bound(root, item)));
-  return isPlainObject(value) ? boundFields(root, value) : value;
-}
-
-function boundFields(root: SQL, row: object): object {
-  return Object.fromEntries(Object.entries(row).map(([key, field]) => [key, bound(root, field)]));
-}
-
-/**
- * SQLite has no types for times and JSON, and Bun refuses to bind a Date or an object, so both are bound as text. A list of
- * fragments, which are promises, is part of the query.
- */
-function bound(root: SQL, value: unknown): unknown {
-  if (root.options.adapter !== "sqlite") return value;
-  if (value instanceof Date) return value.toISOString();
-  const isList = Array.isArray(value) && !value.some((item) => item instanceof Promise);
-  return isList || isPlainObject(value) ? JSON.stringify(value) : value;
+function helperInput(root: SQL, first: unknown): unknown {
+  const rowOf = (row: object) =>
+    Object.fromEntries(Object.entries(row).map(([key, field]) => [key, inputOf(root, field)]));
+  if (Array.isArray(first)) return first.map((item) => (isPlainObject(item) ? rowOf(item) : inputOf(root, item)));
+  if (isPlainObject(first)) return rowOf(first);
+  return first instanceof RunQuery ? first.asFragment(root) : first;
 }
 
 /** Not a query, a helper or a buffer. */
@@ -251,9 +241,4 @@ function isPlainObject(value: unknown): value is object {
   if (typeof value !== "object" || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === Object.prototype || prototype === null;
-}
-
-function holdsQuery(value: unknown): boolean {
-  if (value instanceof RunQuery) return true;
-  return isPlainObject(value) && Object.values(value).some((field) => field instanceof RunQuery);
 }

@@ -28,6 +28,8 @@ export interface AppDatabase {
   markCommitted(tx: TransactionSQL, key: AttemptKey, isWatched: boolean): Promise<boolean>;
   /** Decides an attempt whose end is unknown: its run is committed, or the attempt is `void` and can never commit. */
   resolve(key: AttemptKey): Promise<"committed" | "void">;
+  /** Ends what a dead server left open: a machine that is gone keeps its locks. Never rejects. */
+  endTransactionsOf?(owner: string): Promise<void>;
   /** Runs a text of several statements. Rejects when it ends the transaction, if possible before anything is written. */
   script(tx: TransactionSQL, text: string): Promise<void>;
   /** Runs one statement that can't run in a transaction, on another connection, while `tx` holds the lock. */

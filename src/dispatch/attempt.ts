@@ -28,7 +28,9 @@ interface AttemptOptions {
   effects: Effects;
   timeouts: Timeouts;
   watchdog: Watchdog;
-  /** Aborted when the server stops waiting. The attempt is then released. */
+  /** Aborted when the attempt has to end, because of a shutdown or a fence. It is then released. Default: `shutdown`. */
+  ended?: AbortSignal;
+  /** Aborted when the server stops waiting for the database. */
   shutdown: AbortSignal;
   now: () => number;
   print: (line: LogLine) => void;
@@ -93,8 +95,8 @@ async function callHandler(
   event: ClerkEvent,
   lines: LogLine[],
 ): Promise<Failure | { wrote: boolean }> {
-  const { run, handler, code, clerk, timeouts, shutdown, watchdog, print, onLate } = options;
-  if (shutdown.aborted) return { thrown: SHUTDOWN, hindrance: undefined };
+  const { run, handler, code, clerk, timeouts, shutdown, ended: stopped = shutdown, watchdog, print, onLate } = options;
+  if (stopped.aborted) return { thrown: SHUTDOWN, hindrance: undefined };
   const handlerLog = createLog(print);
   let ended = false;
   const current: CurrentRun = {

@@ -11,7 +11,7 @@ export interface ClusterEvents {
   onSeen(isChanged: boolean): void;
   /** Attempts have to stop: other servers may take over their runs soon. */
   onFenced(reason: string): void;
-  /** The fence is over. This server has another id. */
+  /** The fence is over. This server has another id if its runs were taken over. */
   onResumed(): void;
 }
 
@@ -22,6 +22,8 @@ export interface Cluster {
   readonly id: string;
   /** Why this server may not run or accept anything now, or undefined. */
   readonly fenced: string | undefined;
+  /** Whether a claimed run may start here. The claim may have become durable during a fence, or after this server's death. */
+  owns(run: { owner: string }): boolean;
   /** The ids of the living servers, as last seen. A server that has just started may be missing. */
   seen(): ReadonlySet<string>;
   /** The same after a look; undefined while they can't be looked up. */
@@ -53,6 +55,7 @@ export function singleServer(
     isShared: false,
     id,
     fenced: undefined,
+    owns: () => true,
     seen: alive,
     alive: async () => alive(),
     others: () => [],
@@ -105,6 +108,7 @@ export function joinCluster(open: (events: MembershipEvents) => Membership): Clu
     get fenced() {
       return fenced;
     },
+    owns: ({ owner }) => fenced === undefined && owner === id,
     seen,
     alive: async () => ((await membership.look()) ? seen() : undefined),
     others: () => others,
@@ -117,7 +121,9 @@ export function joinCluster(open: (events: MembershipEvents) => Membership): Clu
     mayRunExclusively(handler, own) {
       const isLoadedBy = ({ about }: OtherServer) =>
         (about.handlers ?? []).some(({ name, loads }) => loads && name === handler);
-      return own.has(handler) && others.every((server) => server.id > id || !isLoadedBy(server));
+      return (
+        fenced === undefined && own.has(handler) && others.every((server) => server.id > id || !isLoadedBy(server))
+      );
     },
     isFirst: () => others.every((server) => server.id > id),
     listen: (events) => void listeners.push(events),

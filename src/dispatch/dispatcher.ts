@@ -61,7 +61,6 @@ const SWEEP_MS = 60_000;
 const RETRY_MS = 250;
 // Releasing an attempt takes a rollback and a commit.
 const RELEASE_MS = 2_000;
-const NO_SLOTS: ReadonlyMap<string, number> = new Map();
 
 /** Recovers runs that a crash left running, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
@@ -88,17 +87,17 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     },
     capacity: () =>
       stopped || exclusive || cluster.fenced !== undefined
-        ? { slots: NO_SLOTS, exclusive: exclusive === "claiming" }
+        ? { slots: new Map(), exclusive: exclusive === "claiming" }
         : { slots: slots.free(table().loaded) },
     held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
   };
 
   const loaded = () => cluster.loaded(table().loaded);
-  const { signal } = shutdown;
-  const recovery = createRecovery({ inbox, effects, table, now, cluster, signal, end: endAbandoned });
-  await recovery.start();
-  await inbox.park(loaded());
-  await inbox.sweep();
+  const recovery = createRecovery({ inbox, effects, table, now, cluster, signal: shutdown.signal, end: endAbandoned });
+  // Each is repeated later, so an outage at this moment does not end the process.
+  await recovery.start().catch(reportBug);
+  await park();
+  await inbox.sweep().catch(reportBug);
   inbox.claimWithEachCommit(claimer, start);
   inbox.onWork(claim);
   cluster.listen({ onSeen, onFenced: fence, onResumed: () => claim() });
@@ -114,7 +113,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   function onSeen(isChanged: boolean) {
     if (stopped) return;
     void recovery.start().catch(reportBug);
-    // Runs are parked that no server loads now, and the others no longer are.
+    // Park runs whose handler no server loads any more, and unpark those of handlers that are back.
     if (isChanged) void park().then(claim);
   }
 
@@ -178,7 +177,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     const release = typeof acquiring === "function" ? acquiring : await acquiring;
     const handler = table().get(run.handler);
     const outcome: Outcome | undefined =
-      stopped || ended.aborted || !handler?.code
+      stopped || ended.aborted || !cluster.owns(run) || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
             run,
@@ -188,20 +187,22 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             effects,
             timeouts,
             watchdog,
-            shutdown: ended,
+            ended,
+            shutdown: shutdown.signal,
             now,
             print: (line) => options.onLog?.(run, line),
             onLate: (message) => options.onLate?.(run, message),
           });
     release();
     if (outcome) await end(run, outcome);
-    // When the file was removed, a run that waits for it must not block its order key.
-    if (!loaded().has(run.handler)) await park();
   }
 
   /** Records the outcome of an attempt, then calls `_dead.ts`. */
   async function end(run: ClaimedRun, outcome: Outcome) {
-    if (!(await record(run, outcome))) return;
+    const isRecorded = await record(run, outcome);
+    // When the file was removed, a run that waits for it must not block its order key.
+    if (!loaded().has(run.handler)) await park();
+    if (!isRecorded) return;
     options.onOutcome?.(run, outcome);
     const code = table().dead?.code;
     if (outcome.kind === "dead" && code)
@@ -283,10 +284,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let stopping: Promise<void> | undefined;
   return {
     tableChanged: park,
-    async recover() {
-      await recovery.start();
-      await recovery.ended();
-    },
+    recover: () => recovery.start().then(() => recovery.ended()),
     get running() {
       return held.size;
     },

@@ -31,12 +31,14 @@ export function createRecovery(options: RecoveryOptions): Recovery {
   const underWay = new Map<string, Promise<void>>();
   return {
     async start() {
-      const runs = await inbox.abandoned(cluster.seen());
+      const abandoned = await inbox.abandoned(cluster.seen());
+      // Each look starts this again, so a run that is being recovered must not cause another look.
+      const runs = abandoned.filter((run) => !underWay.has(keyOf(run)));
       if (runs.length === 0) return;
       // A server that has started meanwhile may have claimed runs, and it was registered before.
       const owners = await cluster.alive();
       for (const run of runs) {
-        const key = `${run.run} ${run.attempt}`;
+        const key = keyOf(run);
         if (!owners || underWay.has(key) || owners.has(run.owner)) continue;
         const recovering = recoverRun(run, options).finally(() => underWay.delete(key));
         underWay.set(key, recovering);
@@ -47,6 +49,8 @@ export function createRecovery(options: RecoveryOptions): Recovery {
     },
   };
 }
+
+const keyOf = ({ run, attempt }: ClaimedRun) => `${run} ${attempt}`;
 
 async function recoverRun(run: ClaimedRun, { effects, table, now, signal, end }: RecoveryOptions) {
   const state = await effects.resolve(attemptKey(run), signal).catch(() => undefined);

@@ -10,7 +10,7 @@ interface RetentionOptions {
   inbox: Pick<Inbox, "expired" | "deleteExpired">;
   effects: Pick<Effects, "forget">;
   retentionDays: number;
-  /** Whether this server does it. Two at once would only do it twice. */
+  /** Whether this server deletes. Two servers at once would only repeat each other's work. */
   isOurs?: () => boolean;
   /** Milliseconds between rounds. */
   everyMs?: number;

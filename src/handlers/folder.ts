@@ -216,7 +216,7 @@ async function fingerprints(dir: string, others: Iterable<string>): Promise<Fing
   return printsOf([...files, ...others]);
 }
 
-/** Files changed after `since` get a print that equals no other: it is unknown which of their states was loaded. */
+/** Files changed after `since` get a fingerprint that equals no other: it is unknown which of their states was loaded. */
 function printsOf(files: Iterable<string>, since = Infinity): Fingerprints {
   const prints: Fingerprints = new Map();
   for (const file of files) {
@@ -234,7 +234,7 @@ function statOf(file: string) {
     const stat = statSync(file, { throwIfNoEntry: false });
     if (stat) return stat;
   } catch {
-    // A loop.
+    // A circular link.
   }
   return lstatSync(file, { throwIfNoEntry: false });
 }

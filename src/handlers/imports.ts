@@ -88,7 +88,7 @@ export function forget(files: Iterable<string>): void {
     try {
       Bun.resolveSync("./no-such-file", folder);
     } catch {
-      // As expected.
+      // The lookup is meant to fail.
     }
 }
 
@@ -100,7 +100,7 @@ function foldersOf(file: string): string[] {
   return [...own, folder, ...foldersOf(folder)];
 }
 
-/** The folders of a package that was just installed: few. */
+/** The folders of a package that was just installed. */
 function foldersIn(path: string): string[] {
   if (basename(path) === "node_modules" || basename(path).startsWith("@")) return [];
   try {

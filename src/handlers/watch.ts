@@ -28,7 +28,7 @@ export function watchFiles(dir: string, others: () => Iterable<string>, look: ()
     }, SETTLE_MS);
   };
 
-  /** Which folders to follow is known after the look. */
+  /** The folders to watch are known only after the check. */
   function lookAndFollow() {
     void look().then(() => ended || follow());
   }

@@ -4,7 +4,7 @@
 import { claimedNew, claimNew } from "./claim.ts";
 import type { Accepted, NewDelivery, NewRun, RunState } from "./inbox.ts";
 import type { Room } from "./operation.ts";
-import { electWaiting, orderKeyOf } from "./ordering.ts";
+import { elect, orderKeyOf } from "./ordering.ts";
 import { RUNNING, STATES, WAITING } from "./schema.ts";
 import { insertRows, selectBy, together, type Transaction, updateBy } from "./store.ts";
 
@@ -39,12 +39,7 @@ const INSERT_RUN = insertRows(
   { id: "id", identifiedBy: ["seq", "handler"] },
 ); // prettier-ignore
 
-const COUNT_RECEIPTS = updateBy(
-  "delivery",
-  "id",
-  { id: "text", copies: "int" },
-  ({ copies }) => `receipts = receipts + ${copies}`,
-);
+const COUNT_RECEIPTS = updateBy("delivery.id", { id: "text", copies: "int" }, "receipts = receipts + :copies");
 const SEQ_OF = selectBy("delivery d", "d.id", { id: "text" }, "d.id, d.seq");
 const RUNS_OF = selectBy("run r", "r.seq", { seq: "int" }, "r.seq, r.handler, r.state", { orderBy: "r.id" });
 
@@ -142,7 +137,7 @@ async function insertRuns(
     started.push(claimedNew(row, { run: ids[index]!, owner, doneAt: claim.doneAt, event }));
   }
   const running = new Set([...claimed.keys()].map(({ key }) => key));
-  await electWaiting(
+  await elect(
     transaction,
     rows.filter(({ parked, key }) => !parked && !running.has(key)),
   );

@@ -5,7 +5,7 @@ import type { Claim, ClaimedRun, NewDelivery } from "./inbox.ts";
 import type { Room } from "./operation.ts";
 import { lockKeys, sortKeys } from "./ordering.ts";
 import { HEAD_RUNS } from "./schema.ts";
-import { insertRows, query, type Reader, selectBy, together, type Transaction, updateBy } from "./store.ts";
+import { insertRows, lockedIn, query, type Reader, selectBy, together, type Transaction, updateBy } from "./store.ts";
 
 /** A run that is about to be inserted. */
 export interface NewRunRow {
@@ -24,10 +24,12 @@ const CREATE_KEY = insertRows(
 );
 
 const KEY_STATES = selectBy("order_key k", "k.key", { key: "text" }, 'k.key, k.state, k.done_at as "doneAt"');
-const RUN_KEY = updateBy("order_key", "key", { key: "text" }, `state = ${HEAD_RUNS}`);
+const RUN_KEY = updateBy("order_key.key", { key: "text" }, `state = ${HEAD_RUNS}`);
 
 /** For each handler with a waiting head, live and bulk: when the first head is due, and the first one after now. */
-const WAITING_HEADS = query({ now: "int" }, ({ now }) => {
+const WAITING_HEADS = query({ now: "int" })`${waitingHeads()}`;
+
+function waitingHeads(): string {
   const first = (after: string) => `(
     select k.due from order_key k
     where k.state = 1 and k.exclusive = 0 and k.handler = h.handler and k.bulk = kind.bulk ${after}
@@ -39,39 +41,30 @@ const WAITING_HEADS = query({ now: "int" }, ({ now }) => {
     with recursive h(handler) as (
       select ${next("")} union all select ${next("and k.handler > h.handler")} from h where h.handler is not null
     ), kind(bulk) as (select 0 union all select 1)
-    select h.handler, kind.bulk, ${first("")} as due, ${first(`and k.due > ${now}`)} as later
+    select h.handler, kind.bulk, ${first("")} as due, ${first("and k.due > :now")} as later
     from h, kind where h.handler is not null order by h.handler, kind.bulk`;
-});
+}
 
 /** Most often nothing waits, which two probes find out. */
-const ANY_HEAD = query(
-  { state: "int" },
-  ({ state }) => `
-    select (select 1 from order_key where state = 1 and exclusive = 0 and state = ${state} limit 1) as waits,
-      (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue",
-      (select handler from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveHandler"`,
-);
+const ANY_HEAD = query({ state: "int" })`
+  select (select 1 from order_key where state = 1 and exclusive = 0 and state = :state limit 1) as waits,
+    (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue",
+    (select handler from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveHandler"`;
 
-const CLAIM_HEADS = query(
-  { owner: "text", handler: "text", bulk: "int", now: "int", limit: "int" },
-  ({ owner, handler, bulk, now, limit }, { inLocked }) => `
-    update run set state = 1, attempts = attempts + 1, owner = ${owner}
-    where state = 0 and id ${inLocked(`
-      select head from order_key
-      where state = 1 and exclusive = 0 and handler = ${handler} and bulk = ${bulk} and due <= ${now}
-      order by due, head limit ${limit}`)}
-    returning id, order_key as key, due`,
-);
+const CLAIM_HEADS = query({ owner: "text", handler: "text", bulk: "int", now: "int", limit: "int" })`
+  update run set state = 1, attempts = attempts + 1, owner = :owner
+  where state = 0 and id ${lockedIn(`
+    select head from order_key
+    where state = 1 and exclusive = 0 and handler = :handler and bulk = :bulk and due <= :now
+    order by due, head limit :limit`)}
+  returning id, order_key as key, due`;
 
-const CLAIM_EXCLUSIVE = query(
-  { owner: "text", now: "int" },
-  ({ owner, now }, { inLocked }) => `
-    update run set state = 1, attempts = attempts + 1, owner = ${owner}
-    where state = 0 and id ${inLocked(
-      `select head from order_key where state = 1 and exclusive = 1 and due <= ${now} order by due limit 1`,
-    )}
-    returning id, order_key as key, due`,
-);
+const CLAIM_EXCLUSIVE = query({ owner: "text", now: "int" })`
+  update run set state = 1, attempts = attempts + 1, owner = :owner
+  where state = 0 and id ${lockedIn(
+    "select head from order_key where state = 1 and exclusive = 1 and due <= :now order by due limit 1",
+  )}
+  returning id, order_key as key, due`;
 
 const CLAIMED_RUNS = selectBy(
   `run r join delivery d on d.seq = r.seq left join payload p on p.seq = r.seq
@@ -88,6 +81,13 @@ interface WaitingHead {
   bulk: number;
   due: number | null;
   later: number | null;
+}
+
+/** An order key before its run is claimed. */
+interface KeyState {
+  key: string;
+  state: number | null;
+  doneAt: number | null;
 }
 
 interface Head {
@@ -176,60 +176,40 @@ export async function claimNew<Row extends NewRunRow>(
   rows: readonly Row[],
   room: Room | undefined,
   now: number,
-): Promise<Map<Row, { doneAt: number | null }>> {
-  // Waiting runs take precedence: those of the same handler are claimed at the end of the commit, in their order.
-  const contended = room && rows.length > 0 ? await handlersWithDueHeads(transaction, now) : new Set();
+): Promise<Map<Row, KeyState>> {
   const candidates = new Map<string, Row>();
   for (const row of rows) {
     const other = candidates.get(row.key);
     if (!row.parked && (!other || row.at < other.at)) candidates.set(row.key, row);
   }
-  for (const [key, { handler }] of candidates)
-    if (contended.has(handler) || !takeSlot(room, handler)) candidates.delete(key);
-  const claimed = new Map<Row, { doneAt: number | null }>();
+  // Waiting runs take precedence: those of the same handler are claimed at the end of the commit, in their order.
+  const contended = room && rows.length > 0 ? await handlersWithDueHeads(transaction, now) : new Set();
+  const slots = room?.slots ?? new Map<string, number>();
+  for (const [key, { handler }] of candidates) {
+    const free = contended.has(handler) ? 0 : (slots.get(handler) ?? 0);
+    if (free > 0) slots.set(handler, free - 1);
+    else candidates.delete(key);
+  }
+  const claimed = new Map<Row, KeyState>();
   let keys = sortKeys(rows).map(({ key }) => ({ key, state: candidates.has(key) ? HEAD_RUNS : null }));
   // Retried when another server has just deleted an order key together with its last delivery.
   while (keys.length > 0) {
     const created = await transaction.insert(CREATE_KEY, keys);
-    for (const [index, { key }] of keys.entries())
-      if (created[index] !== null && candidates.has(key)) claimed.set(candidates.get(key)!, { doneAt: null });
     const existing = keys.filter((_, index) => created[index] === null);
-    const states = await claimExisting(transaction, existing, candidates, claimed, room);
-    keys = existing.filter(({ key }) => !states.has(key));
+    const [, states] = await together([
+      lockKeys(transaction, existing),
+      transaction.all<KeyState>(KEY_STATES, existing),
+    ]);
+    const idle = states.filter(({ key, state }) => state === null && candidates.has(key));
+    await transaction.run(RUN_KEY, idle);
+    const started = keys.filter(({ key }, index) => created[index] !== null && candidates.has(key));
+    for (const state of [...started.map(({ key }) => ({ key, state: null, doneAt: null })), ...idle])
+      claimed.set(candidates.get(state.key)!, state);
+    const found = new Set(states.map(({ key }) => key));
+    keys = existing.filter(({ key }) => !found.has(key));
   }
+  for (const row of candidates.values()) if (!claimed.has(row)) slots.set(row.handler, slots.get(row.handler)! + 1);
   return claimed;
-}
-
-/** Claims the candidates of idle order keys. Returns the keys that exist. */
-async function claimExisting<Row extends NewRunRow>(
-  transaction: Transaction,
-  keys: readonly { key: string }[],
-  candidates: ReadonlyMap<string, Row>,
-  claimed: Map<Row, { doneAt: number | null }>,
-  room: Room | undefined,
-): Promise<Set<string>> {
-  const [, states] = await together([
-    lockKeys(transaction, keys),
-    transaction.all<{ key: string; state: number | null; doneAt: number | null }>(KEY_STATES, keys),
-  ]);
-  const idle: { key: string }[] = [];
-  for (const { key, state, doneAt } of states) {
-    const row = candidates.get(key);
-    if (!row) continue;
-    if (state === null) {
-      idle.push({ key });
-      claimed.set(row, { doneAt });
-    } else room!.slots.set(row.handler, room!.slots.get(row.handler)! + 1);
-  }
-  await transaction.run(RUN_KEY, idle);
-  return new Set(states.map(({ key }) => key));
-}
-
-function takeSlot(room: Room | undefined, handler: string): boolean {
-  const slots = room?.slots.get(handler) ?? 0;
-  if (slots <= 0) return false;
-  room!.slots.set(handler, slots - 1);
-  return true;
 }
 
 /** The claimed run of a delivery that was just received. */

@@ -30,8 +30,6 @@ interface CommitsOptions {
   onTrouble: (reason?: unknown) => void;
 }
 
-export type Commits = ReturnType<typeof createCommits>;
-
 // About the duration of a commit.
 const PATIENCE_MS = 2;
 // A handler's late error may request a commit. A timer that is set in its context ends with the handler's version.
@@ -131,9 +129,8 @@ export function createCommits(options: CommitsOptions) {
   }
 
   function lease(): Attached | undefined {
-    if (!attached) return undefined;
-    if (leased) claimMissed = true;
-    if (leased) return undefined;
+    claimMissed ||= leased;
+    if (leased || !attached) return undefined;
     leased = true;
     return attached;
   }
@@ -158,7 +155,7 @@ export function createCommits(options: CommitsOptions) {
     for (const operation of batch) operation.result = undefined;
     const kinds = [...Map.groupBy(batch, ({ kind }) => kind)].toSorted(([a], [b]) => a.order - b.order);
     for (const [kind, operations] of kinds) await applyKind(transaction, kind, operations, room);
-    const claimed = room && (await claimInto(transaction, room));
+    const claimed = room && { runs: room.claimed, ...(await claim(transaction, room)) };
     const wrote = batch.some(({ kind }) => kind !== CLAIM) || room?.claimed.length;
     if (wrote) await saveClock(transaction);
     return claimed;
@@ -189,10 +186,6 @@ export function createCommits(options: CommitsOptions) {
       if (only && operations.length === 1) only.result = { error };
       else for (const operation of operations) await applyKind(transaction, kind, [operation], room);
     }
-  }
-
-  async function claimInto(transaction: Transaction, room: Room): Promise<Claim & { left: boolean }> {
-    return { runs: room.claimed, ...(await claim(transaction, room)) };
   }
 
   function answer(operation: Operation, claimed: Claim | undefined) {
@@ -239,14 +232,13 @@ export function createCommits(options: CommitsOptions) {
 
   function ask<Input, Output>(kind: OperationKind<Input, Output>, input: Input): Promise<Output> {
     if (closed) return Promise.reject(new InboxUnavailable(new Error("the inbox is closed")));
-    return new Promise<Output>((resolve, reject) => {
-      const request = { kind: kind as Operation["kind"], input, result: undefined, earlier: undefined };
-      const operation: Operation = { ...request, resolve, reject };
-      queue.push(operation);
-      health.unanswered.add(operation);
-      if (!kind.patient) urgentAt = performance.now();
-      asHost(kind.patient ? scheduleSoon : schedule);
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<Output>();
+    const operation: Operation = { kind, input, resolve, reject };
+    queue.push(operation);
+    health.unanswered.add(operation);
+    if (!kind.patient) urgentAt = performance.now();
+    asHost(kind.patient ? scheduleSoon : schedule);
+    return promise;
   }
 
   store.onAnnounced(() => wake());

@@ -5,14 +5,14 @@ import { claim } from "./claim.ts";
 import { createCommits } from "./commits.ts";
 import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
 import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
+import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
-import { get, list } from "./query.ts";
+import { get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
 import { query, type Store, type Transaction } from "./store.ts";
 import { createTrustedTime } from "./trusted-time.ts";
-import { wroteRuns } from "./wrote.ts";
 
 interface CoreOptions {
   /** The inbox's own clock in milliseconds. It is monotonic and saved in the store. */
@@ -28,22 +28,10 @@ interface CoreOptions {
 // Losing a second of the clock in a crash is harmless, and saves a write per commit.
 const SAVE_CLOCK_MS = 1_000;
 
-const SAVED_CLOCK = query({ key: "text" }, ({ key }) => `select value from meta where key = ${key}`);
-
-const SAVE_CLOCK = query(
-  { now: "int" },
-  ({ now }) => `
-    insert into meta(key, value) values ('clock', ${now})
-    on conflict(key) do update set value = excluded.value where excluded.value > meta.value`,
-);
-
 // Setting an unchanged value would write nothing.
-const PROBE = query(
-  { key: "text" },
-  ({ key }) => `
-    insert into meta(key, value) values (${key}, 1)
-    on conflict(key) do update set value = meta.value + 1`,
-);
+const PROBE = query({ key: "text" })`
+  insert into meta(key, value) values (:key, 1)
+  on conflict(key) do update set value = meta.value + 1`;
 
 const UNDO = new Error("trial delivery undone");
 const TRIAL: Omit<NewDelivery, "receivedAt"> = {
@@ -63,8 +51,7 @@ function ignoreUndo(error: unknown) {
 
 /** The last saved clock; 0 in a new inbox. */
 export async function savedClock(store: Store): Promise<number> {
-  const [row] = await store.read.all<{ value: number }>(SAVED_CLOCK, { key: "clock" });
-  return row?.value ?? 0;
+  return (await savedValue(store.read, "clock")) ?? 0;
 }
 
 export function createCore(store: Store, options: CoreOptions): Inbox {
@@ -97,7 +84,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   async function saveClock(transaction: Transaction): Promise<void> {
     const now = clock();
     if (now - clockSavedAt < SAVE_CLOCK_MS) return;
-    await transaction.run(SAVE_CLOCK, { now });
+    await raiseValue(transaction, "clock", now);
     clockSavedAt = now;
   }
 
@@ -152,11 +139,11 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     },
     async replay(request) {
       // A step that adds nothing needs no commit.
-      const step = await preview(read, request);
+      const step = await preview(read, request, clock());
       return step.added === 0 ? step : write((transaction) => add(transaction, request, clock()));
     },
     wroteRuns: (before) => wroteRuns(read, before),
-    countReplay: (selection, limit = Infinity) => count(read, selection, limit),
+    countReplay: (selection, limit = Infinity) => count(read, selection, limit, clock()),
     replayProgress: (handler, runs) => progress(read, handler, runs, clock()),
     retryNow: (run) => write(async (transaction) => (await makeDueNow(transaction, [{ run }], clock())) > 0),
     giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),

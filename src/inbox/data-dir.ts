@@ -97,7 +97,7 @@ export function withUserErrors<T>(path: string, action: () => T): T {
   }
 }
 
-function toUserError(path: string, error: unknown): UserError {
+export function toUserError(path: string, error: unknown): UserError {
   if (error instanceof UserError) return error;
   const code = (error as { code?: unknown }).code;
   const reason = error instanceof Error ? error.message : String(error);

@@ -15,18 +15,16 @@ export interface Ending {
 }
 
 const END_RUN = updateBy(
-  "run",
-  "id",
-  {
+  "run.id", {
     run: "int", attempt: "int", state: "int", due: "int", spent: "int", interrupted: "int",
     exclusive: "int", reason: "text", wrote: "int", first_at: "int", first_took: "int",
   },
-  (input) => `
-    state = ${input.state}, reason = ${input.reason}, owner = null, due = coalesce(${input.due}, run.due),
-    spent = run.spent + ${input.spent}, interrupted = run.interrupted + ${input.interrupted},
-    exclusive = coalesce(${input.exclusive}, run.exclusive), wrote = ${input.wrote},
-    first_at = ${input.first_at}, first_took = ${input.first_took}`,
-  (input) => `run.state = 1 and run.attempts = ${input.attempt}`,
+  `
+    state = :state, reason = :reason, owner = null, due = coalesce(:due, run.due),
+    spent = run.spent + :spent, interrupted = run.interrupted + :interrupted,
+    exclusive = coalesce(:exclusive, run.exclusive), wrote = :wrote,
+    first_at = :first_at, first_took = :first_took`,
+  "run.state = 1 and run.attempts = :attempt",
 ); // prettier-ignore
 
 const INSERT_ATTEMPT = insertRows(
@@ -39,8 +37,8 @@ const SENSITIVE_AND_ENDED = selectBy("delivery d", "d.seq", { seq: "int" }, "d.s
   // `coalesce` avoids the index of all waiting codes.
   where: `coalesce(d.wipe_at, 0) <> 0 and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null`,
 });
-const DELETE_PAYLOAD = deleteBy("payload", "seq", { seq: "int" });
-const FORGET_WIPE = updateBy("delivery", "seq", { seq: "int" }, "wipe_at = null");
+const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
+const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null");
 
 /** Returns whether each end was recorded. It is superseded when the run has continued without this attempt. */
 export async function finish(
@@ -133,11 +131,8 @@ export async function wipe(transaction: Transaction, deliveries: readonly { seq:
   await together([transaction.run(DELETE_PAYLOAD, deliveries), transaction.run(FORGET_WIPE, deliveries)]);
 }
 
-const RUNNING = query(
-  { state: "int" },
-  ({ state }) => `
-    select id, owner from run where state = 1 and state <> 2 and parked_at is null and state = ${state} order by id`,
-);
+const RUNNING = query({ state: "int" })`
+  select id, owner from run where state = 1 and state <> 2 and parked_at is null and state = :state order by id`;
 
 /** Running runs of the wanted owners. Their number is bounded by the slots of all servers. */
 async function runningOf(reader: Reader, isWanted: (owner: string) => boolean): Promise<ClaimedRun[]> {
@@ -171,30 +166,22 @@ export async function abandoned(reader: Reader, alive: ReadonlySet<string>): Pro
   return runningOf(reader, (owner) => !alive.has(owner));
 }
 
-const RECORD_SIMPLE_ATTEMPT = query(
-  { run: "int" },
-  ({ run }) => `
-    insert into attempt(run, n, started_at, took, outcome)
-    select id, 1, first_at, first_took, 'done' from run where id = ${run} and first_at is not null
-    on conflict(run, n) do nothing`,
-);
+const RECORD_SIMPLE_ATTEMPT = query({ run: "int" })`
+  insert into attempt(run, n, started_at, took, outcome)
+  select id, 1, first_at, first_took, 'done' from run where id = :run and first_at is not null
+  on conflict(run, n) do nothing`;
 const FORGET_SIMPLE_ATTEMPT = updateBy(
-  "run",
-  "id",
+  "run.id",
   { run: "int" },
   "first_at = null, first_took = null",
   "first_at is not null",
 );
-const LOG_OF = query(
-  { run: "int", attempt: "int" },
-  ({ run, attempt }) => `select log from attempt where run = ${run} and n = ${attempt}`,
-);
-const SET_LOG = updateBy(
-  "attempt",
-  "run",
-  { run: "int", attempt: "int", log: "text" },
-  ({ log }) => `log = ${log}`,
-  ({ attempt }) => `attempt.n = ${attempt}`,
+// The log is a JSON array.
+const ADD_TO_LOG = updateBy(
+  "attempt.run",
+  { run: "int", attempt: "int", line: "text" },
+  "log = case when log is null then '[' else substr(log, 1, length(log) - 1) || ',' end || :line || ']'",
+  "attempt.n = :attempt",
 );
 
 /** Adds a line to the log of an ended attempt. */
@@ -203,8 +190,5 @@ export async function note(transaction: Transaction, { run, attempt }: AttemptId
     await transaction.run(RECORD_SIMPLE_ATTEMPT, { run });
     await transaction.run(FORGET_SIMPLE_ATTEMPT, [{ run }]);
   }
-  const [row] = await transaction.all<{ log: string | null }>(LOG_OF, { run, attempt });
-  if (!row) return;
-  const log = JSON.stringify([...(JSON.parse(row.log ?? "[]") as LogLine[]), line]);
-  await transaction.run(SET_LOG, [{ run, attempt, log }]);
+  await transaction.run(ADD_TO_LOG, [{ run, attempt, line: JSON.stringify(line) }]);
 }

@@ -10,8 +10,6 @@ interface HealthOptions {
   onWell: () => void;
 }
 
-export type Health = ReturnType<typeof createHealth>;
-
 const CHECK_MS = 1_000;
 const PROBE_MS = 500;
 // An outage that begins within this time after another one is the same outage.

@@ -23,7 +23,7 @@ export type FromMembership =
   | { kind: "stopped" };
 
 export interface MembershipEvents {
-  /** The other living servers were looked up. `id` is this server's, and new after a fence. */
+  /** The other living servers were looked up. `id` is this server's, and new when another one had declared it dead. */
   onServers(id: string, others: readonly OtherServer[], wasFenced: boolean): void;
   /** Other servers may take over this server's runs soon: it has to stop its attempts and to refuse deliveries. */
   onFenced(reason: string): void;

@@ -21,7 +21,7 @@ let isRegistered = false;
 let isFenced = false;
 let renewedAt = performance.now();
 let isStopping = false;
-let beating: Promise<void> = Promise.resolve();
+let beating: Promise<unknown> = Promise.resolve();
 const findDead = createLiveness();
 
 const post = (message: FromMembership) => self.postMessage(message);
@@ -34,7 +34,7 @@ self.addEventListener("message", ({ data }: MessageEvent<ToMembership>) => {
   }
   if (data.look !== undefined) {
     const { look } = data;
-    beating = beating.then(beat).then(() => post({ kind: "looked", look, isKnown: !isFenced && isRegistered }));
+    beating = beating.then(beat).then((isKnown) => post({ kind: "looked", look, isKnown }));
   }
   if (data.stop) void stop();
 });
@@ -58,16 +58,19 @@ function fence(reason: string) {
   post({ kind: "fenced", reason });
 }
 
-async function beat() {
-  if (isStopping || !reader) return;
+/** Returns whether Postgres has answered. */
+async function beat(): Promise<boolean> {
+  if (isStopping || !reader) return false;
   const startedAt = performance.now();
   try {
-    if (isFenced || !isRegistered) await registerAgain(reader);
+    if (!isRegistered) await register(reader, id, about);
     const rows = await renew(reader, id, about);
     if (!rows) {
-      // Another server has taken over the runs of this one. It continues under another id.
+      // Its runs are being taken over. Attempts of the old id must not be confused with new ones.
       if (!isFenced) fence("another server has declared this one dead");
-      return;
+      id = crypto.randomUUID();
+      isRegistered = false;
+      return false;
     }
     // An answer that took long is as old as its question.
     renewedAt = startedAt;
@@ -77,19 +80,11 @@ async function beat() {
     const dead = findDead(others, startedAt);
     for (const row of others) if (dead.has(row.id)) await remove(reader, row.id, row.beat);
     post({ kind: "servers", id, wasFenced, others: others.filter((row) => !dead.has(row.id)) });
+    return true;
   } catch (error) {
     post({ kind: "failed", reason: messageOf(error) });
+    return false;
   }
-}
-
-/** Under a new id: attempts of the old one may have been taken over, and must not be confused with new ones. */
-async function registerAgain(own: PostgresReader) {
-  if (isRegistered) {
-    await remove(own, id);
-    id = crypto.randomUUID();
-    isRegistered = false;
-  }
-  await register(own, id, about);
 }
 
 async function stop() {

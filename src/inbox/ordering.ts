@@ -17,9 +17,9 @@ export function orderKeyOf(
 export interface ChangedKey {
   key: string;
   /** Its running run has ended. */
-  ended: boolean;
+  ended?: boolean;
   /** The event time of the run that is done. */
-  doneAt: number | null;
+  doneAt?: number | null;
 }
 
 const CREATE = insertRows("order_key", { key: "text" }, { onConflict: "(key) do nothing" });
@@ -27,16 +27,15 @@ const CREATE = insertRows("order_key", { key: "text" }, { onConflict: "(key) do 
 const LOCK = selectBy("order_key k", "k.key", { key: "text" }, "k.key", { orderBy: "k.key", lock: "k" });
 
 const ELECT = updateBy(
-  "order_key",
-  "key",
+  "order_key.key",
   { key: "text", ended: "int", done_at: "int" },
-  ({ done_at: done }) => `
-    done_at = case when ${done} > coalesce(order_key.done_at, ${done} - 1) then ${done} else order_key.done_at end,
+  `
+    done_at = case when :done_at > coalesce(order_key.done_at, :done_at - 1) then :done_at else order_key.done_at end,
     (state, head, handler, bulk, exclusive, due) = (
       select 1, r.id, r.handler, r.bulk, r.exclusive, r.due from run r
       where r.order_key = order_key.key and r.state = 0 and r.parked_at is null
       order by r.bulk, r.at, r.seq, r.id limit 1)`,
-  ({ ended }) => `(${ended} = 1 or coalesce(order_key.state, 1) = 1)`,
+  "(:ended = 1 or coalesce(order_key.state, 1) = 1)",
 );
 
 const LOCK_DELIVERY = selectBy("delivery d", "d.seq", { seq: "int" }, "d.seq", { orderBy: "d.seq", lock: "d" });
@@ -69,12 +68,8 @@ export async function createKeys(transaction: Transaction, keys: Iterable<{ key:
 
 /** Elects the heads of locked order keys. Duplicates of a key must be equal. */
 export async function elect(transaction: Transaction, changed: readonly ChangedKey[]): Promise<void> {
-  const rows = sortKeys(changed).map(({ key, ended, doneAt }) => ({ key, ended: Number(ended), done_at: doneAt }));
-  await transaction.run(ELECT, rows);
-}
-
-/** Elects after a change that ended no running run. */
-export async function electWaiting(transaction: Transaction, keys: Iterable<{ key: string }>): Promise<void> {
-  const changed = [...keys].map(({ key }): ChangedKey => ({ key, ended: false, doneAt: null }));
-  await elect(transaction, changed);
+  await transaction.run(
+    ELECT,
+    sortKeys(changed).map(({ key, ended = false, doneAt = null }) => ({ key, ended: Number(ended), done_at: doneAt })),
+  );
 }

@@ -2,7 +2,7 @@
 // are skipped after 24 hours. Each function is part of one commit of bounded size.
 
 import { wipe, wipeEnded } from "./finish.ts";
-import { electWaiting, lockDeliveries, lockKeys } from "./ordering.ts";
+import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
 import { query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 
 const DAY_MS = 86_400_000;
@@ -15,63 +15,43 @@ const PARKED = "parked_at is not null";
 /** From one handler to the next by the index: as many probes as there are handlers, however many runs they have. */
 export function handlersWith(where: string) {
   const next = (after: string) => `(select r.handler from run r where ${where} ${after} order by r.handler limit 1)`;
-  return query(
-    {},
-    () => `
+  return query({})`
     with recursive h(handler) as (
       select ${next("")} union all select ${next("and r.handler > h.handler")} from h where h.handler is not null
-    ) select handler from h where handler is not null`,
-  );
+    ) select handler from h where handler is not null`;
 }
 
 const ofHandler = (where: string) =>
-  query(
-    { handler: "text", limit: "int" },
-    ({ handler, limit }) =>
-      `select id as run, order_key as key from run where ${where} and handler = ${handler} limit ${limit}`,
-  );
+  query({ handler: "text", limit: "int" })`
+  select id as run, order_key as key from run where ${where} and handler = :handler limit :limit`;
 
 const PARK = { handlers: handlersWith(WAITING), runs: ofHandler(WAITING), parks: true };
 const UNPARK = { handlers: handlersWith(PARKED), runs: ofHandler(PARKED), parks: false };
 
-const dueNow = (now: string) => `due = case when due < ${now} then due else ${now} end`;
+const DUE_NOW = "due = case when due < :now then due else :now end";
 
 const SET_PARKED = updateBy(
-  "run",
-  "id",
+  "run.id",
   { run: "int", parked_at: "int", now: "int" },
-  (input) => `parked_at = ${input.parked_at}, ${dueNow(input.now)}`,
+  `parked_at = :parked_at, ${DUE_NOW}`,
   "state = 0",
 );
 
-const SET_DUE = updateBy(
-  "run",
-  "id",
-  { run: "int", now: "int" },
-  ({ now }) => dueNow(now),
-  "state = 0 and parked_at is null",
-);
+const SET_DUE = updateBy("run.id", { run: "int", now: "int" }, DUE_NOW, "state = 0 and parked_at is null");
 
 const GIVE_UP = updateBy(
-  "run",
-  "id",
+  "run.id",
   { run: "int", reason: "text" },
-  ({ reason }) => `state = case when parked_at is null then 3 else 4 end, reason = ${reason}, parked_at = null`,
+  "state = case when parked_at is null then 3 else 4 end, reason = :reason, parked_at = null",
   "state = 0",
 );
 
 const KEY_OF = selectBy("run r", "r.id", { run: "int" }, "r.id as run, r.order_key as key, r.seq");
 
-const OVERDUE_CODES = query(
-  { now: "int", limit: "int" },
-  ({ now, limit }) => `select seq from delivery where wipe_at <= ${now} limit ${limit}`,
-);
+const OVERDUE_CODES = query({ now: "int", limit: "int" })`select seq from delivery where wipe_at <= :now limit :limit`;
 
-const PARKED_SINCE = query(
-  { until: "int", limit: "int" },
-  ({ until, limit }) =>
-    `select id as run from run where parked_at is not null and parked_at <= ${until} limit ${limit}`,
-);
+const PARKED_SINCE = query({ until: "int", limit: "int" })`
+  select id as run from run where parked_at is not null and parked_at <= :until limit :limit`;
 
 /** Returns whether there may be more to do. */
 export async function park(transaction: Transaction, loaded: ReadonlySet<string>, now: number): Promise<boolean> {
@@ -83,7 +63,7 @@ export async function park(transaction: Transaction, loaded: ReadonlySet<string>
       await lockKeys(transaction, found);
       const parked = found.map(({ run }) => ({ run, parked_at: parks ? now : null, now }));
       await transaction.run(SET_PARKED, parked);
-      await electWaiting(transaction, found);
+      await elect(transaction, found);
       limit -= found.length;
     }
   return limit === 0;
@@ -110,7 +90,7 @@ export async function giveUp(
   const rows = found.map(({ run }) => ({ run, reason }));
   const changed = await transaction.changed(GIVE_UP, rows);
   const ended = found.filter((_, index) => changed[index]);
-  await electWaiting(transaction, ended);
+  await elect(transaction, ended);
   await wipeEnded(transaction, ended);
   return ended.length;
 }
@@ -125,7 +105,7 @@ export async function makeDueNow(
   await lockKeys(transaction, found);
   const rows = found.map(({ run }) => ({ run, now }));
   const changed = await transaction.run(SET_DUE, rows);
-  await electWaiting(transaction, found);
+  await elect(transaction, found);
   return changed;
 }
 

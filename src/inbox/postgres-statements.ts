@@ -7,8 +7,6 @@ import type { Columns, Dialect, Reader, Rendered, RowOf, Statement, Transaction,
 export type Result = Record<string, unknown>[] & { count: number; columns?: { name: string; type: number | string }[] };
 export type Send = (text: string, values: unknown[]) => Promise<Result>;
 
-type Rows<C extends Columns> = RowOf<C> | readonly RowOf<C>[];
-
 const TYPES = { text: "text", int: "bigint", bytes: "bytea" } as const;
 const INT8 = 20;
 
@@ -39,36 +37,33 @@ export function readerOn(send: Send): Reader {
 }
 
 export function transactionOn(send: Send): Transaction {
-  const reader = readerOn(send);
+  function results<T>(statement: Statement<any>, input: object | readonly object[], read: (results: Result[]) => T) {
+    const promise = execute(send, statement, input).then(read);
+    // The transaction reports the failure of a statement that is not awaited. Unhandled, it would end the process.
+    promise.catch(() => undefined);
+    return promise;
+  }
   return {
-    all: (statement, input) => handled(reader.all(statement, input)),
-    run: (statement, input) => handled(run(send, statement, input)),
-    changed: (statement, rows) => handled(changed(send, statement, rows)),
-    insert: (statement, rows) => handled(insert(send, statement, rows)),
-    lock: (statement, rows) => handled(run(send, statement, rows).then(() => undefined)),
+    all: <Row>(statement: Statement<any>, input: object | readonly object[]) =>
+      results(statement, input, (found) => found.flat() as Row[]),
+    run: (statement, input) => results(statement, input, (found) => found.reduce((sum, { count }) => sum + count, 0)),
+    changed: (statement, rows) => results(statement, rows, (found) => changedRows(found, rows)),
+    insert: (statement, rows) => results(statement, rows, (found) => insertedIds(found, statement, rows)),
+    lock: (statement, rows) => results(statement, rows, () => undefined),
     savepoint: (body) => body(),
   };
 }
 
-/** The transaction reports the failure of a statement that is not awaited. Unhandled, it would end the process. */
-function handled<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => undefined);
-  return promise;
+function changedRows(results: readonly Result[], rows: readonly object[]): boolean[] {
+  const changed = new Set(results.flat().map(({ row }) => row));
+  return rows.map((_, index) => changed.has(index + 1));
 }
 
-async function run<C extends Columns>(send: Send, statement: Statement<C>, input: Rows<C>): Promise<number> {
-  return (await execute(send, statement, input)).reduce((sum, { count }) => sum + count, 0);
-}
-
-async function changed<C extends Columns>(send: Send, statement: Statement<C>, rows: readonly RowOf<C>[]) {
-  const flags = rows.map(() => false);
-  for (const { row } of (await execute(send, statement, rows)).flat()) flags[(row as number) - 1] = true;
-  return flags;
-}
-
-async function insert<C extends Columns>(send: Send, statement: Statement<C>, rows: readonly RowOf<C>[]) {
-  const { identifiedBy = [] } = statement;
-  const results = await execute(send, statement, rows);
+function insertedIds<C extends Columns>(
+  results: readonly Result[],
+  { identifiedBy = [] }: Statement<C>,
+  rows: readonly RowOf<C>[],
+): (number | null)[] {
   if (identifiedBy.length === 0) return rows.map(() => 0);
   const ids = new Map<string, number>();
   for (const row of results.flat())

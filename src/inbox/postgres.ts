@@ -61,7 +61,7 @@ const RETRIABLE = ["40001", "40P01"];
 /** By SQLSTATE: authentication, no such database, no such schema, no permission. */
 const CONFIGURATION = /^(?:28|3D|3F|42501)/;
 
-const notification = query({ channel: "text", message: "text" }, (p) => `select pg_notify(${p.channel}, ${p.message})`);
+const notification = query({ channel: "text", message: "text" })`select pg_notify(:channel, :message)`;
 
 /**
  * Creates the tables if necessary. Rejects with `InboxUnavailable` when Postgres does not answer, and with a `UserError`
@@ -152,11 +152,12 @@ export function openPostgresReader(
 function connector({ url, prepare, path, searchPath }: PostgresUrl, deadlineMs: number) {
   const address = new URL(url);
   const schema = searchPath ?? address.searchParams.get("search_path") ?? DEFAULT_SCHEMA;
-  const settings = { ...SETTINGS, search_path: schema };
+  const statementTimeout = String(Math.max(Number(SETTINGS.statement_timeout), deadlineMs));
+  const settings = { ...SETTINGS, statement_timeout: statementTimeout, search_path: schema };
   // A pooler refuses settings of a connection, so they become settings of each transaction.
   address.searchParams.delete("search_path");
   const connection = prepare ? { connection: { ...settings, ...CONNECTION_SETTINGS } } : {};
-  const connectionTimeout = Math.ceil(deadlineMs / 2_000);
+  const connectionTimeout = Math.ceil(Math.min(deadlineMs, 10_000) / 2_000);
   const begin = prepare ? undefined : ["begin", ...setLocal(settings)].join("; ");
   const connect = (max: number, onclose = () => {}) =>
     new SQL({ url: address.href, max, prepare, connectionTimeout, onclose, ...(path && { path }), ...connection });

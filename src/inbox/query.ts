@@ -2,7 +2,7 @@
 // deliveries and runs continue in between, however rare the selected deliveries are.
 
 import { matchesPattern } from "../clerk/pattern.ts";
-import { NEWEST, nextSlice } from "./cursor.ts";
+import { type Direction, NEWEST, nextSlice } from "./cursor.ts";
 import type { AttemptRecord } from "./inbox.ts";
 import { STATES, WAITING } from "./schema.ts";
 import { query, type Reader, selectBy } from "./store.ts";
@@ -12,57 +12,32 @@ import type {
   DeliverySummary,
   DeliveryView,
   Page,
+  RunKey,
+  RunState,
   RunSummary,
   RunView,
+  WroteRuns,
 } from "./views.ts";
 
-const SLICE = 500;
+const SLICE = 200;
 
-const DELIVERY = query(
-  { id: "text" },
-  ({ id }) => `
-    select d.seq, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts, p.headers, p.body
-    from delivery d left join payload p on p.seq = d.seq where d.id = ${id}`,
-);
+const DELIVERY = query({ id: "text" })`
+  select d.seq, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts, p.headers, p.body
+  from delivery d left join payload p on p.seq = d.seq where d.id = :id`;
 
-const RUNS = query(
-  { seq: "int" },
-  ({ seq }) => `
-    select id as run, handler, replay, state, parked_at is not null as parked, due, reason
-    from run where seq = ${seq} order by id`,
-);
+const ATTEMPTS = query({ seq: "int" })`
+  select id as run, 1 as attempt, first_at as "startedAt", first_took as took, 'done' as outcome,
+    null as error, null as log
+  from run where seq = :seq and first_at is not null
+  union all select a.run, a.n, a.started_at, a.took, a.outcome, a.error, a.log
+  from attempt a join run r on r.id = a.run where r.seq = :seq order by run, attempt`;
 
-const ATTEMPTS = query(
-  { seq: "int" },
-  ({ seq }) => `
-    select id as run, 1 as attempt, first_at as "startedAt", first_took as took, 'done' as outcome,
-      null as error, null as log
-    from run where seq = ${seq} and first_at is not null
-    union all select a.run, a.n, a.started_at, a.took, a.outcome, a.error, a.log
-    from attempt a join run r on r.id = a.run where r.seq = ${seq} order by run, attempt`,
-);
-
-const SUMMARY = `d.seq as arrival, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts,
-    d.unhandled, (select p.seq from payload p where p.seq = d.seq) is null as wiped`;
-
-export const SUMMARIES = selectBy("delivery d", "d.seq", { arrival: "int" }, SUMMARY);
-
-// A handler's latest run of a delivery decides its state: after a replay, a dead run no longer counts.
-const SUMMARIES_WITH_RUN = selectBy(
+const SUMMARIES = selectBy(
   "delivery d",
   "d.seq",
-  { arrival: "int", handler: "text", state: "int", parked: "int", retrying: "int", unseen: "int" },
-  SUMMARY,
-  {
-    where: (input) => `exists (
-      select 1 from run r where r.seq = d.seq and (${input.handler} is null or r.handler = ${input.handler})
-      and (${input.state} is null or r.state = ${input.state}) and (${input.parked} = 0 or r.parked_at is not null)
-      and (${input.retrying} = 0 or (
-        r.parked_at is null and (select max(a.n) from attempt a where a.run = r.id) is not null))
-      and (${input.state} is null or r.id = (
-        select max(same.id) from run same where same.seq = r.seq and same.handler = r.handler))
-      and (${input.unseen} = 0 or r.replay = '')) <> (${input.unseen} = 1)`,
-  },
+  { arrival: "int" },
+  `d.seq as arrival, d.id, d.type, d.subject, d.at, d.sample, d.received_at as "receivedAt", d.receipts,
+    (select p.seq from payload p where p.seq = d.seq) is null as wiped`,
 );
 
 const RUN_SUMMARIES = selectBy(
@@ -70,23 +45,32 @@ const RUN_SUMMARIES = selectBy(
   "r.seq",
   { arrival: "int" },
   `r.seq as arrival, r.id as run, r.handler, r.replay, r.state, r.parked_at is not null as parked, r.due,
-    r.reason, r.first_took as "firstTook", (select count(*) from attempt a where a.run = r.id) as attempts,
-    (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) as took`,
+    r.reason, r.first_took as "firstTook",
+    case when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id) else 0 end as attempts,
+    case when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took`,
 );
 
-export type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & {
-  sample: number;
-  wiped: number | boolean;
-  unhandled: number;
-};
+// Counts all runs, whether they wrote or not, so that one statement takes a few milliseconds.
+const WROTE_PAGE = 1_000;
 
-type RunRow = Omit<RunView, "state" | "parked" | "attempts" | "due"> & {
+const NEWEST_RUN = query({ before: "int" })`select id from run where id < :before order by id desc limit 1`;
+
+/** Only the latest run of each handler and delivery counts. */
+const WROTE = query({ from: "int", before: "int" })`
+  select d.id as delivery, r.handler, r.replay from run r join delivery d on d.seq = r.seq
+  where r.id >= :from and r.id < :before and r.state = 2 and r.wrote = 1
+    and not exists (select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id)
+  order by r.id desc`;
+
+type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & { sample: number; wiped: number | boolean };
+
+type RunSummaryRow = Omit<RunSummary, "state" | "parked" | "due"> & {
+  arrival: number;
   state: number;
   parked: number | boolean;
   due: number;
+  firstTook: number | null;
 };
-
-type RunSummaryRow = RunRow & { arrival: number; attempts: number; took: number | null; firstTook: number | null };
 
 interface AttemptRow extends Pick<AttemptRecord, "startedAt" | "took"> {
   run: number;
@@ -105,27 +89,17 @@ export async function get(reader: Reader, id: string, now: number): Promise<Deli
   const [row] = await reader.all<Row>(DELIVERY, { id });
   if (!row) return null;
   const { seq, headers, sample, body, ...delivery } = row;
-  const runs = await reader.all<RunRow>(RUNS, { seq });
+  const runs = await runsOf(reader, [{ arrival: seq }], now);
   const attempts = Map.groupBy(await reader.all<AttemptRow>(ATTEMPTS, { seq }), ({ run }) => run);
   return {
     ...delivery,
     sample: sample === 1,
     headers: headers === null ? null : JSON.parse(headers),
     body: body && new Uint8Array(body),
-    runs: runs.map((run) => ({
+    runs: (runs.get(seq) ?? []).map(({ took: _, ...run }) => ({
       ...run,
-      ...stateOf(run, now),
       attempts: (attempts.get(run.run) ?? []).map(attemptView),
     })),
-  };
-}
-
-/** The state of a run. A waiting run's due time is shown as a delay. */
-function stateOf({ state, parked, due }: Pick<RunRow, "state" | "parked" | "due">, now: number) {
-  return {
-    state: STATES[state] ?? "waiting",
-    parked: Boolean(parked),
-    due: state === 0 ? Math.max(0, due - now) : null,
   };
 }
 
@@ -139,85 +113,105 @@ export async function list(
   { before, limit }: Page,
   now: number,
 ): Promise<DeliveryList> {
-  const rows: SummaryRow[] = [];
+  const deliveries: DeliverySummary[] = [];
   let next: number | null = before ?? NEWEST;
   // Most often the first deliveries are selected, so the first slice is limited to a page.
-  for (let size = Math.min(limit, SLICE); next !== null && rows.length < limit; size = SLICE) {
-    const slice = await nextSlice(reader, filter, "down", next, size);
-    const selected = await selectSummaries(reader, filter, slice.arrivals);
-    rows.push(...selected.slice(0, limit - rows.length));
-    const isFull = rows.length === limit;
-    next = isFull ? rows.at(-1)!.arrival : slice.next;
+  for (let size = Math.min(limit, SLICE); next !== null && deliveries.length < limit; size = SLICE) {
+    const slice: DeliveryList = await nextSelected(reader, filter, "down", next, size, now);
+    const selected = slice.deliveries.filter(({ runs }) => selectsRuns(filter, runs));
+    deliveries.push(...selected.slice(0, limit - deliveries.length));
+    next = deliveries.length === limit ? deliveries.at(-1)!.arrival : slice.next;
     await new Promise((resolve) => setImmediate(resolve));
   }
-  return { deliveries: await withRuns(reader, rows, now), next };
+  return { deliveries, next };
 }
 
-/** Summaries of the deliveries that the filter selects, in the order given. */
-async function selectSummaries(
+/** The deliveries of the next slice that the filter selects, judged by all but their runs. */
+export async function nextSelected(
   reader: Reader,
   filter: DeliveryFilter,
-  arrivals: readonly number[],
-): Promise<SummaryRow[]> {
-  const { handler, state, neverSeenBy } = filter;
-  const hasState = state != null && state !== "unhandled";
-  const condition = {
-    handler: handler ?? null,
-    state: hasState ? (state === "parked" || state === "retrying" ? WAITING : STATES.indexOf(state)) : null,
-    parked: Number(state === "parked"),
-    retrying: Number(state === "retrying"),
-    unseen: 0,
-  };
-  const deliveries = arrivals.map((arrival) => ({ arrival }));
-  let found = await reader.all<SummaryRow>(
-    ...(handler || hasState
-      ? ([SUMMARIES_WITH_RUN, deliveries.map(({ arrival }) => ({ arrival, ...condition }))] as const)
-      : ([SUMMARIES, deliveries] as const)),
+  direction: Direction,
+  from: number,
+  size: number,
+  now: number,
+): Promise<DeliveryList> {
+  const { arrivals, next } = await nextSlice(reader, filter, direction, from, size);
+  const found = await reader.all<SummaryRow>(
+    SUMMARIES,
+    arrivals.map((arrival) => ({ arrival })),
   );
-  if (neverSeenBy) {
-    const unseen = { handler: neverSeenBy.handler, state: null, parked: 0, retrying: 0, unseen: 1 };
-    found = await reader.all<SummaryRow>(
-      SUMMARIES_WITH_RUN,
-      found.map(({ arrival }) => ({ arrival, ...unseen })),
-    );
-  }
   const byArrival = new Map(found.map((row) => [row.arrival, row]));
-  return arrivals.flatMap((arrival) => {
-    const row = byArrival.get(arrival);
-    return row && selects(filter, row) ? [row] : [];
-  });
+  const rows = arrivals.flatMap((arrival) => byArrival.get(arrival) ?? []).filter((row) => selects(filter, row));
+  const runs = await runsOf(reader, rows, now);
+  const deliveries = rows.map(({ sample, wiped, ...row }) => ({
+    ...row,
+    sample: sample === 1,
+    wiped: Boolean(wiped),
+    runs: runs.get(row.arrival) ?? [],
+  }));
+  return { deliveries, next };
 }
 
-/** Whether the filter selects a delivery, judged by the delivery alone. */
-export function selects(filter: DeliveryFilter, row: SummaryRow): boolean {
-  const { id, type, subject, state, since, until, neverSeenBy } = filter;
+function selects({ id, type, subject, since, until, neverSeenBy }: DeliveryFilter, row: SummaryRow): boolean {
   return (
     (id == null || row.id === id) &&
     (type == null || matchesPattern(type, row.type)) &&
     (subject == null || row.subject === subject) &&
-    (state !== "unhandled" || row.unhandled === 1) &&
     (since == null || row.receivedAt >= since) &&
     (until == null || row.receivedAt <= until) &&
     (neverSeenBy == null || matchesPattern(neverSeenBy.event, row.type))
   );
 }
 
-async function withRuns(reader: Reader, rows: readonly SummaryRow[], now: number): Promise<DeliverySummary[]> {
-  const runs = await reader.all<RunSummaryRow>(RUN_SUMMARIES, rows);
-  const byArrival = Map.groupBy(runs, ({ arrival }) => arrival);
-  return rows.map(({ sample, wiped, unhandled: _, ...row }) => ({
-    ...row,
-    sample: sample === 1,
-    wiped: Boolean(wiped),
-    runs: (byArrival.get(row.arrival) ?? []).toSorted((a, b) => a.run - b.run).map((run) => runSummary(run, now)),
-  }));
+/** Whether the filter selects a delivery with these runs, judged by them alone. */
+function selectsRuns({ handler, state, neverSeenBy }: DeliveryFilter, runs: readonly RunSummary[]): boolean {
+  if (neverSeenBy && runs.some((run) => run.handler === neverSeenBy.handler && run.replay === "")) return false;
+  if (state === "unhandled") return runs.length === 0;
+  const own = handler == null ? runs : runs.filter((run) => run.handler === handler);
+  if (state == null) return handler == null || own.length > 0;
+  // A handler's latest run of a delivery decides its state: after a replay, a dead run no longer counts.
+  const latest = new Map(own.map((run) => [run.handler, run]));
+  return [...latest.values()].some((run) => isInState(run, state));
 }
 
-function runSummary({ arrival: _, firstTook, attempts, took, ...run }: RunSummaryRow, now: number): RunSummary {
-  return {
+function isInState(run: RunSummary, state: RunState | "parked" | "retrying"): boolean {
+  if (state === "parked") return run.parked;
+  if (state === "retrying") return run.state === "waiting" && !run.parked && run.attempts > 0;
+  return run.state === state;
+}
+
+/** The runs of deliveries, oldest first, by the arrival. */
+async function runsOf(reader: Reader, deliveries: readonly { arrival: number }[], now: number) {
+  const rows = await reader.all<RunSummaryRow>(RUN_SUMMARIES, deliveries);
+  const summary = ({
+    arrival: _,
+    state,
+    parked,
+    due,
+    firstTook,
+    attempts,
+    took,
+    ...run
+  }: RunSummaryRow): RunSummary => ({
     ...run,
-    ...stateOf(run, now),
+    state: STATES[state] ?? "waiting",
+    parked: Boolean(parked),
+    // As a delay.
+    due: state === WAITING ? Math.max(0, due - now) : null,
     attempts: attempts + Number(firstTook !== null),
     took: firstTook ?? took,
-  };
+  });
+  const byArrival = Map.groupBy(rows, ({ arrival }) => arrival);
+  return new Map(
+    [...byArrival].map(([arrival, runs]) => [arrival, runs.toSorted((a, b) => a.run - b.run).map(summary)]),
+  );
+}
+
+/** The runs whose effects must be in the handlers' database. After a backup was restored, some may be missing. */
+export async function wroteRuns(reader: Reader, before: number): Promise<WroteRuns> {
+  const [newest] = await reader.all<{ id: number }>(NEWEST_RUN, { before });
+  if (!newest) return { runs: [], next: null };
+  const from = newest.id - WROTE_PAGE + 1;
+  const runs = await reader.all<RunKey>(WROTE, { from, before });
+  return { runs, next: from > 1 ? from : null };
 }

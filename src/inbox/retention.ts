@@ -1,6 +1,7 @@
 // Deletes payloads and logs after RETENTION_DAYS, those of dead deliveries after four times as long, and deliveries with
 // all their rows after 95 days or more. Never deletes a delivery that has an open run.
 
+import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries, sortKeys } from "./ordering.ts";
 import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import { trustedTime } from "./trusted-time.ts";
@@ -21,36 +22,22 @@ interface Facts {
   dead: number | boolean;
 }
 
-interface Ages {
-  now: number;
-  payload: number;
-  deadPayload: number;
-  delivery: number;
+interface StoredRun extends RunKey {
+  seq: number;
+  run: number;
+  key: string;
 }
+
+type Ages = Record<"payload" | "deadPayload" | "delivery", number>;
 
 type Fate = "stays" | "stays open" | "payload" | "delivery";
 
-const WATERMARK = query({ key: "text" }, ({ key }) => `select value from meta where key = ${key}`);
+const BEYOND = query({ seq: "int", limit: "int" })`
+  select seq, received_at as "receivedAt" from delivery where seq > :seq order by seq limit :limit`;
 
-const SET_WATERMARK = query(
-  { key: "text", seq: "int" },
-  ({ key, seq }) => `
-    insert into meta(key, value) values (${key}, ${seq})
-    on conflict(key) do update set value = excluded.value where excluded.value > meta.value`,
-);
-
-const BEYOND = query(
-  { seq: "int", limit: "int" },
-  ({ seq, limit }) =>
-    `select seq, received_at as "receivedAt" from delivery where seq > ${seq} order by seq limit ${limit}`,
-);
-
-const KEPT_AND_ENDED = query(
-  { limit: "int" },
-  ({ limit }) => `
-    select d.seq from delivery d where d.kept = 1
-    and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null order by d.seq limit ${limit}`,
-);
+const KEPT_AND_ENDED = query({ limit: "int" })`
+  select d.seq from delivery d where d.kept = 1
+  and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null order by d.seq limit :limit`;
 
 const FACTS = selectBy(
   "delivery d",
@@ -71,33 +58,28 @@ const RUNS = selectBy(
   "d.seq, d.id as delivery, r.id as run, r.handler, r.replay, r.order_key as key",
 );
 
-const SET_KEPT = updateBy(
-  "delivery",
-  "seq",
-  { seq: "int", kept: "int" },
-  ({ kept }) => `kept = ${kept}`,
-  ({ kept }) => `delivery.kept <> ${kept}`,
-);
+const SET_KEPT = updateBy("delivery.seq", { seq: "int", kept: "int" }, "kept = :kept", "delivery.kept <> :kept");
 
-const DELETE_LOG = updateBy("attempt", "run", { run: "int" }, "log = null", "log is not null");
-const DELETE_ATTEMPT = deleteBy("attempt", "run", { run: "int" });
-const DELETE_RUN = deleteBy("run", "seq", { seq: "int" });
-const DELETE_PAYLOAD = deleteBy("payload", "seq", { seq: "int" });
-const DELETE_DELIVERY = deleteBy("delivery", "seq", { seq: "int" });
+const DELETE_LOG = updateBy("attempt.run", { run: "int" }, "log = null", "log is not null");
+const DELETE_ATTEMPT = deleteBy("attempt.run", { run: "int" });
+const DELETE_RUN = deleteBy("run.seq", { seq: "int" });
+const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
+const DELETE_DELIVERY = deleteBy("delivery.seq", { seq: "int" });
 
 // An order key makes runs stale, so it is kept for as long as a delivery of its subject is stored.
 const DELETE_ORDER_KEY = deleteBy(
-  "order_key",
-  "key",
+  "order_key.key",
   { key: "text", subject: "text", sample: "int" },
-  ({ subject, sample }) => `order_key.state is null
-    and not exists (select 1 from delivery d where d.subject = ${subject} and d.sample = ${sample})`,
+  `order_key.state is null
+    and not exists (select 1 from delivery d where d.subject = :subject and d.sample = :sample)`,
 );
 
-interface StoredRun extends RunKey {
-  seq: number;
-  run: number;
-  key: string;
+function agesOf(retentionDays: number): Ages {
+  return {
+    payload: retentionDays * DAY_MS,
+    deadPayload: DEAD_TIMES * retentionDays * DAY_MS,
+    delivery: Math.max(ID_DAYS, retentionDays) * DAY_MS,
+  };
 }
 
 /** A stage visits each delivery once, when it has reached an age. */
@@ -111,48 +93,49 @@ function stagesOf({ payload, deadPayload, delivery }: Ages) {
   return stages.toSorted((a, b) => b.age - a.age);
 }
 
-async function agesOf(reader: Reader, retentionDays: number): Promise<Ages> {
-  return {
-    now: await trustedTime(reader),
-    payload: retentionDays * DAY_MS,
-    deadPayload: DEAD_TIMES * retentionDays * DAY_MS,
-    delivery: Math.max(ID_DAYS, retentionDays) * DAY_MS,
-  };
-}
-
-function fateOf({ open, dead, receivedAt }: Facts, ages: Ages): Fate {
-  const age = ages.now - receivedAt;
+function fateOf({ open, dead, receivedAt }: Facts, ages: Ages, now: number): Fate {
+  const age = now - receivedAt;
   if (open) return "stays open";
   if (dead && age < ages.deadPayload) return "stays";
   if (age >= ages.delivery) return "delivery";
   return age >= ages.payload ? "payload" : "stays";
 }
 
+/** Each delivery with its fate and its runs. */
+async function examine(reader: Reader, arrivals: readonly number[], retentionDays: number) {
+  const [now, ages] = [await trustedTime(reader), agesOf(retentionDays)];
+  const facts = await reader.all<Facts>(FACTS, rowsOf(arrivals));
+  const runs = Map.groupBy(await reader.all<StoredRun>(RUNS, rowsOf(arrivals)), ({ seq }) => seq);
+  return facts.map((delivery) => {
+    return { ...delivery, fate: fateOf(delivery, ages, now), runs: runs.get(delivery.seq) ?? [] };
+  });
+}
+
 /** The next step of retention; null when nothing is due. */
 export async function expired(reader: Reader, retentionDays: number, limit: number): Promise<RetentionStep | null> {
-  const ages = await agesOf(reader, retentionDays);
-  for (const { name, age } of stagesOf(ages)) {
-    const [mark] = await reader.all<{ value: number }>(WATERMARK, { key: `retention of ${name}` });
-    const next = await reader.all<{ seq: number; receivedAt: number }>(BEYOND, { seq: mark?.value ?? 0, limit });
-    const end = next.findIndex(({ receivedAt }) => receivedAt > ages.now - age);
-    const arrivals = (end < 0 ? next : next.slice(0, end)).map(({ seq }) => seq);
-    if (arrivals.length > 0) return stepOf(reader, retentionDays, arrivals, name, ages);
+  const now = await trustedTime(reader);
+  for (const { name, age } of stagesOf(agesOf(retentionDays))) {
+    const seq = (await savedValue(reader, watermarkOf(name))) ?? 0;
+    const next = await reader.all<{ seq: number; receivedAt: number }>(BEYOND, { seq, limit });
+    const end = next.findIndex(({ receivedAt }) => receivedAt > now - age);
+    const due = end < 0 ? next : next.slice(0, end);
+    if (due.length > 0) return stepOf(reader, retentionDays, due, name);
   }
-  const ended = (await reader.all<{ seq: number }>(KEPT_AND_ENDED, { limit })).map(({ seq }) => seq);
-  return ended.length > 0 ? stepOf(reader, retentionDays, ended, null, ages) : null;
+  const ended = await reader.all<{ seq: number }>(KEPT_AND_ENDED, { limit });
+  return ended.length > 0 ? stepOf(reader, retentionDays, ended, null) : null;
 }
 
 async function stepOf(
   reader: Reader,
   retentionDays: number,
-  arrivals: number[],
+  deliveries: readonly { seq: number }[],
   stage: string | null,
-  ages: Ages,
 ): Promise<RetentionStep> {
-  const facts = await reader.all<Facts>(FACTS, rowsOf(arrivals));
-  const whole = facts.filter((delivery) => fateOf(delivery, ages) === "delivery").map(({ seq }) => seq);
-  const runs = await reader.all<StoredRun>(RUNS, rowsOf(whole));
-  const ledger = runs.map(({ delivery, handler, replay }) => ({ delivery, handler, replay }));
+  const arrivals = deliveries.map(({ seq }) => seq);
+  const whole = (await examine(reader, arrivals, retentionDays)).filter(({ fate }) => fate === "delivery");
+  const ledger = whole.flatMap(({ runs }) =>
+    runs.map(({ delivery, handler, replay }) => ({ delivery, handler, replay })),
+  );
   return { retentionDays, ledger, arrivals, stage };
 }
 
@@ -161,44 +144,37 @@ export async function deleteExpired(
   transaction: Transaction,
   { retentionDays, ledger, arrivals, stage }: RetentionStep,
 ): Promise<RetentionResult> {
-  const ages = await agesOf(transaction, retentionDays);
   // A replay may be adding runs to these deliveries.
   await lockDeliveries(transaction, rowsOf(arrivals));
-  const facts = await transaction.all<Facts>(FACTS, rowsOf(arrivals));
-  const runs = Map.groupBy(await transaction.all<StoredRun>(RUNS, rowsOf(arrivals)), ({ seq }) => seq);
   const forgotten = new Set(ledger.map(keyText));
-  const isForgotten = ({ seq }: Facts) => (runs.get(seq) ?? []).every((run) => forgotten.has(keyText(run)));
-  const fates = Map.groupBy(facts, (delivery): Fate => {
-    const fate = fateOf(delivery, ages);
+  const fates = Map.groupBy(await examine(transaction, arrivals, retentionDays), ({ fate, runs }): Fate => {
     // It ran after the step was planned, so its ledger rows still exist: a later step deletes it.
-    return fate === "delivery" && !isForgotten(delivery) ? "stays open" : fate;
+    return fate === "delivery" && !runs.every((run) => forgotten.has(keyText(run))) ? "stays open" : fate;
   });
-  const [payloads, whole] = [fates.get("payload") ?? [], fates.get("delivery") ?? []];
+  const having = (fate: Fate) => fates.get(fate) ?? [];
+  const [payloads, whole] = [having("payload"), having("delivery")];
   await transaction.run(SET_KEPT, [
-    ...(fates.get("stays open") ?? []).map(({ seq }) => ({ seq, kept: 1 })),
-    ...[...(fates.get("stays") ?? []), ...payloads].map(({ seq }) => ({ seq, kept: 0 })),
+    ...having("stays open").map(({ seq }) => ({ seq, kept: 1 })),
+    ...[...having("stays"), ...payloads].map(({ seq }) => ({ seq, kept: 0 })),
   ]);
-  const runsOf = (deliveries: readonly Facts[]) => deliveries.flatMap(({ seq }) => runs.get(seq) ?? []);
-  await transaction.run(DELETE_LOG, runsOf(payloads));
+  await transaction.run(
+    DELETE_LOG,
+    payloads.flatMap(({ runs }) => runs),
+  );
   const deleted = await transaction.run(DELETE_PAYLOAD, payloads);
-  await deleteWhole(transaction, whole, runsOf(whole));
+  await transaction.run(
+    DELETE_ATTEMPT,
+    whole.flatMap(({ runs }) => runs),
+  );
+  for (const statement of [DELETE_RUN, DELETE_PAYLOAD, DELETE_DELIVERY]) await transaction.run(statement, whole);
+  const keys = whole.flatMap(({ subject, sample, runs }) => runs.map(({ key }) => ({ key, subject, sample })));
+  await transaction.run(DELETE_ORDER_KEY, sortKeys(keys));
   const last = arrivals.at(-1);
-  if (stage !== null && last !== undefined)
-    await transaction.run(SET_WATERMARK, { key: `retention of ${stage}`, seq: last });
+  if (stage !== null && last !== undefined) await raiseValue(transaction, watermarkOf(stage), last);
   return { payloads: deleted, deliveries: whole.length };
 }
 
-async function deleteWhole(
-  transaction: Transaction,
-  deliveries: readonly Facts[],
-  runs: readonly StoredRun[],
-): Promise<void> {
-  await transaction.run(DELETE_ATTEMPT, runs);
-  for (const statement of [DELETE_RUN, DELETE_PAYLOAD, DELETE_DELIVERY]) await transaction.run(statement, deliveries);
-  const bySeq = new Map(deliveries.map((delivery) => [delivery.seq, delivery]));
-  const keys = runs.map(({ key, seq }) => ({ key, subject: bySeq.get(seq)!.subject, sample: bySeq.get(seq)!.sample }));
-  await transaction.run(DELETE_ORDER_KEY, sortKeys(keys));
-}
+const watermarkOf = (stage: string) => `retention of ${stage}`;
 
 const rowsOf = (arrivals: readonly number[]) => arrivals.map((seq) => ({ seq }));
 

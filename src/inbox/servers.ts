@@ -20,6 +20,8 @@ export interface ServerAbout {
   startedAt: number;
   handlers: readonly ServerHandler[];
   running: number;
+  /** Grows with each delivery and each end of an attempt. */
+  changes: number;
 }
 
 export interface OtherServer {
@@ -39,37 +41,27 @@ interface ServerRow {
   renewed: number;
 }
 
-const REGISTER = query(
-  { id: "text", about: "text" },
-  ({ id, about }) =>
-    `insert into server(id, beat, seen_at, about) values (${id}, 1, clock_timestamp(), ${about}) on conflict do nothing`,
-);
+// Not while the inbox is being moved, or has been, see move-marks.ts.
+const REGISTER = query({ id: "text", about: "text" })`
+  insert into server(id, beat, seen_at, about) select :id, 1, clock_timestamp(), :about
+  where (select 1 from meta where key like 'move%' limit 1) is null on conflict do nothing`;
 
 // One round trip for both. The select does not see the update of the same statement.
-const BEAT = query(
-  { id: "text", about: "text" },
-  ({ id, about }) => `
-    with own as (
-      update server set beat = beat + 1, seen_at = clock_timestamp(), about = ${about} where id = ${id} returning id
-    )
-    select id, beat, (extract(epoch from clock_timestamp() - seen_at) * 1000)::bigint as age, about,
-      (select count(*) from own) as renewed
-    from server order by id`,
-);
+const BEAT = query({ id: "text", about: "text" })`
+  with own as (
+    update server set beat = beat + 1, seen_at = clock_timestamp(), about = :about where id = :id returning id
+  )
+  select id, beat, (extract(epoch from clock_timestamp() - seen_at) * 1000)::bigint as age, about,
+    (select count(*) from own) as renewed
+  from server order by id`;
 
 // Only if it has not changed since it was seen.
-const REMOVE = query(
-  { id: "text", beat: "int" },
-  ({ id, beat }) => `delete from server where id = ${id} and beat <= ${beat}`,
-);
+const REMOVE = query({ id: "text", beat: "int" })`delete from server where id = :id and beat <= :beat`;
 
-const ALL = query(
-  { within: "int" },
-  ({ within }) => `
-    select id, age, about from (
-      select id, (extract(epoch from clock_timestamp() - seen_at) * 1000)::bigint as age, about from server
-    ) as seen where age < ${within} order by id`,
-);
+const ALL = query({ within: "int" })`
+  select id, age, about from (
+    select id, (extract(epoch from clock_timestamp() - seen_at) * 1000)::bigint as age, about from server
+  ) as seen where age < :within order by id`;
 
 const FAR = Number.MAX_SAFE_INTEGER;
 

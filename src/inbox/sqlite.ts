@@ -70,7 +70,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
       writer.run(transactions.wrote ? "commit" : "rollback");
       if (!transactions.wrote) return result;
       // The commit is durable, but perhaps in a file that was moved.
-      throwIfMoved();
+      throwIfMoved("now");
       checkpointer?.committed(writer);
       return result;
     } catch (error) {
@@ -81,8 +81,8 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
     }
   }
 
-  function throwIfMoved() {
-    const moved = file.moved();
+  function throwIfMoved(when?: "now") {
+    const moved = file.moved(when);
     if (moved) throw moved;
     isBroken ||= besides.moved() !== undefined;
   }

@@ -9,9 +9,6 @@ export type Columns = Record<string, ColumnType>;
 
 type ValueOf<T extends ColumnType> = T extends "text" ? string : T extends "int" ? number : Uint8Array;
 export type RowOf<C extends Columns> = { readonly [Name in keyof C]: ValueOf<C[Name]> | null };
-/** The SQL for each column: a parameter, or a column of the table of input rows. */
-type Names<C extends Columns> = { readonly [Name in keyof C]: string };
-
 /** The SQL that differs between databases. Parameters are numbered from 1. */
 export interface Dialect {
   /** Statements over rows get all rows at once. */
@@ -37,77 +34,61 @@ export interface Statement<C extends Columns> {
   /** Its input is a list of rows. */
   readonly overRows: boolean;
   readonly render: (dialect: Dialect) => Rendered;
-  /** Only takes row locks, so a database with one writer has nothing to do. */
-  readonly onlyLocks?: boolean;
   /** The columns that identify an inserted row among the input. */
   readonly identifiedBy?: readonly string[];
 }
 
-/** SQL that may use the input's columns. */
-type Text<C extends Columns> = string | ((input: Names<C>) => string);
+const NAME = /(?<!:):([a-z_]+)/g;
 
-/** Renders one statement: numbers the parameters as they are used. */
-class Renderer<C extends Columns> {
+/** Renders one statement, in which `:name` is a value of the input. Numbers the parameters as they are used. */
+class Renderer {
   readonly used: string[] = [];
 
   constructor(
-    readonly columns: C,
+    readonly columns: Columns,
     readonly dialect: Dialect,
   ) {}
 
-  #number(name: string): number {
+  #parameter(name: string, kind: "parameter" | "arrayParameter" = "parameter"): string {
+    const type = this.columns[name];
+    if (!type) throw new Error(`a statement uses :${name}, which is none of its columns`);
     if (!this.used.includes(name)) this.used.push(name);
-    return this.used.indexOf(name) + 1;
+    return this.dialect[kind](this.used.indexOf(name) + 1, type);
   }
 
-  #names(text: (name: string, type: ColumnType) => string): Names<C> {
-    const names = {};
-    for (const [name, type] of Object.entries(this.columns))
-      Object.defineProperty(names, name, { get: () => text(name, type) });
-    return names as Names<C>;
+  /** SQL with parameters that are bound once for the whole statement. */
+  once(text: string): string {
+    return text.replaceAll(NAME, (_, name: string) => this.#parameter(name));
   }
 
-  /** Parameters that are bound once for the whole statement. */
-  get parameters(): Names<C> {
-    return this.#names((name, type) => this.dialect.parameter(this.#number(name), type));
-  }
-
-  /** Columns of the input rows: of the table of all rows, or the parameters of the one row that is executed. */
-  get inputs(): Names<C> {
-    return this.dialect.setBased ? this.#names((name) => `input.${name}`) : this.parameters;
-  }
-
-  array(name: string): string {
-    return this.dialect.arrayParameter(this.#number(name), this.columns[name]!);
+  /** SQL for each input row: with columns of the table of all rows, or with the parameters of the one that is executed. */
+  overRows(text: string): string {
+    return this.dialect.setBased ? text.replaceAll(NAME, "input.$1") : this.once(text);
   }
 
   /** The table of all input rows; its column `row` is the number of each. */
   inputTable(): string {
     const names = Object.keys(this.columns);
-    return `unnest(${names.map((name) => this.array(name)).join(", ")}) with ordinality as input(${names.join(", ")}, row)`;
-  }
-
-  /** SQL with the input's columns in it. */
-  text(text: Text<C>): string {
-    return typeof text === "string" ? text : text(this.inputs);
+    const arrays = names.map((name) => this.#parameter(name, "arrayParameter"));
+    return `unnest(${arrays.join(", ")}) with ordinality as input(${names.join(", ")}, row)`;
   }
 
   /**
    * The first column of the input finds the rows. It is compared with the list of all its values too: Postgres then uses the
    * column's index, whatever its statistics say.
    */
-  matching(column: string, where: Text<C> | undefined): string {
+  matching(column: string, where: string | undefined): string {
     const [key] = Object.keys(this.columns) as [string];
-    const conditions = [`${column} = ${this.inputs[key]}`];
-    if (this.dialect.setBased) conditions.push(`${column} = any(${this.array(key)})`);
-    if (where) conditions.push(this.text(where));
+    const conditions = [this.overRows(`${column} = :${key}`)];
+    if (this.dialect.setBased) conditions.push(`${column} = any(${this.#parameter(key, "arrayParameter")})`);
+    if (where) conditions.push(this.overRows(where));
     return conditions.join(" and ");
   }
 }
 
 function statement<C extends Columns>(
   columns: C,
-  text: (renderer: Renderer<C>) => string,
+  text: (renderer: Renderer) => string,
   options: Partial<Statement<C>> = {},
 ): Statement<C> {
   return {
@@ -121,16 +102,25 @@ function statement<C extends Columns>(
   };
 }
 
-/** One statement with parameters: `query({ id: "text" }, (p) => \`select seq from delivery where id = ${p.id}\`)`. */
-export function query<C extends Columns>(
-  columns: C,
-  text: (parameters: Names<C>, dialect: Dialect) => string,
-): Statement<C> {
-  return statement(columns, ({ parameters, dialect }) => text(parameters, dialect), { overRows: false });
+/** SQL, or SQL that differs between databases. */
+type Part = string | ((dialect: Dialect) => string);
+
+/** One statement with parameters: ``query({ id: "text" })`select seq from delivery where id = :id` ``. */
+export function query<C extends Columns>(columns: C) {
+  return (strings: TemplateStringsArray, ...parts: Part[]): Statement<C> => {
+    const textFor = (dialect: Dialect) =>
+      String.raw({ raw: strings }, ...parts.map((part) => (typeof part === "string" ? part : part(dialect))));
+    return statement(columns, (renderer) => renderer.once(textFor(renderer.dialect)), { overRows: false });
+  };
 }
 
-interface SelectOptions<C extends Columns> {
-  where?: Text<C>;
+/** `Dialect.inLocked`, as a part of a query. */
+export function lockedIn(select: string): Part {
+  return (dialect) => dialect.inLocked(select);
+}
+
+interface SelectOptions {
+  where?: string;
   orderBy?: string;
   /** The table whose rows are locked until the commit. The statement then does nothing else. */
   lock?: string;
@@ -142,19 +132,15 @@ export function selectBy<C extends Columns>(
   column: string,
   columns: C,
   select: string,
-  { where, orderBy, lock }: SelectOptions<C> = {},
+  { where, orderBy, lock }: SelectOptions = {},
 ): Statement<C> {
-  return statement(
-    columns,
-    (renderer) => {
-      const { setBased } = renderer.dialect;
-      const source = setBased ? `${renderer.inputTable()} cross join ${from}` : from;
-      const order = orderBy ? ` order by ${orderBy}` : "";
-      const locking = lock && setBased ? ` for update of ${lock}` : "";
-      return `select ${select} from ${source} where ${renderer.matching(column, where)}${order}${locking}`;
-    },
-    { onlyLocks: lock !== undefined },
-  );
+  return statement(columns, (renderer) => {
+    const { setBased } = renderer.dialect;
+    const source = setBased ? `${renderer.inputTable()} cross join ${from}` : from;
+    const order = orderBy ? ` order by ${orderBy}` : "";
+    const locking = lock && setBased ? ` for update of ${lock}` : "";
+    return `select ${select} from ${source} where ${renderer.matching(column, where)}${order}${locking}`;
+  });
 }
 
 /** Inserts the input rows. With `id`, `insert` returns the generated ids. */
@@ -164,16 +150,17 @@ export function insertRows<C extends Columns>(
   options: { onConflict?: string; id?: string; identifiedBy?: readonly (keyof C & string)[] } = {},
 ): Statement<C> {
   const { onConflict, id, identifiedBy = [] } = options;
-  const names = Object.keys(columns).join(", ");
+  const names = Object.keys(columns);
+  const insert = `insert into ${table}(${names.join(", ")})`;
   const conflict = onConflict ? ` on conflict ${onConflict}` : "";
   return statement(
     columns,
     (renderer) => {
       if (!renderer.dialect.setBased)
-        return `insert into ${table}(${names}) values (${allOf(renderer.parameters, columns).join(", ")})${conflict}`;
+        return renderer.once(`${insert} values (${names.map((name) => `:${name}`).join(", ")})${conflict}`);
       const returning = [...(id ? [`${id} as id`] : []), ...identifiedBy.map((name) => `${name} as by_${name}`)];
       return (
-        `insert into ${table}(${names}) select ${names} from ${renderer.inputTable()} where true${conflict}` +
+        `${insert} select ${names.join(", ")} from ${renderer.inputTable()} where true${conflict}` +
         (returning.length > 0 ? ` returning ${returning.join(", ")}` : "")
       );
     },
@@ -181,33 +168,24 @@ export function insertRows<C extends Columns>(
   );
 }
 
-/** Changes the rows of the table whose `column` equals the first column of an input row. */
-export function updateBy<C extends Columns>(
-  table: string,
-  column: string,
-  columns: C,
-  set: Text<C>,
-  where?: Text<C>,
-): Statement<C> {
+/** Changes the rows whose `column`, such as `run.id`, equals the first column of an input row. */
+export function updateBy<C extends Columns>(column: string, columns: C, set: string, where?: string): Statement<C> {
   return statement(columns, (renderer) => {
-    const update = `update ${table} set ${renderer.text(set)}`;
-    if (!renderer.dialect.setBased) return `${update} where ${renderer.matching(`${table}.${column}`, where)}`;
-    const source = renderer.inputTable();
-    return `${update} from ${source} where ${renderer.matching(`${table}.${column}`, where)} returning input.row`;
+    const update = `update ${tableOf(column)} set ${renderer.overRows(set)}`;
+    if (!renderer.dialect.setBased) return `${update} where ${renderer.matching(column, where)}`;
+    return `${update} from ${renderer.inputTable()} where ${renderer.matching(column, where)} returning input.row`;
   });
 }
 
-/** Deletes the rows of the table whose `column` equals the first column of an input row. */
-export function deleteBy<C extends Columns>(table: string, column: string, columns: C, where?: Text<C>): Statement<C> {
+/** Deletes the rows whose `column`, such as `run.id`, equals the first column of an input row. */
+export function deleteBy<C extends Columns>(column: string, columns: C, where?: string): Statement<C> {
   return statement(columns, (renderer) => {
     const using = renderer.dialect.setBased ? ` using ${renderer.inputTable()}` : "";
-    return `delete from ${table}${using} where ${renderer.matching(`${table}.${column}`, where)}`;
+    return `delete from ${tableOf(column)}${using} where ${renderer.matching(column, where)}`;
   });
 }
 
-function allOf<C extends Columns>(names: Names<C>, columns: C): string[] {
-  return Object.keys(columns).map((name) => names[name]!);
-}
+const tableOf = (column: string) => column.split(".")[0];
 
 /** Statements without input rows do nothing. */
 export interface Reader {

@@ -1,6 +1,7 @@
 // The time by which retention computes ages. One receipt under a wrong clock must not expire everything, so this time
 // follows the newest receipt, but never much faster than real time.
 
+import { savedValue, saveValue } from "./meta.ts";
 import { query, type Reader, type Transaction, updateBy } from "./store.ts";
 
 /** Milliseconds of trusted time per monotonic millisecond. Above 1, so that a server that was down catches up. */
@@ -11,42 +12,14 @@ const REPAIRED_AT_ONCE = 100;
 
 const KEY = "trusted time";
 
-const TRUSTED = query({ key: "text" }, ({ key }) => `select value from meta where key = ${key}`);
+const RECEIPTS = query({ beyond: "int" })`
+  select (select received_at from delivery where seq > :beyond order by seq limit 1) as oldest,
+    (select received_at from delivery where seq > :beyond order by seq desc limit 1) as newest`;
 
-const FIRST = query(
-  { key: "text", value: "int" },
-  ({ key, value }) => `insert into meta(key, value) values (${key}, ${value}) on conflict(key) do nothing`,
-);
+const AHEAD = query({ of: "int", limit: "int" })`
+  select seq from delivery where received_at > :of order by received_at, seq limit :limit`;
 
-/** Another server may have moved it meanwhile. */
-const MOVE = query(
-  { key: "text", from: "int", to: "int" },
-  ({ key, from, to }) => `update meta set value = ${to} where key = ${key} and value = ${from}`,
-);
-
-const RECEIPTS = query(
-  { beyond: "int" },
-  ({ beyond }) => `
-    select (select received_at from delivery where seq > ${beyond} order by seq limit 1) as oldest,
-      (select received_at from delivery where seq > ${beyond} order by seq desc limit 1) as newest`,
-);
-
-const AHEAD = query(
-  { of: "int", limit: "int" },
-  ({ of, limit }) => `select seq from delivery where received_at > ${of} order by received_at, seq limit ${limit}`,
-);
-
-const SET_RECEIVED = updateBy(
-  "delivery",
-  "seq",
-  { seq: "int", received_at: "int" },
-  ({ received_at }) => `received_at = ${received_at}`,
-);
-
-interface Receipts {
-  oldest: number | null;
-  newest: number | null;
-}
+const SET_RECEIVED = updateBy("delivery.seq", { seq: "int", received_at: "int" }, "received_at = :received_at");
 
 interface TrustedTimeOptions {
   read: Reader;
@@ -58,18 +31,13 @@ interface TrustedTimeOptions {
 
 /** Never later than the newest receipt. 0, by which nothing expires, until a time is trusted. */
 export async function trustedTime(reader: Reader): Promise<number> {
-  const trusted = await savedTime(reader);
+  const trusted = await savedValue(reader, KEY);
   const { newest } = await receipts(reader);
   return Math.min(trusted ?? 0, newest ?? 0);
 }
 
-async function savedTime(reader: Reader): Promise<number | undefined> {
-  const [row] = await reader.all<{ value: number }>(TRUSTED, { key: KEY });
-  return row?.value;
-}
-
-async function receipts(reader: Reader): Promise<Receipts> {
-  const [found] = await reader.all<Receipts>(RECEIPTS, { beyond: 0 });
+async function receipts(reader: Reader) {
+  const [found] = await reader.all<{ oldest: number | null; newest: number | null }>(RECEIPTS, { beyond: 0 });
   return found!;
 }
 
@@ -79,23 +47,19 @@ export function createTrustedTime({ read, write, clock, pace = PACE }: TrustedTi
   let known: number | undefined;
 
   return async function move() {
-    const [now, saved, { oldest, newest }] = [clock(), await savedTime(read), await receipts(read)];
+    const [now, saved, { oldest, newest }] = [clock(), await savedValue(read, KEY), await receipts(read)];
     if (oldest === null || newest === null) return;
-    if (saved === undefined) {
-      await write((transaction) => transaction.run(FIRST, { key: KEY, value: oldest }));
-      movedAt = now;
-      return;
-    }
-    // Another server has used the time that has passed.
-    const isMoved = known !== undefined && known !== saved;
-    const reach = isMoved ? 0 : pace * (now - movedAt);
-    await repair(Math.max(saved, newest));
-    const to = Math.max(saved - reach, Math.min(newest, saved + reach));
+    const from = saved ?? oldest;
+    await repair(Math.max(from, newest));
+    // Another server has used the time that has passed, or there was nothing to trust yet.
+    const isNew = saved === undefined || (known !== undefined && known !== saved);
+    const reach = isNew ? 0 : pace * (now - movedAt);
+    const to = Math.max(from - reach, Math.min(newest, from + reach));
     // Writing at each step of a round would be too often. A later call catches up.
-    if (!isMoved && to !== newest && Math.abs(to - saved) < MINUTE_MS) return;
-    if (Math.abs(to - saved) >= MINUTE_MS)
-      await write((transaction) => transaction.run(MOVE, { key: KEY, from: saved, to }));
-    known = (await savedTime(read)) ?? saved;
+    const isWorthWriting = saved === undefined || Math.abs(to - from) >= MINUTE_MS;
+    if (!isWorthWriting && !isNew && to !== newest) return;
+    if (isWorthWriting) await write((transaction) => saveValue(transaction, KEY, to));
+    known = isWorthWriting ? to : from;
     movedAt = now;
   };
 

@@ -126,7 +126,7 @@ export function startInspector(options: InspectorOptions): Inspector {
     return Response.json(body, { status });
   }
 
-  /** Signing in: its body is read here, since Elysia would wait for it as long as the client likes. */
+  /** Signs in. The body is read here, because Elysia would wait for it without a limit. */
   async function answerUnverified(path: string, request: Request): Promise<Response> {
     const body = await unverified.read(request, MAX_SIGN_IN_BYTES);
     if (typeof body !== "string")

@@ -9,7 +9,7 @@ import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
 import { describeHealth, type HealthDetails } from "./health-details.ts";
-import { createRefusals, type RefusedRequest } from "./refusals.ts";
+import { createRefusedRequests, type RefusedRequest } from "./refused-requests.ts";
 import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
 import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";
 
@@ -70,7 +70,7 @@ Object.defineProperty(Response.prototype, "then", { value: undefined, writable: 
 export function startWebhookServer(options: WebhookServerOptions): WebhookServer {
   const { accept, webhookPath, secrets, match, maxBodyBytes, now = Date.now } = options;
   const unverified = options.unverified ?? createUnverifiedBodies(maxBodyBytes);
-  const refused = createRefusals((latest, count) => options.onRefused?.(latest, count));
+  const refused = createRefusedRequests((latest, count) => options.onRefused?.(latest, count));
   let stopping = false;
 
   async function receive(request: Request): Promise<Response> {

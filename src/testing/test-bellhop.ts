@@ -62,7 +62,7 @@ export interface TestBellhop extends AsyncDisposable {
 
 const WEBHOOK_PATH = "/api/webhooks";
 
-/** Opens a Bellhop, only with the handlers for `type` if it is given. */
+/** Opens a Bellhop. With `type`, it has only the handlers for events of that type. */
 export async function openBellhop(options: BellhopOptions, type?: string): Promise<TestBellhop> {
   await using opened = new AsyncDisposableStack();
   const uncaught: { source: string; error: unknown }[] = [];

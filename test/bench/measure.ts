@@ -14,9 +14,9 @@ export interface Started extends Contender {
 }
 
 export interface Turn {
-  /** 200 responses a second. */
+  /** Responses with status 200 per second. */
   rate: number;
-  /** 200 responses a second, with the time counted until the last run was done; NaN for a server without handlers. */
+  /** Responses with status 200 per second, with the time counted until the last run was done; NaN for a server without handlers. */
   handledRate: number;
   latency: Histogram;
   wrong: number;

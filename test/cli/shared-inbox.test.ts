@@ -33,7 +33,7 @@ const user = (id: string, fails = false) => ({ type: "user.created", object: "ev
 describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
   let postgres: Postgres;
   beforeAll(async () => void (postgres = await startPostgres()));
-  afterAll(() => postgres[Symbol.asyncDispose]());
+  afterAll(() => postgres[Symbol.asyncDispose](), 60_000);
 
   test("commands show and replay deliveries on a machine without a server or handlers", async () => {
     const env = { INBOX_URL: await postgres.database() };
@@ -92,6 +92,25 @@ describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
     expect(other!.startedAt).toBeLessThanOrEqual(Date.now());
     await second.stop();
     await until("the first to notice that the second has left", async () => (await servers(first)).length === 1);
+  });
+
+  test("the feed of one server reports the deliveries of another", async () => {
+    const env = { INBOX_URL: await postgres.database() };
+    await using first = await serverWith(HANDLERS, env);
+    await using second = await serverWith(HANDLERS, env);
+    const ended = new AbortController();
+    const unix = join(first.dataDir, "bellhop.sock");
+    let feed = "";
+    const { body } = await fetch("http://bellhop/api/feed", { unix, signal: ended.signal });
+    const reading = (async () => {
+      for await (const chunk of body!) feed += new TextDecoder().decode(chunk);
+    })().catch(() => undefined);
+    await until("the feed to be open", () => feed.includes("event: health"));
+    const before = feed.length;
+    await second.post(user("user_1"), { id: "msg_1" });
+    await until("the first server's feed", () => feed.slice(before).includes("event: summary"));
+    ended.abort();
+    await reading;
   });
 
   test("with SQLite there is no list of servers", async () => {

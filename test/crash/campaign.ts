@@ -1,5 +1,5 @@
-// `bun run crash [--kills 300] [--seed 1] [--store sqlite|postgres|mixed]`: repeatedly kills a real
-// server under load, at random moments and during outages, then audits what it stored and what its handlers did. Prints each
+// `bun run crash [--kills 300] [--seed 1] [--store sqlite|postgres|mixed]`: repeatedly kills a real server
+// under load, at random moments and during outages, then audits what it stored and what its handlers did. Prints each
 // violation, and exits with 1 if there are any.
 
 import { readFile } from "node:fs/promises";
@@ -72,7 +72,7 @@ export async function crashCampaign({ kills, seed, store }: CampaignOptions): Pr
   await writeHandlers(folder.path, handlerFiles);
   const port = await freePort();
   const random = seeded(seed);
-  const load = startLoad(`http://127.0.0.1:${port}/api/webhooks`, seeded(seed + 1));
+  const load = startLoad(() => `http://127.0.0.1:${port}/api/webhooks`, seeded(seed + 1));
   const checks: InvariantChecks = { snapshots: 0, violations: new Set() };
   const problems: string[] = [];
   const watch = async () =>
@@ -190,7 +190,8 @@ async function runToEnd(
   return problems;
 }
 
-async function collect(store: CampaignStore, folder: string, { accepted }: Load): Promise<Evidence> {
+/** Reads what was stored and what the handlers did. */
+export async function collect(store: CampaignStore, folder: string, { accepted }: Load): Promise<Evidence> {
   await using reader = await store.openReader(folder);
   const [runs = [], payloads = []] = await reader.snapshot([RUNS, PAYLOADS]);
   const text = await readFile(join(folder, "calls.log"), "utf8");

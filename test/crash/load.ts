@@ -29,7 +29,8 @@ const LATE_SHARE = 0.2;
 // Event times advance by half a millisecond per delivery, so these are about the last 15 events of a subject.
 const LATE_MS = 50;
 
-export function startLoad(url: string, random: Random): Load {
+/** `url` is called for each request, as a load balancer chooses a server. */
+export function startLoad(url: () => string, random: Random): Load {
   const accepted = new Map<string, Sent>();
   const problems: string[] = [];
   const begin = Date.now() - PAST_MS;
@@ -81,7 +82,7 @@ export function startLoad(url: string, random: Random): Load {
   async function sendUntilAnswered(id: string, body: string, onAnswer: () => void): Promise<string | undefined> {
     while (!stopped) {
       try {
-        const response = await fetch(url, {
+        const response = await fetch(url(), {
           method: "POST",
           body,
           headers: signed(body, { id, at: new Date(Date.now() + load.clockOffsetMs) }),

@@ -43,19 +43,23 @@ export function parseCall(line: string): Call {
   };
 }
 
-/** `arrivals` are the stored sequence numbers, by delivery. */
+/** When each process died, by pid, if several run at the same time. Times are in milliseconds of the wall clock. */
+export type Deaths = ReadonlyMap<number, number>;
+
+/** `calls` are in the order in which they were logged. `arrivals` are the stored sequence numbers, by delivery. */
 export function checkOrder(
   calls: readonly Call[],
   accepted: ReadonlyMap<string, Sent>,
   arrivals: ReadonlyMap<string, number>,
+  deaths?: Deaths,
 ): string[] {
   const groups = Map.groupBy(calls, ({ lane, subject }) => `${lane} of ${subject}`);
   return [...groups].flatMap(([group, own]) =>
-    [...overlaps(own), ...inversions(own, accepted, arrivals)].map((problem) => `lane ${group}: ${problem}`),
+    [...overlaps(own, deaths), ...inversions(own, accepted, arrivals)].map((problem) => `lane ${group}: ${problem}`),
   );
 }
 
-function overlaps(calls: readonly Call[]): string[] {
+function overlaps(calls: readonly Call[], deaths: Deaths | undefined): string[] {
   const problems: string[] = [];
   let active: Call | undefined;
   for (const call of calls) {
@@ -63,11 +67,16 @@ function overlaps(calls: readonly Call[]): string[] {
       if (active?.id === call.id && active.attempt === call.attempt) active = undefined;
       continue;
     }
-    // A call of another process ended with that process: there is one server at a time.
-    if (active?.pid === call.pid) problems.push(`${call.id} began during ${active.id}`);
+    // A call of a dead process ended with it. With one server at a time, every other process is dead.
+    const isAlive = ({ pid }: Call) => pid === call.pid || (deaths && (deaths.get(pid) ?? Infinity) > call.time);
+    if (active && isAlive(active)) problems.push(`${describe(call)} began during ${describe(active)}`);
     active = call;
   }
   return problems;
+}
+
+function describe({ id, attempt, pid, time }: Call): string {
+  return `${id} (attempt ${attempt} in process ${pid}, at ${new Date(time).toISOString()})`;
 }
 
 function inversions(

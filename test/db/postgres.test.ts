@@ -15,11 +15,13 @@ import { commit, describeEffects, key, never, rejection } from "./effects.contra
 setDefaultTimeout(20_000);
 
 const postgres = noPostgres ? undefined : await startPostgres();
-afterAll(() => postgres?.[Symbol.asyncDispose]());
+afterAll(() => postgres?.[Symbol.asyncDispose](), 60_000);
 if (noPostgres) console.log(`skipped: ${noPostgres}`);
 
 interface Opened extends AsyncDisposable {
   effects: Effects;
+  /** Of a connection that does not use the proxy. */
+  url: string;
   openAgain: () => Promise<Effects>;
   proxy: Proxy;
   /** A connection that does not use the proxy. */
@@ -45,6 +47,7 @@ async function open({ direct = false } = {}): Promise<Opened> {
   const held = opened.move();
   return {
     effects,
+    url,
     openAgain,
     proxy,
     admin,
@@ -120,6 +123,31 @@ describe.skipIf(!postgres)("effects when Postgres fails", () => {
     await commit(second);
     expect(await opened.effects.resolve(key("msg_1", { attempt: 2 }), never)).toBe("committed");
     expect(await opened.rows()).toEqual(["second"]);
+  });
+
+  test("the open transaction of a dead server is ended when its run is taken over", async () => {
+    await using opened = await withTable();
+    const first = opened.begin();
+    await first.db`insert into t values ('one')`;
+    // Its machine is gone, so that Postgres would wait for the timeout of its handler.
+    opened.proxy.onClient = () => "cut";
+    const survivor = await openEffects(parseDatabaseUrl(opened.url), { max: 2 });
+    const start = performance.now();
+    expect(await survivor.resolve(key("msg_1"), never)).toBe("void");
+    expect(performance.now() - start).toBeLessThan(10_000);
+    await survivor.close();
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("a COMMIT whose response is lost ends no other transaction of its server", async () => {
+    await using opened = await withTable();
+    const [first, second] = [opened.begin("msg_1"), opened.begin("msg_2")];
+    await first.db`insert into t values ('one')`;
+    await second.db`insert into t values ('two')`;
+    interceptFirst(opened.proxy, "COMMIT", "forward-then-cut");
+    await commit(first);
+    await commit(second);
+    expect(await opened.rows()).toEqual(["one", "two"]);
   });
 
   test("a connection that is lost during a transaction writes nothing, costs no attempt and is not reported as an outage", async () => {
@@ -317,6 +345,26 @@ describe.skipIf(!postgres)("effects when Postgres fails", () => {
     expect((await sleeping).message).toContain("closed");
     await until("the statement to end", async () => (await running()).length === 0);
     expect(await opened.rows()).toEqual([]);
+  });
+
+  test("a rollback ends the wait for a BEGIN that is never answered, and frees the connection", async () => {
+    await using opened = await withTable();
+    const earlier = opened.begin("msg_0");
+    await earlier.db`insert into t values ('earlier')`;
+    await commit(earlier);
+    opened.proxy.halfOpen = true;
+    const transaction = opened.begin();
+    const failed = rejection((async () => await transaction.db`insert into t values ('one')`)());
+    await Bun.sleep(100);
+    await transaction.rollback();
+    expect(await Promise.race([failed, Bun.sleep(3_000)])).toBeInstanceOf(Error);
+    opened.proxy.halfOpen = false;
+    for (const id of ["a", "b", "c", "d"]) {
+      const next = opened.begin(id);
+      await next.db`insert into t values (${id})`;
+      await commit(next);
+    }
+    expect(await opened.rows()).toEqual(["a", "b", "c", "d", "earlier"]);
   });
 
   test("sets Postgres's own limits for statements and idle transactions", async () => {

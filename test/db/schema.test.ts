@@ -13,7 +13,7 @@ import { describeSchema, mistakeOf, type OpenedSchema } from "./schema.contract.
 setDefaultTimeout(20_000);
 
 const postgres = noPostgres ? undefined : await startPostgres();
-afterAll(() => postgres?.[Symbol.asyncDispose]());
+afterAll(() => postgres?.[Symbol.asyncDispose](), 60_000);
 
 async function databaseAt(url: DatabaseUrl, stack: AsyncDisposableStack): Promise<OpenedSchema> {
   return {

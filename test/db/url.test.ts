@@ -10,7 +10,7 @@ import { noPostgres, startPostgres } from "../postgres.ts";
 setDefaultTimeout(20_000);
 
 const postgres = noPostgres ? undefined : await startPostgres();
-afterAll(() => postgres?.[Symbol.asyncDispose]());
+afterAll(() => postgres?.[Symbol.asyncDispose](), 60_000);
 
 const read = (text: string) => {
   const url = parseDatabaseUrl(text);

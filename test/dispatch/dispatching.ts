@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { matchesPattern } from "../../src/clerk/pattern.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
+import type { Cluster } from "../../src/dispatch/cluster.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
 import { InboxUnavailable } from "../../src/errors.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
@@ -51,6 +52,7 @@ interface Options {
   clocks?: Clocks;
   /** Returns the current handlers. Replaces the functions. */
   table?: () => HandlerTable;
+  cluster?: Cluster;
   /** Wraps the inbox that the dispatcher uses. */
   wrap?: (inbox: Inbox) => Inbox;
   /** Prepares the databases before the dispatcher starts, as an earlier process would. */
@@ -74,7 +76,14 @@ export interface Dispatching extends AsyncDisposable {
 /** Starts a dispatcher. Disposal stops it at once and closes the inbox. */
 export async function dispatching(functions: Functions, options: Options = {}): Promise<Dispatching> {
   const tableOfFunctions = tableOf(functions);
-  const { concurrency = 16, clocks, wrap = (inbox) => inbox, table = () => tableOfFunctions, before } = options;
+  const {
+    concurrency = 16,
+    clocks,
+    wrap = (inbox) => inbox,
+    table = () => tableOfFunctions,
+    before,
+    cluster,
+  } = options;
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
   const inbox = opened.use(await openSqliteInbox(path, clocks));
@@ -89,6 +98,7 @@ export async function dispatching(functions: Functions, options: Options = {}): 
     effects,
     table,
     concurrency,
+    ...(cluster && { cluster }),
     onOutcome: (run, outcome) => outcomes.push({ run, outcome }),
     onLog: (_, line) => lines.push(line),
     onTrouble: (error) => troubles.push(error),
@@ -152,7 +162,7 @@ export const withOperations = (inbox: Inbox, operations: Partial<Inbox>): Inbox 
   });
 
 /** Makes an operation of the inbox fail the first `times` times. */
-export function failing(operation: "finish" | "claim", times: number) {
+export function failing(operation: "finish" | "claim" | "abandoned" | "park" | "sweep", times: number) {
   let failures = 0;
   return {
     get failures() {

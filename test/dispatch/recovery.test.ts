@@ -5,7 +5,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import { at, claimer, interrupted } from "../inbox/box.ts";
-import { dispatching, message, runsFor, tableOf } from "./dispatching.ts";
+import { dispatching, message, runsFor, tableOf, withOperations } from "./dispatching.ts";
 
 // The machine may be slow, because other processes use it too.
 setDefaultTimeout(20_000);
@@ -25,6 +25,25 @@ test("runs that a crash interrupted are retried, and nothing is lost", async () 
   for (const id of ["one", "two", "three"]) await bellhop.reaches(id, "done");
   expect(calls.toSorted()).toEqual(["one 2", "three 1", "two 2"]);
   expect((await bellhop.run("one")).attempts.map(({ outcome }) => outcome)).toEqual(["interrupted", "done"]);
+});
+
+test("a run whose file is gone after the crash is parked, and does not block its order key", async () => {
+  const table = tableOf({ "user.created": () => 1 });
+  await using bellhop = await dispatching(
+    { "user.updated": () => "done" },
+    {
+      // Its end is recorded after the runs of missing files have been parked.
+      wrap: (inbox) =>
+        withOperations(inbox, { finish: (...ending) => Bun.sleep(100).then(() => inbox.finish(...ending)) }),
+      async before(inbox) {
+        await inbox.accept(message("msg_1", { subject: "user_1" }), runsFor(table, "user.created"));
+        await inbox.claim(claimer({ "user.created": 1 }, { owner: "a dead process" }));
+      },
+    },
+  );
+  await bellhop.reaches("msg_1", ({ parked }) => parked);
+  await bellhop.send("msg_2", { subject: "user_1", type: "user.updated", at: at(1) });
+  await bellhop.reaches("msg_2", "done");
 });
 
 test("the last attempt of a run that crashes interrupted is exclusive", async () => {

@@ -112,6 +112,7 @@ test("a stop waits for an attempt that was claimed in the commit that ended the 
   );
   await Promise.all([1, 2, 3].map((number) => opened.send(`msg_${number}`)));
   await retried.promise;
+  // Until the delayed results of both ends have arrived.
   await Bun.sleep(40);
   expect(running).toBeGreaterThan(0);
   const runningAfterStop = opened.dispatcher.stop(5_000).then(() => running);

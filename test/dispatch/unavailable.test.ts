@@ -41,6 +41,14 @@ test("a failed claim is retried", async () => {
   expect(disk.failures).toBe(2);
 });
 
+test.each(["abandoned", "park", "sweep"] as const)("starts although the first %p fails", async (operation) => {
+  const disk = failing(operation, 1);
+  await using bellhop = await dispatching({ "user.created": () => "done" }, { wrap: disk.wrap });
+  expect(disk.failures).toBe(1);
+  await bellhop.send("msg_1");
+  await bellhop.reaches("msg_1", "done");
+});
+
 test("a claim that was stored but reported as failed costs no attempt and runs nothing twice", async () => {
   const calls: string[] = [];
   await using bellhop = await dispatching({

@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 
+import { until } from "../harness.ts";
 import { liveFolder } from "./living.ts";
 
 test("listeners of a handler on process can be removed, and are removed with its version", async () => {
@@ -32,7 +33,7 @@ test("listeners of a handler on process can be removed, and are removed with its
   await handlers.folder.look();
   expect(count()).toBe(before + 1);
   process.emit("SIGUSR2");
-  await Bun.sleep(5);
+  await until("the error", () => handlers.late.length > 0);
   expect(handlers.late.map(({ error }) => String(error))).toEqual(["Error: no"]);
   await handlers.write("user.created.ts", "export default () => 3;");
   await handlers.folder.look();

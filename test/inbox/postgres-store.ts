@@ -9,9 +9,9 @@ import { deleteBy, insertRows, query, selectBy, type Store, updateBy } from "../
 import type { Postgres } from "../postgres.ts";
 import { type Proxy, startProxy } from "../proxy.ts";
 
-export const count = query({}, () => "select count(*) as n from item");
-export const items = query({ from: "int" }, (p) => `select id, name, n from item where id >= ${p.from} order by id`);
-export const divide = query({ by: "int" }, (p) => `select 1 / ${p.by} as n`);
+export const count = query({})`select count(*) as n from item`;
+export const items = query({ from: "int" })`select id, name, n from item where id >= :from order by id`;
+export const divide = query({ by: "int" })`select 1 / :by as n`;
 export const add = insertRows(
   "item",
   { name: "text", n: "int", body: "bytes" },
@@ -23,15 +23,14 @@ export const add = insertRows(
 );
 export const addPlain = insertRows("plain", { n: "int" });
 export const increase = updateBy(
-  "item",
-  "name",
+  "item.name",
   { name: "text", by: "int", above: "int" },
-  (input) => `n = item.n + ${input.by}`,
-  (input) => `item.n > ${input.above}`,
+  "n = item.n + :by",
+  "item.n > :above",
 );
 export const lockItems = selectBy("item i", "i.name", { name: "text" }, "i.id", { orderBy: "i.id", lock: "i" });
 export const find = selectBy("item i", "i.name", { name: "text" }, "i.name, i.n, i.body", { orderBy: "input.row" });
-export const remove = deleteBy("item", "name", { name: "text" });
+export const remove = deleteBy("item.name", { name: "text" });
 
 export const row = (name: string, n = 0) => ({ name, n, body: null });
 

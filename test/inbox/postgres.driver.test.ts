@@ -207,7 +207,7 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
     await using opened = await open();
     const { store } = opened;
     let bodies = 0;
-    const raise = query({ name: "text" }, (p) => `select fail(${p.name})`);
+    const raise = query({ name: "text" })`select fail(:name)`;
     await opened.sql.unsafe(
       `create function fail(name text) returns int language plpgsql as $$ begin raise sqlstate '40001'; end $$`,
     );
@@ -237,7 +237,7 @@ describe.skipIf(!postgres)("transactions of the Postgres store", () => {
   test("distinguishes an unavailable database from a wrong statement", async () => {
     await using opened = await open({ listen: false });
     const { store, sql } = opened;
-    const raise = query({ state: "text" }, ({ state }) => `select fail(${state})`);
+    const raise = query({ state: "text" })`select fail(:state)`;
     await sql.unsafe(`create function fail(state text) returns int language plpgsql as $$
       begin raise exception 'failed' using errcode = state; end $$`);
     const isUnavailable = async (state: string) =>

@@ -48,11 +48,9 @@ describe.skipIf(!postgres)("an outage of Postgres", () => {
   });
 
   test("limits statements, lock waits and idle transactions at the server", async () => {
-    const limits = query(
-      {},
-      () => `select current_setting('statement_timeout') as statement, current_setting('lock_timeout') as lock,
-        current_setting('idle_in_transaction_session_timeout') as idle, current_setting('enable_seqscan') as seqscan`,
-    );
+    const limits = query({})`
+      select current_setting('statement_timeout') as statement, current_setting('lock_timeout') as lock,
+        current_setting('idle_in_transaction_session_timeout') as idle, current_setting('enable_seqscan') as seqscan`;
     for (const prepare of [true, false]) {
       await using opened = await open({ prepare });
       const { store } = opened;

@@ -18,7 +18,7 @@ import { fill, readsOnPostgres, recordStatements, scansOnSqlite } from "./plans.
 setDefaultTimeout(20_000);
 
 const postgres = noPostgres ? undefined : await startPostgres();
-afterAll(() => postgres?.[Symbol.asyncDispose]());
+afterAll(() => postgres?.[Symbol.asyncDispose](), 60_000);
 if (!postgres) console.log(`skipped: ${noPostgres}`);
 
 /** The URL of each inbox's database, by the folder that its test uses. */

@@ -61,7 +61,7 @@ export async function open(files: Files, options: SceneOptions = {}): Promise<Sc
   const errors: string[] = [];
   const openPage = async (url: string) => {
     const page = await context.newPage();
-    page.setDefaultTimeout(8_000);
+    page.setDefaultTimeout(20_000);
     page.on("dialog", (dialog) => {
       errors.push(`a dialog: ${dialog.message()}`);
       void dialog.dismiss();

@@ -6,7 +6,7 @@ import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
 import { browser, closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 afterAll(closeBrowser);
 
 const FAILING = `import { on } from "bellhop";

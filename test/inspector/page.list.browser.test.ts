@@ -6,7 +6,7 @@ import { sample } from "../../src/clerk/samples.ts";
 import { serverWith, until } from "../harness.ts";
 import { browser, closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(60_000);
 afterAll(closeBrowser);
 
 const HANDLERS = {
@@ -91,6 +91,8 @@ describe.skipIf(noBrowser !== undefined)("the list under a pointer", () => {
     for (const number of [1, 2]) await server.post(user(`user_${number}`), { id: `msg_${number}` });
     const row = page.locator('[data-row="msg_1"]');
     await row.waitFor();
+    // A row that arrives after the pointer is held back, and counted as new.
+    await page.locator('[data-row="msg_2"]').waitFor();
     await row.hover();
     const before = await row.boundingBox();
     for (const number of [3, 4, 5]) await server.post(user(`user_${number}`), { id: `msg_${number}` });

@@ -72,7 +72,7 @@ describe.skipIf(noBrowser !== undefined)("the address that bun dev prints", () =
 });
 
 describe.skipIf(noBrowser !== undefined)("with a token", () => {
-  test("shows nothing before the right one is entered, and asks for it again after signing out", async () => {
+  test("shows nothing before the right token is entered, and asks for it again after signing out", async () => {
     await using scene = await open(HANDLERS, { env: { INSPECTOR_TOKEN: TOKEN } });
     const { page, server } = scene;
     await server.post(sample("user.created"), { id: "msg_1" });

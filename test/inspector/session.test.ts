@@ -116,7 +116,7 @@ test("a damaged file of sign-outs is replaced", async () => {
   }
 });
 
-test("wrong tokens are delayed longer each time and refused after ten in a minute; the right one always works", async () => {
+test("wrong tokens are delayed longer each time and refused after ten in a minute; the right token always works", async () => {
   const { clock, sessions } = sessionsWith();
   for (let n = 0; n < 10; n += 1) expect(await sessions.signIn(`wrong ${n}`)).toEqual({ kind: "wrong" });
   expect(clock.slept).toEqual([250, 500, 1_000, 2_000, ...Array.from({ length: 6 }, () => 4_000)]);

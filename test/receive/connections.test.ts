@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { sample } from "../../src/clerk/samples.ts";
 import { environment, folderWithHandlers, freePort, post, until } from "../harness.ts";
 
-test("accepts deliveries again within 15 seconds of silent connections using up all file descriptors", async () => {
+test("accepts deliveries again after silent connections have used up all file descriptors", async () => {
   await using folder = await folderWithHandlers();
   const port = await freePort();
   const main = join(import.meta.dir, "../../src/main.ts");
@@ -24,18 +24,17 @@ test("accepts deliveries again within 15 seconds of silent connections using up 
       .then(({ ok }) => ok || undefined)
       .catch(() => undefined);
   await until("the server to listen", isHealthy);
-  const start = performance.now();
   const sockets = Array.from({ length: 300 }, () =>
     connect(port, "127.0.0.1")
       .on("error", () => undefined)
       .resume(),
   );
   await until("all file descriptors to be used", async () => ((await isHealthy()) ? undefined : true));
-  await until("the server to answer again", isHealthy, 20_000);
-  expect(performance.now() - start).toBeLessThan(15_000);
+  // Bun's 12 s, and time for a busy machine.
+  await until("the server to answer again", isHealthy, 40_000);
   for (const socket of sockets) socket.destroy();
   for (let n = 0; n < 20; n += 1)
     expect((await post(`http://127.0.0.1:${port}/api/webhooks`, sample("user.created"))).status).toBe(200);
   server.kill("SIGKILL");
   await server.exited;
-}, 40_000);
+}, 60_000);

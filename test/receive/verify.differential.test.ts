@@ -183,28 +183,28 @@ const RULES: Rule[] = [
 
   // Body
   {
-    rule: "bytes are signed: an added byte order mark does not match",
+    rule: "the signature covers the bytes: an added byte order mark does not match",
     kind: "stricter",
     than: CLERK,
     verdicts: ["no_match"],
     applies: hasByteOrderMark,
   },
   {
-    rule: "bytes are signed: a signed byte order mark matches",
+    rule: "the signature covers the bytes: a signed byte order mark matches",
     kind: "looser",
     than: CLERK,
     verdicts: ["ok"],
     applies: hasByteOrderMark,
   },
   {
-    rule: "bytes are signed: invalid UTF-8 does not match its replacement character",
+    rule: "the signature covers the bytes: invalid UTF-8 does not match its replacement character",
     kind: "stricter",
     than: BOTH,
     verdicts: ["no_match"],
     applies: isInvalidUtf8,
   },
   {
-    rule: "bytes are signed: signed invalid UTF-8 matches",
+    rule: "the signature covers the bytes: signed invalid UTF-8 matches",
     kind: "looser",
     than: BOTH,
     verdicts: ["ok"],

@@ -101,7 +101,7 @@ test("an error between two deliveries fails the test when it is disposed", async
 });
 
 test("concurrent deliveries are independent and leave no timer, socket or directory behind", async () => {
-  // An own directory for temporary files, because other processes may run these tests at the same time.
+  // A separate directory for temporary files, because other processes may run these tests at the same time.
   await using temporary = await temporaryFolder();
   const { TMPDIR } = process.env;
   process.env.TMPDIR = temporary.path;

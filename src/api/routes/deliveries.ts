@@ -47,7 +47,7 @@ export function deliveryRoutes({ inbox, handlers, frame, live }: ApiOptions) {
     return { ...run, attempts: await Promise.all(withFrames) };
   }
 
-  /** The inbox does not say which delivery the run belongs to, so the feed can't either. */
+  /** The inbox does not return the delivery of the run, so the feed reports a change of an unknown one. */
   async function changeRun(change: Promise<boolean>): Promise<{ done: boolean }> {
     const done = await change;
     if (done) live?.feed.manyChanged(1);

@@ -16,7 +16,7 @@ setInterval(() => {
 followAddress();
 listenToKeys();
 
-// Into a tab that is open already: only the hash changes, and nothing is loaded again.
+// When the link is opened in a tab that shows the page, only the hash changes, and the browser does not reload.
 addEventListener("hashchange", () => TOKEN.test(location.hash) && location.reload());
 await signInByAddress();
 const root = document.querySelector("#app");

@@ -1,4 +1,4 @@
-// The servers that share an inbox in Postgres. Without one, nothing is shown.
+// The servers that share an inbox in Postgres. Shows nothing with an inbox in SQLite.
 
 import { useSignal, useSignalEffect } from "@preact/signals";
 

@@ -1,4 +1,4 @@
-// The view as a URL that can be shared: `?state=dead&text=ada#/deliveries/msg_1`. Pure.
+// The views of the page, each as a URL that can be shared: `?state=dead&text=ada#/deliveries/msg_1`. Pure.
 
 import { type Filter, FILTER_NAMES } from "./filter.ts";
 

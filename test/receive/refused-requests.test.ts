@@ -3,7 +3,7 @@
 import { heapStats } from "bun:jsc";
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
 
-import { createRefusals, type RefusedRequest } from "../../src/receive/refusals.ts";
+import { createRefusedRequests, type RefusedRequest } from "../../src/receive/refused-requests.ts";
 
 function refusal(more: Partial<RefusedRequest> = {}): RefusedRequest {
   return { code: "no_match", at: 0, size: 100, claimedId: "msg_1", ...more };
@@ -12,10 +12,10 @@ function refusal(more: Partial<RefusedRequest> = {}): RefusedRequest {
 beforeEach(() => void jest.useFakeTimers());
 afterEach(() => void jest.useRealTimers());
 
-/** Refusals, and each report: its code, its count and the id of the latest refusal. */
+/** Refused requests, and each report: its code, its count and the id of the latest one. */
 function refusalsWithReports() {
   const reports: [string, number, string | null][] = [];
-  const refusals = createRefusals(({ code, claimedId }, count) => reports.push([code, count, claimedId]));
+  const refusals = createRefusedRequests(({ code, claimedId }, count) => reports.push([code, count, claimedId]));
   return { ...refusals, reports };
 }
 

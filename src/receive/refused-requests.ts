@@ -1,5 +1,5 @@
 // Remembers refused requests, in bounded memory: code, time, size and the claimed id. Never a body, a header or a secret.
-// A flood of refusals causes one log line per code and second.
+// A flood of refusals causes one log line per code and second. The codes are listed in errors.ts.
 
 import type { RefusalCode } from "../errors.ts";
 
@@ -17,7 +17,7 @@ export interface RefusedRequest {
   rightPath?: string;
 }
 
-export interface Refusals {
+export interface RefusedRequests {
   add(refused: RefusedRequest): void;
   /** The latest ones, oldest first. */
   recent(): readonly RefusedRequest[];
@@ -27,7 +27,7 @@ const KEPT = 1_000;
 const WINDOW_MS = 1_000;
 
 /** `report` gets the latest refusal of a code and the number of refusals since the last report. */
-export function createRefusals(report: (latest: RefusedRequest, count: number) => void): Refusals {
+export function createRefusedRequests(report: (latest: RefusedRequest, count: number) => void): RefusedRequests {
   const kept: RefusedRequest[] = [];
   const windows = new Map<RefusalCode, { latest: RefusedRequest; count: number }>();
 

@@ -1,29 +1,14 @@
-// The public port: the answer to each kind of request, what is stored, and the log line.
+// The public port: which requests are stored and handled, which are refused, and the log line of each.
 
 import { describe, expect, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
-import { InboxUnavailable, type RefusalCode, refusals, UserError } from "../../src/errors.ts";
-import type { RefusedRequest } from "../../src/receive/refusals.ts";
-import { startWebhookServer, type WebhookServerOptions } from "../../src/receive/server.ts";
+import { type RefusalCode, refusals } from "../../src/errors.ts";
 import { parseSecrets } from "../../src/receive/verify.ts";
-import {
-  folderWithHandlers,
-  post,
-  rawConnection,
-  rawExchange,
-  rawRequest,
-  runCommand,
-  SECRET,
-  serverWith,
-  signed,
-  signedBytes,
-  type TestServer,
-  until,
-} from "../harness.ts";
+import { post, rawExchange, rawRequest, SECRET, serverWith, signed, signedBytes, type TestServer } from "../harness.ts";
+import { EVENT, linesOf, storedLines } from "./webhook-server.ts";
 
 const OTHER_SECRET = "whsec_YW5vdGhlciBzZWNyZXQgZm9yIHRlc3RzIG9ubHkhIQ==";
-const EVENT = JSON.stringify({ type: "user.created", object: "event", data: { id: "user_1" } });
 
 /** Posts a body unchanged; signed, unless other headers are given. */
 function send(url: string, body: string | Uint8Array<ArrayBuffer>, headers?: Record<string, string>) {
@@ -36,43 +21,6 @@ function eventOf(bytes: number): string {
   const frame = JSON.stringify({ type: "user.created", data: { id: "user_1", pad: "" } });
   return frame.replace('"pad":""', `"pad":"${"x".repeat(bytes - frame.length)}"`);
 }
-
-/** A webhook server with a stand-in for the inbox, for what a real inbox only does when its disk is full. */
-function webhookServerWith(
-  inbox: { accept?: WebhookServerOptions["accept"]; readonly writable?: boolean },
-  more: Partial<WebhookServerOptions> = {},
-) {
-  const errors: unknown[] = [];
-  const refused: { refused: RefusedRequest; count: number }[] = [];
-  const server = startWebhookServer({
-    host: "127.0.0.1",
-    port: 0,
-    webhookPath: "/api/webhooks",
-    maxBodyBytes: 1_048_576,
-    secrets: () => parseSecrets(SECRET),
-    accept: inbox.accept ?? (async () => ({ status: "accepted" })),
-    writable: () => inbox.writable ?? true,
-    match: () => [],
-    onError: (error) => errors.push(error),
-    onRefused: (latest, count) => refused.push({ refused: latest, count }),
-    ...more,
-  });
-  const origin = `http://127.0.0.1:${server.port}`;
-  return {
-    ...server,
-    origin,
-    url: `${origin}/api/webhooks`,
-    errors,
-    refused,
-    [Symbol.asyncDispose]: () => server.stop(),
-  };
-}
-
-/** Log lines about refusals with a code. */
-const linesOf = (server: TestServer, code: string) => server.lines.filter((line) => line["code"] === code);
-
-/** Log lines about stored deliveries and duplicates. */
-const storedLines = (server: TestServer) => server.lines.filter(({ msg }) => /stored|is a duplicate/.test(String(msg)));
 
 describe("a good request", () => {
   test("is stored, answered and handled", async () => {
@@ -178,7 +126,7 @@ function sendChunked(url: string, body: string) {
 
 /**
  * A request for each refusal that a complete server can give. `unavailable`, `internal` and `shutting_down` are tested
- * below, `body_dropped` in unverified.test.ts.
+ * in availability.test.ts, `body_dropped` in unverified.test.ts.
  */
 const provocations: Record<
   Exclude<RefusalCode, "unavailable" | "internal" | "shutting_down" | "body_dropped">,
@@ -344,247 +292,5 @@ describe("a body over the limit", () => {
     await using server = await serverWith({});
     const head = rawRequest("POST", "/api/webhooks", { ...signed(EVENT), "content-length": "900000000" });
     expect(await rawExchange(server.port, head)).toEqual({ status: 413, body: '{"error":"body_too_large"}' });
-  });
-});
-
-describe("another method on the webhook's path", () => {
-  for (const method of ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
-    test(`(${method}) is answered 405 with Allow: POST and an explanation for a browser`, async () => {
-      await using server = await serverWith({});
-      for (const url of [server.url, `${server.url}/`, `${server.url}?from=browser`]) {
-        const response = await fetch(url, { method });
-        expect(response.status).toBe(405);
-        expect(response.headers.get("allow")).toBe("POST");
-        expect(await response.text()).toBe(method === "HEAD" ? "" : `${refusals.method_not_allowed.message}\n`);
-      }
-      expect(server.lines.filter(({ level }) => level !== 30 && level !== 20)).toEqual([]);
-    });
-
-  test("is answered 405 even when it is not an HTTP/1.1 method", async () => {
-    await using server = await serverWith({});
-    const { status } = await rawExchange(server.port, rawRequest("PROPFIND", "/api/webhooks"));
-    expect(status).toBe(405);
-  });
-});
-
-describe("the path", () => {
-  test("may end with a slash, and may have a query", async () => {
-    await using server = await serverWith({});
-    expect((await post(`${server.url}/`, EVENT)).status).toBe(200);
-    expect((await post(`${server.url}?source=clerk`, EVENT)).status).toBe(200);
-  });
-
-  test("is WEBHOOK_PATH and no other", async () => {
-    await using server = await serverWith({}, { WEBHOOK_PATH: "/hooks/clerk" });
-    expect(server.url).toEndWith("/hooks/clerk");
-    expect((await server.post(EVENT)).status).toBe(200);
-    expect((await post(`${server.url}/`, EVENT)).status).toBe(200);
-    expect((await fetch(server.url)).status).toBe(405);
-    expect((await post(new URL("/api/webhooks", server.url).href, EVENT)).status).toBe(404);
-  });
-
-  test("may be the root", async () => {
-    await using server = await serverWith({}, { WEBHOOK_PATH: "/" });
-    expect((await server.post(EVENT)).status).toBe(200);
-    expect((await fetch(server.url)).status).toBe(405);
-    expect((await fetch(new URL("/health", server.url))).status).toBe(200);
-  });
-
-  test("does not depend on the Host header", async () => {
-    await using server = await serverWith({});
-    for (const host of ["localhost", "api", "x", ""])
-      for (const path of ["/api/webhooks", "/api/webhooks/"]) {
-        const good = await rawExchange(server.port, rawRequest("POST", path, { ...signed(EVENT), host }, EVENT));
-        expect({ host, path, ...good }).toMatchObject({ status: 200, body: expect.stringContaining("accepted") });
-        const browser = await rawExchange(server.port, rawRequest("GET", path, { host }));
-        expect({ host, path, ...browser }).toMatchObject({ status: 405 });
-      }
-    for (const path of ["/", "//", "/health/x", "/%", "/..", "http://[::bad/"])
-      expect({ path, ...(await rawExchange(server.port, rawRequest("GET", path, { host: "" }))) }).toEqual({
-        path,
-        status: 404,
-        body: '{"error":"not_found"}',
-      });
-  });
-
-  test("is reported once a second while signed requests elsewhere are answered 404", async () => {
-    await using server = await serverWith({});
-    const start = performance.now();
-    for (const path of ["/", "/webhooks", "/api/webhook", "/API/WEBHOOKS", "/api/webhooks/clerk", "/health"]) {
-      const response = await post(new URL(path, server.url).href, EVENT);
-      expect(response.status).toBe(404);
-      expect(await response.text()).toBe('{"error":"wrong_path"}');
-    }
-    const seconds = Math.floor((performance.now() - start) / 1_000);
-    expect(linesOf(server, "wrong_path").length).toBeWithin(1, seconds + 2);
-    expect(storedLines(server)).toEqual([]);
-  });
-
-  test("is part of the refusal of a signed request elsewhere", async () => {
-    await using server = webhookServerWith({}, { webhookPath: "/hooks/clerk" });
-    await post(`${server.origin}/webhooks`, EVENT, { id: "msg_1" });
-    expect(server.refused).toMatchObject([
-      { count: 1, refused: { code: "wrong_path", claimedId: "msg_1", rightPath: "/hooks/clerk" } },
-    ]);
-  });
-
-  test("is named in the log line about a signed request elsewhere", async () => {
-    await using server = await serverWith({}, { WEBHOOK_PATH: "/hooks/clerk" });
-    await post(new URL("/webhooks", server.url).href, EVENT);
-    expect(linesOf(server, "wrong_path")).toMatchObject([{ msg: expect.stringContaining("/hooks/clerk") }]);
-  });
-
-  test("is the only one besides /health: other requests are answered 404 and not logged", async () => {
-    await using server = await serverWith({});
-    const requests: [string, string][] = [
-      ["GET", "/"],
-      ["GET", "/index.html"],
-      ["GET", "/api"],
-      ["GET", "/api/deliveries/msg_1"],
-      ["GET", "/api/server"],
-      ["GET", "/favicon.ico"],
-      ["POST", "/"],
-      ["POST", "/health"],
-      ["POST", "/api/deliveries/msg_1/replay"],
-      ["OPTIONS", "/health"],
-    ];
-    for (const [method, path] of requests) {
-      const response = await fetch(new URL(path, server.url), { method });
-      expect([method, path, response.status, await response.text()]).toEqual([
-        method,
-        path,
-        404,
-        '{"error":"not_found"}',
-      ]);
-    }
-    expect(server.lines.filter(({ level }) => level === 40)).toEqual([]);
-  });
-});
-
-describe("/health", () => {
-  test("answers 200 to GET and HEAD", async () => {
-    await using server = await serverWith({});
-    const url = new URL("/health", server.url);
-    const response = await fetch(url);
-    expect(response.status).toBe(200);
-    expect(await response.text()).toBe('{"status":"ok"}');
-    const head = await fetch(url, { method: "HEAD" });
-    expect([head.status, await head.text()]).toEqual([200, ""]);
-  });
-
-  test("answers 503 while the inbox can't be written", async () => {
-    let writable = false;
-    await using server = webhookServerWith({
-      get writable() {
-        return writable;
-      },
-    });
-    const response = await fetch(`${server.origin}/health`);
-    expect([response.status, await response.text()]).toEqual([503, '{"status":"unavailable"}']);
-    expect((await fetch(`${server.origin}/health`, { method: "HEAD" })).status).toBe(503);
-    writable = true;
-    expect((await fetch(`${server.origin}/health`)).status).toBe(200);
-  });
-});
-
-describe("while the server stops", () => {
-  test("requests in flight are answered, and other requests get 503", async () => {
-    const stored = Promise.withResolvers<{ status: "accepted" }>();
-    let accepting = 0;
-    const accept = () => {
-      accepting += 1;
-      return stored.promise;
-    };
-    await using server = webhookServerWith({ accept });
-    const good = rawRequest("POST", "/api/webhooks", signed(EVENT, { id: "msg_1" }), EVENT);
-    const late = rawRequest("POST", "/api/webhooks", signed(EVENT, { id: "msg_2" }), EVENT);
-    const health = rawRequest("GET", "/health");
-    using first = await rawConnection(server.port);
-    using second = await rawConnection(server.port);
-    using third = await rawConnection(server.port);
-    first.write(good);
-    second.write(late.subarray(0, 100));
-    third.write(health.subarray(0, 10));
-    await until("the first delivery to be stored", () => accepting === 1 || undefined);
-    // Until the server has read the beginnings of the other two.
-    await Bun.sleep(50);
-
-    let stopped = false;
-    const stopping = server.stop().then(() => (stopped = true));
-    second.write(late.subarray(100));
-    third.write(health.subarray(10));
-    expect(await second.answer()).toEqual({ status: 503, body: '{"error":"shutting_down"}' });
-    expect(second.received()).toMatch(/^retry-after: \d+\r$/im);
-    expect(await third.answer()).toEqual({ status: 503, body: '{"status":"shutting_down"}' });
-    expect(server.refused).toMatchObject([{ refused: { code: "shutting_down", claimedId: "msg_2" } }]);
-    expect((await fetch(`${server.origin}/health`)).status).toBe(503);
-    expect(stopped).toBe(false);
-
-    stored.resolve({ status: "accepted" });
-    expect(await first.answer()).toEqual({ status: 200, body: '{"id":"msg_1","status":"accepted"}' });
-    await stopping;
-    expect(accepting).toBe(1);
-  });
-});
-
-describe("when the inbox fails", () => {
-  test("because it can't write, the answer is 503 with Retry-After until it can write again", async () => {
-    let isFull = true;
-    await using server = webhookServerWith({
-      accept: async () => {
-        if (isFull) throw new InboxUnavailable(new Error("database or disk is full"));
-        return { status: "accepted" };
-      },
-    });
-    const response = await post(server.url, EVENT, { id: "msg_1" });
-    expect(response.status).toBe(503);
-    expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
-    expect(await response.text()).toBe('{"error":"unavailable"}');
-    expect(server.refused).toMatchObject([{ refused: { code: "unavailable", claimedId: "msg_1" }, count: 1 }]);
-    expect(server.errors).toEqual([]);
-    isFull = false;
-    expect((await post(server.url, EVENT, { id: "msg_1" })).status).toBe(200);
-  });
-
-  test("with an unexpected error, the answer is 500 without the error's message", async () => {
-    const error = new TypeError("undefined is not an object (evaluating '/srv/app/secret.db')");
-    await using server = webhookServerWith({ accept: () => Promise.reject(error) });
-    for (const host of ["localhost", "x", ""])
-      for (const path of ["/api/webhooks", "/api/webhooks/"]) {
-        // A slash or a short host make Elysia route the request differently.
-        const request = rawRequest("POST", path, { ...signed(EVENT), host }, EVENT);
-        const answer = await rawExchange(server.port, request);
-        expect({ host, path, ...answer }).toEqual({ host, path, status: 500, body: '{"error":"internal"}' });
-      }
-    expect(server.errors).toEqual(Array.from({ length: 6 }, () => error));
-  });
-});
-
-describe("a port that is in use", () => {
-  test("is reported with its number and an example, and the first server still gets every request", async () => {
-    await using first = await serverWith({});
-    const refused: unknown = await serverWith({}, { PORT: String(first.port) }).catch((error: unknown) => error);
-    expect(refused).toBeInstanceOf(UserError);
-    expect((refused as UserError).message).toMatch(new RegExp(`^Port ${first.port} is taken[^]*PORT=3000$`));
-    for (let i = 0; i < 20; i++) await first.post(EVENT);
-    expect(storedLines(first)).toHaveLength(20);
-  });
-
-  test("ends `bun start` with a message and no stack", async () => {
-    await using first = await serverWith({});
-    await using folder = await folderWithHandlers();
-    const { exitCode, stdout, stderr } = await runCommand(folder.path, ["start"], {
-      PORT: String(first.port),
-    });
-    expect(exitCode).toBe(1);
-    expect(stdout + stderr).toContain(`Port ${first.port} is taken`);
-    expect(stdout + stderr).not.toMatch(/^\s+at /m);
-  });
-
-  test("is distinguished from an address that this machine does not have", async () => {
-    // 192.0.2.0/24 is reserved for documentation (RFC 5737), so no machine has it.
-    const refused: unknown = await serverWith({}, { HOST: "192.0.2.1" }).catch((error: unknown) => error);
-    expect(refused).toBeInstanceOf(UserError);
-    expect((refused as UserError).message).toMatch(/no address 192\.0\.2\.1[^]*HOST=/);
   });
 });
