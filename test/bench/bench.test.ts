@@ -50,6 +50,21 @@ test("the load generator counts every response once, and one with another status
   expect(latency.count).toBe(answers);
 });
 
+test("the load generator spreads its connections evenly over several servers", async () => {
+  const counts = [0, 0, 0];
+  await using opened = new AsyncDisposableStack();
+  const port = counts.map((_, index) => {
+    const fetch = () => {
+      counts[index]! += 1;
+      return new Response("ok");
+    };
+    return opened.use(Bun.serve({ port: 0, fetch })).port!;
+  });
+  const { answers } = await load({ port, requests: createRequests(), connections: 6, seconds: 0 });
+  expect(answers).toBe(6);
+  expect(counts).toEqual([2, 2, 2]);
+});
+
 test("quantiles are within 1/32 of the exact value", () => {
   const random = seeded(7);
   const values = Array.from({ length: 10_000 }, () => 10 ** (random() * 5 - 2));

@@ -6,9 +6,10 @@ import { join } from "node:path";
 
 const EXAMPLES_PER_PROBLEM = 3;
 /** `run.state` of a run that is done, from src/inbox/schema.ts. */
-const DONE = 2;
+export const DONE = 2;
 
-interface Stored {
+/** A stored delivery, with the latest state and the most attempts of its runs. */
+export interface Stored {
   id: string;
   runs: number;
   state: number | null;
@@ -16,17 +17,25 @@ interface Stored {
   recorded: number;
 }
 
+/** Selects a `Stored` for each delivery of an inbox, in SQLite and in Postgres. */
+export const STORED = `
+  select d.id, count(r.id) as runs, max(r.state) as state, max(r.attempts) as attempts,
+    sum((select count(*) from attempt a where a.run = r.id) + case when r.first_at is null then 0 else 1 end) as recorded
+  from delivery d left join run r on r.seq = d.seq group by d.seq`;
+
 /** Returns the problems in an inbox: each id needs one delivery with one run, done and recorded at its first attempt. */
 export function checkInbox(folder: string, answered: readonly string[]): string[] {
   using db = new Database(join(folder, "data/inbox.db"), { readonly: true });
-  using query = db.prepare<Stored, []>(`
-    select d.id, count(r.id) as runs, max(r.state) as state, max(r.attempts) as attempts,
-      (select count(*) from attempt a where a.run = r.id) + (r.first_at is not null) as recorded
-    from delivery d left join run r on r.seq = d.seq group by d.seq`);
+  using query = db.prepare<Stored, []>(STORED);
+  return checkStored("inbox.db", query.iterate(), answered);
+}
+
+/** The same for the rows of any store. */
+export function checkStored(store: string, rows: Iterable<Stored>, answered: readonly string[]): string[] {
   const stored = new Map<string, Stored>();
-  for (const row of query.iterate()) stored.set(row.id, row);
+  for (const row of rows) stored.set(row.id, row);
   return [
-    ...problems("answered 200, but not in inbox.db", answered, (id) => !stored.has(id)),
+    ...problems(`answered 200, but not in ${store}`, answered, (id) => !stored.has(id)),
     ...problems("without exactly one run", answered, (id) => stored.has(id) && stored.get(id)?.runs !== 1),
     ...problems("with a run that is not done", answered, (id) => differs(stored.get(id)?.state, DONE)),
     ...problems("not handled at the first attempt", answered, (id) => differs(stored.get(id)?.attempts, 1)),

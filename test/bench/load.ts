@@ -6,7 +6,8 @@ import { createHistogram, type Histogram } from "./histogram.ts";
 import type { Requests } from "./requests.ts";
 
 export interface LoadOptions {
-  port: number;
+  /** Of several ports, each next connection gets the next one. */
+  port: number | readonly number[];
   requests: Requests;
   connections: number;
   /** No request starts later than this. With 0 and no rate, each connection sends one request. */
@@ -116,13 +117,19 @@ export async function load(options: LoadOptions): Promise<Load> {
       if (unsent > 0) write(socket, (place + 1) * requests.size - unsent, unsent);
     },
     close() {
-      if (!ended) finished.reject(new Error(`port ${port} closed a connection after ${latency.count} responses`));
+      if (!ended)
+        finished.reject(
+          new Error(`port ${[port].flat().join(" or ")} closed a connection after ${latency.count} responses`),
+        );
     },
     error: (_, error) => finished.reject(error),
   };
   const data = () => ({ place: 0, due: 0, busy: false, text: "", unsent: 0 });
-  for (let n = 0; n < connections; n += 1)
-    sockets.push(await Bun.connect({ hostname: "127.0.0.1", port, data: data(), socket: handler }));
+  const ports = [port].flat();
+  for (let n = 0; n < connections; n += 1) {
+    const to = { hostname: "127.0.0.1", port: ports[n % ports.length]! };
+    sockets.push(await Bun.connect({ ...to, data: data(), socket: handler }));
+  }
 
   const began = performance.now();
   let sent = 0;

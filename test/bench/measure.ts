@@ -22,6 +22,8 @@ export interface Turn {
   wrong: number;
   /** CPU seconds per 10,000 requests, until all were handled. */
   cpuSeconds: number;
+  /** The same of the database server; NaN for a server that has its database in its own process. */
+  storeCpuSeconds: number;
   residentMegabytes: number;
 }
 
@@ -30,17 +32,22 @@ export async function turn(
   { running, answered, handles }: Pick<Started, "running" | "answered" | "handles">,
   options: { requests: Requests; connections: number; seconds: number; rate?: number },
 ): Promise<Turn> {
-  const before = usageOf(running.pid);
-  const { answers, wrong, began, rate, latency } = await load({ ...options, port: running.port, answered });
+  const servers = [running, ...(running.siblings ?? [])];
+  const usage = () => usageOf(...servers.map(({ pid }) => pid));
+  const storeUsage = () => usageOf(...(running.storePid ? [running.storePid] : []));
+  const [before, storeBefore] = [usage(), storeUsage()];
+  const port = servers.map(({ port }) => port);
+  const { answers, wrong, began, rate, latency } = await load({ ...options, port, answered });
   await running.settle();
   const elapsed = (performance.now() - began) / 1_000;
-  const after = usageOf(running.pid);
+  const [after, storeAfter] = [usage(), storeUsage()];
   return {
     rate,
     handledRate: handles ? (answers - wrong) / elapsed : Number.NaN,
     latency,
     wrong,
     cpuSeconds: ((after.cpuSeconds - before.cpuSeconds) / answers) * 10_000,
+    storeCpuSeconds: ((storeAfter.cpuSeconds - storeBefore.cpuSeconds) / answers) * 10_000,
     residentMegabytes: after.residentMegabytes,
   };
 }
@@ -56,6 +63,7 @@ export function medianTurn(turns: readonly Turn[]): Turn {
     latency,
     wrong: turns.reduce((sum, { wrong }) => sum + wrong, 0),
     cpuSeconds: medianOf(({ cpuSeconds }) => cpuSeconds),
+    storeCpuSeconds: medianOf(({ storeCpuSeconds }) => storeCpuSeconds),
     residentMegabytes: medianOf(({ residentMegabytes }) => residentMegabytes),
   };
 }

@@ -11,9 +11,9 @@ export interface Usage {
 // `man 5 proc`: USER_HZ is 100 on every Linux that Bun runs on.
 const TICKS_PER_SECOND = 100;
 
-/** The usage of a process and all its descendants; NaN on systems without /proc. */
-export function usageOf(pid: number): Usage {
-  const all = tree(pid);
+/** The usage of processes and all their descendants; NaN on systems without /proc. */
+export function usageOf(...pids: number[]): Usage {
+  const all = tree(pids);
   if (all.length === 0) return { cpuSeconds: Number.NaN, residentMegabytes: Number.NaN };
   return {
     cpuSeconds: all.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND,
@@ -21,9 +21,9 @@ export function usageOf(pid: number): Usage {
   };
 }
 
-function tree(root: number) {
+function tree(roots: readonly number[]) {
   const children = Map.groupBy(processes(), ({ parent }) => parent);
-  const found = processes().filter(({ pid }) => pid === root);
+  const found = processes().filter(({ pid }) => roots.includes(pid));
   for (const { pid } of found) found.push(...(children.get(pid) ?? []));
   return found;
 }

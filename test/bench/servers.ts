@@ -17,6 +17,10 @@ export interface Running extends AsyncDisposable {
   pid: number;
   /** The working directory of the server. */
   folder: string;
+  /** Other servers over the same database. They share the load, and count in the usage. */
+  siblings?: readonly Running[];
+  /** The process of the database server. */
+  storePid?: number;
   /** Milliseconds from starting the process until it answered. */
   startMs: number;
   /** Resolves when every accepted delivery is handled. */
@@ -74,11 +78,11 @@ export async function startCeiling(requestBytes: number): Promise<Running> {
   return startScript("ceiling.ts", { REQUEST_BYTES: String(requestBytes) });
 }
 
-export async function startPeer(peer: Peer): Promise<Running> {
+export async function startPeer(peer: Peer, env: Environment = {}): Promise<Running> {
   await using opened = new AsyncDisposableStack();
   const folder = await installPeer(peer);
   const port = await freePort();
-  const server = await spawn([runtimeOf(peer), ...peer.start(port)], { cwd: folder, env: {}, port });
+  const server = await spawn([runtimeOf(peer), ...peer.start(port)], { cwd: folder, env, port });
   opened.defer(server.stop);
   return running({ ...server, port, folder }, opened.move());
 }
