@@ -116,6 +116,9 @@ export function createCommits(options: CommitsOptions) {
     // Clients may send the next delivery as soon as they have an answer.
     if (batch.some(({ kind }) => !kind.patient)) urgentAt = performance.now();
     if (server) start(server, claimed!);
+    // Only now is its work visible: a claim that began before the commit did not see it.
+    else if (leased) claimMissed = true;
+    else if (attached) wake();
     if (claimed ? claimed.left : batch.some(({ kind }) => kind !== CLAIM)) announce();
   }
 
@@ -129,7 +132,6 @@ export function createCommits(options: CommitsOptions) {
   }
 
   function lease(): Attached | undefined {
-    claimMissed ||= leased;
     if (leased || !attached) return undefined;
     leased = true;
     return attached;

@@ -24,7 +24,8 @@ const END_RUN = updateBy(
     spent = run.spent + :spent, interrupted = run.interrupted + :interrupted,
     exclusive = coalesce(:exclusive, run.exclusive), wrote = :wrote,
     first_at = :first_at, first_took = :first_took`,
-  "run.state = 1 and run.attempts = :attempt",
+  // `case`: with the plain condition, Postgres expects one running run, and compares each run with each input row.
+  "run.state = case when :attempt > 0 then 1 end and run.attempts = :attempt",
 ); // prettier-ignore
 
 const INSERT_ATTEMPT = insertRows(

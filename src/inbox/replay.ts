@@ -6,7 +6,6 @@ import { deadHandlers } from "./cursor.ts";
 import { createKeys, elect, lockDeliveries, orderKeyOf } from "./ordering.ts";
 import { makeDueNow } from "./parked.ts";
 import { nextSelected } from "./query.ts";
-import { STATES } from "./schema.ts";
 import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import type {
   DeliverySummary,
