@@ -114,6 +114,9 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
   });
   opened.defer(() => retention.stop());
+  // Other servers know the handlers before runs are unparked here. Otherwise they might park them again.
+  cluster.publish(describeServer(table(), { startedAt, running: 0, changes }), false);
+  await cluster.alive();
   const dispatcher = await startDispatcher({
     inbox,
     effects,
@@ -141,7 +144,6 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       ),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
-  cluster.publish(describeOwn(), true);
   cluster.listen({
     onSeen() {
       cluster.publish(describeOwn(), false);

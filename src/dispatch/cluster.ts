@@ -147,7 +147,7 @@ function uniqueByName(handlers: readonly ServerHandler[]): ServerHandler[] {
   return [...byName.values()];
 }
 
-/** The facts that parking and recovery depend on, as text. */
+/** The facts that parking and recovery depend on, as text. A server that starts has not described itself yet. */
 function handlersOf(servers: readonly OtherServer[]): string {
-  return JSON.stringify(servers.map(({ id, about }) => [id, about.handlers]));
+  return JSON.stringify(servers.flatMap(({ id, about }) => (about.handlers ? [[id, about.handlers]] : [])));
 }
