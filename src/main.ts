@@ -254,8 +254,8 @@ function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Conf
 
 /** Clerk's real payloads differ from its documentation. In dev, each difference is logged once per type and path. */
 async function watchShapes(log: Logger) {
-  const { createShapeWatch } = await import("./clerk/check.ts");
-  return createShapeWatch((line) => log.info(line));
+  const { createPayloadCheck } = await import("./clerk/check.ts");
+  return createPayloadCheck((line) => log.info(line));
 }
 
 if (import.meta.main) await runCli(process.argv.slice(2), openServer);

@@ -40,7 +40,7 @@ export function mismatches(check: TypeCheck<TSchema>, data: unknown): Mismatch[]
  * Returns a function that checks payloads and reports each difference once, so that a change at Clerk is one log line
  * instead of one per delivery. Array indices are left out of the key, so the schemas bound its memory.
  */
-export function createShapeWatch(report: (line: string) => void): (type: string, data: unknown) => void {
+export function createPayloadCheck(report: (line: string) => void): (type: string, data: unknown) => void {
   const reported = new Set<string>();
   return (type, data) => {
     for (const { path, message } of describeMismatch(type, data)) {

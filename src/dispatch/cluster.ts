@@ -1,4 +1,4 @@
-// The servers that share an inbox: which of them are alive, what they load, and which one does what only one may do.
+// The servers that share an inbox: which of them are alive, what they load, and which one does the work of a single server.
 // With SQLite there is one server.
 
 import { matchesPattern } from "../clerk/pattern.ts";
@@ -26,7 +26,7 @@ export interface Cluster {
   owns(run: { owner: string }): boolean;
   /** The ids of the living servers, as last seen. A server that has just started may be missing. */
   seen(): ReadonlySet<string>;
-  /** The same after a look; undefined while they can't be looked up. */
+  /** The ids after a new read of the rows; undefined while Postgres does not answer. */
   alive(): Promise<ReadonlySet<string> | undefined>;
   /** The other living servers. */
   others(): readonly OtherServer[];
@@ -140,7 +140,7 @@ function toRun({ name, lane }: ServerHandler, loads: boolean): NewRun {
   return { handler: name, lane, parked: !loads };
 }
 
-/** Of the same name, one that loads somewhere. */
+/** Of handlers with one name, one that loads on some server. */
 function uniqueByName(handlers: readonly ServerHandler[]): ServerHandler[] {
   const byName = new Map<string, ServerHandler>();
   for (const handler of handlers) if (!byName.get(handler.name)?.loads) byName.set(handler.name, handler);

@@ -45,7 +45,7 @@ function waitingHeads(): string {
     from h, kind where h.handler is not null order by h.handler, kind.bulk`;
 }
 
-/** Most often nothing waits, which two probes find out. */
+/** Usually nothing waits: two probes detect that. */
 const ANY_HEAD = query({ state: "int" })`
   select (select 1 from order_key where state = 1 and exclusive = 0 and state = :state limit 1) as waits,
     (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue",

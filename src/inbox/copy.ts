@@ -13,7 +13,7 @@ export function copyDatabase(from: string, to: string): void {
   } finally {
     db.close(true);
   }
-  // It holds payloads.
+  // The copy contains payloads.
   chmodSync(to, 0o600);
   flush(to);
 }

@@ -5,11 +5,11 @@ import type { OtherServer, ServerAbout } from "./servers.ts";
 
 /** Messages to the thread. */
 export interface ToMembership {
-  /** Starts it. */
+  /** Starts the thread. */
   address?: PostgresUrl;
   /** A `ServerAbout` in JSON. */
   about?: string;
-  /** Asks for a look now. */
+  /** Requests a look at the rows now. */
   look?: number;
   stop?: boolean;
 }
@@ -33,7 +33,7 @@ export interface Membership {
   /** Resolves when this server has its row. */
   ready: Promise<void>;
   publish(about: ServerAbout): void;
-  /** Looks now. Resolves to false when Postgres did not answer. */
+  /** Reads the rows now. Resolves to false when Postgres did not answer. */
   look(): Promise<boolean>;
   /** Deletes the row, so that the others know at once. */
   stop(): Promise<void>;

@@ -72,7 +72,7 @@ async function beat(): Promise<boolean> {
       isRegistered = false;
       return false;
     }
-    // An answer that took long is as old as its question.
+    // A late answer describes the moment of its request.
     renewedAt = startedAt;
     const wasFenced = isFenced || !isRegistered;
     [isFenced, isRegistered] = [false, true];

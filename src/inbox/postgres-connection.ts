@@ -4,7 +4,7 @@
 import { type ReservedSQL, SQL } from "bun";
 
 import { InboxUnavailable } from "../errors.ts";
-import { type Result, type Send, transactionOn } from "./postgres-statements.ts";
+import { type Result, type Send, transactionOn } from "./postgres-dialect.ts";
 import type { Transaction } from "./store.ts";
 
 // Classes of SQLSTATE: connection, authentication, no such database, transaction rollback, resources, operator, system,

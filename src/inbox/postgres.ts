@@ -6,7 +6,7 @@ import { type ReservedSQL, SQL } from "bun";
 import { EXIT_CONFIG, InboxUnavailable, UserError } from "../errors.ts";
 import { CHANNEL, openNotifications } from "./listen.ts";
 import { isLostEarly, isUnavailable, runTransaction, sendOn, sqlState, withConnection } from "./postgres-connection.ts";
-import { readerOn } from "./postgres-statements.ts";
+import { readerOn } from "./postgres-dialect.ts";
 import { POSTGRES_SCHEMA } from "./schema.ts";
 import { query, type Reader, type Store, type Transaction } from "./store.ts";
 

@@ -55,7 +55,7 @@ function tables(type: Record<"runId" | "arrival" | "integer" | "bytes" | "text" 
     receipts integer not null default 1,
     wipe_at ${integer},                        -- when a one-time code is deleted at the latest, on the inbox's clock
     unhandled smallint not null default 0,     -- it has no run
-    kept smallint not null default 0           -- retention came by while a run was open, and looks again
+    kept smallint not null default 0           -- retention found an open run, and checks the delivery again
   );
   create index delivery_subject on delivery(subject, seq) where subject is not null;
   create index delivery_type on delivery(type, seq);
@@ -91,7 +91,7 @@ function tables(type: Record<"runId" | "arrival" | "integer" | "bytes" | "text" 
   create index run_state on run(state, handler, seq) where state <> 2 and parked_at is null;
   create index run_parked on run(handler, seq) where parked_at is not null;
   create index run_parked_at on run(parked_at) where parked_at is not null;
-  -- The permit of an order key: its one run that runs, or may run next. Every change of its runs locks this row first.
+  -- The permit of an order key: the run that is running, or the one that may run next. Every change of its runs locks this row first.
   create table order_key(
     key ${text} primary key,
     done_at ${integer},                        -- the latest event time that is done: what makes a run stale

@@ -65,13 +65,13 @@ const ALL = query({ within: "int" })`
 
 const FAR = Number.MAX_SAFE_INTEGER;
 
-/** A server that is silent for this long, by another one's own looks, is dead. */
+/** A server is dead when its row has not changed for this long while another server read it. */
 export const DEAD_AFTER_MS = 5_000;
-/** Before that, it stops by itself. */
+/** A server stops its attempts this long after its last renewal, before it is declared dead. */
 export const FENCED_AFTER_MS = DEAD_AFTER_MS / 2;
 // Time between two looks that counts at most: an outage of Postgres or a suspended machine declares no server dead.
 const MAX_STEP_MS = 2_000;
-// When all servers restart again and again, none looks for long enough. By the clock of Postgres this one was dead long ago.
+// When all servers restart again and again, none reads for long enough. By the clock of Postgres, this server died long ago.
 const LONG_DEAD_MS = 60_000;
 
 /** Creates the row of a server. */
@@ -85,7 +85,7 @@ export async function renew(reader: Reader, id: string, about: string): Promise<
   return rows[0]?.renewed ? rows : undefined;
 }
 
-/** The servers that were alive a moment ago, for a process that is none of them. */
+/** The servers that were alive a moment ago, for a process that is not a server. */
 export async function listServers(reader: Reader): Promise<OtherServer[]> {
   const rows = await reader.all<{ id: string; age: number; about: string }>(ALL, { within: DEAD_AFTER_MS });
   return rows.map(({ about, ...row }) => ({ ...row, about: JSON.parse(about) as ServerAbout }));

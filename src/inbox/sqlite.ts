@@ -8,7 +8,7 @@ import { InboxUnavailable, UserError } from "../errors.ts";
 import { FileMoved, watchNames } from "../open-files.ts";
 import type { Checkpointer } from "./checkpoint.ts";
 import { SQLITE_SCHEMA } from "./schema.ts";
-import { executorOn } from "./sqlite-statements.ts";
+import { executorOn } from "./sqlite-dialect.ts";
 import type { Store, Transaction } from "./store.ts";
 
 export interface SqliteOptions {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 
-import { createShapeWatch, describeMismatch } from "../../src/clerk/check.ts";
+import { createPayloadCheck, describeMismatch } from "../../src/clerk/check.ts";
 import { eventNames, type KnownEventName } from "../../src/clerk/events.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import { officialExamples, withoutOfficial } from "./official.ts";
@@ -76,7 +76,7 @@ test.each(["something.new", "constructor", "__proto__", ""])(
 describe("the shape watch", () => {
   test("reports each mismatch once, however many deliveries and array members have it", () => {
     const reports: string[] = [];
-    const watch = createShapeWatch((report) => reports.push(report));
+    const watch = createPayloadCheck((report) => reports.push(report));
     for (let delivery = 0; delivery < 3; delivery++)
       watch("role.created", { ...sample("role.created").data, permissions: [null, null, null] });
     expect(reports).toEqual([
@@ -87,7 +87,7 @@ describe("the shape watch", () => {
   });
 
   test("reports nothing for payloads that match", () => {
-    createShapeWatch((report) => expect.unreachable(report))("user.created", user);
+    createPayloadCheck((report) => expect.unreachable(report))("user.created", user);
   });
 });
 

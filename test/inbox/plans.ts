@@ -3,7 +3,7 @@
 
 import type { SQL } from "bun";
 
-import { render } from "../../src/inbox/postgres-statements.ts";
+import { render } from "../../src/inbox/postgres-dialect.ts";
 import type { Columns, Reader, Statement, Store, Transaction, Value } from "../../src/inbox/store.ts";
 
 type Row = Record<string, Value>;
