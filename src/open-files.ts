@@ -34,6 +34,8 @@ export function watchNames(paths: readonly string[]): OpenFiles {
     moved(when) {
       const now = performance.now();
       if (when !== "now" && now - lookedAt < LOOK_MS) return undefined;
+      // Until all names are right again, each call looks.
+      lookedAt = -Infinity;
       for (const [path, id] of known) {
         const found = idOf(path);
         if (found === id) continue;

@@ -48,6 +48,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
 
   /** A failed commit may leave its connection in any state. The old one is kept until a new one is open. */
   function reopen() {
+    throwIfMoved("now");
     // The last connection to close moves its log into the file, even if the log was renamed or removed.
     if (besides.moved()) for (const db of [reader, writer]) close(db);
     const next = { writer: open(path, { ...options, create: false }), reader: openReader(path) };
@@ -75,8 +76,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
       return result;
     } catch (error) {
       isBroken ||= isUnavailable(error) && !(error instanceof FileMoved);
-      // Some failures, such as a full disk, have rolled back already.
-      if (writer.inTransaction) rollback(writer);
+      rollback(writer);
       throw error;
     }
   }
@@ -233,7 +233,8 @@ function refuseOtherVersions(version: number) {
 
 function rollback(db: Database) {
   try {
-    db.run("rollback");
+    // Some failures, such as a full disk, have rolled back already.
+    if (db.inTransaction) db.run("rollback");
   } catch {
     // The connection is replaced before the next transaction.
   }

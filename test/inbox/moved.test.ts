@@ -120,6 +120,27 @@ test("no delivery is answered 200 after DATA_DIR was removed", async () => {
   expect(new Set(statuses)).toEqual(new Set([503]));
 });
 
+test("under load, each delivery is answered 200 or 503 while DATA_DIR is away for a moment", async () => {
+  await using folder = await temporaryFolder();
+  await using server = await serverWith(handlers, {}, folder.path);
+  const statuses = new Set<number>();
+  let isOver = false;
+  const load = Array.from({ length: 8 }, async (_, client) => {
+    for (let n = 0; !isOver; n += 1)
+      statuses.add((await server.post(user(`u${client}`), { id: `msg_${client}_${n}` })).status);
+  });
+  for (let round = 0; round < 5; round += 1) {
+    await Bun.sleep(50);
+    await rename(server.dataDir, `${server.dataDir}.away`);
+    await Bun.sleep(100);
+    await rename(`${server.dataDir}.away`, server.dataDir);
+  }
+  isOver = true;
+  await Promise.all(load);
+  expect([...statuses].toSorted()).toEqual([200, 503]);
+  await until("/health to be well", async () => (await health(server)).status === 200);
+}, 30_000);
+
 test("a server that stops does not change files that have replaced its own", async () => {
   await using folder = await temporaryFolder();
   let files: string[] = [];
