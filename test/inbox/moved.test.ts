@@ -137,7 +137,7 @@ test("under load, each delivery is answered 200 or 503 while DATA_DIR is away fo
   }
   isOver = true;
   await Promise.all(load);
-  expect([...statuses].toSorted()).toEqual([200, 503]);
+  expect([...statuses].toSorted((a, b) => a - b)).toEqual([200, 503]);
   await until("/health to be well", async () => (await health(server)).status === 200);
 }, 30_000);
 
