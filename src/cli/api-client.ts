@@ -76,10 +76,9 @@ export async function connect(dataDir: string): Promise<Client | undefined> {
  */
 export async function connectOrOpen(config: Config): Promise<Client> {
   const { dataDir, handlersDir } = config;
-  const connected = await connect(dataDir);
+  // A server with an inbox in SQLite may still run on this data folder.
+  const connected = (await connectShared(config)) ?? (await connect(dataDir));
   if (connected) return connected;
-  const shared = await connectShared(config);
-  if (shared) return shared;
   if (!existsSync(dataDir)) throw new UserError(`There is no inbox in ${dataDir} yet: start a server with bun dev`);
   await using opened = new AsyncDisposableStack();
   opened.defer(await lockDataDir(dataDir));

@@ -56,7 +56,7 @@ export const replay = defineCommand({
     const options = { yes, dryRun, rate: readRate(args.rate) };
     const config = configOrUserError(processEnvironment(), "dev");
     const { dataDir } = config;
-    await using client = (await connect(dataDir)) ?? (await connectShared(config));
+    await using client = (await connectShared(config)) ?? (await connect(dataDir));
     if (!client) throw new UserError(`No server runs on ${dataDir}. Start one, then run this command again: bun dev`);
     const work = args.missing ? neverSeen(args, times) : selected(args, times);
     const { id } = args;

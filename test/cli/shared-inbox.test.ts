@@ -56,6 +56,15 @@ describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
     expect(bulk.stderr).toBe("");
   });
 
+  test("commands open the inbox of INBOX_URL, also beside a server with an inbox in SQLite", async () => {
+    await using server = await serverWith(HANDLERS);
+    await server.post(user("user_1"), { id: "msg_sqlite" });
+    await server.ended("msg_sqlite");
+    const listed = await runCommand(server.folder, ["deliveries"], { INBOX_URL: await postgres.database() });
+    expect([listed.exitCode, listed.stderr]).toEqual([0, ""]);
+    expect(listed.stdout).not.toContain("msg_sqlite");
+  });
+
   test("backup and restore are left to the database", async () => {
     const env = { INBOX_URL: await postgres.database() };
     await using folder = await temporaryFolder();
