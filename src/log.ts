@@ -154,7 +154,7 @@ export function logChange(log: Logger, dir: string, change: Change) {
   const { file, error, warning, code } = change.handler;
   if (change.kind === "gone") return log.info(`${dir}/${file} is gone: its runs wait for it`);
   if (change.kind === "live") {
-    log.info(`${dir}/${file} is live${change.isNew ? "" : " again, as it is now"}`);
+    log.info(`${dir}/${file} is live${change.isNew ? "" : " again"}`);
     if (warning) log.warn(`${dir}/${file}: ${warning}`);
     return;
   }
