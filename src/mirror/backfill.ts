@@ -96,14 +96,25 @@ export async function* pagesOf(
   const { parent: first = 0, ...start } = from;
   for (const [index, parent] of source.parents.entries()) {
     if (index < first) continue;
-    for await (const { objects, next, ...page } of pages(parent, index === first ? start : START, some)) {
-      const found: ClerkObject[] = [];
-      for (const object of objects) {
+    const begin = index === first ? start : START;
+    let last = begin.id;
+    for await (const { objects, next, ...page } of pages(parent, begin, some)) {
+      // A page begins with the last parent of the page before.
+      const parents = objects.filter(({ id }) => id !== last);
+      last = next.id;
+      const found = new Map<unknown, ClerkObject>();
+      for (const object of parents) {
         const list = (span: Span) => ask(() => source.listOf(get, object, span)).catch(noneOfLost);
-        for await (const part of readPages(list, START, pageSize)) found.push(...part.objects);
+        for await (const part of readPages(list, START, pageSize))
+          for (const child of part.objects) found.set(child["id"], child);
       }
-      const parents = { column: parent.column, ids: objects.map(({ id }) => id as string) };
-      yield { ...page, objects: found, next: { ...next, parent: index }, done: next.offset, parents };
+      yield {
+        ...page,
+        objects: [...found.values()],
+        next: { ...next, parent: index },
+        done: next.offset,
+        parents: { column: parent.column, ids: parents.map(({ id }) => id as string) },
+      };
     }
   }
 }

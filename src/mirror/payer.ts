@@ -1,4 +1,4 @@
-// Who pays: a user or an organization. Events have an empty string for the one that does not apply, the API has null.
+// The payer of a billing object: a user or an organization. For the other one, events have an empty string, the API null.
 
 import { type ClerkObject, type Column, text } from "./table.ts";
 

@@ -1,4 +1,4 @@
-// `clerk_waitlist_entries`: who waits for an invitation to sign up.
+// `clerk_waitlist_entries`: e-mail addresses that wait for an invitation to sign up.
 
 import { pageOf, sorted } from "./lists.ts";
 import { boolean, type ClerkObject, type Table, text, time } from "./table.ts";
