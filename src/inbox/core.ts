@@ -55,7 +55,10 @@ export async function savedClock(store: Store): Promise<number> {
 }
 
 export function createCore(store: Store, options: CoreOptions): Inbox {
-  const { clock, retentionPace: pace, onTrouble = () => {}, onBug = () => {} } = options;
+  const { clock: ownClock, retentionPace: pace, onTrouble = () => {}, onBug = () => {} } = options;
+  /** How far this clock was behind that of another server, because this machine was suspended. */
+  let behind = 0;
+  const clock = () => ownClock() + behind;
   let clockSavedAt = -Infinity;
   const commits = createCommits({
     store,
@@ -84,8 +87,9 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   async function saveClock(transaction: Transaction): Promise<void> {
     const now = clock();
     if (now - clockSavedAt < SAVE_CLOCK_MS) return;
-    await raiseValue(transaction, "clock", now);
-    clockSavedAt = now;
+    const shared = await raiseValue(transaction, "clock", now);
+    behind += shared - now;
+    clockSavedAt = shared;
   }
 
   const FINISH: OperationKind<Ending, "recorded" | "superseded"> = {
