@@ -71,7 +71,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   });
   const { write } = commits;
   const { read } = store;
-  const moveTrustedTime = createTrustedTime({ read, write, clock, pace });
+  const moveTrustedTime = createTrustedTime({ read, write, clock: ownClock, pace });
 
   /** Also touches the pages that a delivery needs: one of them may be damaged while others can be written. */
   async function tryToWrite(transaction: Transaction): Promise<void> {
@@ -87,9 +87,9 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   async function saveClock(transaction: Transaction): Promise<void> {
     const now = clock();
     if (now - clockSavedAt < SAVE_CLOCK_MS) return;
-    const shared = await raiseValue(transaction, "clock", now);
-    behind += shared - now;
-    clockSavedAt = shared;
+    await raiseValue(transaction, "clock", now);
+    clockSavedAt = (await savedValue(transaction, "clock")) ?? now;
+    behind += clockSavedAt - now;
   }
 
   const FINISH: OperationKind<Ending, "recorded" | "superseded"> = {

@@ -10,9 +10,7 @@ const SET = query({ key: "text", value: "int" })`
 
 const RAISE = query({ key: "text", value: "int" })`
   insert into meta(key, value) values (:key, :value)
-  on conflict(key) do update
-    set value = case when excluded.value > meta.value then excluded.value else meta.value end
-  returning value`;
+  on conflict(key) do update set value = excluded.value where excluded.value > meta.value`;
 
 export async function savedValue(reader: Reader, key: string): Promise<number | undefined> {
   const [row] = await reader.all<{ value: number }>(VALUE, { key });
@@ -23,8 +21,7 @@ export async function saveValue(transaction: Transaction, key: string, value: nu
   await transaction.run(SET, { key, value });
 }
 
-/** Saves a value that never decreases, and returns the saved one: another server may have saved a greater one. */
-export async function raiseValue(transaction: Transaction, key: string, value: number): Promise<number> {
-  const [row] = await transaction.all<{ value: number }>(RAISE, { key, value });
-  return row!.value;
+/** Saves a value that never decreases: another server may have saved a later one. */
+export async function raiseValue(transaction: Transaction, key: string, value: number): Promise<void> {
+  await transaction.run(RAISE, { key, value });
 }
