@@ -31,7 +31,10 @@ interface Client {
 
 async function senderOf(client: Client): Promise<{ dialect: Dialect; send: Send }> {
   if (client.$with !== undefined) return await drizzleSender(client);
-  if (client.prepare)
+  // Before `prepare`, which a transaction of `postgres` has in another sense.
+  if (typeof client.unsafe === "function")
+    return { dialect: "postgres", send: async (text, values) => await client.unsafe!(numbered(text), values) };
+  if (typeof client.prepare === "function")
     return {
       dialect: "sqlite",
       async send(text, values) {
@@ -41,8 +44,6 @@ async function senderOf(client: Client): Promise<{ dialect: Dialect; send: Send 
         return [];
       },
     };
-  if (typeof client.unsafe === "function")
-    return { dialect: "postgres", send: async (text, values) => await client.unsafe!(numbered(text), values) };
   if (typeof client.query === "function")
     return { dialect: "postgres", send: async (text, values) => rowsOf(await client.query!(numbered(text), values)) };
   throw new TypeError(

@@ -45,8 +45,8 @@ test("fails as Clerk's client does", async () => {
     () => api.failNext(1, "drop"),
   ]) {
     prepare();
-    const theirs = await failure(() => client.users.getUser("user_gone"));
+    const expected = await failure(() => client.users.getUser("user_gone"));
     prepare();
-    expect(await failure(() => get("/users/user_gone"))).toEqual(theirs);
+    expect(await failure(() => get("/users/user_gone"))).toEqual(expected);
   }
 });

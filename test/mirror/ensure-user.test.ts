@@ -5,11 +5,17 @@ import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { symlink } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
-import type { UserJSON } from "@clerk/backend";
+import { createClerkClient, type UserJSON } from "@clerk/backend";
+import { SQL } from "bun";
+import { drizzle as drizzlePg } from "drizzle-orm/node-postgres";
+import { drizzle as drizzlePostgres } from "drizzle-orm/postgres-js";
+import { Pool } from "pg";
+import connect from "postgres";
 
 import { buildEnsureUser } from "../../scripts/build-ensure-user.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
 import { parseDatabaseUrl } from "../../src/db/url.ts";
+import { ensureUser } from "../../src/mirror/ensure-user.ts";
 import type { ClerkObject } from "../../src/mirror/table.ts";
 import { users } from "../../src/mirror/users.ts";
 import type { MirrorTable } from "../../src/mirror/write.ts";
@@ -59,9 +65,41 @@ test.skipIf(noPostgres !== undefined).each(BUN)("on Bun with %s", async (client)
   expect(runtime).toBe("bun");
 });
 
-test.each(["bun:sqlite", "drizzle with bun:sqlite"])("on Bun with %s", async (client) => {
+test.each(["bun:sqlite", "node:sqlite", "drizzle with bun:sqlite"])("on Bun with %s", async (client) => {
   const url = `sqlite:${join(folder.path, `${client.replaceAll(/\W/g, "-")}.db`)}`;
   await race([process.execPath, APPLICATION], { module: SOURCE, client, url });
+});
+
+test.skipIf(noPostgres !== undefined)("writes in the client's own transaction", async () => {
+  const url = await (await postgres()).database();
+  await using api = await startClerkApi();
+  await using effects = await openEffects(parseDatabaseUrl(url));
+  const [to] = (await mirrorIn(effects, { only: [users] })) as [MirrorTable];
+  const clerk = createClerkClient({ secretKey: api.secretKey, apiUrl: api.url });
+  const rollback = new Error("rolled back");
+  const within = (database: object) => async (): Promise<void> => {
+    const { id } = api.addUser();
+    expect(await ensureUser(database, clerk, id)).toMatchObject({ id, deleted_at: null });
+    expect(await rowsOf(effects, to)).toEqual({});
+    throw rollback;
+  };
+  const pool = new Pool({
+    connectionString: url,
+    options: `-c search_path=${new URL(url).searchParams.get("search_path")}`,
+  });
+  const client = await pool.connect();
+  await client.query("begin");
+  await expect(within(client)()).rejects.toBe(rollback);
+  await client.query("rollback");
+  client.release();
+  const sql = connect(url);
+  await expect(sql.begin((tx) => within(tx)())).rejects.toBe(rollback);
+  const bun = new SQL(url);
+  await expect(bun.begin((tx) => within(tx)())).rejects.toBe(rollback);
+  await expect(drizzlePg({ client: pool }).transaction((tx) => within(tx)())).rejects.toBe(rollback);
+  await expect(drizzlePostgres({ client: sql }).transaction((tx) => within(tx)())).rejects.toBe(rollback);
+  await Promise.all([pool.end(), sql.end(), bun.close()]);
+  expect(await rowsOf(effects, to)).toEqual({});
 });
 
 test("the file for Node imports nothing but Drizzle, and that only when it is used", async () => {
@@ -73,7 +111,6 @@ test("the file for Node imports nothing but Drizzle, and that only when it is us
 });
 
 test("refuses an unknown client, and names those that it knows", async () => {
-  const { ensureUser } = await import("../../src/mirror/ensure-user.ts");
   const clerk = { users: { getUser: async () => ({ raw: null }) } };
   await expect(ensureUser({}, clerk, "user_1")).rejects.toThrow(
     "Pass Bun.SQL, a pool or client of pg, postgres, a Drizzle",

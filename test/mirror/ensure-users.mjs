@@ -47,6 +47,12 @@ const clients = {
     database.run("pragma busy_timeout = 10000");
     return [database, () => database.close()];
   },
+  async "node:sqlite"() {
+    const { DatabaseSync } = await import("node:sqlite");
+    const database = new DatabaseSync(url.replace(/^sqlite:/, ""));
+    database.exec("pragma busy_timeout = 10000");
+    return [database, () => database.close()];
+  },
   async "drizzle with bun:sqlite"() {
     const { drizzle } = await import("drizzle-orm/bun-sqlite");
     const [database, close] = await clients["bun:sqlite"]();
