@@ -68,38 +68,35 @@ function put(tables: Tables, kind: Kind, object: EventObject): ApiObject {
 /** The API's form of an event's object, where they differ. */
 const forms: Partial<Record<Kind, (object: EventObject) => EventObject>> = {
   sessions: ({ user: _, ...session }) => session,
-  subscriptions: ({ object, id, status, payer_id, payer, created_at, updated_at, active_at, past_due_at, items }) => ({
-    ...{ object, id, instance_id: "ins_1", status, payer_id, created_at, updated_at, active_at, past_due_at },
-    subscription_items: items.map((item: EventObject) => itemOf({ ...item, payer })),
-    // The stand-in finds subscriptions by these two, and does not send them.
-    ...payerOf(payer),
-  }),
+  subscriptions({ items, payer, canceled_at: _, ended_at: __, latest_payment_id: ___, payment_source_id, ...rest }) {
+    // The stand-in finds subscriptions by their payer, and does not send it.
+    const subscription_items = items.map((item: EventObject) => itemOf({ ...item, payer }));
+    return { ...rest, instance_id: "ins_1", subscription_items, ...payerOf(payer) };
+  },
   subscriptionItems: itemOf,
-  paymentAttempts({
-    billing_date: _,
-    failed_reason: __,
-    payment_source,
-    payer,
-    totals,
-    subscription_items: ___,
-    ...rest
-  }) {
-    const { id: payment_method_id, ...method } = payment_source;
+  paymentAttempts({ billing_date: _, failed_reason: __, payment_source, payer, subscription_items: ___, ...rest }) {
     return {
-      ...{ object: "commerce_payment_attempt", ...rest, totals, amount: totals.grand_total, payment_method_id },
-      ...{ payment_method: { id: payment_method_id, ...method }, payer_id: payer.id },
+      ...rest,
+      amount: rest["totals"].grand_total,
+      payment_method_id: payment_source.id,
+      payment_method: payment_source,
+      payer_id: payer.id,
       payer: { ...payer, ...payerOf(payer) },
     };
   },
 };
 
-function itemOf(item: EventObject): EventObject {
-  const { interval, plan, payer, subscription_id: _, object: __, ...rest } = item;
+function itemOf({ interval, plan, payer, subscription_id: _, ...rest }: EventObject): EventObject {
   return {
-    ...{ object: "commerce_subscription_item", instance_id: "ins_1", ...rest, plan_period: interval },
-    ...{ canceled_at: null, past_due_at: null, ended_at: null, payer_id: payer.id },
+    ...rest,
+    instance_id: "ins_1",
+    plan_period: interval,
+    canceled_at: null,
+    past_due_at: null,
+    ended_at: null,
+    payer_id: payer.id,
     payer: { ...payer, ...payerOf(payer) },
-    plan: plan && { object: "commerce_plan", ...plan, fee: { amount: plan.amount, currency: plan.currency } },
+    plan: plan && { ...plan, object: "commerce_plan", fee: { amount: plan.amount, currency: plan.currency } },
   };
 }
 

@@ -21,11 +21,11 @@ export const invitations: Table = {
   source: {
     parents: [ofOrganizations],
     listOf: (get, { id }, span) =>
-      pageOf(get, `/organizations/${String(id)}/invitations`, {
+      pageOf(get, `/organizations/${id as string}/invitations`, {
         ...span,
         status: ["pending", "accepted", "revoked", "expired"],
       }),
   },
   find: (get, { id, organization_id }) =>
-    get(`/organizations/${String(organization_id)}/invitations/${String(id)}`) as Promise<ClerkObject>,
+    get(`/organizations/${organization_id as string}/invitations/${id as string}`) as Promise<ClerkObject>,
 };

@@ -19,7 +19,7 @@ export const memberships: Table = {
   },
   source: sorted("/organization_memberships"),
   async find(get, { id, organization_id, user_id }) {
-    const path = `/organizations/${String(organization_id)}/memberships`;
+    const path = `/organizations/${organization_id as string}/memberships`;
     const { objects } = await pageOf(get, path, { user_id: user_id as string });
     return objects.find((membership) => membership["id"] === id);
   },

@@ -16,7 +16,7 @@ export const organizations: Table = {
     updated_at: time(({ updated_at }) => updated_at),
   },
   source: sorted("/organizations"),
-  find: (get, { id }) => get(`/organizations/${String(id)}`) as Promise<ClerkObject>,
+  find: (get, { id }) => get(`/organizations/${id as string}`) as Promise<ClerkObject>,
 };
 
 /** For tables whose objects Clerk lists by organization. */

@@ -29,7 +29,7 @@ export const paymentAttempts: Table = {
   source: {
     parents: [{ column: "statement_id", ...newestFirst("/billing/statements") }],
     listOf: (get, { id }, span) =>
-      pageOf(get, `/billing/statements/${String(id)}/payment_attempts`, { ...span, paginated: true }),
+      pageOf(get, `/billing/statements/${id as string}/payment_attempts`, { ...span, paginated: true }),
   },
 };
 

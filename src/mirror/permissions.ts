@@ -15,5 +15,5 @@ export const permissions: Table = {
     updated_at: time(({ updated_at }) => updated_at),
   },
   source: sorted("/organization_permissions"),
-  find: (get, { id }) => get(`/organization_permissions/${String(id)}`) as Promise<ClerkObject>,
+  find: (get, { id }) => get(`/organization_permissions/${id as string}`) as Promise<ClerkObject>,
 };

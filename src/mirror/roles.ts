@@ -16,7 +16,7 @@ export const roles: Table = {
     updated_at: time(({ updated_at }) => updated_at),
   },
   source: sorted("/organization_roles"),
-  find: (get, { id }) => get(`/organization_roles/${String(id)}`) as Promise<ClerkObject>,
+  find: (get, { id }) => get(`/organization_roles/${id as string}`) as Promise<ClerkObject>,
 };
 
 /** Sorted, because Clerk's order differs between events and the API. */

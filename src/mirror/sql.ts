@@ -40,7 +40,7 @@ export function encode(kind: Column["kind"], value: Value, dialect: Dialect): un
   if (value === null) return null;
   if (kind === "json") return JSON.stringify(value);
   if (value instanceof Date) return value.toISOString();
-  if (dialect === "postgres") return kind === "integer" ? String(value) : value;
+  if (dialect === "postgres") return typeof value === "number" ? String(value) : value;
   return kind === "boolean" ? Number(value) : value;
 }
 

@@ -30,7 +30,7 @@ export const subscriptions: Table = {
 /** The API's subscription has no payer, so it gets the user or the organization that was asked for. */
 async function subscriptionOf(get: Get, { id, object }: ClerkObject): Promise<Page> {
   const [path, name] = object === "organization" ? ["organizations", "organization_id"] : ["users", "user_id"];
-  const found = (await get(`/${path}/${String(id)}/billing/subscription`)) as ClerkObject;
+  const found = (await get(`/${path}/${id as string}/billing/subscription`)) as ClerkObject;
   const payer = { id: found["payer_id"], user_id: null, organization_id: null, [name]: id };
   return { objects: [{ payer, ...found }], total: 1 };
 }

@@ -54,7 +54,7 @@ export interface Table {
    * The current object; rejects with Clerk's 404 when it does not exist. Without it, `bun drift` does not look for rows
    * that Clerk no longer has.
    */
-  find?(get: Get, row: Row): Promise<ClerkObject | undefined>;
+  find?: (get: Get, row: Row) => Promise<ClerkObject | undefined>;
 }
 
 export type List = (get: Get, span: Span) => Promise<Page>;
@@ -71,7 +71,7 @@ export interface Parent extends Source {
   /** The column that has the parent's id. */
   column: string;
   /** Those of at most 100 ids that exist: Clerk lists no children of a deleted parent. */
-  existing?(get: Get, ids: readonly string[]): Promise<string[]>;
+  existing?: (get: Get, ids: readonly string[]) => Promise<string[]>;
 }
 
 export type TableName =

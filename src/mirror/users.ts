@@ -31,7 +31,7 @@ export const users: Table = {
       return { objects: objects as ClerkObject[], total: (count as { total_count: number }).total_count };
     },
   },
-  find: (get, { id }) => get(`/users/${String(id)}`) as Promise<ClerkObject>,
+  find: (get, { id }) => get(`/users/${id as string}`) as Promise<ClerkObject>,
 };
 
 /** For tables whose objects Clerk lists by user. */

@@ -9,7 +9,7 @@ import { startClerkApi } from "../clerk-api.ts";
 
 test("asks for the API version of Clerk's client", async () => {
   const versions: (string | null)[] = [];
-  await using server = Bun.serve({
+  using server = Bun.serve({
     port: 0,
     fetch({ headers }) {
       versions.push(headers.get("clerk-api-version"));
@@ -20,7 +20,7 @@ test("asks for the API version of Clerk's client", async () => {
   await createRequests({ secretKey: "sk_test_x", apiUrl })("/users");
   await createClerkClient({ secretKey: "sk_test_x", apiUrl }).users.getUserList();
   expect(versions[0]).toMatch(/^\d{4}-\d\d-\d\d$/);
-  expect(versions[0]).toBe(versions[1]!);
+  expect(versions[0]).toBe(versions[1]);
 });
 
 test("repeats a parameter for each value of a list", async () => {

@@ -66,7 +66,7 @@ const kinds: Record<TableName, Omit<Kind, "table">> = {
 export const all = tables.map((table) => [table.name, { table, ...kinds[table.name] }] as const);
 
 function makeObject({ event }: Kind, seed: number): ClerkObject {
-  return sample(event, { random: seeded(seed), now: START }).data as unknown as ClerkObject;
+  return sample(event, { random: seeded(seed), now: START }).data;
 }
 
 /** The history of one object. */

@@ -90,7 +90,7 @@ onBoth((database) => {
 
   test("reports and repairs missing, extra and different rows", async () => {
     await using scene = await open(database);
-    const { api, findDrift } = scene;
+    const { api } = scene;
     fill(api);
     await backfill(scene.options);
     const [gone, changed] = [...api.roles.values()] as unknown as [ClerkObject, ClerkObject];
@@ -112,8 +112,8 @@ onBoth((database) => {
       `clerk_subscription_items different ${item!.id} status`,
       `clerk_waitlist_entries extra ${entry} `,
     ].toSorted();
-    expect(await findDrift({ fix: true })).toEqual(found);
-    expect(await findDrift()).toEqual([]);
+    expect(await scene.findDrift({ fix: true })).toEqual(found);
+    expect(await scene.findDrift()).toEqual([]);
   });
 
   test("sessions that Clerk has removed, and activity without an event, are not drift", async () => {
