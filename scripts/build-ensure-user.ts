@@ -11,7 +11,6 @@ export async function buildEnsureUser(folder: string): Promise<string> {
     outdir: folder,
     target: "node",
     format: "esm",
-    external: ["drizzle-orm"],
   });
   return outputs[0]!.path;
 }

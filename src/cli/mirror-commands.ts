@@ -134,7 +134,7 @@ async function openMirror(rate: string | undefined, table: string | undefined): 
     stop.abort(new UserError("Stopped. Progress is kept; run the same command to continue.")),
   );
   const effects = await openEffects(config.database);
-  let bar: { name: string; progress: Progress } | undefined;
+  let bar: { name: string; done: number; progress: Progress } | undefined;
   const hideProgress = () => bar?.progress.end();
   const ask = createThrottle({
     rate: readRate(rate),
@@ -166,10 +166,12 @@ async function openMirror(rate: string | undefined, table: string | undefined): 
     into,
     signal: stop.signal,
     onProgress({ name, done, total }) {
-      if (bar?.name !== name) {
+      // A table whose objects are listed by user and by organization starts over in between.
+      if (bar?.name !== name || done < bar.done) {
         hideProgress();
-        bar = { name, progress: createProgress(total, process.stderr, undefined, name) };
+        bar = { name, done, progress: createProgress(total, process.stderr, undefined, name) };
       }
+      bar.done = done;
       bar.progress.show(Math.min(done, total));
     },
     hideProgress,

@@ -1,15 +1,15 @@
 // Lets the mirror write through the app's own database client: recognises it by its methods and sends its statements
-// in the client's way. Never imports a driver; of Drizzle, only what builds a query.
+// in the client's way. Never imports a driver or an ORM.
 
 import type { Dialect, Queryable } from "./sql.ts";
 
 type Rows = Record<string, unknown>[];
 type Send = (text: TemplateStringsArray, values: unknown[]) => Promise<Rows>;
 
-/** Resolves with the client itself when it is Bun's SQL or a run's `db`. */
-export async function toQueryable(client: object): Promise<Queryable> {
+/** Returns the client itself when it is Bun's SQL or a run's `db`. Throws a `TypeError` for an unknown client. */
+export function toQueryable(client: object): Queryable {
   if (isBunSql(client)) return client;
-  const { dialect, send } = await senderOf(client as Client);
+  const { dialect, send } = senderOf(client as Client);
   const query = (text: TemplateStringsArray, ...values: unknown[]) => send(text, values);
   return Object.assign(query, { options: { adapter: dialect } });
 }
@@ -27,10 +27,11 @@ interface Client {
   $with?: unknown;
   execute?: (query: unknown) => Promise<Rows | { rows: Rows }>;
   all?: (query: unknown) => Rows | Promise<Rows>;
+  run?: (query: unknown) => unknown;
 }
 
-async function senderOf(client: Client): Promise<{ dialect: Dialect; send: Send }> {
-  if (client.$with !== undefined) return await drizzleSender(client);
+function senderOf(client: Client): { dialect: Dialect; send: Send } {
+  if (client.$with !== undefined) return drizzleSender(client);
   // Before `prepare`, which a transaction of `postgres` has in another sense.
   if (typeof client.unsafe === "function")
     return { dialect: "postgres", send: async (text, values) => await client.unsafe!(numbered(text), values) };
@@ -52,21 +53,36 @@ async function senderOf(client: Client): Promise<{ dialect: Dialect; send: Send 
   );
 }
 
-async function drizzleSender(client: Client): Promise<{ dialect: Dialect; send: Send }> {
-  const { sql } = await import("drizzle-orm");
-  const build = (text: TemplateStringsArray, values: unknown[]) =>
-    sql.join(text.flatMap((part, index) => [...(index > 0 ? [sql`${values[index - 1]}`] : []), sql.raw(part)]));
+function drizzleSender(client: Client): { dialect: Dialect; send: Send } {
   if (client.execute)
-    return { dialect: "postgres", send: async (text, values) => rowsOf(await client.execute!(build(text, values))) };
+    return {
+      dialect: "postgres",
+      send: async (text, values) => rowsOf(await client.execute!(drizzleQuery(text, values))),
+    };
   return {
     dialect: "sqlite",
     async send(text, values) {
-      const query = build(text, values);
+      const query = drizzleQuery(text, values);
       if (returnsRows(text)) return await client.all!(query);
-      await (client as unknown as { run(query: unknown): unknown }).run(query);
+      await client.run!(query);
       return [];
     },
   };
+}
+
+/**
+ * A query in the form that Drizzle's databases accept, as its own `sql` makes it. That is not imported: a bundler would
+ * then demand Drizzle of every application.
+ */
+function drizzleQuery(text: TemplateStringsArray, params: unknown[]) {
+  const query = {
+    getSQL: () => query,
+    toQuery({ escapeParam }: { escapeParam: (index: number, value: unknown) => string }) {
+      const sql = text.reduce((before, part, index) => before + escapeParam(index - 1, params[index - 1]) + part);
+      return { sql, params };
+    },
+  };
+  return query;
 }
 
 function isBunSql(client: object): client is Queryable {

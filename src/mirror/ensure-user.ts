@@ -12,7 +12,7 @@ export type { EnsureUser, EnsureUserOptions, Metadata, MirroredUser, UserReader 
 
 export const ensureUser: EnsureUser = async (database, clerk, id, options = {}) => {
   const to = mirrorTable(users, options);
-  const db = await toQueryable(database);
+  const db = toQueryable(database);
   async function select(): Promise<MirroredUser | undefined> {
     const [found] = await db(template(`select * from ${quoted(to.name)} where id = ?`), id);
     return found && (decodeRow(users, found as Row) as unknown as MirroredUser);

@@ -2,7 +2,6 @@
 // of the mirror: one row for each user, with the newest state.
 
 import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { symlink } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
 import { createClerkClient, type UserJSON } from "@clerk/backend";
@@ -45,7 +44,6 @@ const folder = await temporaryFolder();
 let built: string;
 beforeAll(async () => {
   built = await buildEnsureUser(folder.path);
-  await symlink(join(ROOT, "node_modules"), join(folder.path, "node_modules"));
 });
 let started: ReturnType<typeof startPostgres> | undefined;
 // Ends with this process.
@@ -102,11 +100,9 @@ test.skipIf(noPostgres !== undefined)("writes in the client's own transaction", 
   expect(await rowsOf(effects, to)).toEqual({});
 });
 
-test("the file for Node imports nothing but Drizzle, and that only when it is used", async () => {
+test("the file for Node imports nothing, and does not use Bun", async () => {
   const text = await Bun.file(built).text();
-  expect([...text.matchAll(/\bimport\b[^;\n]*/g)].map(([match]) => match)).toEqual([
-    expect.stringContaining('import("drizzle-orm")'),
-  ]);
+  expect(text).not.toMatch(/\b(import|require)\b/);
   expect(text).not.toMatch(/\bBun\.(?!SQL,)/);
 });
 
