@@ -93,6 +93,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "json.ts": [],
   "log-output.ts": [],
   "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
+  monitor: ["inbox (types)"],
   "open-files.ts": [],
   "require-bun.ts": [],
   "setting-reader.ts": [],
