@@ -51,6 +51,8 @@ export interface RunView {
   /** Milliseconds until a waiting run is due. */
   due: number | null;
   reason: string | null;
+  /** The problem of its latest failure. */
+  problem: string | null;
 }
 
 export interface DeliveryView {
@@ -124,6 +126,18 @@ export interface ProblemView extends ProblemKey {
   days: number[];
 }
 
+/** `open` and `resolved` leave muted ones out. */
+export type ProblemListed = "open" | "resolved" | "muted";
+
+/** The change of a problem: it is new, it failed again after it was resolved, or its failures reached 10 or 100. */
+export type ProblemChange = "new" | "regressed" | "10 times" | "100 times" | "dead";
+
+/** Changes of one problem that a person has to learn about. */
+export interface ProblemNews {
+  problem: ProblemView;
+  changes: readonly ProblemChange[];
+}
+
 /** A current handler: which events it takes, and whether its file loads. */
 export interface KnownHandler extends NewRun {
   /** Its event or pattern: `user.created`, `user.*` or `*`. */
@@ -145,6 +159,8 @@ export interface DeliveryFilter {
    * for its next attempt; `unhandled` selects deliveries without runs.
    */
   state?: RunState | "parked" | "retrying" | "unhandled" | null;
+  /** A run belongs to this problem; with `state`, that run is in that state. */
+  problem?: string | null;
   /** Received at this time or later, in milliseconds. */
   since?: number | null;
   /** Received at this time or earlier. */

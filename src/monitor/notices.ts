@@ -1,16 +1,13 @@
 // The events that a person has to learn about. Any part of the server creates them with `Notify`, which returns at once
 // and never throws; `alerts.ts` groups and sends them. A notice never contains a payload, a secret or a person's data.
 
-import type { ProblemView } from "../inbox/views.ts";
-
-/** The change of a problem: it is new, it failed again after it was resolved, or its failures reached 10 or 100. */
-export type ProblemChange = "new" | "regressed" | "10 times" | "100 times" | "dead";
+import type { ProblemNews } from "../inbox/views.ts";
 
 /** The dependency that is unavailable. */
 export type OutageOf = "inbox" | "database" | "log";
 
 export type Notice =
-  | { kind: "problem"; changes: readonly ProblemChange[]; problem: ProblemView }
+  | ({ kind: "problem" } & ProblemNews)
   /** The breaker paused a handler, or a probe succeeded and it runs again. */
   | { kind: "paused"; handler: string; reason: string }
   | { kind: "resumed"; handler: string; pausedMs: number }
