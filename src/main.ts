@@ -25,6 +25,7 @@ import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import {
   logChange,
+  logDeadError,
   type Logger,
   logHandlerLine,
   logLost,
@@ -114,6 +115,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
   });
   opened.defer(() => retention.stop());
+  const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   // Other servers know the handlers before runs are unparked here. Otherwise they might park them again.
   cluster.publish(describeServer(table(), { startedAt, running: 0, changes }), false);
   await cluster.alive();
@@ -135,8 +137,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       inbox.note(run, line).catch(() => undefined);
     },
     onLog: (run, line) => logHandlerLine(log, run, line),
-    onDeadError: (error) =>
-      log.error({ err: error }, `${config.handlersDir}/_dead.ts failed; it is not called again for this run`),
+    frame,
+    onDeadError: (error, retryMs) => logDeadError(log, config.handlersDir, error, retryMs),
     onTrouble: (error) =>
       log.error(
         { err: error },
@@ -171,7 +173,6 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   else folder.retryFailed(onChanges);
 
   const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
-  const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));

@@ -172,6 +172,8 @@ test("a file name has one meaning", () => {
     "move.ts",
     // The handlers' database and the inbox have the same parts.
     "postgres.ts",
+    // The inbox's, the API's routes, and the command.
+    "problems.ts",
     "query.ts",
     "replay.ts",
     "retention.ts",
@@ -184,7 +186,7 @@ test("each external dependency is used only by the files that own it", () => {
   const owners: Record<string, string[]> = {
     elysia: [
       "api/app.ts",
-      ...["deliveries", "live", "replays", "selection"].map((name) => `api/routes/${name}.ts`),
+      ...["deliveries", "live", "problems", "replays", "selection"].map((name) => `api/routes/${name}.ts`),
       "inspector/inspector.ts",
       "inspector/page-routes.ts",
       "receive/server.ts",
@@ -202,6 +204,7 @@ test("each external dependency is used only by the files that own it", () => {
       "mirror-commands",
       "move",
       "new",
+      "problems",
       "replay",
       "restore",
       "send",

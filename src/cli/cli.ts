@@ -34,6 +34,10 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "list stored deliveries, or show one in full",
       load: async () => (await import("./deliveries.ts")).deliveries,
     },
+    problems: {
+      description: "list failures by their cause, or show one",
+      load: async () => (await import("./problems.ts")).problems,
+    },
     replay: {
       description: "replay a stored delivery, or all dead runs",
       load: async () => (await import("./replay.ts")).replay,
