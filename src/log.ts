@@ -174,6 +174,12 @@ export function logDeadError(log: Logger, dir: string, error: unknown, retryMs: 
   log.error({ err: error }, `${dir}/_dead.ts failed; ${next}`);
 }
 
+/** Logs that a message to a person was not accepted. Its address is a secret, so only the host is logged. */
+export function logAlertFailure(log: Logger, target: string, error: Error, retryMs: number | undefined) {
+  const next = retryMs === undefined ? "the message is dropped" : `retrying in ${formatDuration(retryMs)}`;
+  log.error({ target }, `an alert to ${target} could not be sent: ${error.message}; ${next}`);
+}
+
 /** The error may be in a file that this one imports. */
 function formatLoadError(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
   const { where = file, message, source } = error ?? {};

@@ -58,6 +58,10 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "move the inbox to Postgres, or back, while no server runs",
       load: async () => (await import("./move.ts")).move,
     },
+    alert: {
+      description: "send a test alert to each target of ALERT_URLS",
+      load: async () => (await import("./alert.ts")).alert,
+    },
     backfill: {
       description: "copy what Clerk had before the first webhook into the mirror's tables",
       load: async () => (await import("./mirror-commands.ts")).backfillCommand,

@@ -26,7 +26,16 @@ import type {
   WroteRuns,
 } from "./views.ts";
 
-export type { AttemptRecord, ErrorCause, ErrorRecord, LogLine, NewRun, ProblemKey, RunState } from "./views.ts";
+export type {
+  AttemptRecord,
+  ErrorCause,
+  ErrorRecord,
+  LogLine,
+  NewRun,
+  ProblemKey,
+  ProblemNews,
+  RunState,
+} from "./views.ts";
 
 /** A verified message, ready to be stored. */
 export interface NewDelivery {
