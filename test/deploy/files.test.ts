@@ -97,7 +97,7 @@ test("every host checks /health, and mounts the volume where the image has DATA_
   expect(paths).toEqual(Array.from({ length: 3 }, () => "/health"));
   const port = settings.find(({ name }) => name === "PORT")!.default;
   expect(dockerfile).toContain(`\nEXPOSE ${port}\n`);
-  expect(String(fly.http_service.internal_port)).toBe(port!);
+  expect(String(fly.http_service.internal_port)).toBe(port);
 });
 
 test("the image is pinned to the Bun that the README installs, and is not root", async () => {
