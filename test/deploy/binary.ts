@@ -4,7 +4,9 @@
 import { chown, copyFile, cp, mkdir, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+import { startClerkApi } from "../clerk-api.ts";
 import { until } from "../harness.ts";
+import { noPostgres, startPostgres } from "../postgres.ts";
 import { ensure, idIn, type Proof, ROOT, run, start, statesOf, statusOf } from "./tools.ts";
 
 const USER = 1000;
@@ -22,10 +24,10 @@ export const binary: Proof = {
     const inRoot = (env: Record<string, string>, ...args: string[]) => {
       const settings = Object.entries({ INSPECTOR_PORT: "0", INSPECTOR_TOKEN: TOKEN, ...env });
       const variables = settings.map(([name, value]) => `${name}=${value}`);
-      const user = `--userspec=${USER}:${USER}`;
+      const chroot = [Bun.which("chroot")!, `--userspec=${USER}:${USER}`, root, "/bellhop", ...args];
       // The mount ends with the process. `env -i` drops PATH, so that nothing of this machine is found.
-      const enter = `mount -t proc proc "$0/proc" && exec env -i ${variables.join(" ")} $(command -v chroot) ${user} "$0" /bellhop "$@"`;
-      return ["unshare", "--mount", "sh", "-c", enter, root, ...args];
+      const enter = 'mount -t proc proc "$0/proc" && exec env -i "$@"';
+      return ["unshare", "--mount", "sh", "-c", enter, root, ...variables, ...chroot];
     };
     const bellhop = (env: Record<string, string>, ...args: string[]) => run(inRoot(env, ...args));
 
@@ -72,8 +74,39 @@ export const binary: Proof = {
     const json = await bellhop(restored, "deliveries", "--json");
     ensure(statesOf(json, id)?.length === 2, "the restored inbox has the delivery");
     yield "restore puts the backup in place, and deliveries reads it while no server runs";
-    for (const command of ["dev", "move", "backfill", "drift"]) await bellhop({}, command, "--help");
-    yield "not checked: dev, move, backfill and drift in the chroot, except that they load";
+
+    {
+      await using clerk = await startClerkApi();
+      clerk.fill(3);
+      const settings = { CLERK_SECRET_KEY: clerk.secretKey, CLERK_API_URL: clerk.url, DATA_DIR: "/work/mirror" };
+      await bellhop({}, "new", "mirror");
+      const filled = await bellhop(settings, "backfill");
+      ensure(/clerk_users +3 from Clerk/.test(filled), `backfill copies the users:\n${filled}`);
+      await bellhop(settings, "drift");
+    }
+    yield "new mirror, backfill and drift work";
+
+    {
+      await using dev = await start((env) => inRoot({ ...env, DATA_DIR: "/work/dev" }, "dev"));
+      await Bun.write(join(root, "handlers/session.created.ts"), "export default () => undefined;\n");
+      await until("the new handler", () => dev.output().includes("session.created.ts"));
+      await dev.stop();
+    }
+    yield "dev loads a file that is added";
+
+    if (noPostgres) return yield `not checked: an inbox in Postgres: ${noPostgres}`;
+    await using postgres = await startPostgres();
+    const url = await postgres.database();
+    await bellhop(server.env, "move", url);
+    await using shared = await start((env) => inRoot({ ...env, INBOX_URL: url }, "start"));
+    const inbox = { ...shared.env, INBOX_URL: url };
+    const states = async (event: string) => statesOf(await bellhop(inbox, "deliveries", "--json"), event)?.join();
+    ensure((await states(id)) === "done,done", "the moved inbox has the delivery");
+    const later = idIn(await bellhop(inbox, "send", "user.created"));
+    // The profile's handler and the mirror.
+    await until("two runs that are done", async () => (await states(later)) === "done,done");
+    ensure((await shared.stop()) === 0, `SIGTERM ends it with 0:\n${shared.output()}`);
+    yield "move takes the inbox to Postgres, and start uses it there";
   },
 };
 
