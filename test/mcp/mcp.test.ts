@@ -40,9 +40,11 @@ async function serverWithAgent(env: Record<string, string> = {}) {
   return { server, agent, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
 
-test("the client lists every tool, and the ones that write are marked", async () => {
+test("the client and docs/agents.md list every tool, and the ones that write are marked", async () => {
   await using opened = await serverWithAgent();
   const tools = await opened.agent.tools();
+  const docs = await Bun.file(join(import.meta.dir, "../../docs/agents.md")).text();
+  expect([...docs.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name)).toEqual(tools.map(({ name }) => name));
   expect(tools.map(({ name }) => name)).toEqual([
     "list_handlers",
     "list_deliveries",
