@@ -61,6 +61,8 @@ export function openRelay({ url, token: known, answer, onStatus, clock = systemC
   let socket: WebSocket | undefined;
   let registeredAt: number | undefined;
   let inUseSince: number | undefined;
+  /** Another client took the address from a connection that had it: the two may do so in turns, without end. */
+  let wasReplaced = false;
   let failures = 0;
   let isOutageReported = false;
   let isStopped = false;
@@ -116,6 +118,7 @@ export function openRelay({ url, token: known, answer, onStatus, clock = systemC
     registeredAt = clock.now();
     isOutageReported = false;
     const lostUrl = published !== undefined && published !== confirmed ? receiveUrl(published) : undefined;
+    if (lostUrl || !wasReplaced) inUseSince = undefined;
     [published, token] = [confirmed, confirmed];
     const waiting = unsent.filter(({ at }) => clock.now() - at < ANSWER_MS);
     unsent = [];
@@ -136,6 +139,7 @@ export function openRelay({ url, token: known, answer, onStatus, clock = systemC
     socket = undefined;
     if (isStopped) return;
     if (registeredAt !== undefined && clock.now() - registeredAt >= STABLE_MS) [failures, inUseSince] = [0, undefined];
+    wasReplaced = code === CLOSE_TOKEN_IN_USE && registeredAt !== undefined;
     registeredAt = undefined;
     const delay = code === CLOSE_TOKEN_IN_USE ? refused() : retryDelay(failures++);
     if (code !== CLOSE_TOKEN_IN_USE && !isOutageReported) {

@@ -53,5 +53,5 @@ export function createAsk(fetch: (request: Request) => Response | Promise<Respon
 
 /** Fixes the types of a tool's arguments. */
 export function defineTool<Input extends TObject>(tool: Tool<Input>): Tool {
-  return tool as Tool;
+  return tool;
 }

@@ -1,7 +1,7 @@
 // `bun dev --tunnel` against a stand-in for Svix's relay, with a real server behind it.
 
 import { expect, test } from "bun:test";
-import { statSync } from "node:fs";
+import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { sample } from "../../src/clerk/samples.ts";
@@ -176,6 +176,30 @@ test("an address that another client keeps is replaced after a while, and its lo
       `Replace it in the Dashboard by ${address}`,
   ]);
   expect(tokenIn(folder.path)).toBe(tokenOf(address));
+});
+
+test("two copies of a project that take the address from each other end with two addresses", async () => {
+  await using relay = startRelay({ newestWins: true });
+  await using folders = await temporaryFolder();
+  const token = makeToken();
+  const clocks = [fakeClock(), fakeClock()];
+  const tunnels = clocks.map((clock, index) => {
+    const dataDir = join(folders.path, String(index));
+    mkdirSync(dataDir);
+    writeFileSync(join(dataDir, "tunnel.json"), JSON.stringify({ token }));
+    return tunnelTo(dataDir, relay, { clock });
+  });
+  await using first = tunnels[0]!;
+  await using second = tunnels[1]!;
+  await until("another address", () => {
+    for (const clock of clocks) if (clock.dueIn() <= 5_000) clock.advance(5_000);
+    return first.addresses[1] ?? second.addresses[1];
+  });
+  await until("both addresses", () => relay.tokens().length === 2);
+  expect(Math.min(...clocks.map((clock) => clock.now()))).toBeLessThan(200_000);
+  const lines = [...first.lines, ...second.lines];
+  expect(lines.filter((line) => line.includes("is in use by another connection")).length).toBeGreaterThan(0);
+  expect(lines.filter((line) => line.includes(`in/${token}/ is lost`)).length).toBeGreaterThan(0);
 });
 
 test("a first token that another client has is replaced without a report", async () => {

@@ -42,6 +42,8 @@ interface RelayOptions {
   hostname?: string;
   /** How long a sender waits. Svix's own limit is 15 s. */
   answerMs?: number;
+  /** A new connection takes a token from the one that has it. The real relay's clients expect the opposite. */
+  newestWins?: boolean;
   /** As the real one: every 20 s. */
   pingEveryMs?: number;
 }
@@ -51,6 +53,7 @@ export function startRelay({
   port = 0,
   hostname = "127.0.0.1",
   answerMs = 15_000,
+  newestWins = false,
   pingEveryMs = 20_000,
 }: RelayOptions = {}): StandInRelay {
   const sockets = new Map<string, ServerWebSocket<Connection>>();
@@ -100,7 +103,8 @@ export function startRelay({
 
   function register(socket: ServerWebSocket<Connection>, token: string) {
     if (!/^c_[0-9A-Za-z]{10}$/.test(token)) return socket.close(1008, "Invalid token");
-    if (occupied.has(token) || sockets.has(token) || relay.refuseNext-- > 0)
+    if (newestWins) sockets.get(token)?.close(1008, "This socket is already in use");
+    else if (occupied.has(token) || sockets.has(token) || relay.refuseNext-- > 0)
       return socket.close(1008, "This socket is already in use");
     socket.data.token = token;
     sockets.set(token, socket);
