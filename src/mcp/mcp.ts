@@ -54,7 +54,8 @@ export function createMcp({ api, canWrite, projectDir, onError }: McpOptions): (
           {
             description: tool.isWrite && !canWrite ? `${tool.description} Needs MCP_WRITE=1.` : tool.description,
             inputSchema: fromJsonSchema<never>(JSON.parse(JSON.stringify(tool.input))),
-            annotations: { readOnlyHint: !tool.isWrite, destructiveHint: tool.name === "replay", openWorldHint: false },
+            // A handler may do anything, anywhere.
+            annotations: { readOnlyHint: !tool.isWrite, destructiveHint: tool.isWrite, openWorldHint: tool.isWrite },
           },
           (args) => call(tool, args),
         );
