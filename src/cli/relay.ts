@@ -127,8 +127,10 @@ export function openRelay({ url, token: known, answer, onStatus, clock = systemC
   }
 
   async function respond(request: RelayRequest) {
-    const response = await answer(request).catch(() => Response.json({ error: "unreachable" }, { status: 502 }));
-    const frame = await answerFrame(request.id, response);
+    const frame = await answer(request)
+      .then((response) => answerFrame(request.id, response))
+      // No answer, or only a part of one.
+      .catch(() => answerFrame(request.id, Response.json({ error: "unreachable" }, { status: 502 })));
     // The relay finds the request by its id, so the next connection may answer it.
     if (registeredAt !== undefined && socket?.readyState === WebSocket.OPEN) socket.send(frame);
     else if (!isStopped) unsent.push({ frame, at: clock.now() });
@@ -179,7 +181,7 @@ export function openRelay({ url, token: known, answer, onStatus, clock = systemC
   };
 }
 
-/** With a fifth of chance, so that many clients do not return to a restarted relay at one moment. */
+/** Varies by a fifth, so that many clients do not return to a restarted relay at one moment. */
 function retryDelay(failures: number): number {
   const base = RETRY_MS[Math.min(failures, RETRY_MS.length - 1)] ?? 0;
   return base * (0.8 + 0.4 * Math.random());
