@@ -35,7 +35,9 @@ export function openTunnel(options: TunnelOptions): Relay {
   function report(status: RelayStatus) {
     if (status.kind === "disconnected")
       return warn(
-        `the tunnel has lost Svix's relay (${status.reason}); connecting again. Svix retries what can't be delivered`,
+        shown
+          ? `the tunnel has lost Svix's relay (${status.reason}); connecting again. Svix retries what can't be delivered`
+          : `the tunnel can't reach Svix's relay (${status.reason}); trying again. ngrok works without it`,
       );
     if (status.kind === "in-use")
       return warn(

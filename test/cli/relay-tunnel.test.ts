@@ -190,6 +190,18 @@ test("a relay that goes away is reported once, and found again with the same add
   expect(relay.registrations).toEqual([tokenOf(address), tokenOf(address)]);
 });
 
+test("a relay that can't be reached at the start is reported, and used when it can", async () => {
+  await using relay = startRelay();
+  await using folder = await temporaryFolder();
+  await relay.stop();
+  await using tunnel = tunnelTo(folder.path, relay);
+  await until("the report", () => tunnel.lines.length === 1);
+  expect(tunnel.lines[0]).toContain("warning: the tunnel can't reach Svix's relay");
+  relay.start();
+  expect(relay.registrations).toEqual([tokenOf(await tunnel.address())]);
+  expect(tunnel.lines).toHaveLength(1);
+});
+
 test("a local server that is gone, or breaks off its answer, is a 502 for the sender", async () => {
   await using relay = startRelay();
   await using folder = await temporaryFolder();
