@@ -4,6 +4,7 @@
 import { chown, copyFile, cp, mkdir, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+import { commands } from "../../src/cli/cli.ts";
 import { startClerkApi } from "../clerk-api.ts";
 import { SECRET, until } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
@@ -31,6 +32,8 @@ export const binary: Proof = {
     const chroot = await emptyRoot(join(folder, "root"), built);
     yield `the root has ${(await readdir(chroot.path)).toSorted().join(", ")}, and nothing else`;
 
+    for (const name of Object.keys(commands)) await chroot.bellhop({}, name, "--help");
+    yield `all ${Object.keys(commands).length} commands load`;
     ensure((await chroot.bellhop({}, "handlers", "--check")).includes("✓ _schema.sql"), "the handlers load");
     await chroot.bellhop({}, "new", "organization.created");
     yield "handlers --check loads the handlers and tries their SQL files, and new writes a handler";
