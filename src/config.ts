@@ -39,6 +39,11 @@ export interface Config {
     /** Opens the inspector. If undefined, each start generates one for browsers on this machine. */
     token: string | undefined;
   };
+  /** Serves /metrics alone, without a token. */
+  metricsPort: number | undefined;
+  /** Milliseconds without a delivery. */
+  silenceAfter: number | (typeof SILENCE_CHOICES)[number];
+  heartbeatUrl: string | undefined;
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
 }
@@ -50,6 +55,7 @@ export interface Setting {
   description: string;
 }
 
+const SILENCE_CHOICES = ["learned", "off"] as const;
 const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 
 export const settings: readonly Setting[] = [
@@ -103,6 +109,9 @@ export const settings: readonly Setting[] = [
     default: "made by `bun dev`",
     description: "24 characters or more; opens the inspector to anyone who has it, in start too",
   },
+  { name: "METRICS_PORT", default: "none", description: "serves /metrics for Prometheus, without a token" },
+  { name: "SILENCE_AFTER", default: "learned", description: "reports when no delivery came for so long: 6h, or off" },
+  { name: "HEARTBEAT_URL", default: "none", description: "pinged every minute while all is well (healthchecks.io)" },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
 ];
@@ -148,6 +157,9 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
+    metricsPort: reader.port("METRICS_PORT"),
+    silenceAfter: reader.durationOr("SILENCE_AFTER", SILENCE_CHOICES),
+    heartbeatUrl: reader.secretUrl("HEARTBEAT_URL", "https://hc-ping.com/…"),
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
   };

@@ -27,12 +27,15 @@ import {
   logChange,
   type Logger,
   logHandlerLine,
+  logHeartbeat,
   logLost,
   logMissed,
   logRefused,
   logSchema,
+  logSilence,
   logTrouble,
 } from "./log.ts";
+import { startMonitor } from "./monitor/monitor.ts";
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
@@ -47,6 +50,8 @@ export interface Server {
   inspectorUrl: string | undefined;
   /** The same with the token of this start, for a browser on this machine: to print, never to log. */
   inspectorLink: string | undefined;
+  /** The port of METRICS_PORT, if it is set. */
+  metricsPort: number | undefined;
   /** Replaces the secrets with which requests may be signed. */
   useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "isDevSecret">): void;
   /** Sets the public address of a tunnel, for display. */
@@ -94,7 +99,23 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
+  const storing = () => describeHealth({ inbox: inbox.trouble ?? cluster.fenced }).reason;
+  // Stopped after the dispatcher, to save what was counted until the end.
+  const monitor = opened.use(
+    startMonitor({
+      inbox,
+      trouble: storing,
+      isFirst: () => cluster.isFirst() && !cluster.fenced,
+      // In dev, deliveries are rare.
+      silenceAfter: config.mode === "dev" && config.silenceAfter === "learned" ? "off" : config.silenceAfter,
+      heartbeatUrl: config.heartbeatUrl,
+      onSilence: (isSilent, facts) => logSilence(log, isSilent, facts),
+      onHeartbeat: (reason) => logHeartbeat(log, reason),
+      onError: (error) => log.error({ err: error }, "the monitor failed with an internal error; it continues"),
+    }),
+  );
   const live = createObserver({
+    ...monitor,
     inbox,
     server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
     servers: () => listCluster(cluster, describeOwn()),
@@ -128,7 +149,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     onOutcome(run, outcome) {
       changes += 1;
       lines.ended(run, outcome);
-      live.ended(run, outcome);
+      monitor.metrics.ended(run, outcome);
+      live.changed(run.delivery.id);
     },
     onLate: (run, message) => {
       const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
@@ -170,7 +192,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
+  const { createUnverifiedBodies, openInspector, openSocket, startMetricsServer, startWebhookServer } =
+    await loadingServers;
   const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
@@ -192,17 +215,26 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     onDelivery(delivery) {
       changes += 1;
       lines.delivered(delivery);
-      live.delivered(delivery.delivery.id, delivery.status);
+      monitor.delivered(delivery.event.type, delivery.status);
+      live.changed(delivery.delivery.id);
       checkShape?.(delivery.event.type, delivery.event.data);
     },
-    onRefused: (refused, count) => logRefused(log, refused, count),
+    onRefused(refused, count) {
+      monitor.metrics.refused(refused.code, count);
+      logRefused(log, refused, count);
+    },
+    onAnswered: (request) => monitor.metrics.answered(request),
     onError: (error) => log.error({ err: error }, "a request failed with an internal error"),
   });
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
-  const inspector = openInspector({ ...config, unverified }, api, (note) => log.warn(note));
+  const { scrape } = monitor;
+  const inspector = openInspector({ ...config, unverified, scrape }, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
+  const { host, metricsPort: port } = config;
+  const metrics = port === undefined ? undefined : startMetricsServer({ host, port }, scrape, inspectorFailed);
+  if (metrics) opened.defer(() => metrics.stop());
 
   function inspectorFailed(error: unknown) {
     log.error({ err: error }, "a request to the inspector failed with an internal error");
@@ -222,6 +254,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     receiver: webhookServer,
     inspectorUrl: inspector?.url,
     inspectorLink: inspector?.link,
+    metricsPort: metrics?.port,
     useSecrets(fresh, { secretHint, isDevSecret } = shown) {
       secrets = fresh;
       Object.assign(shown, { secretHint, isDevSecret });
@@ -232,13 +265,14 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
 }
 
 async function loadServers() {
-  const [receiver, unverified, socket, inspector] = await Promise.all([
+  const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
     import("./receive/server.ts"),
     import("./receive/unverified.ts"),
     import("./api/socket.ts"),
     import("./inspector/inspector.ts"),
+    import("./monitor/metrics-server.ts"),
   ]);
-  return { ...receiver, ...unverified, ...socket, ...inspector };
+  return { ...receiver, ...unverified, ...socket, ...inspector, ...metrics };
 }
 
 function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {

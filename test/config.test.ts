@@ -44,6 +44,9 @@ test("with only the secret set, every setting has its default", () => {
     retentionDays: 90,
     shutdownSeconds: 25,
     inspector: { port: 3_001, host: "127.0.0.1", token: undefined },
+    metricsPort: undefined,
+    silenceAfter: "learned",
+    heartbeatUrl: undefined,
     logLevel: "info",
   };
   expect(configOf({}, "dev")).toMatchObject({ ...common, mode: "dev", host: "127.0.0.1", logFormat: "pretty" });
@@ -76,6 +79,11 @@ const valid: [name: string, text: string, setting: keyof Config, value: unknown]
   ["INSPECTOR_HOST", "127.0.0.2", "inspector", { port: 3_001, host: "127.0.0.2", token: undefined }],
   ["INSPECTOR_TOKEN", TOKEN, "inspector", { port: 3_001, host: "127.0.0.1", token: TOKEN }],
   ["SHUTDOWN_SECONDS", "0", "shutdownSeconds", 0],
+  ["METRICS_PORT", "9464", "metricsPort", 9_464],
+  ["METRICS_PORT", " ", "metricsPort", undefined],
+  ["SILENCE_AFTER", "6h", "silenceAfter", 21_600_000],
+  ["SILENCE_AFTER", "off", "silenceAfter", "off"],
+  ["HEARTBEAT_URL", "https://hc-ping.com/a-b", "heartbeatUrl", "https://hc-ping.com/a-b"],
   ["LOG_LEVEL", "silent", "logLevel", "silent"],
   ["LOG_FORMAT", "pretty", "logFormat", "pretty"],
 ];
@@ -119,6 +127,9 @@ const invalid: [name: string, text: string, message: string, example: string][] 
   ["INSPECTOR_HOST", "127.0.0.1.example.com", "it needs INSPECTOR_TOKEN", "INSPECTOR_TOKEN=…"],
   ["INSPECTOR_TOKEN", "twenty-three-characters", "has only 23 characters, expected 24", "openssl rand -hex 24"],
   ["SHUTDOWN_SECONDS", "25s", "expected a whole number", "SHUTDOWN_SECONDS=25"],
+  ["METRICS_PORT", "70000", "expected a whole number from 0 to 65535", "METRICS_PORT=9464"],
+  ["SILENCE_AFTER", "never", "expected a duration such as 6h, or learned or off", "SILENCE_AFTER=learned"],
+  ["HEARTBEAT_URL", "hc-ping.com/a-secret", "is not an address that begins with https://", "HEARTBEAT_URL=https://"],
   ["LOG_LEVEL", "verbose", "expected one of debug, info, warn, error, silent", "LOG_LEVEL=info"],
   ["LOG_FORMAT", "xml", "expected one of pretty, json", "LOG_FORMAT=json"],
 ];

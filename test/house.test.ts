@@ -73,7 +73,7 @@ const SHARED = [
 const ALLOWED_IMPORTS: Record<string, string[]> = {
   adapters: [],
   "address.ts": [],
-  api: ["inbox (types)", "clerk"],
+  api: ["inbox (types)", "clerk", "monitor (types)"],
   clerk: [],
   cli: [
     "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
@@ -89,10 +89,13 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   handlers: ["adapters", "clerk", "inbox (types)", "mirror"],
   inbox: ["clerk"],
   "index.ts": ["clerk (types)"],
-  inspector: ["api", "clerk", "config.ts (types)", "receive (types)"],
+  inspector: ["api", "clerk", "config.ts (types)", "monitor", "receive (types)"],
   "json.ts": [],
   "log-output.ts": [],
-  "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
+  "log.ts": [
+    "config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "monitor", "receive (types)",
+  ],
+  monitor: ["inbox (types)"],
   "open-files.ts": [],
   "require-bun.ts": [],
   "setting-reader.ts": [],
@@ -191,6 +194,7 @@ test("each external dependency is used only by the files that own it", () => {
     "bun:sqlite": ["inbox/copy.ts", "inbox/sqlite.ts"],
     pino: ["log.ts"],
     "pino-pretty": ["log.ts"],
+    "prom-client": ["monitor/prometheus.ts"],
     // Tests use it as an oracle.
     svix: [],
     citty: [

@@ -27,7 +27,7 @@ const KEY_STATES = selectBy("order_key k", "k.key", { key: "text" }, 'k.key, k.s
 const RUN_KEY = updateBy("order_key.key", { key: "text" }, `state = ${HEAD_RUNS}`);
 
 /** For each handler with a waiting head, live and bulk: when the first head is due, and the first one after now. */
-const WAITING_HEADS = query({ now: "int" })`${waitingHeads()}`;
+export const WAITING_HEADS = query({ now: "int" })`${waitingHeads()}`;
 
 function waitingHeads(): string {
   const first = (after: string) => `(

@@ -4,6 +4,7 @@
 
 import type {
   AttemptRecord,
+  Backlog,
   DeliveryFilter,
   DeliveryList,
   DeliveryView,
@@ -17,6 +18,7 @@ import type {
   ReplayStepRequest,
   RetentionResult,
   RetentionStep,
+  Rollup,
   RunRange,
   RunState,
   WroteRuns,
@@ -164,6 +166,14 @@ export interface Inbox extends AsyncDisposable {
   get(id: string): Promise<DeliveryView | null>;
   /** Newest first, without payloads and headers. */
   list(filter: DeliveryFilter, page: Page): Promise<DeliveryList>;
+  /** Counts the runs that are not done, in bounded time. */
+  backlog(): Promise<Backlog>;
+  /** The last stored delivery, of any server. */
+  newestDelivery(): Promise<{ arrival: number; receivedAt: number } | null>;
+  /** Figures of minutes or hours (`span`, in milliseconds) since a Unix time, of all servers, oldest first. */
+  rollups(span: number, since: number): Promise<Rollup[]>;
+  /** Replaces the figures of the same span, start and server, and deletes those of each span that start before its time. */
+  saveRollups(rollups: readonly Rollup[], before: ReadonlyMap<number, number>): Promise<void>;
   /** Deletes overdue one-time codes and skips runs that were parked for 24 hours. */
   sweep(): Promise<void>;
   /**
