@@ -66,7 +66,7 @@ async function createRegistry({ counts, figures, writable }: PrometheusOptions) 
         const found = await samples();
         this.reset();
         // A gauge without labels would be 0 instead of missing.
-        this.remove();
+        this.remove({});
         for (const [labels, value] of found) this.set(labels, value);
       },
     });
