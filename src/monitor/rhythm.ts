@@ -11,8 +11,10 @@ const HOUR_MS = 3_600_000;
 const HOURS_PER_WEEK = 168;
 /** One sign-up causes this many events: `user.created`, `session.created`, an e-mail, an update. */
 const MIN_CLUSTER = 4;
-// The probability of a false report is e^-7, about one in a thousand, for each time in which so much is expected.
-const EVIDENCE = 7;
+// Ten years with at most one false report.
+const WEEKS_OF_A_FALSE_REPORT = 520;
+// The rhythm of a few weeks is an estimate.
+const MARGIN = 1.25;
 // An import of many users in one hour must not hide the usual rhythm.
 const USUAL_QUANTILE = 0.95;
 const MAX_TIMES_USUAL = 2;
@@ -33,6 +35,11 @@ export function learnRhythm(deliveriesPerHour: ReadonlyMap<number, number>, unti
   const byHour = Map.groupBy(counts, ({ hour }) => hour);
   const means = Array.from({ length: HOURS_PER_WEEK }, (_, hour) => mean(byHour.get(hour)!.map(({ count }) => count)));
   const cluster = Math.max(MIN_CLUSTER, dispersion(counts, means));
+  // Each pause between two clusters is a chance for a false report. One without a cluster where `n` are expected has the
+  // probability e^-n.
+  const perWeek = means.reduce((sum, count) => sum + count, 0) / cluster;
+  const margin = MARGIN * (1 + HOURS_PER_WEEK / hours);
+  const evidence = margin * Math.log(WEEKS_OF_A_FALSE_REPORT * Math.max(1, perWeek));
 
   return {
     expected(from, to) {
@@ -43,8 +50,7 @@ export function learnRhythm(deliveriesPerHour: ReadonlyMap<number, number>, unti
       }
       return sum;
     },
-    // Clusters of deliveries that arrive independently: none of them comes with the probability e^-(expected clusters).
-    isSilent: (expected) => expected / cluster >= EVIDENCE,
+    isSilent: (expected) => expected / cluster >= evidence,
   };
 }
 

@@ -7,7 +7,8 @@ export interface Family {
 }
 
 const COMMENT = /^# (HELP|TYPE) ([a-z_:][\w:]*) (.+)$/i;
-const SERIES = /^([a-z_:][\w:]*)(?:\{((?:[a-z_]\w*="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? ([+-]?(?:[\d.]+(?:e[+-]?\d+)?|inf|nan))$/i;
+const SERIES =
+  /^([a-z_:][\w:]*)(?:\{((?:[a-z_]\w*="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? ([+-]?(?:[\d.]+(?:e[+-]?\d+)?|inf|nan))$/i;
 const LABEL = /([a-z_]\w*)="((?:[^"\\]|\\.)*)"/gi;
 
 export async function scrape(url: string, headers: Record<string, string> = {}): Promise<Map<string, Family>> {
