@@ -177,7 +177,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     const release = typeof acquiring === "function" ? acquiring : await acquiring;
     const handler = table().get(run.handler);
     const outcome: Outcome | undefined =
-      stopped || ended.aborted || !cluster.owns(run) || !handler?.code
+      !release || stopped || ended.aborted || !cluster.owns(run) || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
             run,
@@ -193,7 +193,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             print: (line) => options.onLog?.(run, line),
             onLate: (message) => options.onLate?.(run, message),
           });
-    release();
+    release?.();
     if (outcome) await end(run, outcome);
   }
 

@@ -57,7 +57,10 @@ export async function savedClock(store: Store): Promise<number> {
 }
 
 export function createCore(store: Store, options: CoreOptions): Inbox {
-  const { clock, retentionPace: pace, onTrouble = () => {}, onBug = () => {} } = options;
+  const { clock: ownClock, retentionPace: pace, onTrouble = () => {}, onBug = () => {} } = options;
+  /** How far this clock was behind that of another server, because this machine was suspended. */
+  let behind = 0;
+  const clock = () => ownClock() + behind;
   let clockSavedAt = -Infinity;
   const commits = createCommits({
     store,
@@ -70,7 +73,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   });
   const { write } = commits;
   const { read } = store;
-  const moveTrustedTime = createTrustedTime({ read, write, clock, pace });
+  const moveTrustedTime = createTrustedTime({ read, write, clock: ownClock, pace });
 
   /** Also touches the pages that a delivery needs: one of them may be damaged while others can be written. */
   async function tryToWrite(transaction: Transaction): Promise<void> {
@@ -87,7 +90,8 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     const now = clock();
     if (now - clockSavedAt < SAVE_CLOCK_MS) return;
     await raiseValue(transaction, "clock", now);
-    clockSavedAt = now;
+    clockSavedAt = (await savedValue(transaction, "clock")) ?? now;
+    behind += clockSavedAt - now;
   }
 
   const FINISH: OperationKind<Ending, "recorded" | "superseded"> = {
