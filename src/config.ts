@@ -42,7 +42,7 @@ export interface Config {
   /** Serves /metrics alone, without a token. */
   metricsPort: number | undefined;
   /** Milliseconds without a delivery. */
-  silenceAfter: number | (typeof SILENCE_CHOICES)[number];
+  silenceAfter: number | "learned" | "off";
   heartbeatUrl: string | undefined;
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
@@ -55,7 +55,6 @@ export interface Setting {
   description: string;
 }
 
-const SILENCE_CHOICES = ["learned", "off"] as const;
 const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 
 export const settings: readonly Setting[] = [
@@ -158,7 +157,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
     metricsPort: reader.port("METRICS_PORT"),
-    silenceAfter: reader.durationOr("SILENCE_AFTER", SILENCE_CHOICES),
+    silenceAfter: reader.durationOr("SILENCE_AFTER", ["learned", "off"]),
     heartbeatUrl: reader.secretUrl("HEARTBEAT_URL", "https://hc-ping.com/…"),
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),

@@ -16,6 +16,7 @@ import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
 import { describeSilence, type SilenceFacts } from "./monitor/silence.ts";
+import type { TraceIds } from "./monitor/traces.ts";
 import { printableJson, printableLines } from "./printable.ts";
 import type { RefusedRequest } from "./receive/refused-requests.ts";
 import type { ReceivedDelivery } from "./receive/server.ts";
@@ -253,8 +254,13 @@ export function logHeartbeat(log: Logger, reason: string | undefined) {
   log.warn(`HEARTBEAT_URL can't be pinged: ${reason}; retrying every minute`);
 }
 
-export function logHandlerLine(log: Logger, { handler, delivery }: ClaimedRun, { level, message }: LogLine) {
-  log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
+export function logHandlerLine(
+  log: Logger,
+  { handler, delivery }: ClaimedRun,
+  { level, message }: LogLine,
+  ids?: TraceIds,
+) {
+  log[level]({ handler, id: delivery.id, ...ids }, `${handler}: ${message}`);
 }
 
 /** Only the standard properties of an error: a handler may have attached a payload, and reading it may throw. */

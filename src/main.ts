@@ -36,6 +36,7 @@ import {
   logTrouble,
 } from "./log.ts";
 import { startMonitor } from "./monitor/monitor.ts";
+import { openTraces } from "./monitor/traces.ts";
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
@@ -75,6 +76,9 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const startedAt = Date.now();
   let isSchemaChanged = false;
   let [changes, changesElsewhere] = [0, 0];
+  // Its last spans end with the dispatcher and the storage.
+  const traces = await openTraces();
+  if (traces) opened.defer(() => traces.flush());
   const { inbox, effects, cluster } = opened.use(
     await openStorage(config, log, {
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
@@ -156,7 +160,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
       inbox.note(run, line).catch(() => undefined);
     },
-    onLog: (run, line) => logHandlerLine(log, run, line),
+    onLog: (run, line, ids) => logHandlerLine(log, run, line, ids),
+    traces,
     onDeadError: (error) =>
       log.error({ err: error }, `${config.handlersDir}/_dead.ts failed; it is not called again for this run`),
     onTrouble: (error) =>
@@ -212,6 +217,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     healthDetails: () =>
       describeHealth({ inbox: inbox.trouble ?? cluster.fenced, database: effects.trouble, log: logTrouble(log) }),
     match,
+    traces,
     onDelivery(delivery) {
       changes += 1;
       lines.delivered(delivery);
@@ -232,8 +238,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const { scrape } = monitor;
   const inspector = openInspector({ ...config, unverified, scrape }, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
-  const { host, metricsPort: port } = config;
-  const metrics = port === undefined ? undefined : startMetricsServer({ host, port }, scrape, inspectorFailed);
+  const metrics = startMetricsServer(config, scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());
 
   function inspectorFailed(error: unknown) {

@@ -87,6 +87,8 @@ export interface ClaimedRun extends AttemptId {
   body: Uint8Array | null;
   /** The parsed body of a delivery that was just received. Only this run has it and may change it. */
   event?: object;
+  /** The stored headers that continue the trace of its receipt, if it was traced. */
+  trace?: Readonly<Record<string, string>>;
 }
 
 /**

@@ -10,12 +10,13 @@ export interface MetricsServer {
 
 const SETTINGS = { port: ["METRICS_PORT", 9464], host: "HOST=0.0.0.0" } as const;
 
-/** Throws a `UserError` with a remedy when it can't listen. */
+/** Undefined when METRICS_PORT is not set. Throws a `UserError` with a remedy when it can't listen. */
 export function startMetricsServer(
-  { host, port }: { host: string; port: number },
+  { host, metricsPort: port }: { host: string; metricsPort: number | undefined },
   scrape: () => Promise<Scrape>,
   onError: (error: unknown) => void,
-): MetricsServer {
+): MetricsServer | undefined {
+  if (port === undefined) return undefined;
   async function answer(request: Request): Promise<Response> {
     if (URL.parse(request.url)?.pathname !== "/metrics") return new Response(null, { status: 404 });
     if (request.method !== "GET" && request.method !== "HEAD")

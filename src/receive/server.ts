@@ -7,6 +7,7 @@ import { listenError } from "../address.ts";
 import type { ReceivedEvent } from "../clerk/events.ts";
 import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
+import type { Traces } from "../monitor/traces.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
 import { describeHealth, type HealthDetails } from "./health-details.ts";
 import { createRefusedRequests, type RefusedRequest } from "./refused-requests.ts";
@@ -33,6 +34,7 @@ export interface WebhookServerOptions {
   onRefused?: (refused: RefusedRequest, count: number) => void;
   onAnswered?: (request: AnsweredRequest) => void;
   onError?: (error: unknown) => void;
+  traces?: Pick<Traces, "receive"> | undefined;
   now?: () => number;
   /** Shared with the inspector. */
   unverified?: UnverifiedBodies;
@@ -109,13 +111,17 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     const { id } = verdict;
     const { headers } = request;
     const delivery = deliveryOf(event, { id, at: eventTime(event, at), receivedAt: at, headers, body });
+    const trace = options.traces?.receive(delivery, headers, at);
+    if (trace) Object.assign(delivery.headers, trace.headers);
     const runs = match(event.type);
     try {
       const accepted = await accept({ ...delivery, event }, runs);
+      trace?.end(accepted.status, runs.length);
       const took = performance.now() - start;
       options.onDelivery?.({ delivery, event, status: accepted.status, runs, took });
       return answerStored(delivery, accepted);
     } catch (error) {
+      trace?.fail(error);
       if (!(error instanceof InboxUnavailable)) throw error;
       return refuse("unavailable", body.length, id);
     }
