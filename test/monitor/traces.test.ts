@@ -99,7 +99,7 @@ test("a delivery is traced from its receipt to the statements of its handlers", 
   await server.ended("msg_1");
   await post(server.url, sample("user.updated"), { id: "msg_2" });
   await server.ended("msg_2");
-  // What was not exported yet is exported at the stop.
+  // A stop exports the spans that are left.
   server.process.kill("SIGTERM");
   await server.process.exited;
 
