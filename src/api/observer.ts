@@ -75,7 +75,7 @@ export function createObserver(options: ObserverOptions): Observer {
     const runs = { waiting: 0, retrying: 0, running: 0, parked: 0, dead: 0 };
     for (const { state, count } of counts) runs[state] += count;
     // Runs that are waiting now belong to the last step.
-    const queueAge = chart.queueAge.with(-1, Math.max(chart.queueAge.at(-1)!, oldestWaitingMs));
+    const queueAge = [...chart.queueAge.slice(0, -1), Math.max(chart.queueAge.at(-1) ?? 0, oldestWaitingMs)];
     return { ...chart, queueAge, runs, lastDelivery: newest?.receivedAt ?? null, writable: inbox.writable };
   }
 

@@ -73,7 +73,7 @@ export async function backlog(reader: Reader, now: number): Promise<Backlog> {
     if (state === RUNNING || state === WAITING)
       counts.push({
         handler,
-        state: STATES[state] as "running" | "waiting",
+        state: STATES[state],
         count: await count((slice) => one(reader, RUNS, { state, handler, ...slice })),
       });
   }

@@ -17,15 +17,15 @@ export interface Figures {
 
 export interface History {
   /** The figures of the minute of this time. */
-  current(now: number): Figures;
+  current: (now: number) => Figures;
   /** The figures of all servers until now. */
-  chart(window: ChartWindow): Promise<Chart>;
+  chart: (window: ChartWindow) => Promise<Chart>;
   /** New deliveries of all servers in each hour since a time; hours without one may be missing. Unix times in milliseconds. */
-  deliveriesPerHour(since: number): Promise<Map<number, number>>;
+  deliveriesPerHour: (since: number) => Promise<Map<number, number>>;
   /** Writes finished minutes now; `all`: the current one too. */
-  save(all?: "all"): Promise<void>;
+  save: (all?: "all") => Promise<void>;
   /** Writes what is left. */
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 export type ChartWindow = keyof typeof WINDOWS;

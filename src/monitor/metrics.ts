@@ -18,13 +18,13 @@ export interface AnsweredRequest {
 
 export interface Metrics {
   /** A delivery was verified and answered. */
-  delivered(type: string, status: Accepted["status"]): void;
-  refused(code: RefusalCode, count: number): void;
-  answered(request: AnsweredRequest): void;
+  delivered: (type: string, status: Accepted["status"]) => void;
+  refused: (code: RefusalCode, count: number) => void;
+  answered: (request: AnsweredRequest) => void;
   /** The end of an attempt was recorded. */
-  ended(run: ClaimedRun, outcome: Outcome): void;
+  ended: (run: ClaimedRun, outcome: Outcome) => void;
   /** The counts of a handler; zeros for an unknown one. */
-  handler(name: string): HandlerCounts;
+  handler: (name: string) => HandlerCounts;
   readonly counts: Counts;
 }
 

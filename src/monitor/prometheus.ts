@@ -41,35 +41,39 @@ export function createPrometheus(options: PrometheusOptions): () => Promise<Scra
 async function createRegistry({ counts, figures, writable }: PrometheusOptions) {
   const { collectDefaultMetrics, Counter, Gauge, Registry } = (await import("prom-client")).default;
   const registry = new Registry();
-  const registers = [registry];
+  const registers: [] = [];
 
   function counter(name: string, help: string, labelNames: string[], samples: () => Iterable<Sample>) {
-    new Counter({
-      name,
-      help,
-      labelNames,
-      registers,
-      collect() {
-        this.reset();
-        for (const [labels, value] of samples()) this.inc(labels, value);
-      },
-    });
+    registry.registerMetric(
+      new Counter({
+        name,
+        help,
+        labelNames,
+        registers,
+        collect() {
+          this.reset();
+          for (const [labels, value] of samples()) this.inc(labels, value);
+        },
+      }),
+    );
   }
 
   function gauge(name: string, help: string, labelNames: string[], samples: () => Promise<Iterable<Sample>>) {
-    new Gauge({
-      name,
-      help,
-      labelNames,
-      registers,
-      async collect() {
-        const found = await samples();
-        this.reset();
-        // A gauge without labels would be 0 instead of missing.
-        this.remove({});
-        for (const [labels, value] of found) this.set(labels, value);
-      },
-    });
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        labelNames,
+        registers,
+        async collect() {
+          const found = await samples();
+          this.reset();
+          // A gauge without labels would be 0 instead of missing.
+          this.remove({});
+          for (const [labels, value] of found) this.set(labels, value);
+        },
+      }),
+    );
   }
 
   /** prom-client has no way to set the buckets of a histogram, so this metric answers with those that were counted. */

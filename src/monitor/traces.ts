@@ -31,7 +31,7 @@ export interface AttemptTrace {
   /** Calls the handler's code, so that its own spans are children of this one. */
   enter<T>(call: () => T): T;
   /** Begins the span of a statement, whose text has no values. Call the returned function when it has ended. */
-  query(text: string, system: "sqlite" | "postgres"): (error?: unknown) => void;
+  query: (text: string, system: "sqlite" | "postgres") => (error?: unknown) => void;
   /** Undefined when the server stopped before the end was known. */
   end(outcome: Outcome | undefined): void;
 }

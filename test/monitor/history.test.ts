@@ -32,7 +32,7 @@ function startOn(inbox: ReturnType<typeof createTable>) {
   const metrics = createMetrics(history, now);
   return {
     history,
-    receive(count = 1) {
+    receive: (count = 1) => {
       for (let n = 0; n < count; n += 1) metrics.delivered("user.created", "accepted");
     },
     fail: () => metrics.ended(run({ delivery: { ...run().delivery, receivedAt: clock.at } }), retry()),

@@ -56,7 +56,7 @@ function checkHistogram(name: string, { series }: Family) {
     const values = buckets.map(({ value }) => value);
     const isCumulative = values.every((value, index) => index === 0 || value >= values[index - 1]!);
     if (!isCumulative || buckets.at(-1)?.labels.le !== "+Inf" || values.at(-1) !== count)
-      throw new Error(`${name} has inconsistent buckets: ${values}, with a count of ${count}`);
+      throw new Error(`${name} has inconsistent buckets: ${values.join(", ")}, with a count of ${count}`);
   }
 }
 

@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { openTraces } from "../../src/monitor/traces.ts";
-import { post, spawnServer, until, writeHandlers } from "../harness.ts";
+import { post, spawnServer, writeHandlers } from "../harness.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");
 const docs = await Bun.file(join(ROOT, "docs/traces.md")).text();
