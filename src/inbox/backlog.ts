@@ -8,6 +8,8 @@ import type { Backlog, BacklogCount } from "./views.ts";
 
 /** Each count ends here. An exact count of a million runs would take seconds, and changes nothing for its reader. */
 export const MAX_COUNTED = 10_000;
+// Handlers of one server, in all states; a folder has a few dozen.
+const MAX_PAIRS = 2_000;
 // A millisecond or two on SQLite, where a statement blocks the event loop.
 const SLICE = 1_000;
 
@@ -110,7 +112,7 @@ async function oldestWaiting(reader: Reader, now: number): Promise<number> {
 async function pairs(reader: Reader): Promise<{ state: number; handler: string }[]> {
   const found: { state: number; handler: string }[] = [];
   let pair: { state: number; handler: string } | undefined = { state: -1, handler: "" };
-  while (pair) {
+  while (pair && found.length < MAX_PAIRS) {
     [pair] = await reader.all<{ state: number; handler: string }>(NEXT_PAIR, pair);
     if (pair) found.push(pair);
   }
@@ -120,7 +122,7 @@ async function pairs(reader: Reader): Promise<{ state: number; handler: string }
 async function parkedHandlers(reader: Reader): Promise<string[]> {
   const found: string[] = [];
   let handler: string | undefined = "";
-  while (handler !== undefined) {
+  while (handler !== undefined && found.length < MAX_PAIRS) {
     const rows: { handler: string }[] = await reader.all<{ handler: string }>(NEXT_PARKED, { handler });
     handler = rows[0]?.handler;
     if (handler !== undefined) found.push(handler);

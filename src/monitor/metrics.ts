@@ -58,11 +58,11 @@ export interface HandlerRecord {
 }
 
 // Bounds the memory and the series of /metrics, whatever is renamed in the folder while the server runs.
-const MAX_HANDLERS = 500;
+export const MAX_HANDLERS = 500;
 // Clerk has about 80 event types.
 const MAX_TYPES = 200;
 /** The label of handlers and types above these limits. */
-const OTHER = "other";
+export const OTHER = "other";
 const MAX_MESSAGE_CHARACTERS = 500;
 // https://opentelemetry.io/docs/specs/semconv/http/http-metrics/: any other method is `_OTHER`.
 const METHODS = new Set(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"]);

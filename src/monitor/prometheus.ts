@@ -5,7 +5,7 @@ import type { Metric as PrometheusMetric } from "prom-client";
 
 import type { Durations } from "./durations.ts";
 import type { InboxFigures, ReadFigures } from "./inbox-figures.ts";
-import type { Counts } from "./metrics.ts";
+import { type Counts, MAX_HANDLERS, OTHER } from "./metrics.ts";
 
 interface PrometheusOptions {
   counts: Counts;
@@ -117,7 +117,7 @@ async function createRegistry({ counts, figures, writable }: PrometheusOptions) 
     [...counts.handlers].map(([handler, { waits }]): TimeSample => [{ handler }, waits]),
   );
   gauge("bellhop_runs", "Runs in the inbox that are not done, of all servers.", ["handler", "state"], () =>
-    fromInbox((found) => found.counts.map(({ handler, state, count }): Sample => [{ handler, state }, count])),
+    fromInbox((found) => runSamples(found)),
   );
   gauge("bellhop_oldest_waiting_seconds", "How long the oldest run that may start has waited.", [], () =>
     fromInbox(({ oldestWaitingMs }) => [[{}, oldestWaitingMs / 1_000]]),
@@ -144,6 +144,19 @@ async function createRegistry({ counts, figures, writable }: PrometheusOptions) 
   );
   collectDefaultMetrics({ register: registry });
   return registry;
+}
+
+/** Renamed handlers may have left runs in the inbox, so the labels are bounded here, too. */
+function runSamples({ counts }: InboxFigures): Sample[] {
+  const handlers = new Set<string>();
+  const samples = new Map<string, [Labels, number]>();
+  for (const { handler, state, count } of counts) {
+    if (handlers.size < MAX_HANDLERS) handlers.add(handler);
+    const labels = { handler: handlers.has(handler) ? handler : OTHER, state };
+    const key = JSON.stringify(labels);
+    samples.set(key, [labels, (samples.get(key)?.[1] ?? 0) + count]);
+  }
+  return [...samples.values()];
 }
 
 function value(metricName: string, labels: Labels, number: number) {

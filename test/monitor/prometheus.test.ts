@@ -8,7 +8,7 @@ import { serverWith, until } from "../harness.ts";
 import { FAILS, TOKEN } from "../inspector/inspected.ts";
 import { rejection } from "../rejection.ts";
 import { done, run } from "./running.ts";
-import { scrape, valueOf } from "./scrape.ts";
+import { parseExposition, scrape, valueOf } from "./scrape.ts";
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` });
 
@@ -91,6 +91,17 @@ test("a port that is taken is reported with the setting to change", async () => 
   using taken = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => new Response() });
   const failure = serverWith({}, { METRICS_PORT: String(taken.port) });
   expect(await rejection(failure)).toContain("pick another port: METRICS_PORT=9464");
+});
+
+test("runs of more handlers than are shown are counted as other", async () => {
+  const history = createHistory({ inbox: { rollups: async () => [], saveRollups: async () => {} } });
+  const { counts } = createMetrics(history);
+  const runs = Array.from({ length: 600 }, (_, n) => ({ handler: `handler ${n}`, state: "dead" as const, count: 2 }));
+  const figures = async () => ({ counts: runs, oldestWaitingMs: 0, newest: null });
+  const { text } = await createPrometheus({ counts, figures, writable: () => true })();
+  const found = parseExposition(text);
+  expect(found.get("bellhop_runs")?.series).toHaveLength(501);
+  expect(valueOf(found, "bellhop_runs", { handler: "other" })).toBe(200);
 });
 
 test("while the inbox can't be read, its figures are missing, and the counts are not", async () => {
