@@ -4,6 +4,7 @@
 import { join, resolve } from "node:path";
 
 import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl, type PostgresAddress } from "./db/url.ts";
+import { type AlertTarget, readAlertTargets } from "./monitor/alert-url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
 import { type Environment, type Problem, quote, type SettingReader, settingReader } from "./setting-reader.ts";
 
@@ -44,6 +45,8 @@ export interface Config {
   /** Milliseconds without a delivery. */
   silenceAfter: number | "learned" | "off";
   heartbeatUrl: string | undefined;
+  /** The receivers of alerts. */
+  alerts: readonly AlertTarget[];
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
 }
@@ -111,6 +114,8 @@ export const settings: readonly Setting[] = [
   { name: "METRICS_PORT", default: "none", description: "serves /metrics for Prometheus, without a token" },
   { name: "SILENCE_AFTER", default: "learned", description: "reports when no delivery came for so long: 6h, or off" },
   { name: "HEARTBEAT_URL", default: "none", description: "pinged every minute while all is well (healthchecks.io)" },
+  { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
+  { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
 ];
@@ -159,6 +164,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     metricsPort: reader.port("METRICS_PORT"),
     silenceAfter: reader.durationOr("SILENCE_AFTER", ["learned", "off"]),
     heartbeatUrl: reader.secretUrl("HEARTBEAT_URL", "https://hc-ping.com/…"),
+    alerts: readAlertTargets(env, problems, (text) => parseSecrets(text)[0]!),
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
   };

@@ -54,6 +54,7 @@ test("with only the secret set, every setting has its default", () => {
 });
 
 const POSTGRES = "postgres://app:secret@localhost:5432/app";
+const SLACK = "https://hooks.slack.com/services/T1/B1/x";
 
 const valid: [name: string, text: string, setting: keyof Config, value: unknown][] = [
   ["CLERK_SECRET_KEY", "sk_test_abc", "clerkSecretKey", "sk_test_abc"],
@@ -84,6 +85,7 @@ const valid: [name: string, text: string, setting: keyof Config, value: unknown]
   ["SILENCE_AFTER", "6h", "silenceAfter", 21_600_000],
   ["SILENCE_AFTER", "off", "silenceAfter", "off"],
   ["HEARTBEAT_URL", "https://hc-ping.com/a-b", "heartbeatUrl", "https://hc-ping.com/a-b"],
+  ["ALERT_URLS", SLACK, "alerts", [{ kind: "slack", name: "hooks.slack.com", url: SLACK }]],
   ["LOG_LEVEL", "silent", "logLevel", "silent"],
   ["LOG_FORMAT", "pretty", "logFormat", "pretty"],
 ];
@@ -130,6 +132,8 @@ const invalid: [name: string, text: string, message: string, example: string][] 
   ["METRICS_PORT", "70000", "expected a whole number from 0 to 65535", "METRICS_PORT=9464"],
   ["SILENCE_AFTER", "never", "expected a duration such as 6h, or learned or off", "SILENCE_AFTER=learned"],
   ["HEARTBEAT_URL", "hc-ping.com/a-secret", "is not an address that begins with https://", "HEARTBEAT_URL=https://"],
+  ["ALERT_URLS", "hooks.slack.com/services/T/B/x", "is not an address", "ALERT_URLS=https://hooks.slack.com"],
+  ["ALERT_SECRET", "whsec_%", "is not whsec_ followed by base64", "ALERT_SECRET=whsec_"],
   ["LOG_LEVEL", "verbose", "expected one of debug, info, warn, error, silent", "LOG_LEVEL=info"],
   ["LOG_FORMAT", "xml", "expected one of pretty, json", "LOG_FORMAT=json"],
 ];

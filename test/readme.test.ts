@@ -185,6 +185,8 @@ test("the README and .env.example show the actual defaults", async () => {
     INSPECTOR_TOKEN: undefined,
     METRICS_PORT: undefined,
     HEARTBEAT_URL: undefined,
+    ALERT_URLS: undefined,
+    ALERT_SECRET: undefined,
   };
   const read = readConfig({ ...env, ...shown, ...unset }, "dev");
   expect(read).toEqual(readConfig(env, "dev"));

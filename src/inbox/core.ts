@@ -9,6 +9,9 @@ import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
+import { getProblem, listProblems } from "./problem-list.ts";
+import { newsReported, takeNews } from "./problem-news.ts";
+import { findResolved, forget, mute, resolve } from "./problems.ts";
 import { get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
@@ -112,6 +115,14 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     while (await write(step));
   }
 
+  async function resolveProblems(): Promise<void> {
+    for (let after: string | null = ""; after !== null;) {
+      const { ids, next }: Awaited<ReturnType<typeof findResolved>> = await findResolved(read, after);
+      if (ids.length > 0) await write((transaction) => resolve(transaction, ids, clock()));
+      after = next;
+    }
+  }
+
   let loaded: ReadonlySet<string> = new Set();
   let parking: Promise<void> | undefined;
   /** Concurrent calls would undo each other's steps, so a second call only changes the target of the first one. */
@@ -163,7 +174,16 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
         await saveRollups(transaction, rows);
         for (const [span, time] of before) await deleteRollups(transaction, span, time);
       }),
-    sweep: () => inSteps((transaction) => sweep(transaction, clock())),
+    problems: (listed, limit) => listProblems(read, listed, limit, clock()),
+    problem: (id) => getProblem(read, id, clock()),
+    muteProblem: (id, muted) => write((transaction) => mute(transaction, id, muted)),
+    takeNews: (owner, alive) => takeNews({ read, write }, owner, alive, clock()),
+    newsReported: (owner, news) => write((transaction) => newsReported(transaction, owner, news, clock())),
+    forgetProblems: (days) => inSteps((transaction) => forget(transaction, days)),
+    async sweep() {
+      await inSteps((transaction) => sweep(transaction, clock()));
+      await resolveProblems();
+    },
     async expired(retentionDays, limit) {
       await moveTrustedTime();
       return expired(read, retentionDays, limit);

@@ -12,6 +12,7 @@ import { interventionContract } from "./contract.intervention.ts";
 import { listContract } from "./contract.list.ts";
 import { orderContract } from "./contract.order.ts";
 import { parkedContract } from "./contract.parked.ts";
+import { problemsContract } from "./contract.problems.ts";
 import { recoveryContract } from "./contract.recovery.ts";
 import { replayContract } from "./contract.replay.ts";
 import { retentionContract } from "./contract.retention.ts";
@@ -34,6 +35,7 @@ const CONTRACTS = [
   bulkContract,
   listContract,
   retentionContract,
+  problemsContract,
   clocksContract,
   backlogContract,
 ];
