@@ -24,23 +24,19 @@ import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import {
-  logAlertFailure,
   logChange,
   logDeadError,
   type Logger,
   logHandlerLine,
-  logHeartbeat,
   logLost,
   logMissed,
   logRefused,
   logSchema,
-  logSilence,
   logTrouble,
 } from "./log.ts";
-import { startAlerts } from "./monitor/alerts.ts";
-import { startMonitor } from "./monitor/monitor.ts";
 import { openTraces } from "./monitor/traces.ts";
-import { describeHealth, describeTrouble } from "./receive/health-details.ts";
+import { openAlerts, openMonitor } from "./monitoring.ts";
+import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
@@ -77,13 +73,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   let { secrets } = config;
 
   // Opened first, because an outage at the start is reported too, and stopped before the inbox.
-  const alerts = startAlerts({
-    targets: config.alerts,
-    describe: describeTrouble,
-    logTrouble: () => logTrouble(log),
-    onFailed: (target, error, retryMs) => logAlertFailure(log, target, error, retryMs),
-    onBug: (error) => log.error({ err: error }, "alerts failed because of a bug in Bellhop"),
-  });
+  const alerts = openAlerts(config, log);
   opened.defer(() => alerts.stop());
 
   const startedAt = Date.now();
@@ -122,21 +112,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
-  const storing = () => describeHealth({ inbox: inbox.trouble ?? cluster.fenced }).reason;
   // Stopped after the dispatcher, to save what was counted until the end.
-  const monitor = opened.use(
-    startMonitor({
-      inbox,
-      trouble: storing,
-      isFirst: () => cluster.isFirst() && !cluster.fenced,
-      // In dev, deliveries are rare.
-      silenceAfter: config.mode === "dev" && config.silenceAfter === "learned" ? "off" : config.silenceAfter,
-      heartbeatUrl: config.heartbeatUrl,
-      onSilence: (isSilent, facts) => logSilence(log, isSilent, facts),
-      onHeartbeat: (reason) => logHeartbeat(log, reason),
-      onError: (error) => log.error({ err: error }, "the monitor failed with an internal error; it continues"),
-    }),
-  );
+  const monitor = opened.use(openMonitor(config, log, { inbox, cluster, notify: alerts.notify }));
   const live = createObserver({
     ...monitor,
     inbox,
@@ -259,10 +236,9 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
-  const { scrape } = monitor;
-  const inspector = openInspector({ ...config, unverified, scrape }, api, (note) => log.warn(note));
+  const inspector = openInspector({ ...config, unverified, scrape: monitor.scrape }, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
-  const metrics = startMetricsServer(config, scrape, inspectorFailed);
+  const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());
 
   function inspectorFailed(error: unknown) {

@@ -97,6 +97,9 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
     "config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "monitor", "receive (types)",
   ],
   monitor: ["clerk", "inbox (types)", "setting-reader.ts (types)"],
+  "monitoring.ts": [
+    "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "monitor", "receive",
+  ],
   "open-files.ts": [],
   "require-bun.ts": [],
   "setting-reader.ts": [],

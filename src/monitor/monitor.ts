@@ -28,8 +28,8 @@ interface MonitorOptions {
   /** Milliseconds, learned, or off. */
   silenceAfter: number | "learned" | "off";
   heartbeatUrl: string | undefined;
-  /** Open problems with dead runs. Default: the number of dead runs. */
-  openProblems?: () => Promise<number>;
+  /** The number of open problems with dead runs. */
+  openProblems: () => Promise<number>;
   onSilence: (isSilent: boolean, facts: SilenceFacts) => void;
   /** Called with the reason when pings of HEARTBEAT_URL begin to fail, and without one when they succeed again. */
   onHeartbeat: (reason?: string) => void;
@@ -37,11 +37,11 @@ interface MonitorOptions {
 }
 
 export function startMonitor(options: MonitorOptions): Monitor {
-  const { inbox, trouble, isFirst, silenceAfter, heartbeatUrl, onSilence, onHeartbeat, onError } = options;
+  const { inbox, trouble, isFirst, silenceAfter, heartbeatUrl, openProblems, onSilence, onHeartbeat, onError } =
+    options;
   const history = createHistory({ inbox, onError });
   const metrics = createMetrics(history);
   const figures = createFiguresReader(inbox);
-  const { openProblems = async () => deadRuns(await figures()) } = options;
   const silence =
     silenceAfter === "off"
       ? undefined
@@ -56,7 +56,7 @@ export function startMonitor(options: MonitorOptions): Monitor {
     if (storing !== undefined) return storing;
     if (silence?.facts) return describeSilence(silence.facts);
     const problems = await openProblems();
-    return problems > 0 ? `problems with dead runs: ${problems}. bun deliveries --state dead lists them` : undefined;
+    return problems > 0 ? `open problems with dead runs: ${problems}; bun problems lists them` : undefined;
   }
 
   return {
@@ -74,8 +74,4 @@ export function startMonitor(options: MonitorOptions): Monitor {
       await history.stop();
     },
   };
-}
-
-function deadRuns({ counts }: Awaited<ReturnType<ReadFigures>>): number {
-  return counts.filter(({ state }) => state === "dead").reduce((sum, { count }) => sum + count, 0);
 }
