@@ -47,6 +47,8 @@ export interface Config {
   heartbeatUrl: string | undefined;
   /** The receivers of alerts. */
   alerts: readonly AlertTarget[];
+  /** Coding agents may send samples, try handlers and replay deliveries. */
+  mcpWrite: boolean;
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
 }
@@ -116,6 +118,11 @@ export const settings: readonly Setting[] = [
   { name: "HEARTBEAT_URL", default: "none", description: "pinged every minute while all is well (healthchecks.io)" },
   { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
   { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
+  {
+    name: "MCP_WRITE",
+    default: "0",
+    description: "1 lets coding agents send samples, try handlers and replay deliveries; see docs/agents.md",
+  },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
 ];
@@ -165,6 +172,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     silenceAfter: reader.durationOr("SILENCE_AFTER", ["learned", "off"]),
     heartbeatUrl: reader.secretUrl("HEARTBEAT_URL", "https://hc-ping.com/…"),
     alerts: readAlertTargets(env, problems, (text) => parseSecrets(text)[0]!),
+    mcpWrite: reader.oneOf("MCP_WRITE", ["0", "1"]) === "1",
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
   };

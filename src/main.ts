@@ -80,8 +80,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   let isSchemaChanged = false;
   let [changes, changesElsewhere] = [0, 0];
   // Its last spans end with the dispatcher and the storage.
-  const traces = await openTraces();
-  if (traces) opened.defer(() => traces.flush());
+  const traces = opened.use(await openTraces());
   const storage = opened.use(
     await openStorage(config, log, {
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
@@ -236,7 +235,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
-  const inspector = openInspector({ ...config, unverified, scrape: monitor.scrape }, api, (note) => log.warn(note));
+  const inspectorOptions = { ...config, unverified, projectDir, scrape: monitor.scrape };
+  const inspector = openInspector(inspectorOptions, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
   const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());

@@ -86,6 +86,7 @@ const valid: [name: string, text: string, setting: keyof Config, value: unknown]
   ["SILENCE_AFTER", "off", "silenceAfter", "off"],
   ["HEARTBEAT_URL", "https://hc-ping.com/a-b", "heartbeatUrl", "https://hc-ping.com/a-b"],
   ["ALERT_URLS", SLACK, "alerts", [{ kind: "slack", name: "hooks.slack.com", url: SLACK }]],
+  ["MCP_WRITE", "1", "mcpWrite", true],
   ["LOG_LEVEL", "silent", "logLevel", "silent"],
   ["LOG_FORMAT", "pretty", "logFormat", "pretty"],
 ];
@@ -134,6 +135,7 @@ const invalid: [name: string, text: string, message: string, example: string][] 
   ["HEARTBEAT_URL", "hc-ping.com/a-secret", "is not an address that begins with https://", "HEARTBEAT_URL=https://"],
   ["ALERT_URLS", "hooks.slack.com/services/T/B/x", "is not an address", "ALERT_URLS=https://hooks.slack.com"],
   ["ALERT_SECRET", "whsec_%", "is not whsec_ followed by base64", "ALERT_SECRET=whsec_"],
+  ["MCP_WRITE", "true", "expected one of 0, 1", "MCP_WRITE=0"],
   ["LOG_LEVEL", "verbose", "expected one of debug, info, warn, error, silent", "LOG_LEVEL=info"],
   ["LOG_FORMAT", "xml", "expected one of pretty, json", "LOG_FORMAT=json"],
 ];

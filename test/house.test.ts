@@ -90,7 +90,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   handlers: ["adapters", "clerk", "inbox (types)", "mirror"],
   inbox: ["clerk"],
   "index.ts": ["clerk (types)"],
-  inspector: ["api", "clerk", "config.ts (types)", "monitor", "receive (types)"],
+  inspector: ["api", "clerk", "config.ts (types)", "mcp", "monitor", "receive (types)"],
   "json.ts": [],
   "log-output.ts": [],
   "log.ts": [
@@ -104,6 +104,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "require-bun.ts": [],
   "setting-reader.ts": [],
   "suggest.ts": [],
+  mcp: ["..", "api (types)"],
   mirror: ["clerk", "db"],
   "storage.ts": [
     "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts",

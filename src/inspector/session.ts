@@ -17,6 +17,11 @@ export interface Sessions {
   setCookie: (value: string | null, secure: boolean) => string;
 }
 
+/** The token in an `authorization` header. */
+export function bearerOf(header: string | null): string | undefined {
+  return /^Bearer +(\S{1,1000})$/i.exec(header ?? "")?.[1];
+}
+
 export type SignIn = { kind: "right"; value: string } | { kind: "wrong" } | { kind: "too_many"; retryAfterMs: number };
 
 export interface SessionOptions {
@@ -78,7 +83,7 @@ export function createSessions(options: SessionOptions): Sessions {
       return { kind: "wrong" };
     },
     knows: (cookies) => read(cookies).length > 0,
-    hasToken: (authorization) => equal(/^bearer +(\S+) *$/i.exec(authorization ?? "")?.[1] ?? "", token),
+    hasToken: (authorization) => equal(bearerOf(authorization) ?? "", token),
     signOut(cookies) {
       for (const { session, until } of read(cookies)) signedOut.add(session, until);
     },

@@ -6,7 +6,8 @@ import type { Context, Link, Span, SpanContext } from "@opentelemetry/api";
 import type { ClaimedRun, NewDelivery, Outcome } from "../inbox/inbox.ts";
 import { redactText } from "../redact.ts";
 
-export interface Traces {
+/** Disposing of it exports the spans that have ended. */
+export interface Traces extends AsyncDisposable {
   /** Begins the span of a verified delivery. `startedAt` is Unix time in milliseconds. */
   receive(
     delivery: Pick<NewDelivery, "id" | "type" | "subject" | "body">,
@@ -15,8 +16,6 @@ export interface Traces {
   ): ReceiveTrace;
   /** Begins the span of an attempt. */
   attempt(run: ClaimedRun): AttemptTrace;
-  /** Exports what has ended. */
-  flush(): Promise<void>;
 }
 
 export interface ReceiveTrace {
@@ -159,7 +158,7 @@ export async function openTraces(): Promise<Traces | undefined> {
       };
     },
 
-    async flush() {
+    async [Symbol.asyncDispose]() {
       const provider = trace.getTracerProvider() as { getDelegate?: () => { forceFlush?: () => Promise<void> } };
       const flushed = provider.getDelegate?.().forceFlush?.();
       await Promise.race([flushed?.catch(() => undefined), Bun.sleep(FLUSH_MS)]);
