@@ -2,11 +2,13 @@
 
 import type { Config } from "./config.ts";
 import type { Cluster } from "./dispatch/cluster.ts";
+import { InboxUnavailable } from "./errors.ts";
 import type { Inbox } from "./inbox/inbox.ts";
 import { logAlertFailure, type Logger, logHeartbeat, logSilence, logTrouble } from "./log.ts";
 import { type Alerts, startAlerts } from "./monitor/alerts.ts";
 import { type Monitor, startMonitor } from "./monitor/monitor.ts";
 import type { Notify } from "./monitor/notices.ts";
+import type { SilenceFacts } from "./monitor/silence.ts";
 import { describeHealth, describeTrouble } from "./receive/health-details.ts";
 
 // Enough to know that there are some.
@@ -20,6 +22,12 @@ export function openAlerts({ alerts }: Config, log: Logger): Alerts {
     onFailed: (target, error, retryMs) => logAlertFailure(log, target, error, retryMs),
     onBug: (error) => log.error({ err: error }, "alerts failed because of a bug in Bellhop"),
   });
+}
+
+export function reportSilence(log: Logger, notify: Notify, isSilent: boolean, facts: SilenceFacts) {
+  const { silentMs: quietMs, expected } = facts;
+  logSilence(log, isSilent, facts);
+  notify(isSilent ? { kind: "silence", quietMs, expected } : { kind: "silence over", quietMs });
 }
 
 export function openMonitor(
@@ -38,11 +46,12 @@ export function openMonitor(
       const problems = await inbox.problems("open", MAX_PROBLEMS);
       return problems.filter(({ runs }) => runs.dead > 0).length;
     },
-    onSilence(isSilent, facts) {
-      logSilence(log, isSilent, facts);
-      notify({ kind: isSilent ? "silence" : "silence over", quietMs: facts.silentMs });
-    },
+    onSilence: (isSilent, facts) => reportSilence(log, notify, isSilent, facts),
     onHeartbeat: (reason) => logHeartbeat(log, reason),
-    onError: (error) => log.error({ err: error }, "the monitor failed with an internal error; it continues"),
+    onError(error) {
+      // The inbox reports its outages itself.
+      if (!(error instanceof InboxUnavailable))
+        log.error({ err: error }, "the monitor failed because of a bug in Bellhop");
+    },
   });
 }

@@ -43,15 +43,17 @@ export function settingReader(env: Environment, defaults: Readonly<Record<string
       });
       return undefined;
     },
-    /** Milliseconds, or one of the choices. */
+    /** Milliseconds, at least a minute, or one of the choices. */
     durationOr<const T extends string>(name: string, choices: readonly T[]): number | T {
       const found = text(name);
       const choice = choices.find((known) => known === found);
       if (choice !== undefined) return choice;
       try {
-        return parseDuration(found);
+        const duration = parseDuration(found);
+        if (duration < 60_000) throw new RangeError("too short");
+        return duration;
       } catch {
-        const message = `is ${quote(found)}, expected a duration such as 6h, or ${choices.join(" or ")}`;
+        const message = `is ${quote(found)}, expected a duration of 1m or more, such as 6h, or ${choices.join(" or ")}`;
         return refuse(name, message, fallbackOf(name)) as T;
       }
     },

@@ -44,8 +44,6 @@ export interface Counts {
   refused: ReadonlyMap<RefusalCode, number>;
   requests: ReadonlyMap<string, Omit<AnsweredRequest, "took"> & { times: Durations }>;
   handlers: ReadonlyMap<string, HandlerRecord>;
-  /** Unix time in milliseconds of the last verified delivery; undefined before the first one. */
-  lastDelivery: number | undefined;
 }
 
 export interface HandlerRecord {
@@ -73,13 +71,11 @@ export function createMetrics(history: Pick<History, "current">, now: () => numb
   const refused = new Map<RefusalCode, number>();
   const requests = new Map<string, Omit<AnsweredRequest, "took"> & { times: Durations }>();
   const handlers = new Map<string, HandlerRecord>();
-  let lastDelivery: number | undefined;
 
   return {
     delivered(type, status) {
-      lastDelivery = now();
       boundedGet(deliveries, type, MAX_TYPES, () => ({ accepted: 0, duplicate: 0 }))[status] += 1;
-      if (status === "accepted") history.current(lastDelivery).deliveries += 1;
+      if (status === "accepted") history.current(now()).deliveries += 1;
     },
     refused: (code, count) => void refused.set(code, (refused.get(code) ?? 0) + count),
     answered({ method, route, status, took }) {
@@ -125,15 +121,7 @@ export function createMetrics(history: Pick<History, "current">, now: () => numb
         lastError,
       };
     },
-    counts: {
-      deliveries,
-      refused,
-      requests,
-      handlers,
-      get lastDelivery() {
-        return lastDelivery;
-      },
-    },
+    counts: { deliveries, refused, requests, handlers },
   };
 }
 

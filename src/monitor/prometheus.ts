@@ -123,10 +123,7 @@ async function createRegistry({ counts, figures, writable }: PrometheusOptions) 
     fromInbox(({ oldestWaitingMs }) => [[{}, oldestWaitingMs / 1_000]]),
   );
   gauge("bellhop_last_delivery_timestamp_seconds", "When the last delivery was received.", [], () =>
-    fromInbox(({ newest }) => {
-      const last = Math.max(newest?.receivedAt ?? 0, counts.lastDelivery ?? 0);
-      return last > 0 ? [[{}, last / 1_000]] : [];
-    }),
+    fromInbox(({ newest }) => (newest ? [[{}, newest.receivedAt / 1_000]] : [])),
   );
   gauge("bellhop_inbox_writable", "1 while this server can store deliveries.", [], async () => [
     [{}, Number(writable())],

@@ -1,6 +1,10 @@
 import { expect, test } from "bun:test";
 
+import pino from "pino";
+
+import type { Notice } from "../../src/monitor/notices.ts";
 import { describeSilence, type SilenceFacts, startSilence } from "../../src/monitor/silence.ts";
+import { reportSilence } from "../../src/monitoring.ts";
 import { DAY, HOUR, MINUTE, START } from "./running.ts";
 
 /** A site with 100 deliveries an hour for four weeks. Time passes only in `pass`. */
@@ -119,6 +123,26 @@ test("a clock that jumps ahead is not silence", async () => {
   busy.clock.wall += 400 * DAY;
   await busy.pass(58 * MINUTE);
   expect(busy.reports).toEqual([]);
+});
+
+test("a silence is in the log and an alert, and so is its end", () => {
+  const lines: Record<string, unknown>[] = [];
+  const notices: Notice[] = [];
+  const log = pino({ base: null }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+  const facts = { silentMs: 7 * HOUR, lastDelivery: START, expected: 41 };
+  for (const isSilent of [true, false]) reportSilence(log, (notice) => notices.push(notice), isSilent, facts);
+  expect(notices).toEqual([
+    { kind: "silence", quietMs: 7 * HOUR, expected: 41 },
+    { kind: "silence over", quietMs: 7 * HOUR },
+  ]);
+  expect(lines).toMatchObject([
+    {
+      level: 50,
+      silentSeconds: 25_200,
+      msg: expect.stringContaining("no delivery for 7 h; in such a time, 41 usually"),
+    },
+    { level: 30, msg: "a delivery was received again, after 7 h" },
+  ]);
 });
 
 test("the facts are a sentence", () => {
