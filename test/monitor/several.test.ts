@@ -40,7 +40,7 @@ test.skipIf(!postgres)("servers count for themselves, and share the figures of t
   expect([one.writable, two.writable]).toEqual([1, 1]);
   expect(one.last).toBe(two.last!);
 
-  // What a server has counted outlives it.
+  // Figures outlive their server.
   await first.stop();
   const health = (await (
     await fetch("http://bellhop/api/health?window=24h", { unix: `${second.dataDir}/bellhop.sock`, keepalive: false })
