@@ -47,6 +47,7 @@ test("a scrape has deliveries, refusals, runs and requests, as they were counted
     return ended("user.created", "done") && ended("user.updated", "retry") && isRead ? families : undefined;
   });
   for (const name of NAMES) expect(found.has(name), name).toBe(true);
+  expect([...found.keys()].filter((name) => name.startsWith("nodejs_heap_space"))).toEqual([]);
   const values = {
     accepted: valueOf(found, "bellhop_deliveries_total", { type: "user.created", status: "accepted" }),
     duplicate: valueOf(found, "bellhop_deliveries_total", { type: "user.created", status: "duplicate" }),
