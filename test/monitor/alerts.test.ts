@@ -260,7 +260,7 @@ test("of several servers, one reports an outage, and one reports each problem", 
   expect(servers[2]!.monitor.sent).toEqual([]);
 });
 
-test("an inbox that is unavailable is no bug of the alerts, and others are reported", async () => {
+test("a bug while news are taken is logged, and other notices are sent", async () => {
   await using opened = await openInbox();
   await using monitor = alerting();
   const { parts } = watched(opened.inbox);
