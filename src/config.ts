@@ -42,6 +42,8 @@ export interface Config {
   };
   /** The receivers of alerts. */
   alerts: readonly AlertTarget[];
+  /** Coding agents may send samples, try handlers and replay deliveries. */
+  mcpWrite: boolean;
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
 }
@@ -108,6 +110,11 @@ export const settings: readonly Setting[] = [
   },
   { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
   { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
+  {
+    name: "MCP_WRITE",
+    default: "0",
+    description: "1 lets coding agents send samples, try handlers and replay deliveries; see docs/agents.md",
+  },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
 ];
@@ -154,6 +161,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
     alerts: readAlertTargets(env, problems, (text) => parseSecrets(text)[0]!),
+    mcpWrite: reader.oneOf("MCP_WRITE", ["0", "1"]) === "1",
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
   };

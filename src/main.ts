@@ -225,7 +225,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
-  const inspector = openInspector({ ...config, unverified }, api, (note) => log.warn(note));
+  const inspector = openInspector({ ...config, unverified, projectDir }, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
 
   function inspectorFailed(error: unknown) {

@@ -78,6 +78,7 @@ const valid: [name: string, text: string, setting: keyof Config, value: unknown]
   ["INSPECTOR_TOKEN", TOKEN, "inspector", { port: 3_001, host: "127.0.0.1", token: TOKEN }],
   ["SHUTDOWN_SECONDS", "0", "shutdownSeconds", 0],
   ["ALERT_URLS", SLACK, "alerts", [{ kind: "slack", name: "hooks.slack.com", url: SLACK }]],
+  ["MCP_WRITE", "1", "mcpWrite", true],
   ["LOG_LEVEL", "silent", "logLevel", "silent"],
   ["LOG_FORMAT", "pretty", "logFormat", "pretty"],
 ];
@@ -123,6 +124,7 @@ const invalid: [name: string, text: string, message: string, example: string][] 
   ["SHUTDOWN_SECONDS", "25s", "expected a whole number", "SHUTDOWN_SECONDS=25"],
   ["ALERT_URLS", "hooks.slack.com/services/T/B/x", "is not an address", "ALERT_URLS=https://hooks.slack.com"],
   ["ALERT_SECRET", "whsec_%", "is not whsec_ followed by base64", "ALERT_SECRET=whsec_"],
+  ["MCP_WRITE", "true", "expected one of 0, 1", "MCP_WRITE=0"],
   ["LOG_LEVEL", "verbose", "expected one of debug, info, warn, error, silent", "LOG_LEVEL=info"],
   ["LOG_FORMAT", "xml", "expected one of pretty, json", "LOG_FORMAT=json"],
 ];

@@ -90,7 +90,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   handlers: ["adapters", "clerk", "inbox (types)", "mirror"],
   inbox: ["clerk"],
   "index.ts": ["clerk (types)"],
-  inspector: ["api", "clerk", "config.ts (types)", "receive (types)"],
+  inspector: ["api", "clerk", "config.ts (types)", "mcp", "receive (types)"],
   "json.ts": [],
   "log-output.ts": [],
   "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
@@ -99,6 +99,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "require-bun.ts": [],
   "setting-reader.ts": [],
   "suggest.ts": [],
+  mcp: ["..", "api (types)"],
   mirror: ["clerk", "db"],
   "storage.ts": [
     "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts",

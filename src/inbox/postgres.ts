@@ -214,6 +214,6 @@ function toOpenError(error: unknown): unknown {
   return toInboxError(error);
 }
 
-function toInboxError(error: unknown): unknown {
-  return isUnavailable(error) ? new InboxUnavailable(error) : error;
+export function toInboxError(error: unknown): unknown {
+  return isUnavailable(error) && !(error instanceof InboxUnavailable) ? new InboxUnavailable(error) : error;
 }
