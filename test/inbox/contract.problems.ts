@@ -247,6 +247,14 @@ export function problemsContract(name: string, open: OpenInbox): void {
       expect(second.map(({ changes }) => changes)).toEqual([["regressed"]]);
     });
 
+    test("drops news of more than a week ago, as of a time before alerts were set up", async () => {
+      await using box = await emptyBox(open);
+      await fail(box, ["msg_1"], died("a"));
+      box.clocks.pass(8 * DAY);
+      expect(await box.inbox.takeNews(OWNER, ALIVE)).toEqual([]);
+      expect(await problem(box, "a")).toMatchObject({ state: "open" });
+    });
+
     test("a muted problem is counted, listed apart and not reported", async () => {
       await using box = await emptyBox(open);
       await fail(box, ["msg_1"], died("a"));
