@@ -8,7 +8,7 @@ import { type Alert, AlertError } from "../../src/monitor/alert-channels.ts";
 import type { AlertTarget } from "../../src/monitor/alert-url.ts";
 import { type Alerts, startAlerts, type Watched } from "../../src/monitor/alerts.ts";
 import type { Notice } from "../../src/monitor/notices.ts";
-import { claimer, CREATED, delivery, problemKey, record, run } from "../inbox/box.ts";
+import { claimer, CREATED, delivery, problemKey, run } from "../inbox/box.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { until } from "../until.ts";
 
@@ -158,6 +158,7 @@ async function failOnce(inbox: Inbox, id: string, name: string, kind: "retry" | 
   await inbox.accept(delivery(id, { subject: id }), [run(CREATED)]);
   const { runs } = await inbox.claim(claimer({ [CREATED]: 1 }));
   const problem = problemKey(name);
+  const record = { startedAt: Date.now(), took: 3 };
   const outcome: Outcome =
     kind === "dead"
       ? { kind, record, reason: "enough", problem }
