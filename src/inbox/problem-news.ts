@@ -58,7 +58,7 @@ interface Access {
 export async function takeNews(
   { read, write }: Access,
   owner: string,
-  alive: ReadonlySet<string>,
+  alive: () => Promise<ReadonlySet<string> | undefined>,
   now: number,
 ): Promise<ProblemNews[]> {
   const pending = await read.all<PendingRow>(PENDING, { since: now - HOUR_MS, limit: LIMIT });
@@ -68,7 +68,10 @@ export async function takeNews(
   );
   const drops = dropped.map(({ id }) => ({ id, before }));
   if (drops.length > 0) await write((transaction) => transaction.run(DROP, drops));
-  const fresh = kept.filter((row) => row.owner === null || !alive.has(row.owner));
+  const others = kept.some((row) => row.owner !== null && row.owner !== owner) ? await alive() : undefined;
+  const isFree = (row: PendingRow) =>
+    row.owner === null || (row.owner !== owner && others !== undefined && !others.has(row.owner));
+  const fresh = kept.filter(isFree);
   if (fresh.length === 0) return [];
   const rows = fresh.map(({ id, owner: previous }) => ({ id, owner, previous: previous ?? "" }));
   const taken = await write((transaction) => transaction.changed(TAKE, rows));

@@ -149,7 +149,7 @@ function watched(inbox: Inbox, id = "owner-1", alive = [id], isFirst = true) {
         return troubles.database;
       },
     },
-    cluster: { id, fenced: undefined, seen: () => new Set(alive), isFirst: () => isFirst },
+    cluster: { id, fenced: undefined, alive: async () => new Set(alive), isFirst: () => isFirst },
   };
   return { parts, troubles };
 }
@@ -213,7 +213,7 @@ test("many failures of one problem are one message, and its news are reported on
     problem: { id: "p_a", runs: { dead: 15, retrying: 15 }, subjects: 30 },
   });
   await until("the inbox to forget them", async () =>
-    (await opened.inbox.takeNews("owner-2", new Set())).length === 0 ? true : undefined,
+    (await opened.inbox.takeNews("owner-2", async () => new Set())).length === 0 ? true : undefined,
   );
   await failOnce(opened.inbox, "msg_next", "a");
   await Bun.sleep(500);
