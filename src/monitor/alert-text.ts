@@ -77,9 +77,8 @@ function describe(notice: Notice): { title: string; details?: string[] } {
       const tables = notice.tables.map(({ table, rows }) => `${table}: ${count(rows, "row")}`).join(", ");
       return { title: `The mirror differs from Clerk: ${tables}`, details: ["bun drift"] };
     }
-    case "test":
-      return { title: `A test alert from Bellhop on ${notice.host}`, details: ["bun alert --test"] };
   }
+  return { title: `A test alert from Bellhop on ${notice.host}`, details: ["bun alert --test"] };
 }
 
 /** The most important change first. */
