@@ -4,6 +4,7 @@
 import { join, resolve } from "node:path";
 
 import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl, type PostgresAddress } from "./db/url.ts";
+import { type AlertTarget, readAlertTargets } from "./monitor/alert-url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
 import { type Environment, type Problem, quote, type SettingReader, settingReader } from "./setting-reader.ts";
 
@@ -41,6 +42,8 @@ export interface Config {
   };
   /** Coding agents may send samples, try handlers and replay deliveries. */
   mcpWrite: boolean;
+  /** The receivers of alerts. */
+  alerts: readonly AlertTarget[];
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
 }
@@ -105,11 +108,9 @@ export const settings: readonly Setting[] = [
     default: "made by `bun dev`",
     description: "24 characters or more; opens the inspector to anyone who has it, in start too",
   },
-  {
-    name: "MCP_WRITE",
-    default: "0",
-    description: "1 lets coding agents send samples, try handlers and replay deliveries; see docs/agents.md",
-  },
+  { name: "MCP_WRITE", default: "0", description: "1 lets coding agents send samples, try handlers and replay" },
+  { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
+  { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
 ];
@@ -156,6 +157,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
     mcpWrite: reader.oneOf("MCP_WRITE", ["0", "1"]) === "1",
+    alerts: readAlertTargets(env, problems, (text) => parseSecrets(text)[0]!),
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
   };

@@ -179,7 +179,13 @@ test("the README and .env.example show the actual defaults", async () => {
   expect(Object.keys(shown)).toHaveLength(settings.length - 1);
   const env = { CLERK_WEBHOOK_SIGNING_SECRET: SECRET };
   // These have no default.
-  const unset = { CLERK_SECRET_KEY: undefined, INBOX_URL: undefined, INSPECTOR_TOKEN: undefined };
+  const unset = {
+    CLERK_SECRET_KEY: undefined,
+    INBOX_URL: undefined,
+    INSPECTOR_TOKEN: undefined,
+    ALERT_URLS: undefined,
+    ALERT_SECRET: undefined,
+  };
   const read = readConfig({ ...env, ...shown, ...unset }, "dev");
   expect(read).toEqual(readConfig(env, "dev"));
   expect(read).toHaveProperty("config");
