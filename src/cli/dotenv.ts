@@ -84,7 +84,10 @@ function expand(file: string, plain: Environment): Environment {
   // Without the file's own names, which Bun has put into this environment already.
   const env = Object.fromEntries(Object.entries(processEnvironment()).filter(([name]) => !(name in plain)));
   const print = "process.stdout.write(JSON.stringify(Bun.env))";
-  const { stdout, success } = Bun.spawnSync([process.execPath, `--env-file=${resolve(file)}`, "-e", print], { env });
+  // The executable that `bun run build` makes is Bun, too, but behaves like it only with this variable.
+  const { stdout, success } = Bun.spawnSync([process.execPath, `--env-file=${resolve(file)}`, "-e", print], {
+    env: { ...env, BUN_BE_BUN: "1" },
+  });
   if (!success) return plain;
   const all = JSON.parse(stdout.toString()) as Environment;
   return Object.fromEntries(Object.keys(plain).map((name) => [name, all[name] ?? plain[name]]));
