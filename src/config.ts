@@ -30,6 +30,8 @@ export interface Config {
   /** The handlers' database. */
   database: DatabaseUrl;
   concurrency: number;
+  /** How many runs in a row fail alike before their handler is paused; 0: never. */
+  breakerAfter: number;
   maxBodyBytes: number;
   retentionDays: number;
   shutdownSeconds: number;
@@ -85,6 +87,11 @@ export const settings: readonly Setting[] = [
     description: "where `db` writes: postgres://… or sqlite:…",
   },
   { name: "CONCURRENCY", default: "16", description: "runs at a time of one handler" },
+  {
+    name: "BREAKER_AFTER",
+    default: "20",
+    description: "how many runs in a row fail alike before their handler is paused; 0: never",
+  },
   { name: "MAX_BODY_BYTES", default: "1048576", description: "larger requests are refused" },
   { name: "RETENTION_DAYS", default: "90", description: "how long payloads are kept once their runs have ended" },
   { name: "SHUTDOWN_SECONDS", default: "25", description: "how long running handlers may finish" },
@@ -144,6 +151,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     inbox,
     database: readDatabase(env, reader.text("DATA_DIR"), inbox, problems),
     concurrency: reader.integer("CONCURRENCY", 1, 10_000),
+    breakerAfter: reader.integer("BREAKER_AFTER", 0, 10_000),
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_024, 1_073_741_824),
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),

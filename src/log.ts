@@ -7,6 +7,7 @@ import type { Config } from "./config.ts";
 import { count } from "./count.ts";
 import type { SchemaStep } from "./db/schema.ts";
 import { errorSummary, readError } from "./dispatch/error-record.ts";
+import type { PauseChange } from "./dispatch/pauses.ts";
 import { formatDuration } from "./duration.ts";
 import { messageOf, refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
@@ -129,7 +130,8 @@ export function describeOutcome(
       return { level: "error", fields, text };
     }
     case "postponed": {
-      const reason = `the database is unavailable: ${outcome.record.error?.message}`;
+      const why = outcome.probe ? "the breaker has tried it, and it still fails" : "the database is unavailable";
+      const reason = `${why}: ${outcome.record.error?.message}`;
       // The outage itself is logged once. At a higher level, each waiting run would repeat it every few seconds.
       const text = `${handler} waits: ${reason}; retrying in ${formatDuration(outcome.delay)}`;
       return { level: "debug", fields: of, text };
@@ -196,6 +198,22 @@ export function logSchema(log: Logger, dir: string, { of, name, mistake }: Schem
   if (mistake !== undefined) return log.error(of === "tables" ? messageOf(mistake) : `${dir}/${messageOf(mistake)}`);
   // `_schema.sql` is applied at each start, a migration only once.
   if (of !== "tables") log[isStarting && of === "schema" ? "debug" : "info"](`${dir}/${name} is applied`);
+}
+
+/** Logs that a handler is paused: when it happens, and at each start. */
+export function logPaused(log: Logger, { handler, cause, reason }: PauseChange) {
+  const why = reason === null ? "" : `: ${reason}`;
+  const until =
+    cause === "breaker" ? "one run is tried from time to time" : `to continue: bun resume ${shellWord(handler)}`;
+  log.warn(
+    { handler },
+    `${handler} is paused by ${cause === "breaker" ? "the breaker" : "a person"}${why}. Its runs wait; ${until}`,
+  );
+}
+
+export function logResumed(log: Logger, { handler, cause }: PauseChange) {
+  const why = cause === "breaker" ? ", which the breaker had paused," : "";
+  log.info({ handler }, `${handler}${why} continues`);
 }
 
 /** Logs the beginning and the end of an outage of the handlers' database. */

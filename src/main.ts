@@ -29,7 +29,9 @@ import {
   logHandlerLine,
   logLost,
   logMissed,
+  logPaused,
   logRefused,
+  logResumed,
   logSchema,
   logTrouble,
 } from "./log.ts";
@@ -99,6 +101,11 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
     servers: () => listCluster(cluster, describeOwn()),
     handlers: () => table().handlers,
+    pauses: {
+      list: () => dispatcher.pauses.list(),
+      pause: (handler, reason) => dispatcher.pauses.pause(handler, reason),
+      resume: (handler) => dispatcher.pauses.resume(handler),
+    },
     refused: () => receiver?.refused() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
     onError: inspectorFailed,
@@ -134,6 +141,9 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
       inbox.note(run, line).catch(() => undefined);
     },
+    breaker: { after: config.breakerAfter },
+    onPaused: (change) => logPaused(log, change),
+    onResumed: (change) => logResumed(log, change),
     onLog: (run, line) => logHandlerLine(log, run, line),
     onDeadError: (error) =>
       log.error({ err: error }, `${config.handlersDir}/_dead.ts failed; it is not called again for this run`),

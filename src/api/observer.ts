@@ -1,5 +1,6 @@
 // Observes a running server for the inspector: counts deliveries and attempts, and reports changes to the feed.
 
+import type { Pauses } from "../dispatch/pauses.ts";
 import { type RefusalCode, refusals } from "../errors.ts";
 import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
 import { createFeed } from "./feed.ts";
@@ -17,6 +18,7 @@ export interface ObserverOptions {
   /** The current handlers. */
   handlers: () => readonly LoadedHandler[];
   /** The latest refused requests, oldest first. */
+  pauses: Pauses;
   refused: () => readonly RefusedJson["latest"][number][];
   send: SendSample;
   onError: (error: unknown) => void;
@@ -32,13 +34,12 @@ export interface LoadedHandler extends ApiHandler, Pick<HandlerJson, "file" | "o
 export interface Observer extends Live {
   delivered(id: string, status: "accepted" | "duplicate"): void;
   ended(run: ClaimedRun, outcome: Outcome): void;
-  handlersChanged(): void;
 }
 
 const MAX_REFUSED_SHOWN = 200;
 
 export function createObserver(options: ObserverOptions): Observer {
-  const { inbox, handlers, send, onError, now = Date.now } = options;
+  const { inbox, handlers, pauses, send, onError, now = Date.now } = options;
   const metrics = createMetrics();
   const feed = createFeed({
     find: (id) => inbox.list({ id }, { before: null, limit: 1 }),
@@ -48,6 +49,7 @@ export function createObserver(options: ObserverOptions): Observer {
   });
 
   function handlersJson(): HandlerJson[] {
+    const paused = new Map(pauses.list().map(({ handler, ...pause }) => [handler, pause]));
     return handlers().map(
       ({ name, file, event, lane, options: { attempts, timeout, stale }, code, error, warning }) => ({
         name,
@@ -62,6 +64,7 @@ export function createObserver(options: ObserverOptions): Observer {
         error: error ? { ...error, source: error.source ?? null } : null,
         lastGoodRuns: error !== undefined && code !== undefined,
         warning: warning ?? null,
+        paused: paused.get(name) ?? null,
         ...metrics.handler(name),
       }),
     );
@@ -104,6 +107,7 @@ export function createObserver(options: ObserverOptions): Observer {
     server: options.server,
     servers: options.servers ?? (() => []),
     handlers: handlersJson,
+    pauses,
     health,
     refused: () => refusedJson(options.refused()),
     feed,

@@ -1,6 +1,7 @@
 // The JSON that the API returns, shared by its routes, the commands and the page.
 // Shapes only, so that the page can import them.
 
+import type { PausedHandler } from "../dispatch/pauses.ts";
 import type { RefusalCode } from "../errors.ts";
 import type { AttemptRecord } from "../inbox/inbox.ts";
 import type { DeliverySummary, DeliveryView, ReplayProgress, RunView } from "../inbox/views.ts";
@@ -110,6 +111,8 @@ export interface HandlerJson {
   /** The current file does not load, and the last good version continues to run. */
   lastGoodRuns: boolean;
   warning: string | null;
+  /** Its runs wait, and no attempt is counted. */
+  paused: Omit<PausedHandler, "handler"> | null;
   /** Since the server started: attempts that ended. */
   ran: number;
   failed: number;
@@ -117,6 +120,17 @@ export interface HandlerJson {
   p50: number | null;
   p99: number | null;
   lastError: { at: number; delivery: string; message: string } | null;
+}
+
+/** `GET /api/pauses`. */
+export interface PausesJson {
+  paused: PausedHandler[];
+}
+
+/** `POST /api/pause`, `POST /api/resume`. */
+export interface PauseChangedJson {
+  /** False when the handler was paused, or not paused, already. */
+  changed: boolean;
 }
 
 /** `POST /api/bulk`, `GET /api/bulk`: a bulk replay that the server runs by itself. */

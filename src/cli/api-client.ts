@@ -12,6 +12,8 @@ import type {
   ErrorJson,
   HandlerTrouble,
   LostJson,
+  PauseChangedJson,
+  PausesJson,
   ReplayCount,
   ReplayedJson,
   RunJson,
@@ -49,6 +51,9 @@ export interface Client extends AsyncDisposable {
   /** The server adds no further runs. */
   stopBulk(id: string): Promise<unknown>;
   lost(): Promise<LostJson>;
+  pauses(): Promise<PausesJson>;
+  pause(handler: string, reason: string | undefined): Promise<PauseChangedJson | HandlerTrouble>;
+  resume(handler: string): Promise<PauseChangedJson>;
 }
 
 /** Query parameters of the API. Undefined ones are left out. */
@@ -142,6 +147,9 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
     bulkJob: async (job) => (await askFor<{ job: BulkJobJson | null }>("/bulk", { job })).job,
     stopBulk: (job) => askFor("/bulk/stop", { job }, "POST"),
     lost: () => askFor("/lost"),
+    pauses: () => askFor("/pauses"),
+    pause: (handler, reason) => askFor("/pause", { handler, reason }, "POST"),
+    resume: (handler) => askFor("/resume", { handler }, "POST"),
     [Symbol.asyncDispose]: close,
   };
 }

@@ -8,6 +8,7 @@ import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
+import { pause, pauses, resume, takeProbe } from "./paused.ts";
 import { get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
@@ -137,6 +138,11 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
       loaded = handlers;
       return (parking ??= parkAll());
     },
+    pauses: () => pauses(read, clock()),
+    pause: (handler, cause, reason, probeIn) =>
+      write((transaction) => pause(transaction, { handler, cause, reason, probeIn }, clock())),
+    resume: (handler, cause) => write((transaction) => resume(transaction, handler, cause ?? null)),
+    takeProbe: (handler, nextIn) => write((transaction) => takeProbe(transaction, handler, nextIn, clock())),
     async replay(request) {
       // A step that adds nothing needs no commit.
       const step = await preview(read, request, clock());

@@ -90,12 +90,13 @@ export interface ClaimedRun extends AttemptId {
 /**
  * How an attempt ended. `released` gives the attempt back: the run was not at fault, and no attempt is counted.
  * `postponed` is not counted either, but recorded: a dependency, such as the handler's database, is not available.
+ * `probe`: the breaker tried the run, and its handler stays paused.
  */
 export type Outcome =
   /** `wrote`: it committed to the handlers' database, whose ledger has a row for it. */
   | { kind: "done"; record: AttemptRecord; wrote?: boolean }
   | { kind: "retry"; record: AttemptRecord; delay: number; exclusive: boolean }
-  | { kind: "postponed"; record: AttemptRecord; delay: number }
+  | { kind: "postponed"; record: AttemptRecord; delay: number; probe?: boolean }
   | { kind: "dead"; record: AttemptRecord; reason: string }
   | { kind: "skipped"; record: AttemptRecord; reason: string }
   | { kind: "interrupted"; delay: number; exclusive: boolean }
@@ -110,6 +111,22 @@ export type Accepted =
 export interface Capacity {
   slots: ReadonlyMap<string, number>;
   exclusive?: boolean;
+  /** Handlers without slots whose runs no server should claim. */
+  paused?: ReadonlySet<string>;
+}
+
+/** `breaker`: the handler was paused because many runs in a row failed alike. */
+export type PauseCause = "person" | "breaker";
+
+/** A handler whose runs wait. */
+export interface Pause {
+  handler: string;
+  cause: PauseCause;
+  reason: string | null;
+  /** Milliseconds since it was paused. */
+  pausedFor: number;
+  /** Milliseconds until a server may try one run; null when only a person resumes the handler. */
+  nextProbe: number | null;
 }
 
 /** A server that claims runs. */
@@ -146,6 +163,17 @@ export interface Inbox extends AsyncDisposable {
   abandoned(alive: ReadonlySet<string>): Promise<ClaimedRun[]>;
   /** Parks the waiting runs whose handler is not among `loaded`, and unparks the others. */
   park(loaded: ReadonlySet<string>): Promise<void>;
+  /** The paused handlers. Servers give them no slots. */
+  pauses(): Promise<Pause[]>;
+  /**
+   * Pauses a handler, whether it exists or not. A person's pause replaces the breaker's, and not the other way round.
+   * `probeIn`: milliseconds until the first probe. False when it was paused already.
+   */
+  pause(handler: string, cause: PauseCause, reason: string | null, probeIn: number | null): Promise<boolean>;
+  /** Ends a pause; with `cause`, only one of this cause. False when there was none. */
+  resume(handler: string, cause?: PauseCause): Promise<boolean>;
+  /** Whether the caller may try one run of a paused handler now. The next probe is `nextIn` milliseconds later. */
+  takeProbe(handler: string, nextIn: number): Promise<boolean>;
   /** Adds runs to stored deliveries, oldest first, in one commit of bounded size. Idempotent. */
   replay(step: ReplayStepRequest): Promise<ReplayStep>;
   /**

@@ -50,6 +50,9 @@ export const TABLES: readonly Table[] = [
   table("attempt", ["run", "n"], 100, ["run", "n", "took"], {
     run: "int", n: "int", started_at: "int", took: "int", outcome: "text", error: "text", log: "text",
   }),
+  table("pause", ["handler"], 500, ["since"], {
+    handler: "text", since: "int", cause: "text", reason: "text", probe_at: "int",
+  }),
 ]; // prettier-ignore
 
 function table(name: string, key: string[], batch: number, sums: string[], columns: Columns): Table {

@@ -7,7 +7,7 @@ import { EXIT_CONFIG, InboxUnavailable, UserError } from "../errors.ts";
 import { CHANNEL, openNotifications } from "./listen.ts";
 import { isLostEarly, isUnavailable, runTransaction, sendOn, sqlState, withConnection } from "./postgres-connection.ts";
 import { readerOn } from "./postgres-dialect.ts";
-import { POSTGRES_SCHEMA } from "./schema.ts";
+import { POSTGRES_STEPS } from "./schema.ts";
 import { query, type Reader, type Store, type Transaction } from "./store.ts";
 
 export interface PostgresUrl {
@@ -29,8 +29,6 @@ export interface PostgresOptions {
   listen?: boolean;
 }
 
-/** One script per schema version. Scripts only add, so that servers of the previous version can run beside the new. */
-const MIGRATIONS = [POSTGRES_SCHEMA];
 // An arbitrary number that nothing else uses as an advisory lock.
 const MIGRATION_LOCK = "7205759404";
 // An index on a large table takes a while, and so does another server's migration.
@@ -178,21 +176,21 @@ async function migrate(connection: ReservedSQL, settings: Record<string, string>
       );
     const [row] = found.meta === null ? [] : await tx`select value from meta where key = 'schema'`;
     const version = Number(row?.value ?? 0);
-    if (version > MIGRATIONS.length)
+    if (version > POSTGRES_STEPS.length)
       throw new UserError(
         `INBOX_URL: this inbox has version ${version} of the tables, and this version of Bellhop knows ` +
-          `${MIGRATIONS.length}. Run the version of Bellhop that created it, or a newer one`,
+          `${POSTGRES_STEPS.length}. Run the version of Bellhop that created it, or a newer one`,
         EXIT_CONFIG,
       );
-    if (version === MIGRATIONS.length) return;
+    if (version === POSTGRES_STEPS.length) return;
     // `create schema if not exists` asks for a permission even where the schema exists.
     if (settings.search_path === DEFAULT_SCHEMA) {
       const [named] = await tx`select to_regnamespace(${DEFAULT_SCHEMA}) as schema`;
       if (named.schema === null) await tx.unsafe(`create schema ${DEFAULT_SCHEMA}`);
     }
-    for (const script of MIGRATIONS.slice(version)) await tx.unsafe(script);
+    for (const script of POSTGRES_STEPS.slice(version)) await tx.unsafe(script);
     await tx`
-      insert into meta(key, value) values ('schema', ${MIGRATIONS.length})
+      insert into meta(key, value) values ('schema', ${POSTGRES_STEPS.length})
       on conflict(key) do update set value = excluded.value`;
   });
 }

@@ -11,6 +11,7 @@ import { interventionContract } from "./contract.intervention.ts";
 import { listContract } from "./contract.list.ts";
 import { orderContract } from "./contract.order.ts";
 import { parkedContract } from "./contract.parked.ts";
+import { pauseContract } from "./contract.pause.ts";
 import { recoveryContract } from "./contract.recovery.ts";
 import { replayContract } from "./contract.replay.ts";
 import { retentionContract } from "./contract.retention.ts";
@@ -26,6 +27,7 @@ const CONTRACTS = [
   finishContract,
   recoveryContract,
   parkedContract,
+  pauseContract,
   sensitiveContract,
   interventionContract,
   replayContract,

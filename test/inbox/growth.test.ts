@@ -30,7 +30,8 @@ const SCANS: Record<string, string> = {
   "k.exclusive = 0  order by k.handler limit 1":
     "ends at the first row of the index, and continues from there by its key",
   "where parked_at is not null  order by r.handler limit 1": "ends at the first row of the index, too",
-  "exclusive = 1 order by due limit 1": "two probes, which end at the first row of their indexes",
+  "exclusive = 1 and (select 1 from pause": "two probes, which end at the first handler that is not paused",
+  "from pause order by handler": "a row for each paused handler",
   "where d.kept = 1": "a partial index of the few deliveries that retention found unfinished",
 };
 
@@ -80,6 +81,10 @@ async function exercise(inbox: Inbox) {
     await inbox.retryNow(id);
     await inbox.giveUp(id, "enough");
   }
+  await inbox.pause(CRM, "breaker", null, 0);
+  await inbox.takeProbe(CRM, 0);
+  await inbox.pauses();
+  await inbox.resume(CRM);
   await inbox.park(new Set());
   await inbox.sweep();
   await inbox.accept(delivery("newest", { receivedAt: Date.now() + 999 * DAY }), []);

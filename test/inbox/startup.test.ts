@@ -57,6 +57,18 @@ for (const [content, prepare, message] of refusals)
     await expectRefusal(folder.path, message);
   });
 
+test("adds the tables that a later version has to an inbox of an earlier one", async () => {
+  await using folder = await temporaryFolder();
+  await (await makeInbox(folder.path)).close();
+  {
+    using db = new Database(join(folder.path, "data", "inbox.db"));
+    db.run("drop table pause");
+    db.run("pragma user_version = 4");
+  }
+  await using inbox = await openSqliteInbox(join(folder.path, "data"));
+  expect(await inbox.pauses()).toEqual([]);
+});
+
 test.concurrent("exits with 1 and an error message when another program has locked inbox.db", async () => {
   await using folder = await temporaryFolder();
   await (await makeInbox(folder.path)).close();

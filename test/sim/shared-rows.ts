@@ -3,7 +3,7 @@
 
 import { Database } from "bun:sqlite";
 
-import { SQLITE_SCHEMA } from "../../src/inbox/schema.ts";
+import { SQLITE_STEPS } from "../../src/inbox/schema.ts";
 
 type Fields = Record<string, string | number | Uint8Array | null>;
 
@@ -43,6 +43,7 @@ const PRIMARY_KEYS: Record<string, readonly string[]> = {
   run: ["id"],
   order_key: ["key"],
   attempt: ["run", "n"],
+  pause: ["handler"],
 };
 const GENERATED: Record<string, string> = { delivery: "seq", run: "id" };
 
@@ -58,7 +59,7 @@ export class SharedRows {
   #generated = new Map(Object.keys(GENERATED).map((table) => [table, 0]));
 
   constructor() {
-    this.db.run(SQLITE_SCHEMA);
+    for (const step of SQLITE_STEPS) this.db.run(step);
     this.db.run("create temp table touched(n integer primary key, name text, row_key text)");
     for (const [table, key] of Object.entries(PRIMARY_KEYS))
       for (const [event, row] of [
