@@ -34,6 +34,8 @@ export interface Config {
   breakerAfter: number;
   maxBodyBytes: number;
   retentionDays: number;
+  /** Milliseconds after which a deleted user is erased. */
+  eraseAfter: number | "never";
   shutdownSeconds: number;
   inspector: {
     port: number;
@@ -94,6 +96,11 @@ export const settings: readonly Setting[] = [
   },
   { name: "MAX_BODY_BYTES", default: "1048576", description: "larger requests are refused" },
   { name: "RETENTION_DAYS", default: "90", description: "how long payloads are kept once their runs have ended" },
+  {
+    name: "ERASE_AFTER",
+    default: "never",
+    description: "how long after its deletion in Clerk a user is erased here: 30d",
+  },
   { name: "SHUTDOWN_SECONDS", default: "25", description: "how long running handlers may finish" },
   {
     name: "INSPECTOR_PORT",
@@ -153,6 +160,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     concurrency: reader.integer("CONCURRENCY", 1, 10_000),
     breakerAfter: reader.integer("BREAKER_AFTER", 0, 10_000),
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_024, 1_073_741_824),
+    eraseAfter: reader.durationOr("ERASE_AFTER", ["never"]),
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),

@@ -13,7 +13,7 @@ import { messageOf, refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
 import type { LoadError } from "./handlers/load-error.ts";
 import type { Handler } from "./handlers/loader.ts";
-import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
+import type { ClaimedRun, Erasure, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
 import { printableJson, printableLines } from "./printable.ts";
@@ -198,6 +198,11 @@ export function logSchema(log: Logger, dir: string, { of, name, mistake }: Schem
   if (mistake !== undefined) return log.error(of === "tables" ? messageOf(mistake) : `${dir}/${messageOf(mistake)}`);
   // `_schema.sql` is applied at each start, a migration only once.
   if (of !== "tables") log[isStarting && of === "schema" ? "debug" : "info"](`${dir}/${name} is applied`);
+}
+
+/** Logs the receipt of an erasure: an id, and no data of the user. */
+export function logErased(log: Logger, { user, deliveries, elsewhere }: Erasure) {
+  log.info({ user, deliveries, ...elsewhere }, `${user} is erased from ${count(deliveries, "delivery", "deliveries")}`);
 }
 
 /** Logs that a handler is paused: when it happens, and at each start. */

@@ -13,8 +13,10 @@ import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
+import type { Effects } from "./db/effects.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
+import { startErasures } from "./dispatch/erasures.ts";
 import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
 import { countMissed } from "./dispatch/missed.ts";
@@ -25,6 +27,7 @@ import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import {
   logChange,
+  logErased,
   type Logger,
   logHandlerLine,
   logLost,
@@ -35,6 +38,8 @@ import {
   logSchema,
   logTrouble,
 } from "./log.ts";
+import { addressesIn, eraseRows } from "./mirror/erase-rows.ts";
+import { tablesOf } from "./mirror/mirror.ts";
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
@@ -183,7 +188,17 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
   const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
-  const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
+  const erasures = startErasures({
+    inbox,
+    effects,
+    ...erasersOf(effects, table),
+    afterMs: config.eraseAfter === "never" ? undefined : config.eraseAfter,
+    isOurs: () => cluster.isFirst(),
+    onFinished: (erasure) => logErased(log, erasure),
+    onTrouble: (error) => log.warn({ err: error }, "an erasure could not be finished; the next round continues it"),
+  });
+  opened.defer(() => erasures.stop());
+  const api = { inbox, erasures, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
   if (socket) opened.defer(() => socket.stop());
 
@@ -249,6 +264,16 @@ async function loadServers() {
     import("./inspector/inspector.ts"),
   ]);
   return { ...receiver, ...unverified, ...socket, ...inspector };
+}
+
+/** The mirror's tables are those of the current handlers. */
+function erasersOf(effects: Effects, table: () => HandlerTable) {
+  const tables = () => table().handlers.flatMap(({ code }) => (code && tablesOf(code.run)) ?? []);
+  return {
+    addressesOf: (user: string) => addressesIn(effects.sql, tables(), user),
+    eraseRows: (user: string, addresses: readonly string[]) =>
+      effects.write((tx) => eraseRows(tx, tables(), user, addresses)),
+  };
 }
 
 function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {

@@ -1,5 +1,7 @@
 // Reads single variables of the environment. Pure; a message never contains a value that may be a secret.
 
+import { parseDuration } from "./duration.ts";
+
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Problem {
@@ -27,6 +29,18 @@ export function settingReader(env: Environment, defaults: Readonly<Record<string
       if (/^\d+$/.test(found) && value >= min && value <= max) return value;
       const message = `is ${quote(found)}, expected a whole number from ${min} to ${max}`;
       return Number(refuse(name, message, fallbackOf(name)));
+    },
+    /** Milliseconds, or one of the choices. */
+    durationOr<const T extends string>(name: string, choices: readonly T[]): number | T {
+      const found = text(name);
+      const choice = choices.find((known) => known === found);
+      if (choice !== undefined) return choice;
+      try {
+        return parseDuration(found);
+      } catch {
+        const message = `is ${quote(found)}, expected a duration such as 6h, or ${choices.join(" or ")}`;
+        return refuse(name, message, fallbackOf(name)) as T;
+      }
     },
     path(name: string): string {
       const found = text(name).replace(/(.)\/+$/, "$1");

@@ -183,7 +183,9 @@ test("each external dependency is used only by the files that own it", () => {
   const owners: Record<string, string[]> = {
     elysia: [
       "api/app.ts",
-      ...["deliveries", "handler-pauses", "live", "replays", "selection"].map((name) => `api/routes/${name}.ts`),
+      ...["deliveries", "erasure-routes", "handler-pauses", "live", "replays", "selection"].map(
+        (name) => `api/routes/${name}.ts`,
+      ),
       "inspector/inspector.ts",
       "inspector/page-routes.ts",
       "receive/server.ts",
@@ -197,10 +199,12 @@ test("each external dependency is used only by the files that own it", () => {
       "backup",
       "cli",
       "deliveries",
+      "erase",
       "handlers",
       "mirror-commands",
       "move",
       "new",
+      "pause",
       "replay",
       "restore",
       "send",

@@ -3,7 +3,7 @@
 
 import type { PausedHandler } from "../dispatch/pauses.ts";
 import type { RefusalCode } from "../errors.ts";
-import type { AttemptRecord } from "../inbox/inbox.ts";
+import type { AttemptRecord, Erasure } from "../inbox/inbox.ts";
 import type { DeliverySummary, DeliveryView, ReplayProgress, RunView } from "../inbox/views.ts";
 
 export type {
@@ -120,6 +120,14 @@ export interface HandlerJson {
   p50: number | null;
   p99: number | null;
   lastError: { at: number; delivery: string; message: string } | null;
+}
+
+/** `POST /api/erasures`, `GET /api/erasures`. */
+export interface ErasureJson {
+  /** Null when none was requested. */
+  erasure: Erasure | null;
+  /** This process works on it. Otherwise, it has finished, waits for unfinished runs, or has failed. */
+  isUnderWay: boolean;
 }
 
 /** `GET /api/pauses`. */

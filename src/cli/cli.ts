@@ -50,6 +50,10 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "let the runs of a paused handler continue",
       load: async () => (await import("./pause.ts")).resume,
     },
+    erase: {
+      description: "erase what is stored about a user",
+      load: async () => (await import("./erase.ts")).eraseUser,
+    },
     backup: {
       description: "copy the inbox and the handlers' database, while the server runs",
       load: async () => (await import("./backup.ts")).backup,

@@ -3,6 +3,9 @@
 import { accept, type Incoming } from "./accept.ts";
 import { claim } from "./claim.ts";
 import { createCommits } from "./commits.ts";
+import {
+  erase, erasure, finishErasure, identifiersOf, openErasures, requestDue, requestErasure, searchStep,
+} from "./erasure.ts"; // prettier-ignore
 import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
 import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
@@ -161,6 +164,18 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
       return expired(read, retentionDays, limit);
     },
     deleteExpired: (step) => write((transaction) => deleteExpired(transaction, step)),
+    requestErasure: (user, cause, givesUp) =>
+      write((transaction) => requestErasure(transaction, { user, cause, givesUp }, clock())),
+    requestDueErasures: (after) => inSteps((transaction) => requestDue(transaction, after, clock())),
+    erasure: (user) => erasure(read, user),
+    openErasures: (limit) => openErasures(read, limit),
+    identifiersOf: (user) => identifiersOf(read, user),
+    async eraseNext(user, addresses) {
+      const step = await searchStep(read, user, addresses);
+      return write((transaction) => erase(transaction, user, step));
+    },
+    finishErasure: (user, elsewhere) => write((transaction) => finishErasure(transaction, user, elsewhere, clock())),
+    scrub: async () => (await store.scrub?.()) ?? true,
     get writable() {
       return commits.trouble === undefined;
     },

@@ -146,6 +146,27 @@ export interface Claim {
   exclusive: string | null;
 }
 
+export type ErasureCause = "person" | "user.deleted";
+
+/** The erasure of what is stored about a user, and its receipt when it has finished. */
+export interface Erasure {
+  user: string;
+  cause: ErasureCause;
+  /** On the inbox's clock, in milliseconds. */
+  requestedAt: number;
+  finishedAt: number | null;
+  /** Waiting runs about the user are given up. Otherwise, their deliveries are erased when they have ended. */
+  givesUp: boolean;
+  /** The part of the stored payloads that was searched: 0 to 1. */
+  searched: number;
+  /** Erased deliveries. */
+  deliveries: number;
+  /** Deliveries with unfinished runs. */
+  held: number;
+  /** Erased rows of the handlers' database, by table. */
+  elsewhere: Record<string, number>;
+}
+
 export interface Inbox extends AsyncDisposable {
   /** Stores a delivery and its runs, or counts one more receipt of it. */
   accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
@@ -201,6 +222,24 @@ export interface Inbox extends AsyncDisposable {
   expired(retentionDays: number, limit: number): Promise<RetentionStep | null>;
   /** Deletes what is still expired, and nothing with an open run. May be repeated. */
   deleteExpired(step: RetentionStep): Promise<RetentionResult>;
+  /** Begins to erase what is stored about a user now. */
+  requestErasure(user: string, cause: ErasureCause, givesUp: boolean): Promise<void>;
+  /** Begins to erase users whose `user.deleted` was received `after` milliseconds ago. */
+  requestDueErasures(after: number): Promise<void>;
+  erasure(user: string): Promise<Erasure | null>;
+  /** Erasures that have not finished, oldest first. */
+  openErasures(limit: number): Promise<Erasure[]>;
+  /** The ids and addresses of e-mail and phone in the stored events of the user. */
+  identifiersOf(user: string): Promise<string[]>;
+  /**
+   * Erases what further payloads contain about the user, then the user's own events, and `held` deliveries whose runs have
+   * ended. False when nothing is left but what is held.
+   */
+  eraseNext(user: string, addresses: ReadonlySet<string>): Promise<boolean>;
+  /** Writes the receipt, unless something is left. `elsewhere`: what was erased outside of the inbox. */
+  finishErasure(user: string, elsewhere: Record<string, number>): Promise<boolean>;
+  /** Removes erased bytes from the files, as far as the store can. False when it could not, because the file was in use. */
+  scrub(): Promise<boolean>;
   /** Whether deliveries can be stored. While they can't, the inbox retries by itself. */
   readonly writable: boolean;
   /** Why deliveries can't be stored now. */

@@ -52,8 +52,8 @@ const POSTGRES_SCHEMA = `${tables(POSTGRES)}
   alter table delivery set (autovacuum_vacuum_scale_factor = 0.02);`;
 
 /** One script per version of the tables. Scripts only add, so that servers of the version before can run beside the new. */
-export const SQLITE_STEPS = [tables(SQLITE), pauses(SQLITE)];
-export const POSTGRES_STEPS = [POSTGRES_SCHEMA, pauses(POSTGRES)];
+export const SQLITE_STEPS = [tables(SQLITE), pauses(SQLITE) + erasures(SQLITE)];
+export const POSTGRES_STEPS = [POSTGRES_SCHEMA, pauses(POSTGRES) + erasures(POSTGRES)];
 
 function pauses({ integer, text, byKey }: Types): string {
   return `
@@ -64,6 +64,25 @@ function pauses({ integer, text, byKey }: Types): string {
     reason ${text},
     probe_at ${integer}                        -- when a server may try one run, if the breaker paused the handler
   ) ${byKey};
+`;
+}
+
+function erasures({ integer, text, byKey }: Types): string {
+  return `
+  create table erasure(                        -- also the receipt: it has no data of the user but the id
+    user_id ${text} primary key,
+    requested_at ${integer} not null,          -- on the inbox's clock, as is finished_at
+    cause ${text} not null,                    -- 'person' or 'user.deleted'
+    gives_up smallint not null default 0,      -- waiting runs are given up instead of awaited
+    until_seq ${integer} not null,             -- the newest delivery when it was requested
+    scanned_to ${integer} not null default 0,
+    own_to ${integer} not null default 0,      -- as scanned_to, of the user's own events
+    held ${text} not null default '[]',        -- JSON: deliveries with unfinished runs
+    deliveries integer not null default 0,
+    elsewhere ${text},                         -- JSON: rows of the handlers' database, by table
+    finished_at ${integer}
+  ) ${byKey};
+  create index erasure_open on erasure(requested_at) where finished_at is null;
 `;
 }
 

@@ -6,6 +6,7 @@ import { acceptContract } from "./contract.accept.ts";
 import { bulkContract } from "./contract.bulk.ts";
 import { claimContract } from "./contract.claim.ts";
 import { clocksContract } from "./contract.clocks.ts";
+import { erasureContract } from "./contract.erasure.ts";
 import { finishContract } from "./contract.finish.ts";
 import { interventionContract } from "./contract.intervention.ts";
 import { listContract } from "./contract.list.ts";
@@ -28,6 +29,7 @@ const CONTRACTS = [
   recoveryContract,
   parkedContract,
   pauseContract,
+  erasureContract,
   sensitiveContract,
   interventionContract,
   replayContract,

@@ -32,6 +32,8 @@ const SCANS: Record<string, string> = {
   "where parked_at is not null  order by r.handler limit 1": "ends at the first row of the index, too",
   "exclusive = 1 and (select 1 from pause": "two probes, which end at the first handler that is not paused",
   "from pause order by handler": "a row for each paused handler",
+  "insert into erasure(": "reads the newest delivery",
+  "from erasure where finished_at is null": "a partial index of the few erasures that have not finished",
   "where d.kept = 1": "a partial index of the few deliveries that retention found unfinished",
 };
 
@@ -85,6 +87,12 @@ async function exercise(inbox: Inbox) {
   await inbox.takeProbe(CRM, 0);
   await inbox.pauses();
   await inbox.resume(CRM);
+  await inbox.requestErasure("user_1", "person", true);
+  await inbox.identifiersOf("user_1");
+  while (await inbox.eraseNext("user_1", new Set()));
+  await inbox.finishErasure("user_1", {});
+  await inbox.openErasures(9);
+  await inbox.requestDueErasures(1);
   await inbox.park(new Set());
   await inbox.sweep();
   await inbox.accept(delivery("newest", { receivedAt: Date.now() + 999 * DAY }), []);

@@ -44,6 +44,7 @@ const PRIMARY_KEYS: Record<string, readonly string[]> = {
   order_key: ["key"],
   attempt: ["run", "n"],
   pause: ["handler"],
+  erasure: ["user_id"],
 };
 const GENERATED: Record<string, string> = { delivery: "seq", run: "id" };
 
