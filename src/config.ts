@@ -177,6 +177,11 @@ export function withAbsolutePaths(config: Config): Config {
   return { ...config, dataDir: resolve(dataDir), database: own };
 }
 
+/** Whether a database is a file in DATA_DIR, or near it. */
+export function usesDisk({ inbox, database }: Pick<Config, "inbox" | "database">): boolean {
+  return !inbox || database.kind === "sqlite";
+}
+
 /** Whether only this machine can reach a host. */
 export function isLoopback(host: string): boolean {
   return /^(?:(?:.+\.)?localhost|127(?:\.\d{1,3}){3}|\[?::1\]?)$/i.test(host);

@@ -88,11 +88,17 @@ export function describeStored(runs: readonly NewRun[]): string {
 }
 
 export function logRefused(log: Logger, refused: RefusedRequest, count: number) {
-  const { code, size, claimedId, skewSeconds, rightPath } = refused;
+  const { code, size, claimedId, skewSeconds, change, rightPath } = refused;
   const { status, message, remedy } = refusals[code];
   const skew = skewSeconds === undefined ? "" : ` (by ${formatDuration(Math.abs(skewSeconds) * 1_000)})`;
   const right = rightPath === undefined ? "" : ` (${rightPath})`;
   const fields = { code, status, count, size, id: claimedId, ...(skewSeconds !== undefined && { skewSeconds }) };
+  if (change)
+    return log.warn(
+      { ...fields, change },
+      `refused: the body was changed on the way: ${change}. The secret is right: make the proxy or the body parser in ` +
+        "front of this port pass the bytes of the body on as they are",
+    );
   log.warn(fields, `refused: ${message}${skew}${right}. ${remedy}`);
 }
 

@@ -121,7 +121,7 @@ function refusedJson(recent: readonly RefusedJson["latest"][number][]): RefusedJ
   const latest = recent
     .slice(-MAX_REFUSED_SHOWN)
     .toReversed()
-    .map(({ code, at, size, claimedId }) => ({ code, at, size, claimedId }));
+    .map(({ code, at, size, claimedId, change }) => ({ code, at, size, claimedId, ...(change && { change }) }));
   const explanations: RefusedJson["explanations"] = {};
   for (const code of Object.keys(counts) as RefusalCode[])
     explanations[code] = { message: refusals[code].message, remedy: refusals[code].remedy };

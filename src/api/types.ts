@@ -176,7 +176,14 @@ export interface ServerRowJson {
 /** `GET /api/refused`: the latest refused requests, newest first, and how many of each code. */
 export interface RefusedJson {
   counts: Partial<Record<RefusalCode, number>>;
-  latest: { code: RefusalCode; at: number; size: number; claimedId: string | null }[];
+  latest: {
+    code: RefusalCode;
+    at: number;
+    size: number;
+    claimedId: string | null;
+    /** How a proxy has changed the body, if that explains the refusal. */
+    change?: string;
+  }[];
   /** For each code in `counts`. */
   explanations: Partial<Record<RefusalCode, { message: string; remedy: string }>>;
 }

@@ -15,6 +15,7 @@ import type {
   LostJson,
   PauseChangedJson,
   PausesJson,
+  RefusedJson,
   ReplayCount,
   ReplayedJson,
   RunJson,
@@ -62,6 +63,8 @@ export interface Client extends AsyncDisposable {
   /** Begins to erase a user. `now`: gives up unfinished runs. */
   erase(user: string, now: boolean): Promise<ErasureJson>;
   erasure(user: string): Promise<ErasureJson>;
+  /** The state of a running server; undefined without one. */
+  live(): Promise<{ server: ServerJson; refused: RefusedJson } | undefined>;
 }
 
 /** Query parameters of the API. Undefined ones are left out. */
@@ -193,6 +196,13 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
     resume: (handler) => askFor("/resume", { handler }, "POST"),
     erase: (user, now) => askFor("/erasures", { user, now }, "POST"),
     erasure: (user) => askFor("/erasures", { user }),
+    async live() {
+      const server = await askFor<Partial<ServerJson>>("/server");
+      // A command that opened the inbox itself answers with its pid only.
+      return server.webhookUrl === undefined
+        ? undefined
+        : { server: server as ServerJson, refused: await askFor<RefusedJson>("/refused") };
+    },
     [Symbol.asyncDispose]: close,
   };
 }

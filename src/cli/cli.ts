@@ -54,6 +54,10 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "erase what is stored about a user",
       load: async () => (await import("./erase.ts")).eraseUser,
     },
+    doctor: {
+      description: "check this installation, and what it depends on",
+      load: async () => (await import("./doctor.ts")).doctor,
+    },
     backup: {
       description: "copy the inbox and the handlers' database, while the server runs",
       load: async () => (await import("./backup.ts")).backup,

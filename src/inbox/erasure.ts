@@ -14,9 +14,9 @@ const STEP = 200;
 const OWN_STEP = 1_000;
 const WATERMARK = "erasure of deleted users";
 
-const REQUEST = query({ user: "text", now: "int", cause: "text", gives_up: "int" })`
+const REQUEST = query({ user: "text", now: "int", cause: "text", gives_up: "int", beyond: "int" })`
   insert into erasure(user_id, requested_at, cause, gives_up, until_seq)
-  values (:user, :now, :cause, :gives_up, coalesce((select seq from delivery order by seq desc limit 1), 0))
+  values (:user, :now, :cause, :gives_up, coalesce((select seq from delivery where seq > :beyond order by seq desc limit 1), 0))
   on conflict(user_id) do update set requested_at = excluded.requested_at, cause = excluded.cause,
     gives_up = excluded.gives_up, until_seq = excluded.until_seq, scanned_to = 0, own_to = 0, finished_at = null`;
 
@@ -86,7 +86,7 @@ export async function requestErasure(
   now: number,
 ): Promise<void> {
   const { user, cause, givesUp } = request;
-  await transaction.run(REQUEST, { user, now, cause, gives_up: Number(givesUp) });
+  await transaction.run(REQUEST, { user, now, cause, gives_up: Number(givesUp), beyond: 0 });
 }
 
 export async function erasure(reader: Reader, user: string): Promise<Erasure | null> {

@@ -2,6 +2,7 @@
 // A flood of refusals causes one log line per code and second. The codes are listed in errors.ts.
 
 import type { RefusalCode } from "../errors.ts";
+import type { BodyChange } from "./changed-body.ts";
 
 export interface RefusedRequest {
   code: RefusalCode;
@@ -13,6 +14,8 @@ export interface RefusedRequest {
   claimedId: string | null;
   /** The difference between its signed time and the server's clock, in seconds. */
   skewSeconds?: number;
+  /** With `no_match`: how a proxy has changed the body, if that explains it. */
+  change?: BodyChange;
   /** With `wrong_path`: the webhook's path, to correct the endpoint. */
   rightPath?: string;
 }

@@ -32,7 +32,6 @@ const SCANS: Record<string, string> = {
   "where parked_at is not null  order by r.handler limit 1": "ends at the first row of the index, too",
   "exclusive = 1 and (select 1 from pause": "two probes, which end at the first handler that is not paused",
   "from pause order by handler": "a row for each paused handler",
-  "insert into erasure(": "reads the newest delivery",
   "from erasure where finished_at is null": "a partial index of the few erasures that have not finished",
   "where d.kept = 1": "a partial index of the few deliveries that retention found unfinished",
 };
