@@ -16,6 +16,7 @@ import type { Handler } from "./handlers/loader.ts";
 import type { ClaimedRun, Erasure, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
+import type { DriftReport } from "./mirror/drift-schedule.ts";
 import { printableJson, printableLines } from "./printable.ts";
 import type { RefusedRequest } from "./receive/refused-requests.ts";
 import type { ReceivedDelivery } from "./receive/server.ts";
@@ -88,11 +89,19 @@ export function describeStored(runs: readonly NewRun[]): string {
 }
 
 export function logRefused(log: Logger, refused: RefusedRequest, count: number) {
-  const { code, size, claimedId, skewSeconds, change, rightPath } = refused;
+  const { code, size, claimedId, address, skewSeconds, change, rightPath } = refused;
   const { status, message, remedy } = refusals[code];
   const skew = skewSeconds === undefined ? "" : ` (by ${formatDuration(Math.abs(skewSeconds) * 1_000)})`;
   const right = rightPath === undefined ? "" : ` (${rightPath})`;
-  const fields = { code, status, count, size, id: claimedId, ...(skewSeconds !== undefined && { skewSeconds }) };
+  const fields = {
+    code,
+    status,
+    count,
+    size,
+    id: claimedId,
+    address,
+    ...(skewSeconds !== undefined && { skewSeconds }),
+  };
   if (change)
     return log.warn(
       { ...fields, change },
@@ -204,6 +213,21 @@ export function logSchema(log: Logger, dir: string, { of, name, mistake }: Schem
   if (mistake !== undefined) return log.error(of === "tables" ? messageOf(mistake) : `${dir}/${messageOf(mistake)}`);
   // `_schema.sql` is applied at each start, a migration only once.
   if (of !== "tables") log[isStarting && of === "schema" ? "debug" : "info"](`${dir}/${name} is applied`);
+}
+
+/** Logs the result of a scheduled comparison with Clerk. */
+export function logDrift(log: Logger, { tables, differences }: DriftReport) {
+  const compared = count(
+    tables.reduce((sum, table) => sum + table.compared, 0),
+    "object",
+  );
+  if (differences === 0) return log.info(`the mirror agrees with Clerk: ${compared} compared`);
+  const where = tables.filter((table) => table.differences > 0).map((table) => `${table.name} ${table.differences}`);
+  log.warn(
+    { differences },
+    `the mirror differs from Clerk in ${count(differences, "row")} (${where.join(", ")}). To list them: bun drift; to ` +
+      "repair them: bun drift --fix",
+  );
 }
 
 /** Logs the receipt of an erasure: an id, and no data of the user. */

@@ -13,10 +13,8 @@ import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
-import type { Effects } from "./db/effects.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
-import { startErasures } from "./dispatch/erasures.ts";
 import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
 import { countMissed } from "./dispatch/missed.ts";
@@ -27,7 +25,6 @@ import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import {
   logChange,
-  logErased,
   type Logger,
   logHandlerLine,
   logLost,
@@ -38,12 +35,11 @@ import {
   logSchema,
   logTrouble,
 } from "./log.ts";
-import { addressesIn, eraseRows } from "./mirror/erase-rows.ts";
-import { tablesOf } from "./mirror/mirror.ts";
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
+import { startUpkeep } from "./upkeep.ts";
 
 export interface Server {
   port: number;
@@ -112,6 +108,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       resume: (handler) => dispatcher.pauses.resume(handler),
     },
     refused: () => receiver?.refused() ?? [],
+    addresses: () => receiver?.addresses() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
     onError: inspectorFailed,
   });
@@ -129,6 +126,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   // Other servers know the handlers before runs are unparked here. Otherwise they might park them again.
   cluster.publish(describeServer(table(), { startedAt, running: 0, changes }), false);
   await cluster.alive();
+  const clerk = await createClerk(config);
   const dispatcher = await startDispatcher({
     inbox,
     effects,
@@ -136,7 +134,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     cluster,
     concurrency: config.concurrency,
     logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
-    clerk: await createClerk(config),
+    clerk,
     onOutcome(run, outcome) {
       changes += 1;
       lines.ended(run, outcome);
@@ -188,17 +186,17 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
   const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
-  const erasures = startErasures({
+  const upkeep = startUpkeep({ config, log, inbox, effects, cluster, clerk, table });
+  opened.defer(() => upkeep.stop());
+  const api = {
     inbox,
-    effects,
-    ...erasersOf(effects, table),
-    afterMs: config.eraseAfter === "never" ? undefined : config.eraseAfter,
-    isOurs: () => cluster.isFirst(),
-    onFinished: (erasure) => logErased(log, erasure),
-    onTrouble: (error) => log.warn({ err: error }, "an erasure could not be finished; the next round continues it"),
-  });
-  opened.defer(() => erasures.stop());
-  const api = { inbox, erasures, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
+    erasures: upkeep.erasures,
+    handlers: () => table().handlers,
+    lost,
+    frame,
+    live,
+    onError: inspectorFailed,
+  };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
   if (socket) opened.defer(() => socket.stop());
 
@@ -264,16 +262,6 @@ async function loadServers() {
     import("./inspector/inspector.ts"),
   ]);
   return { ...receiver, ...unverified, ...socket, ...inspector };
-}
-
-/** The mirror's tables are those of the current handlers. */
-function erasersOf(effects: Effects, table: () => HandlerTable) {
-  const tables = () => table().handlers.flatMap(({ code }) => (code && tablesOf(code.run)) ?? []);
-  return {
-    addressesOf: (user: string) => addressesIn(effects.sql, tables(), user),
-    eraseRows: (user: string, addresses: readonly string[]) =>
-      effects.write((tx) => eraseRows(tx, tables(), user, addresses)),
-  };
 }
 
 function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {

@@ -94,7 +94,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   inspector: ["api", "clerk", "config.ts (types)", "receive (types)"],
   "json.ts": [],
   "log-output.ts": [],
-  "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
+  "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "mirror (types)", "receive (types)"],
   "open-files.ts": [],
   "require-bun.ts": [],
   "setting-reader.ts": [],
@@ -102,6 +102,9 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   mirror: ["clerk", "db"],
   "storage.ts": [
     "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts",
+  ],
+  "upkeep.ts": [
+    "config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "log.ts", "mirror",
   ],
   "printable.ts": [],
   "redact.ts": [],

@@ -20,6 +20,8 @@ export interface ObserverOptions {
   /** The latest refused requests, oldest first. */
   pauses: Pauses;
   refused: () => readonly RefusedJson["latest"][number][];
+  /** The addresses with the most of them. */
+  addresses?: () => NonNullable<RefusedJson["addresses"]>;
   send: SendSample;
   onError: (error: unknown) => void;
   now?: () => number;
@@ -109,7 +111,10 @@ export function createObserver(options: ObserverOptions): Observer {
     handlers: handlersJson,
     pauses,
     health,
-    refused: () => refusedJson(options.refused()),
+    refused: () => ({
+      ...refusedJson(options.refused()),
+      ...(options.addresses && { addresses: options.addresses() }),
+    }),
     feed,
     send,
   };

@@ -184,6 +184,8 @@ export interface RefusedJson {
     /** How a proxy has changed the body, if that explains the refusal. */
     change?: string;
   }[];
+  /** The addresses with the most refused requests, see TRUST_PROXY. */
+  addresses?: { address: string; count: number }[];
   /** For each code in `counts`. */
   explanations: Partial<Record<RefusalCode, { message: string; remedy: string }>>;
 }

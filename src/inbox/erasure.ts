@@ -46,7 +46,8 @@ const OPEN_RUNS = selectBy(
 
 const RUNS = selectBy("run r", "r.seq", { seq: "int" }, "r.id as run");
 const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
-const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null", "delivery.wipe_at is not null");
+// `coalesce` avoids the index of all waiting codes.
+const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null", "coalesce(delivery.wipe_at, 0) <> 0");
 const ERASE_ATTEMPT = updateBy("attempt.run", { run: "int" }, "error = null, log = null");
 const ERASE_REASON = updateBy("run.seq", { seq: "int" }, "reason = 'erased'", "run.reason is not null");
 

@@ -8,6 +8,7 @@ import type { ReceivedEvent } from "../clerk/events.ts";
 import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import { findChange } from "./changed-body.ts";
+import { clientAddress } from "./client-address.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
 import { describeHealth, type HealthDetails } from "./health-details.ts";
 import { createRefusedRequests, type RefusedRequest } from "./refused-requests.ts";
@@ -20,6 +21,8 @@ export interface WebhookServerOptions {
   port: number;
   webhookPath: string;
   maxBodyBytes: number;
+  /** How many proxies in front of this port add their client's address to `X-Forwarded-For`. Default: 0. */
+  trustProxy?: number;
   /** Read for each request, since `bun dev` reloads them. */
   secrets: () => readonly Key[];
   /** Stores a delivery; resolves when it is flushed. */
@@ -52,6 +55,8 @@ export interface WebhookServer {
   port: number;
   /** Recently refused requests, for people. */
   refused(): readonly RefusedRequest[];
+  /** The addresses with the most refused requests. */
+  addresses(): { address: string; count: number }[];
   /** Accepts no more and resolves when every request in flight is answered. */
   stop(): Promise<void>;
 }
@@ -80,7 +85,7 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     const start = performance.now();
     const at = now();
     const refuse = (code: RefusalCode, size: number, claimedId: string | null, more: Partial<RefusedRequest> = {}) => {
-      refused.add({ code, at, size, claimedId, ...more });
+      refused.add({ code, at, size, claimedId, address: addressOf(request), ...more });
       return answer(code);
     };
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
@@ -118,6 +123,10 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
       if (!(error instanceof InboxUnavailable)) throw error;
       return refuse("unavailable", body.length, id);
     }
+  }
+
+  function addressOf(request: Request): string | undefined {
+    return clientAddress(request.headers, app.server?.requestIP(request)?.address, options.trustProxy ?? 0);
   }
 
   /** Of a flood of such requests, one in a while: a refusal has to be cheap. */
@@ -171,7 +180,15 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
       return request.method === "POST" ? receive(request).catch(failed) : answer("method_not_allowed");
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
     if (request.method !== "POST" || claimedId === null) return answer("not_found");
-    refused.add({ code: "wrong_path", at: now(), size: declaredSize(request), claimedId, rightPath: webhookPath });
+    const size = declaredSize(request);
+    refused.add({
+      code: "wrong_path",
+      at: now(),
+      size,
+      claimedId,
+      address: addressOf(request),
+      rightPath: webhookPath,
+    });
     return answer("wrong_path");
   }
 
@@ -186,6 +203,7 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
   return {
     port: server.port ?? options.port,
     refused: () => refused.recent(),
+    addresses: () => refused.addresses(),
     async stop() {
       // The port stays open to answer 503 to new requests.
       stopping = true;
