@@ -1,5 +1,5 @@
 // The address of a client, for logs and counts of refused requests. Never decides whether a request is refused: behind a
-// proxy, all requests may come from one address, and Svix's do not have addresses of their own.
+// proxy, all requests may come from one address, and all of Clerk's events come from a few addresses of Svix.
 
 import { isIP } from "node:net";
 
