@@ -1,7 +1,6 @@
 // The work of a server beside deliveries and runs: erasures of users, and comparisons of the mirror with Clerk.
 
-import type { ClerkClient } from "@clerk/backend";
-
+import type { Get } from "./clerk/requests.ts";
 import type { Config } from "./config.ts";
 import type { Effects } from "./db/effects.ts";
 import type { Cluster } from "./dispatch/cluster.ts";
@@ -16,12 +15,11 @@ import { tablesOf } from "./mirror/mirror.ts";
 import type { MirrorTable } from "./mirror/write.ts";
 
 interface UpkeepOptions {
-  config: Pick<Config, "eraseAfter" | "driftEvery">;
+  config: Pick<Config, "eraseAfter" | "driftEvery" | "clerkSecretKey" | "clerkApiUrl">;
   log: Logger;
   inbox: Inbox;
   effects: Effects;
   cluster: Cluster;
-  clerk: ClerkClient | undefined;
   table: () => HandlerTable;
   /** Called with the result of each scheduled comparison. */
   onDrift?: (report: DriftReport) => void;
@@ -32,7 +30,7 @@ export interface Upkeep {
   stop(): Promise<void>;
 }
 
-export function startUpkeep({ config, log, inbox, effects, cluster, clerk, table, onDrift }: UpkeepOptions): Upkeep {
+export function startUpkeep({ config, log, inbox, effects, cluster, table, onDrift }: UpkeepOptions): Upkeep {
   /** The mirror's tables are those of the current handlers. */
   const tables = (): MirrorTable[] => table().handlers.flatMap(({ code }) => (code && tablesOf(code.run)) ?? []);
   const isOurs = () => cluster.isFirst();
@@ -46,11 +44,12 @@ export function startUpkeep({ config, log, inbox, effects, cluster, clerk, table
     onFinished: (erasure) => logErased(log, erasure),
     onTrouble: (error) => log.warn({ err: error }, "an erasure could not be finished; the next round continues it"),
   });
+  const { driftEvery, clerkSecretKey: secretKey, clerkApiUrl: apiUrl } = config;
   const schedule =
-    clerk && config.driftEvery !== "never"
+    secretKey && driftEvery !== "never"
       ? startDriftSchedule({
-          everyMs: config.driftEvery,
-          clerk,
+          everyMs: driftEvery,
+          get: lazyGet({ secretKey, apiUrl }),
           effects,
           tables,
           isOurs,
@@ -64,5 +63,14 @@ export function startUpkeep({ config, log, inbox, effects, cluster, clerk, table
   return {
     erasures,
     stop: async () => void (await Promise.all([erasures.stop(), schedule?.stop()])),
+  };
+}
+
+/** Loads Clerk's errors at the first request: they take a while, and most servers never need them. */
+function lazyGet(options: { secretKey: string; apiUrl: string }): Get {
+  let get: Promise<Get> | undefined;
+  return async (path, query) => {
+    get ??= import("./clerk/requests.ts").then(({ createRequests }) => createRequests(options));
+    return (await get)(path, query);
   };
 }

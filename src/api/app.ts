@@ -12,6 +12,7 @@ import { deliveryRoutes } from "./routes/deliveries.ts";
 import { erasureRoutes } from "./routes/erasure-routes.ts";
 import { pauseRoutes } from "./routes/handler-pauses.ts";
 import { type Live, liveRoutes } from "./routes/live.ts";
+import { problemRoutes } from "./routes/problems.ts";
 import { replayRoutes } from "./routes/replays.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 
@@ -20,7 +21,8 @@ export interface ApiOptions {
   inbox: Pick<
     Inbox,
     "get" | "list" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp" | "pauses" | "pause" | "resume"
-  >;
+    | "problems" | "problem" | "muteProblem"
+  >; // prettier-ignore
   /** The current handlers. */
   handlers: () => readonly ApiHandler[];
   /** Finds the source line that threw an error. */
@@ -43,7 +45,8 @@ export function createApi(options: ApiOptions) {
     .use(deliveryRoutes(options))
     .use(replayRoutes(options))
     .use(pauseRoutes(options))
-    .use(erasureRoutes(options));
+    .use(erasureRoutes(options))
+    .use(problemRoutes(options));
   return live ? app.use(liveRoutes(live)) : app.get("/server", () => ({ pid: process.pid }));
 }
 

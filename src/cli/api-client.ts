@@ -7,6 +7,7 @@ import type { ApiHandler } from "../api/routes/selection.ts";
 import { socketPath } from "../api/socket.ts";
 import type {
   BulkJobJson,
+  CommonValuesJson,
   DeliveryJson,
   DeliveryList,
   ErasureJson,
@@ -15,6 +16,8 @@ import type {
   LostJson,
   PauseChangedJson,
   PausesJson,
+  ProblemsJson,
+  ProblemView,
   RefusedJson,
   ReplayCount,
   ReplayedJson,
@@ -65,6 +68,10 @@ export interface Client extends AsyncDisposable {
   erasure(user: string): Promise<ErasureJson>;
   /** The state of a running server; undefined without one. */
   live(): Promise<{ server: ServerJson; refused: RefusedJson } | undefined>;
+  problems(state: string, limit: number): Promise<ProblemsJson>;
+  problem(id: string): Promise<ProblemView | ErrorJson>;
+  commonValues(id: string): Promise<CommonValuesJson | ErrorJson>;
+  muteProblem(id: string, muted: boolean): Promise<{ muted: boolean } | ErrorJson>;
 }
 
 /** Query parameters of the API. Undefined ones are left out. */
@@ -178,6 +185,7 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
     return (await response.json()) as T;
   }
   const pathOf = (id: string) => `/deliveries/${encodeURIComponent(id)}`;
+  const problemPathOf = (id: string) => `/problems/${encodeURIComponent(id)}`;
   return {
     webhookUrl: undefined,
     async get(id, payload) {
@@ -203,6 +211,10 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
         ? undefined
         : { server: server as ServerJson, refused: await askFor<RefusedJson>("/refused") };
     },
+    problems: (state, limit) => askFor("/problems", { state, limit }),
+    problem: (id) => askFor(problemPathOf(id)),
+    commonValues: (id) => askFor(`${problemPathOf(id)}/common`),
+    muteProblem: (id, muted) => askFor(`${problemPathOf(id)}/mute`, { muted }, "POST"),
     [Symbol.asyncDispose]: close,
   };
 }

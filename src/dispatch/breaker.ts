@@ -1,7 +1,8 @@
-// Decides when a handler is paused by itself: many runs of different subjects have failed alike, and none has succeeded in
-// between. Counts in memory only: after a restart, each row is empty, and each server counts the runs that it runs.
+// Decides when a handler is paused by itself: many runs of different subjects have failed with one problem, and none has
+// succeeded in between. Counts in memory only: after a restart, each row is empty, and each server counts the runs that it runs.
 
 import type { ClaimedRun, ErrorRecord, Outcome } from "../inbox/inbox.ts";
+import { problemOf } from "./problem-key.ts";
 import { isGivenUp } from "./retry.ts";
 
 export interface Breaker {
@@ -19,7 +20,7 @@ export function createBreaker(after: number): Breaker {
       if (outcome.kind === "done") rows.delete(handler);
       const error = failureOf(outcome);
       if (!error) return undefined;
-      const kind = kindOf(error);
+      const kind = problemOf(handler, error).id;
       let row = rows.get(handler);
       if (row?.kind !== kind) rows.set(handler, (row = { kind, subjects: new Set() }));
       row.subjects.add(orderKey);
@@ -37,11 +38,4 @@ export function createBreaker(after: number): Breaker {
  */
 export function failureOf(outcome: Outcome): ErrorRecord | undefined {
   return outcome.kind === "retry" || isGivenUp(outcome) ? outcome.record.error : undefined;
-}
-
-const IDS = /\b(?:[a-z]{2,8}_[a-z\d]{8,}|[\da-f]{8}-[\da-f-]{27}|[\da-f]{16,}|\d+)\b|\d+/gi;
-
-/** The error's name and message without ids and numbers, which differ between runs. */
-function kindOf({ name, message }: ErrorRecord): string {
-  return `${name}: ${message.slice(0, 1_000).replaceAll(IDS, "…")}`;
 }

@@ -6,6 +6,7 @@ import type { Erasure, ErasureCause } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries } from "./ordering.ts";
 import { giveUp, ofUnfinished } from "./parked.ts";
+import { eraseProblems } from "./problem-erasure.ts";
 import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import { trustedTime } from "./trusted-time.ts";
 
@@ -68,7 +69,7 @@ export type Eraser = (
 ) => Promise<void>;
 
 /** A table with messages of errors or other text of deliveries adds its eraser here. */
-export const ERASERS: Eraser[] = [];
+export const ERASERS: readonly Eraser[] = [eraseProblems];
 
 interface ErasureRow extends Omit<Erasure, "held" | "givesUp" | "elsewhere"> {
   givesUp: number;

@@ -7,7 +7,7 @@ import { EXIT_CONFIG, InboxUnavailable, UserError } from "../errors.ts";
 import { CHANNEL, openNotifications } from "./listen.ts";
 import { isLostEarly, isUnavailable, runTransaction, sendOn, sqlState, withConnection } from "./postgres-connection.ts";
 import { readerOn } from "./postgres-dialect.ts";
-import { POSTGRES_STEPS } from "./schema.ts";
+import { POSTGRES_SCHEMAS as MIGRATIONS } from "./schema.ts";
 import { query, type Reader, type Store, type Transaction } from "./store.ts";
 
 export interface PostgresUrl {
@@ -176,21 +176,21 @@ async function migrate(connection: ReservedSQL, settings: Record<string, string>
       );
     const [row] = found.meta === null ? [] : await tx`select value from meta where key = 'schema'`;
     const version = Number(row?.value ?? 0);
-    if (version > POSTGRES_STEPS.length)
+    if (version > MIGRATIONS.length)
       throw new UserError(
         `INBOX_URL: this inbox has version ${version} of the tables, and this version of Bellhop knows ` +
-          `${POSTGRES_STEPS.length}. Run the version of Bellhop that created it, or a newer one`,
+          `${MIGRATIONS.length}. Run the version of Bellhop that created it, or a newer one`,
         EXIT_CONFIG,
       );
-    if (version === POSTGRES_STEPS.length) return;
+    if (version === MIGRATIONS.length) return;
     // `create schema if not exists` asks for a permission even where the schema exists.
     if (settings.search_path === DEFAULT_SCHEMA) {
       const [named] = await tx`select to_regnamespace(${DEFAULT_SCHEMA}) as schema`;
       if (named.schema === null) await tx.unsafe(`create schema ${DEFAULT_SCHEMA}`);
     }
-    for (const script of POSTGRES_STEPS.slice(version)) await tx.unsafe(script);
+    for (const script of MIGRATIONS.slice(version)) await tx.unsafe(script);
     await tx`
-      insert into meta(key, value) values ('schema', ${POSTGRES_STEPS.length})
+      insert into meta(key, value) values ('schema', ${MIGRATIONS.length})
       on conflict(key) do update set value = excluded.value`;
   });
 }
@@ -214,6 +214,6 @@ function toOpenError(error: unknown): unknown {
   return toInboxError(error);
 }
 
-function toInboxError(error: unknown): unknown {
-  return isUnavailable(error) ? new InboxUnavailable(error) : error;
+export function toInboxError(error: unknown): unknown {
+  return isUnavailable(error) && !(error instanceof InboxUnavailable) ? new InboxUnavailable(error) : error;
 }

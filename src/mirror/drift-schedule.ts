@@ -1,8 +1,8 @@
 // Compares the mirror's tables with Clerk from time to time, on one of the servers, and reports. Never repairs anything.
 
-import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
+import type { Get } from "../clerk/requests.ts";
 import type { Effects } from "../db/effects.ts";
 import { drift, type DriftCount } from "./drift.ts";
 import { refuseOtherInstance } from "./instance.ts";
@@ -18,7 +18,7 @@ export interface DriftReport {
 
 export interface DriftScheduleOptions {
   everyMs: number;
-  clerk: ClerkClient;
+  get: Get;
   effects: Effects;
   /** The tables of the current handlers. */
   tables: () => readonly MirrorTable[];
@@ -42,7 +42,7 @@ const TABLE = "create table if not exists bellhop_mirror_drift (id integer prima
 
 /** Compares at the first start, and then every `everyMs`. `stop` ends a comparison after its current page. */
 export function startDriftSchedule(options: DriftScheduleOptions): { stop(): Promise<void> } {
-  const { everyMs, clerk, effects, tables, isOurs = () => true, onReport, onTrouble, now = Date.now } = options;
+  const { everyMs, get, effects, tables, isOurs = () => true, onReport, onTrouble, now = Date.now } = options;
   const stopping = new AbortController();
   const { signal } = stopping;
   const ask = createThrottle({ rate: options.rate ?? RATE, signal });
@@ -52,8 +52,8 @@ export function startDriftSchedule(options: DriftScheduleOptions): { stop(): Pro
     const into = tables();
     if (into.length === 0 || !(await effects.write((tx) => take(tx, now(), everyMs)))) return;
     try {
-      await refuseOtherInstance({ clerk, ask, effects });
-      const counts = await drift({ clerk, ask, effects, into, signal, onDifference: () => {} });
+      await refuseOtherInstance({ get, ask, effects });
+      const counts = await drift({ get, ask, effects, into, signal, onDifference: () => {} });
       const differences = counts.reduce((sum, count) => sum + count.differences, 0);
       onReport({ tables: counts, differences });
     } catch (error) {

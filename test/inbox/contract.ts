@@ -13,6 +13,7 @@ import { listContract } from "./contract.list.ts";
 import { orderContract } from "./contract.order.ts";
 import { parkedContract } from "./contract.parked.ts";
 import { pauseContract } from "./contract.pause.ts";
+import { problemsContract } from "./contract.problems.ts";
 import { recoveryContract } from "./contract.recovery.ts";
 import { replayContract } from "./contract.replay.ts";
 import { retentionContract } from "./contract.retention.ts";
@@ -37,6 +38,7 @@ const CONTRACTS = [
   bulkContract,
   listContract,
   retentionContract,
+  problemsContract,
   clocksContract,
 ];
 

@@ -2,8 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
-import { createClerkClient } from "@clerk/backend";
-
+import { createRequests } from "../../src/clerk/requests.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { type DriftReport, startDriftSchedule } from "../../src/mirror/drift-schedule.ts";
 import { createThrottle } from "../../src/mirror/throttle.ts";
@@ -21,8 +20,8 @@ onBoth((database) => {
     const [first] = api.fill(30);
     const [effects, other] = [await db.open(), await db.open()];
     const into = await mirrorIn(effects);
-    const clerk = createClerkClient({ secretKey: api.secretKey, apiUrl: api.url });
-    await backfill({ clerk, ask: createThrottle({ rate: 1_000 }), effects, into });
+    const get = createRequests({ secretKey: api.secretKey, apiUrl: api.url });
+    await backfill({ get, ask: createThrottle({ rate: 1_000 }), effects, into });
     await effects.sql`update clerk_users set first_name = 'Eve' where id = ${first!.id}`;
 
     let now = Date.UTC(2026, 0, 1);
@@ -31,7 +30,7 @@ onBoth((database) => {
     const start = (on: typeof effects) =>
       startDriftSchedule({
         everyMs: DAY,
-        clerk,
+        get,
         effects: on,
         tables: () => into,
         onReport: (report) => reports.push(report),
@@ -66,12 +65,12 @@ onBoth((database) => {
     await using api = await startClerkApi();
     const effects = await db.open();
     const into = await mirrorIn(effects);
-    const clerk = createClerkClient({ secretKey: "sk_test_wrong", apiUrl: api.url });
+    const get = createRequests({ secretKey: "sk_test_wrong", apiUrl: api.url });
     const troubles: unknown[] = [];
     let now = Date.UTC(2026, 0, 1);
     const schedule = startDriftSchedule({
       everyMs: DAY,
-      clerk,
+      get,
       effects,
       tables: () => into,
       onReport: () => troubles.push("reported"),
