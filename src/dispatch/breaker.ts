@@ -20,13 +20,14 @@ export function createBreaker(after: number): Breaker {
       if (outcome.kind === "done") rows.delete(handler);
       const error = failureOf(outcome);
       if (!error) return undefined;
-      const kind = problemOf(handler, error).id;
+      const { id: kind, name, message } = problemOf(handler, error);
       let row = rows.get(handler);
       if (row?.kind !== kind) rows.set(handler, (row = { kind, subjects: new Set() }));
       row.subjects.add(orderKey);
       if (row.subjects.size < after) return undefined;
       rows.delete(handler);
-      return `${row.subjects.size} runs of different subjects in a row failed with ${error.name}: ${error.message}`;
+      // Kept and sent to people, so it has the message without ids, numbers and addresses.
+      return `${row.subjects.size} runs of different subjects in a row failed with ${name}: ${message}`;
     },
     forget: (handler) => void rows.delete(handler),
   };

@@ -18,6 +18,8 @@ export interface PausedHandler {
 
 /** A handler was paused or resumed. */
 export interface PauseChange extends Pick<PausedHandler, "handler" | "cause" | "reason"> {
+  /** Milliseconds since it was paused. */
+  pausedMs: number;
   /** It was done by this server. Of several servers, this is true on one, and all others are called as well. */
   isOwn: boolean;
 }
@@ -120,14 +122,16 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
   }
 
   function report(before: typeof paused, after: ReadonlyMap<string, PausedHandler>) {
-    for (const [handler, { cause, reason }] of after)
-      if (before?.get(handler)?.cause !== cause)
-        options.onPaused?.({ handler, cause, reason, isOwn: own.delete(handler) });
+    const changeOf = ({ handler, cause, reason, since }: PausedHandler): PauseChange => {
+      return { handler, cause, reason, pausedMs: Math.max(0, now() - since), isOwn: own.delete(handler) };
+    };
+    for (const pause of after.values())
+      if (before?.get(pause.handler)?.cause !== pause.cause) options.onPaused?.(changeOf(pause));
     const resumed = [...(before?.values() ?? [])].filter(({ handler }) => !after.has(handler));
-    for (const { handler, cause, reason } of resumed) {
-      probes.delete(handler);
-      breaker?.forget(handler);
-      options.onResumed?.({ handler, cause, reason, isOwn: own.delete(handler) });
+    for (const pause of resumed) {
+      probes.delete(pause.handler);
+      breaker?.forget(pause.handler);
+      options.onResumed?.(changeOf(pause));
     }
     if (!before || resumed.length > 0) onOpen();
   }

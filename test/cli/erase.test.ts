@@ -116,18 +116,20 @@ test("no file of SQLite has anything of an erased user but ids, while the server
 test("ERASE_AFTER erases a deleted user by itself", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, HANDLERS);
-  await using server = await spawnServer(folder.path, { env: { ERASE_AFTER: "0s" } });
+  await using server = await spawnServer(folder.path, { env: { ERASE_AFTER: "1m" } });
   await post(server.url, event("user.created", user(USER, "Quentin", 1)), { id: "msg_1" });
   await post(server.url, event("user.deleted", { id: USER, object: "user", deleted: true }), { id: "msg_2" });
-  await server.ended("msg_2");
+  await post(server.url, event("session.ended", { id: "sess_1", object: "session" }), { id: "msg_3" });
+  for (const id of ["msg_2", "msg_3"]) await server.ended(id);
   await server[Symbol.asyncDispose]();
   {
     // A time is trusted only some minutes after the receipts.
     using inbox = new Database(join(folder.path, "data", "inbox.db"));
+    inbox.run("update delivery set received_at = received_at - 3600000 where id <> 'msg_3'");
     inbox.run("insert or replace into meta(key, value) values ('trusted time', 99999999999999)");
   }
   // The first round is at the start.
-  await using again = await spawnServer(folder.path, { env: { ERASE_AFTER: "0s" } });
+  await using again = await spawnServer(folder.path, { env: { ERASE_AFTER: "1m" } });
   await until("the erasure", () => again.output().includes(`${USER} is erased from`));
   expect(await filesWith(join(folder.path, "data"), "Quentin")).toEqual([]);
 });

@@ -47,6 +47,7 @@ const PRIMARY_KEYS: Record<string, readonly string[]> = {
   erasure: ["user_id"],
   problem: ["id"],
   problem_day: ["problem", "day"],
+  rollup: ["span", "start", "server"],
 };
 const GENERATED: Record<string, string> = { delivery: "seq", run: "id" };
 
