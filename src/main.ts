@@ -30,14 +30,12 @@ import {
   logHandlerLine,
   logLost,
   logMissed,
-  logPaused,
   logRefused,
-  logResumed,
   logSchema,
   logTrouble,
 } from "./log.ts";
 import { openTraces } from "./monitor/traces.ts";
-import { openAlerts, openMonitor } from "./monitoring.ts";
+import { notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
@@ -166,16 +164,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       inbox.note(run, line).catch(() => undefined);
     },
     breaker: { after: config.breakerAfter },
-    onPaused: (change) => {
-      logPaused(log, change);
-      const { handler, cause, reason, isOwn } = change;
-      if (isOwn && cause === "breaker") alerts.notify({ kind: "paused", handler, reason: reason ?? "" });
-    },
-    onResumed: (change) => {
-      logResumed(log, change);
-      const { handler, cause, pausedMs, isOwn } = change;
-      if (isOwn && cause === "breaker") alerts.notify({ kind: "resumed", handler, pausedMs });
-    },
+    ...observePauses(log, alerts.notify),
     onLog: (run, line, ids) => logHandlerLine(log, run, line, ids),
     traces,
     frame,
@@ -216,7 +205,15 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const { createUnverifiedBodies, openInspector, openSocket, startMetricsServer, startWebhookServer } =
     await loadingServers;
   const lost = () => findLost({ inbox, effects });
-  const upkeep = startUpkeep({ config, log, inbox, effects, cluster, table, onDrift: reportDrift });
+  const upkeep = startUpkeep({
+    config,
+    log,
+    inbox,
+    effects,
+    cluster,
+    table,
+    onDrift: (report) => notifyDrift(alerts.notify, report),
+  });
   opened.defer(() => upkeep.stop());
   const api = {
     inbox,
@@ -270,13 +267,6 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   if (inspector) opened.defer(() => inspector.stop());
   const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());
-
-  function reportDrift({ tables }: DriftReport) {
-    const rows = tables.flatMap(({ name, differences }) =>
-      differences > 0 ? [{ table: name, rows: differences }] : [],
-    );
-    if (rows.length > 0) alerts.notify({ kind: "drift", tables: rows });
-  }
 
   function inspectorFailed(error: unknown) {
     log.error({ err: error }, "a request to the inspector failed with an internal error");

@@ -101,7 +101,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   ],
   monitor: ["clerk", "inbox (types)", "setting-reader.ts (types)"],
   "monitoring.ts": [
-    "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "monitor", "receive",
+    "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "mirror (types)", "monitor", "receive",
   ],
   "open-files.ts": [],
   "require-bun.ts": [],

@@ -3,8 +3,12 @@
 
 import { selectBy, type Transaction, updateBy } from "./store.ts";
 
-const OF_RUNS = selectBy("run r", "r.id", { run: "int" }, "r.problem as id", { where: "r.problem is not null" });
-const NEWEST_IN = selectBy("delivery d join problem p on p.newest = d.id", "d.seq", { seq: "int" }, "p.id");
+// `coalesce` avoids the index of all runs with a problem.
+const OF_RUNS = selectBy("run r", "r.id", { run: "int" }, "r.problem as id", {
+  where: "coalesce(r.problem, '') <> ''",
+});
+const IDS = selectBy("delivery d", "d.seq", { seq: "int" }, "d.id as newest");
+const NEWEST_IN = selectBy("problem p", "p.newest", { newest: "text" }, "p.id");
 
 /** The payload of a run of someone else is stored. */
 const ERASE_MESSAGE = updateBy(
@@ -19,9 +23,11 @@ export async function eraseProblems(
   transaction: Transaction,
   { deliveries, runs }: { deliveries: readonly { seq: number }[]; runs: readonly { run: number }[] },
 ): Promise<void> {
+  // A run that has failed with several problems has only the latest one.
+  const newest = await transaction.all<{ newest: string }>(IDS, deliveries);
   const found = [
     ...(await transaction.all<{ id: string }>(OF_RUNS, runs)),
-    ...(await transaction.all<{ id: string }>(NEWEST_IN, deliveries)),
+    ...(await transaction.all<{ id: string }>(NEWEST_IN, newest)),
   ];
   const ids = [...new Set(found.map(({ id }) => id))].toSorted();
   await transaction.run(

@@ -37,8 +37,9 @@ const RETRY_MS = 3_600_000;
 // Leaves the rate limit to the app.
 const RATE = 4;
 
-/** A row, so that a restart does not compare again, and of several servers one does. */
-const TABLE = "create table if not exists bellhop_mirror_drift (id integer primary key, due_at bigint not null)";
+/** Has one row, so that a restart does not compare again, and of several servers one does. */
+export const DRIFT_TABLE =
+  "create table if not exists bellhop_mirror_drift (id integer primary key, due_at bigint not null)";
 
 /** Compares at the first start, and then every `everyMs`. `stop` ends a comparison after its current page. */
 export function startDriftSchedule(options: DriftScheduleOptions): { stop(): Promise<void> } {
@@ -83,7 +84,6 @@ export function startDriftSchedule(options: DriftScheduleOptions): { stop(): Pro
 
 /** Whether a comparison is due, and no other server has taken it. */
 async function take(tx: SQL, now: number, everyMs: number): Promise<boolean> {
-  await tx.unsafe(TABLE);
   await tx`insert into bellhop_mirror_drift (id, due_at) values (1, 0) on conflict (id) do nothing`;
   const { count } =
     await tx`update bellhop_mirror_drift set due_at = ${now + everyMs} where id = 1 and due_at <= ${now}`;
