@@ -12,6 +12,7 @@ import { createClerk } from "./clerk/client.ts";
 import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
+import { COMMAND } from "./command.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
@@ -96,7 +97,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   let receiver: WebhookServer | undefined;
   const live = createObserver({
     inbox,
-    server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
+    server: () => ({ ...shown, pid: process.pid, command: COMMAND, webhookUrl: webhookUrl() }),
     servers: () => listCluster(cluster, describeOwn()),
     handlers: () => table().handlers,
     refused: () => receiver?.refused() ?? [],

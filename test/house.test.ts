@@ -56,6 +56,7 @@ const roomOf = (file: string) => file.split("/")[0] ?? "";
 /** Files outside the rooms that every room may import; they import no room's code. */
 const SHARED = [
   "address.ts",
+  "command.ts",
   "count.ts",
   "deadline.ts",
   "duration.ts",
@@ -75,6 +76,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "address.ts": [],
   api: ["inbox (types)", "clerk"],
   clerk: [],
+  "command.ts": [],
   cli: [
     "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
   ],

@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 
+import { COMMAND } from "../command.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
@@ -111,6 +112,6 @@ function plainIfPiped(text: string): string {
 }
 
 function overview(): string {
-  const rows = Object.entries(commands).map(([name, { description }]) => [`  bun ${name}`, description]);
-  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: bun send --help`;
+  const rows = Object.entries(commands).map(([name, { description }]) => [`  ${COMMAND} ${name}`, description]);
+  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: ${COMMAND} send --help`;
 }

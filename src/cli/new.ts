@@ -8,13 +8,14 @@ import { defineCommand } from "citty";
 
 import { eventNames } from "../clerk/events.ts";
 import { matchesPattern } from "../clerk/pattern.ts";
+import { COMMAND } from "../command.ts";
 import { handlersDirOf, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { fileFor, readName } from "../handlers/names.ts";
 import { didYouMean } from "../suggest.ts";
 
 export const newHandler = defineCommand({
-  meta: { name: "bun new", description: "Write a handler file" },
+  meta: { name: `${COMMAND} new`, description: "Write a handler file" },
   args: {
     event: {
       type: "positional",
@@ -31,11 +32,13 @@ export const newHandler = defineCommand({
     if ("reason" in read) throw new UserError(`${name} ${read.reason}`);
     if (!force && !eventNames.some((known) => matchesPattern(read.event, known)))
       throw new UserError(
-        `Clerk has no event ${read.event}${didYouMean(read.event, eventNames)}\n\n    To write it anyway: bun new ${name} --force`,
+        `Clerk has no event ${read.event}${didYouMean(read.event, eventNames)}\n\n    To write it anyway: ${COMMAND} new ${name} --force`,
       );
     const path = write(dir, file, template(read.event, force === true));
     const example = eventNames.find((known) => matchesPattern(read.event, known));
-    console.log(`Wrote ${path}. A running bun dev has loaded it${example ? `; try it: bun send ${example}` : ""}`);
+    console.log(
+      `Wrote ${path}. A running ${COMMAND} dev has loaded it${example ? `; try it: ${COMMAND} send ${example}` : ""}`,
+    );
   },
 });
 
@@ -44,13 +47,13 @@ async function writeMirror(dir: string) {
   const [existing] = existsSync(dir) ? await mirrorsOf(dir) : [];
   if (existing)
     throw new UserError(
-      `There is a mirror already: ${dir}/${existing.file}. To copy what Clerk had before: bun backfill`,
+      `There is a mirror already: ${dir}/${existing.file}. To copy what Clerk had before: ${COMMAND} backfill`,
     );
   const text = `import { mirror } from "bellhop/mirror";\n\nexport default mirror();\n`;
   const path = write(dir, existsSync(join(dir, "[...event].ts")) ? "[...event]/mirror.ts" : "[...event].ts", text);
   console.log(
     `Wrote ${path}. From now on webhooks fill clerk_users, clerk_organizations and their memberships and\n` +
-      "invitations in your database. To copy what Clerk had before: bun backfill",
+      `invitations in your database. To copy what Clerk had before: ${COMMAND} backfill`,
   );
 }
 

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { defineCommand } from "citty";
 
 import { urlOf } from "../address.ts";
+import { COMMAND } from "../command.ts";
 import {
   type Config,
   describeProblems,
@@ -24,7 +25,10 @@ export type OpenServer = (config: Config, log: Logger) => Promise<Server>;
 
 export function dev(openServer: OpenServer) {
   return defineCommand({
-    meta: { name: "bun dev", description: "Run the server while you write handlers; .env.example lists its settings" },
+    meta: {
+      name: `${COMMAND} dev`,
+      description: "Run the server while you write handlers; .env.example lists its settings",
+    },
     args: {},
     async run() {
       const made = ensureDevSecret(processEnvironment());
@@ -48,13 +52,15 @@ export function dev(openServer: OpenServer) {
 
 export function start(openServer: OpenServer) {
   return defineCommand({
-    meta: { name: "bun start", description: "Run the server in production; .env.example lists its settings" },
+    meta: { name: `${COMMAND} start`, description: "Run the server in production; .env.example lists its settings" },
     args: {},
     async run() {
       const env = processEnvironment();
       const { config, log, server } = await serve("start", env, openServer);
       if (!env.NODE_ENV && existsSync(".env.development"))
-        log.warn("NODE_ENV is not set, so Bun has read .env.development, too: use bun start, or NODE_ENV=production");
+        log.warn(
+          `NODE_ENV is not set, so Bun has read .env.development, too: use ${COMMAND} start, or NODE_ENV=production`,
+        );
       const { handlers } = server.table();
       const broken = handlers.filter(({ error }) => error).length;
       log.info(
@@ -79,7 +85,7 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
   if (mode === "start" && !existsSync(config.handlersDir))
     throw new UserError(
       `The handlers directory ${config.handlersDir} does not exist, so no event would be handled. Set HANDLERS_DIR to your\n` +
-        "directory, or create it with: bun new user.created",
+        `directory, or create it with: ${COMMAND} new user.created`,
       EXIT_CONFIG,
     );
   const log = await createLogger(config);

@@ -4,6 +4,7 @@ import { realpathSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
+import { COMMAND } from "../command.ts";
 import { type HandlerName, type NotAHandler, readName } from "./names.ts";
 
 export interface Folder {
@@ -15,7 +16,7 @@ export interface Folder {
 export async function crawl(dir: string): Promise<Folder> {
   const files = await listFiles(dir);
   if (files === undefined) {
-    const reason = "is not a directory; create it with: bun new user.created";
+    const reason = `is not a directory; create it with: ${COMMAND} new user.created`;
     return { handlers: [], notHandlers: [{ file: dir, reason, quiet: false }] };
   }
   const handlers = new Map<string, HandlerName>();

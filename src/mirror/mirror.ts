@@ -4,6 +4,7 @@ import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
 import { subjectOf } from "../clerk/events.ts";
+import { COMMAND } from "../command.ts";
 import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../index.ts";
 import { didYouMean } from "../suggest.ts";
 import { createInstanceNote } from "./instance.ts";
@@ -130,7 +131,9 @@ export async function ensureUser(
 }
 
 function notMirrored(name: string): Error {
-  return new Error(`ensureUser needs the table ${name}, which does not exist. The mirror creates it: bun new mirror`);
+  return new Error(
+    `ensureUser needs the table ${name}, which does not exist. The mirror creates it: ${COMMAND} new mirror`,
+  );
 }
 
 function readOptions({ prefix = PREFIX, metadata = ["public"], ...rest }: MirrorOptions): MirrorTable[] {

@@ -5,6 +5,7 @@ import { Elysia } from "elysia";
 
 import { listenError } from "../address.ts";
 import type { ReceivedEvent } from "../clerk/events.ts";
+import { COMMAND } from "../command.ts";
 import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
@@ -230,6 +231,6 @@ function answerStored({ id, sensitive }: Pick<NewDelivery, "id" | "sensitive">, 
   if (accepted.status === "accepted") return Response.json({ id, status: accepted.status });
   const runs = Object.fromEntries(accepted.runs.map(({ handler, state }) => [handler, state]));
   // Its payload is deleted with its runs.
-  const how = sensitive ? "" : ` To run it again: bun replay ${id}`;
+  const how = sensitive ? "" : ` To run it again: ${COMMAND} replay ${id}`;
   return Response.json({ id, status: accepted.status, runs, replay: `It is stored and was not run again.${how}` });
 }
