@@ -53,7 +53,7 @@ export interface Setting {
 
 const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 
-export const settings: readonly Setting[] = [
+export const settings = [
   {
     name: "CLERK_WEBHOOK_SIGNING_SECRET",
     default: "made by `bun dev`",
@@ -106,7 +106,9 @@ export const settings: readonly Setting[] = [
   },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
-];
+] as const satisfies readonly Setting[];
+
+export type SettingName = (typeof settings)[number]["name"];
 
 // Valid base64, so that it signs like any secret, and readable, so that `bun start` and people recognise it.
 const DEV_SECRET_MARK = "BellhopDevOnly00";

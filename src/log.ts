@@ -12,7 +12,7 @@ import { formatDuration } from "./duration.ts";
 import { messageOf, refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
 import type { LoadError } from "./handlers/load-error.ts";
-import type { Handler } from "./handlers/loader.ts";
+import type { Handler, HandlerTable } from "./handlers/loader.ts";
 import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
@@ -144,6 +144,15 @@ export function describeOutcome(
 }
 
 /** One readable line for each change of the folder. */
+/** The files of a folder that a person has to look at, when a server starts. */
+export function logTable(log: Logger, dir: string, { handlers, notHandlers }: HandlerTable) {
+  for (const handler of handlers) {
+    if (handler.error) logChange(log, dir, { kind: "broken", handler });
+    if (handler.warning) log.warn(`${dir}/${handler.file}: ${handler.warning}`);
+  }
+  for (const { file, reason, quiet } of notHandlers) if (!quiet) logChange(log, dir, { kind: "ignored", file, reason });
+}
+
 export function logChange(log: Logger, dir: string, change: Change) {
   if (change.kind === "ignored")
     return log.warn(

@@ -35,7 +35,7 @@ import {
   logTrouble,
 } from "./log.ts";
 import { describeHealth } from "./receive/health-details.ts";
-import type { WebhookServer } from "./receive/server.ts";
+import type { Fetch, WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
 
@@ -56,8 +56,17 @@ export interface Server {
   stop(): Promise<void>;
 }
 
+/** A server inside of an application, which has the port. */
+export interface Mount {
+  /** Receives the function that answers requests; a later one replaces it. */
+  onFetch: (fetch: Fetch) => void;
+  hasInspector: boolean;
+  /** Ends an opening that waits for Postgres. */
+  signal: AbortSignal;
+}
+
 /** Opens a whole server. After an error, everything that it has opened is closed. */
-export async function openServer(given: Config, log: Logger): Promise<Server> {
+export async function openServer(given: Config, log: Logger, mount?: Mount): Promise<Server> {
   const config = withAbsolutePaths(given);
   const projectDir = process.cwd();
   const handlersPath = resolve(config.handlersDir);
@@ -73,8 +82,10 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   let [changes, changesElsewhere] = [0, 0];
   const { inbox, effects, cluster } = opened.use(
     await openStorage(config, log, {
+      signal: mount?.signal,
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
-      onUnavailable: async () => (await loadingServers).refuseAll({ ...config, secrets: () => secrets }),
+      onUnavailable: async () =>
+        (await loadingServers).refuseAll({ ...config, secrets: () => secrets }, await openWebhookServer()),
     }),
   );
   void reportLost({ inbox, effects, onLost: (count) => logLost(log, describeDatabase(config.database), count) });
@@ -171,7 +182,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
+  const { createUnverifiedBodies, openInspector, openSocket } = await loadingServers;
   const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
@@ -180,7 +191,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
   const unverified = createUnverifiedBodies(config.maxBodyBytes);
-  const webhookServer = startWebhookServer({
+  const webhookServer = (await openWebhookServer())({
     ...config,
     unverified,
     secrets: () => secrets,
@@ -202,8 +213,14 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
-  const inspector = openInspector({ ...config, unverified }, api, (note) => log.warn(note));
+  const hasInspector = !mount || mount.hasInspector;
+  const inspector = hasInspector ? openInspector({ ...config, unverified }, api, (note) => log.warn(note)) : undefined;
   if (inspector) opened.defer(() => inspector.stop());
+
+  async function openWebhookServer() {
+    const { mountWebhookServer, startWebhookServer } = await loadingServers;
+    return mount ? mountWebhookServer(mount.onFetch) : startWebhookServer;
+  }
 
   function inspectorFailed(error: unknown) {
     log.error({ err: error }, "a request to the inspector failed with an internal error");

@@ -15,7 +15,8 @@ import {
   readConfig,
 } from "../config.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
-import { createLogger, logChange, type Logger } from "../log.ts";
+import { requireFolder } from "../handlers/crawl.ts";
+import { createLogger, type Logger, logTable } from "../log.ts";
 import type { Server } from "../main.ts";
 import { banner, describeAddress } from "./banner.ts";
 import { ensureDevSecret, watchEnvFile } from "./dotenv.ts";
@@ -82,20 +83,10 @@ export function configOrUserError(env: Environment, mode: Mode): Config {
 async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
   const config = configOrUserError(env, mode);
   // In dev, the directory may be created later.
-  if (mode === "start" && !existsSync(config.handlersDir))
-    throw new UserError(
-      `The handlers directory ${config.handlersDir} does not exist, so no event would be handled. Set HANDLERS_DIR to your\n` +
-        `directory, or create it with: ${COMMAND} new user.created`,
-      EXIT_CONFIG,
-    );
+  if (mode === "start") requireFolder(config.handlersDir);
   const log = await createLogger(config);
   const server = await openServer(config, log);
-  for (const handler of server.table().handlers) {
-    if (handler.error) logChange(log, config.handlersDir, { kind: "broken", handler });
-    if (handler.warning) log.warn(`${config.handlersDir}/${handler.file}: ${handler.warning}`);
-  }
-  for (const { file, reason, quiet } of server.table().notHandlers)
-    if (!quiet) logChange(log, config.handlersDir, { kind: "ignored", file, reason });
+  logTable(log, config.handlersDir, server.table());
   onStopSignal(async () => {
     log.info("stopping: waiting for runs in flight; press Ctrl-C again to stop at once");
     await server.stop();

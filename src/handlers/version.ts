@@ -76,6 +76,14 @@ async function needs(name: string, adapter: Promise<object>): Promise<object> {
   }
 }
 
+/** Exports of "bellhop" besides those of index.ts. */
+const furtherExports: Record<string, unknown> = {};
+
+/** Call it before the first version: `shareBellhop` replaces "bellhop" for the whole process, not only for handlers. */
+export function exportFurther(exports: Record<string, unknown>): void {
+  Object.assign(furtherExports, exports);
+}
+
 let shared = false;
 
 /** Provides the server's own modules. A second copy in the graph would make `instanceof NonRetriableError` false. */
@@ -85,7 +93,7 @@ function shareBellhop() {
   Bun.plugin({
     name: "bellhop",
     setup(build) {
-      build.module("bellhop", () => ({ exports: { ...bellhop }, loader: "object" }));
+      build.module("bellhop", () => ({ exports: { ...bellhop, ...furtherExports }, loader: "object" }));
       for (const [name, load] of Object.entries(OPTIONAL))
         build.module(name, async () => ({ exports: { ...(await load()) }, loader: "object" }));
     },

@@ -67,8 +67,70 @@ const IN_FLIGHT_MS = 3_000;
 // oxlint-disable-next-line unicorn/no-thenable -- it makes answers not thenable
 Object.defineProperty(Response.prototype, "then", { value: undefined, writable: true, configurable: true });
 
+/** Opens the webhook path: on a port, or in an application. */
+export type OpenWebhookServer = (options: WebhookServerOptions) => WebhookServer;
+
+export type Fetch = (request: Request) => Promise<Response>;
+
 /** Starts to listen. Throws a `UserError` with a remedy when it can't. */
 export function startWebhookServer(options: WebhookServerOptions): WebhookServer {
+  const { app, refused, refuseNew } = createReceiver(options);
+  try {
+    app.listen({ port: options.port, hostname: options.host });
+  } catch (error) {
+    const settings = { port: ["PORT", 3000], host: "HOST=0.0.0.0" } as const;
+    throw listenError(error, { ...options, settings });
+  }
+  const server = app.server;
+  if (!server) throw new Error("the public port did not open");
+  return {
+    port: server.port ?? options.port,
+    refused,
+    async stop() {
+      // The port stays open to answer 503 to new requests.
+      refuseNew();
+      await untilIdle(() => server.pendingRequests);
+      // Only incomplete requests and idle connections are left.
+      await server.stop(true);
+    },
+  };
+}
+
+/**
+ * Opens no port: an application has one, `options.port`, and passes requests to the function that `onFetch` receives. A
+ * later one replaces it.
+ */
+export function mountWebhookServer(onFetch: (fetch: Fetch) => void): OpenWebhookServer {
+  return (options) => {
+    const { app, refused, refuseNew, failed } = createReceiver(options);
+    let inFlight = 0;
+    onFetch(async (request) => {
+      if (request.bodyUsed)
+        return failed(new Error("the body was read before Bellhop received the request, so it can't be verified"));
+      inFlight += 1;
+      try {
+        return await app.fetch(request);
+      } finally {
+        inFlight -= 1;
+      }
+    });
+    return {
+      port: options.port,
+      refused,
+      async stop() {
+        refuseNew();
+        await untilIdle(() => inFlight);
+      },
+    };
+  };
+}
+
+async function untilIdle(inFlight: () => number) {
+  const until = performance.now() + IN_FLIGHT_MS;
+  while (inFlight() > 0 && performance.now() < until) await Bun.sleep(10);
+}
+
+function createReceiver(options: WebhookServerOptions) {
   const { accept, webhookPath, secrets, match, maxBodyBytes, now = Date.now } = options;
   const unverified = options.unverified ?? createUnverifiedBodies(maxBodyBytes);
   const refused = createRefusedRequests((latest, count) => options.onRefused?.(latest, count));
@@ -159,34 +221,22 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     return answer("wrong_path");
   }
 
-  try {
-    app.listen({ port: options.port, hostname: options.host });
-  } catch (error) {
-    const settings = { port: ["PORT", 3000], host: "HOST=0.0.0.0" } as const;
-    throw listenError(error, { ...options, settings });
-  }
-  const server = app.server;
-  if (!server) throw new Error("the public port did not open");
   return {
-    port: server.port ?? options.port,
+    app,
+    failed,
     refused: () => refused.recent(),
-    async stop() {
-      // The port stays open to answer 503 to new requests.
-      stopping = true;
-      const until = performance.now() + IN_FLIGHT_MS;
-      while (server.pendingRequests > 0 && performance.now() < until) await Bun.sleep(10);
-      // Only incomplete requests and idle connections are left.
-      await server.stop(true);
-    },
+    /** From now on, every delivery is answered 503. */
+    refuseNew: () => void (stopping = true),
   };
 }
 
 /** Answers every delivery with 503, while the server that is starting waits for its inbox. */
 export function refuseAll(
   options: Pick<WebhookServerOptions, "host" | "port" | "webhookPath" | "maxBodyBytes" | "secrets">,
+  open: OpenWebhookServer,
 ): () => Promise<void> {
   const reason = new Error("Postgres does not answer");
-  const server = startWebhookServer({
+  const server = open({
     ...options,
     match: () => [],
     accept: () => Promise.reject(new InboxUnavailable(reason)),
