@@ -10,7 +10,7 @@ import { createBellhop } from "./create-bellhop.ts";
  *
  *     const app = new Elysia().use(await bellhop()).listen(3000);
  */
-export async function bellhop(options: BellhopOptions = {}) {
+export async function bellhop(options: BellhopOptions = {}): Promise<Elysia> {
   const { fetch, stop, webhookPath } = await createBellhop(options);
   return (
     new Elysia({ name: "bellhop", seed: options })
