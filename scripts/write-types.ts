@@ -27,7 +27,7 @@ try {
       extends: join(ROOT, "tsconfig.json"),
       compilerOptions,
       files: sources,
-      include: [],
+      include: [join(ROOT, "src/**/*.d.ts")],
       references: [],
     }),
   );

@@ -80,7 +80,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   clerk: [],
   "command.ts": [],
   cli: [
-    "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
+    "..", "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
   ],
   "config.ts": ["db", "receive", "setting-reader.ts"],
   "count.ts": [],
@@ -204,6 +204,7 @@ test("each external dependency is used only by the files that own it", () => {
       "cli",
       "deliveries",
       "handlers",
+      "init",
       "mirror-commands",
       "move",
       "new",

@@ -26,6 +26,7 @@ export const commands: Record<string, { description: string; load: (openServer: 
       load: async (open) => (await import("./serve.ts")).start(open),
     },
     send: { description: "send a signed sample event", load: async () => (await import("./send.ts")).send },
+    init: { description: "add Bellhop to a project", load: async () => (await import("./init.ts")).init },
     new: { description: "write a handler file", load: async () => (await import("./new.ts")).newHandler },
     handlers: {
       description: "list the handlers, and what is not loaded",

@@ -34,7 +34,7 @@ export const newHandler = defineCommand({
       throw new UserError(
         `Clerk has no event ${read.event}${didYouMean(read.event, eventNames)}\n\n    To write it anyway: ${COMMAND} new ${name} --force`,
       );
-    const path = write(dir, file, template(read.event, force === true));
+    const path = write(dir, file, handlerTemplate(read.event, force));
     const example = eventNames.find((known) => matchesPattern(read.event, known));
     console.log(
       `Wrote ${path}. A running ${COMMAND} dev has loaded it${example ? `; try it: ${COMMAND} send ${example}` : ""}`,
@@ -65,7 +65,7 @@ function write(dir: string, file: string, text: string): string {
   return path;
 }
 
-function template(event: string, unknown: boolean): string {
+export function handlerTemplate(event: string, unknown = false): string {
   const about = event.endsWith("*") ? "${event.type} of ${data.id}" : `${event} of \${data.id}`;
   const names = event.endsWith("*") ? "{ event, data, log }" : "{ data, log }";
   if (unknown)
