@@ -3,7 +3,6 @@
 
 import { join, resolve } from "node:path";
 
-import { COMMAND } from "./command.ts";
 import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl, type PostgresAddress } from "./db/url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
 import { type Environment, type Problem, quote, type SettingReader, settingReader } from "./setting-reader.ts";
@@ -194,7 +193,7 @@ function readSecret(env: Environment, mode: Mode, problems: Problem[]) {
   if (text === "") refuse("is not set");
   else if (parts.length > 1 && parts.includes("")) refuse("has a comma without a secret on both of its sides");
   else if (isDevSecret && mode === "start")
-    refuse(`was made by \`${COMMAND} dev\`, so Clerk does not know it; \`${COMMAND} start\` needs Clerk's own`);
+    refuse("was made for development, so Clerk does not know it; production needs Clerk's own");
   else {
     try {
       secrets = parseSecrets(text);
