@@ -11,32 +11,43 @@ import { type Packages, ways } from "./ways.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");
 
-const { values } = parseArgs({ options: { only: { type: "string" } } });
-const selected = Object.keys(ways).filter(
-  (name) => !values.only || values.only.split(",").some((part) => name.toLowerCase().includes(part)),
-);
+const { values } = parseArgs({ options: { only: { type: "string", default: "" } } });
+const parts = values.only.split(",");
+const selected = Object.entries(ways).filter(([name]) => parts.some((part) => name.toLowerCase().includes(part)));
 
 await using machine = await openMachine();
 const rows: string[][] = [];
 
-async function measure<T>(name: string, work: () => Promise<T>): Promise<T> {
-  const startedAt = performance.now();
-  const result = await work();
-  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
-  console.log(`${name}: ${seconds} s`);
-  rows.push([name, `${seconds} s`]);
-  return result;
+function report(name: string, startedAt: number, endedAt = performance.now()) {
+  rows.push([name, `${((endedAt - startedAt) / 1_000).toFixed(1)} s`]);
+  console.log(rows.at(-1)?.join(": "));
 }
 
 const packages = await pack();
-const missing = await machine.run("command -v bun || echo none", { cwd: machine.path });
-if (missing.trim() !== "none") throw new Error(`there is a Bun in PATH: ${missing}`);
-await measure("npm install -g bun", () => machine.run(`npm install -g bun@${Bun.version}`, { cwd: machine.path }));
-await measure("bun add bellhop", () => install(packages));
-for (const [index, name] of selected.entries()) {
+runTool(["publint", packages.bellhop]);
+runTool(["publint", packages.create]);
+// Bellhop has ES modules only, and its subpaths need a resolver that reads `exports`.
+runTool(["attw", packages.bellhop, "--profile", "esm-only"]);
+
+const found = await machine.run("command -v bun || echo none", { cwd: machine.path });
+if (found.trim() !== "none") throw new Error(`there is a Bun in PATH: ${found}`);
+let startedAt = performance.now();
+await machine.run(`npm install -g bun@${Bun.version}`, { cwd: machine.path });
+report("npm install -g bun", startedAt);
+
+const empty = join(machine.path, "empty");
+await Bun.write(join(empty, "package.json"), "{}");
+startedAt = performance.now();
+await machine.run(`bun add --production ${packages.bellhop}`, { cwd: empty });
+report("bun add bellhop", startedAt);
+const megabytes = await machine.run("du -sm node_modules | cut -f1", { cwd: empty });
+console.log(`installed: ${megabytes.trim()} MB`);
+
+for (const [index, [name, way]] of selected.entries()) {
   const cwd = join(machine.path, `way-${index}`);
   await mkdir(cwd);
-  await measure(name, async () => await ways[name]?.(machine, packages, cwd));
+  startedAt = performance.now();
+  report(name, startedAt, await way(machine, packages, cwd));
 }
 console.log(`\nSeconds to the first handled event:\n\n${formatTable(rows)}`);
 
@@ -51,18 +62,13 @@ async function pack(): Promise<Packages> {
     if (exitCode !== 0) throw new Error(`bun pm pack failed: ${stderr.toString()}`);
   }
   const files = (await readdir(to)).map((file) => join(to, file));
-  const [bellhop, create] = ["bellhop", "create-bellhop"].map((name) =>
-    files.find((file) => file.startsWith(join(to, `${name}-0`))),
-  );
+  const [create, bellhop] = [true, false].map((isCreate) => files.find((file) => file.includes("create-") === isCreate));
   if (!bellhop || !create) throw new Error(`packed: ${files.join(", ")}`);
   console.log(`the package has ${Math.round(Bun.file(bellhop).size / 1_000)} KB`);
   return { bellhop, create };
 }
 
-async function install({ bellhop }: Packages) {
-  const cwd = join(machine.path, "empty");
-  await mkdir(cwd);
-  await Bun.write(join(cwd, "package.json"), "{}");
-  await machine.run(`bun add --production ${bellhop}`, { cwd });
-  console.log(`installed: ${(await machine.run("du -sm node_modules | cut -f1", { cwd })).trim()} MB`);
+function runTool(command: string[]) {
+  const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, "x", ...command], { cwd: ROOT });
+  if (exitCode !== 0) throw new Error(`${command.join(" ")}\n${stdout.toString()}${stderr.toString()}`);
 }

@@ -13,26 +13,42 @@ export interface Packages {
   create: string;
 }
 
-/** Goes one way in an empty directory. Resolves when an event was handled. */
-export type Way = (machine: Machine, packages: Packages, cwd: string) => Promise<void>;
+/** Goes one way in an empty directory. Resolves with the time, of `performance.now()`, at which an event was handled. */
+export type Way = (machine: Machine, packages: Packages, cwd: string) => Promise<number>;
 
 export const ways: Record<string, Way> = {
   async create(machine, { bellhop, create }, cwd) {
     await machine.run(`bunx --package ${create} create-bellhop my-webhooks --from ${bellhop}`, { cwd });
     const project = join(cwd, "my-webhooks");
-    await serveAndSend(machine, "bun dev", project);
+    const handledAt = await serveAndSend(machine, { start: "bun dev", cwd: project });
+    await machine.run("bun test && bun check", { cwd: project });
+    return handledAt;
   },
   async add(machine, { bellhop }, cwd) {
     await Bun.write(join(cwd, "package.json"), JSON.stringify({ name: "shop", private: true }));
     await machine.run(`bun add ${bellhop} && bunx bellhop init`, { cwd });
-    await serveAndSend(machine, "bunx bellhop dev", cwd);
+    const handledAt = await serveAndSend(machine, {
+      start: "bunx bellhop dev",
+      cwd,
+      // Its page is built from the installed package.
+      async meanwhile(inspectorPort) {
+        const script = await fetch(`http://127.0.0.1:${inspectorPort}/app.js`);
+        if (!script.ok) throw new Error(`the inspector's script: ${script.status} ${await script.text()}`);
+      },
+    });
+    const onNode = await machine.run(`node -e 'import("bellhop").then((bellhop) => bellhop.createBellhop())'`, {
+      cwd,
+      mayFail: true,
+    });
+    if (!onNode.includes("this process is not Bun")) throw new Error(`on Node.js: ${onNode}`);
+    return handledAt;
   },
   async clone(machine, _packages, cwd) {
     const files = Bun.spawnSync(["git", "ls-files", "--cached", "--others", "--exclude-standard"], { cwd: ROOT });
     for (const file of files.stdout.toString().trim().split("\n"))
       if (await Bun.file(join(ROOT, file)).exists()) await Bun.write(join(cwd, file), Bun.file(join(ROOT, file)));
     await machine.run("bun install", { cwd });
-    await serveAndSend(machine, "bun dev", cwd, "bun send user.created");
+    return await serveAndSend(machine, { start: "bun dev", send: "bun send user.created", cwd });
   },
   "mount: Bun.serve": mount({ folder: "bun", packages: [], start: "bun server.ts" }),
   "mount: Elysia": mount({ folder: "elysia", packages: ["elysia@1.4.30"], start: "bun server.ts" }),
@@ -88,7 +104,7 @@ function mount({ folder, packages, developmentPackages = [], files = {}, build, 
     if (build) await machine.run(build, { cwd });
     // As in production, so with a secret of Clerk's.
     const env = { NODE_ENV: "production", CLERK_WEBHOOK_SIGNING_SECRET: SECRET };
-    await serveAndSend(machine, start, cwd, "bunx bellhop send user.created", env);
+    return await serveAndSend(machine, { start, cwd, env });
   };
 }
 
@@ -102,21 +118,32 @@ export async function documentedFiles(folder: string): Promise<Record<string, st
 
 const DEADLINE_MS = 120_000;
 
-/** Starts the server, and sends events until `send` reports that a handler has finished. */
+interface Serving {
+  cwd: string;
+  start: string;
+  send?: string;
+  env?: Record<string, string>;
+  /** Runs after an event was handled, before the server is stopped. */
+  meanwhile?: (inspectorPort: number) => Promise<void>;
+}
+
+/** Starts a server, and sends events until `send` reports that a handler has finished. */
 async function serveAndSend(
   machine: Machine,
-  start: string,
-  cwd: string,
-  send = "bunx bellhop send user.created",
-  more: Record<string, string> = {},
-) {
-  const env = { PORT: String(await freePort()), INSPECTOR_PORT: "0", ...more };
+  { cwd, start, send = "bunx bellhop send user.created", env: more = {}, meanwhile }: Serving,
+): Promise<number> {
+  const [port, inspectorPort] = [await freePort(), await freePort()];
+  const env = { PORT: String(port), INSPECTOR_PORT: String(inspectorPort), ...more };
   await using server = machine.start(start, { cwd, env });
   const until = performance.now() + DEADLINE_MS;
   let answer = "";
   while (performance.now() < until && server.ended() === undefined) {
     answer = await machine.run(send, { cwd, env, mayFail: true });
-    if (/✓ user\.created done/.test(answer)) return;
+    const handledAt = performance.now();
+    if (/✓ user\.created done/.test(answer)) {
+      await meanwhile?.(inspectorPort);
+      return handledAt;
+    }
     await Bun.sleep(100);
   }
   throw new Error(
