@@ -62,7 +62,9 @@ async function pack(): Promise<Packages> {
     if (exitCode !== 0) throw new Error(`bun pm pack failed: ${stderr.toString()}`);
   }
   const files = (await readdir(to)).map((file) => join(to, file));
-  const [create, bellhop] = [true, false].map((isCreate) => files.find((file) => file.includes("create-") === isCreate));
+  const [create, bellhop] = [true, false].map((isCreate) =>
+    files.find((file) => file.includes("create-") === isCreate),
+  );
   if (!bellhop || !create) throw new Error(`packed: ${files.join(", ")}`);
   console.log(`the package has ${Math.round(Bun.file(bellhop).size / 1_000)} KB`);
   return { bellhop, create };
