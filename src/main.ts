@@ -25,7 +25,9 @@ import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import {
+  logAlertFailure,
   logChange,
+  logDeadError,
   type Logger,
   logHandlerLine,
   logLost,
@@ -34,7 +36,8 @@ import {
   logSchema,
   logTrouble,
 } from "./log.ts";
-import { describeHealth } from "./receive/health-details.ts";
+import { startAlerts } from "./monitor/alerts.ts";
+import { describeHealth, describeTrouble } from "./receive/health-details.ts";
 import type { Fetch, WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
@@ -77,17 +80,32 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   loadingServers.catch(() => undefined);
   let { secrets } = config;
 
+  // Opened first, because an outage at the start is reported too, and stopped before the inbox.
+  const alerts = startAlerts({
+    targets: config.alerts,
+    describe: describeTrouble,
+    logTrouble: () => logTrouble(log),
+    onFailed: (target, error, retryMs) => logAlertFailure(log, target, error, retryMs),
+    onBug: (error) => log.error({ err: error }, "alerts failed because of a bug in Bellhop"),
+  });
+  opened.defer(() => alerts.stop());
+
   const startedAt = Date.now();
   let isSchemaChanged = false;
   let [changes, changesElsewhere] = [0, 0];
-  const { inbox, effects, cluster } = opened.use(
+  const storage = opened.use(
     await openStorage(config, log, {
       signal: mount?.signal,
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
-      onUnavailable: async () =>
-        (await loadingServers).refuseAll({ ...config, secrets: () => secrets }, await openWebhookServer()),
+      onUnavailable: async (reason) => {
+        alerts.unavailable(reason);
+        return (await loadingServers).refuseAll({ ...config, secrets: () => secrets }, await openWebhookServer());
+      },
     }),
   );
+  const { inbox, effects, cluster } = storage;
+  alerts.watch(storage);
+  opened.defer(() => alerts.stop());
   void reportLost({ inbox, effects, onLost: (count) => logLost(log, describeDatabase(config.database), count) });
   const folder = await openHandlers(config.handlersDir, (thrown) => {
     const { fields, text } = describeLateError(thrown, { dir: config.handlersDir, path: handlersPath });
@@ -126,6 +144,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
       log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
   });
   opened.defer(() => retention.stop());
+  const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   // Other servers know the handlers before runs are unparked here. Otherwise they might park them again.
   cluster.publish(describeServer(table(), { startedAt, running: 0, changes }), false);
   await cluster.alive();
@@ -147,8 +166,8 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
       inbox.note(run, line).catch(() => undefined);
     },
     onLog: (run, line) => logHandlerLine(log, run, line),
-    onDeadError: (error) =>
-      log.error({ err: error }, `${config.handlersDir}/_dead.ts failed; it is not called again for this run`),
+    frame,
+    onDeadError: (error, retryMs) => logDeadError(log, config.handlersDir, error, retryMs),
     onTrouble: (error) =>
       log.error(
         { err: error },
@@ -183,7 +202,6 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   else folder.retryFailed(onChanges);
 
   const { createUnverifiedBodies, openInspector, openSocket } = await loadingServers;
-  const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
@@ -199,7 +217,12 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
       cluster.fenced ? Promise.reject(new InboxUnavailable(cluster.fenced)) : inbox.accept(delivery, runs),
     writable: () => inbox.writable && !cluster.fenced,
     healthDetails: () =>
-      describeHealth({ inbox: inbox.trouble ?? cluster.fenced, database: effects.trouble, log: logTrouble(log) }),
+      describeHealth({
+        inbox: inbox.trouble ?? cluster.fenced,
+        database: effects.trouble,
+        log: logTrouble(log),
+        alerts: alerts.failing.length > 0,
+      }),
     match,
     onDelivery(delivery) {
       changes += 1;
@@ -214,7 +237,9 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
   const hasInspector = !mount || mount.hasInspector;
-  const inspector = hasInspector ? openInspector({ ...config, unverified }, api, (note) => log.warn(note)) : undefined;
+  const inspector = hasInspector
+    ? openInspector({ ...config, unverified, projectDir }, api, (note) => log.warn(note))
+    : undefined;
   if (inspector) opened.defer(() => inspector.stop());
 
   async function openWebhookServer() {

@@ -9,10 +9,10 @@ const SRC = resolve(import.meta.dir, "../src");
 test("a command is named as it works in a clone, in a project and in the binary", () => {
   const bun = "/usr/local/bin/bun";
   expect(COMMAND).toBe("bun");
-  expect(commandPrefix("/home/ada/bellhop/src", bun)).toBe("bun");
-  expect(commandPrefix("/home/ada/shop/node_modules/bellhop/src", bun)).toBe("bunx bellhop");
-  expect(commandPrefix("C:\\shop\\node_modules\\bellhop\\src", bun)).toBe("bunx bellhop");
-  expect(commandPrefix("/$bunfs/root", "/opt/bellhop")).toBe("bellhop");
+  expect(commandPrefix("file:///home/ada/bellhop/src/command.ts", bun)).toBe("bun");
+  expect(commandPrefix("file:///home/ada/shop/node_modules/bellhop/src/command.ts", bun)).toBe("bunx bellhop");
+  expect(commandPrefix("file:///C:/shop/node_modules/bellhop/src/command.ts", bun)).toBe("bunx bellhop");
+  expect(commandPrefix("file:///$bunfs/root/main.js", "/opt/bellhop")).toBe("bellhop");
 });
 
 test("no message names a command by a fixed text", async () => {

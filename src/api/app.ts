@@ -9,12 +9,17 @@ import type { RunKey } from "../inbox/views.ts";
 import type { ReadFrame } from "./code-frame.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
 import { type Live, liveRoutes } from "./routes/live.ts";
+import { problemRoutes } from "./routes/problems.ts";
 import { replayRoutes } from "./routes/replays.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 
 /** The parts of the process that the API reads and changes. */
 export interface ApiOptions {
-  inbox: Pick<Inbox, "get" | "list" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp">;
+  inbox: Pick<
+    Inbox,
+    | "get" | "list" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp"
+    | "problems" | "problem" | "muteProblem"
+  >; // prettier-ignore
   /** The current handlers. */
   handlers: () => readonly ApiHandler[];
   /** Finds the source line that threw an error. */
@@ -33,7 +38,8 @@ export function createApi(options: ApiOptions) {
     // An Elysia hook covers only the routes after it; without this one, the answer is the error's message.
     .onError(({ code, error }) => errorAnswer(code, error, onError))
     .use(deliveryRoutes(options))
-    .use(replayRoutes(options));
+    .use(replayRoutes(options))
+    .use(problemRoutes(options));
   return live ? app.use(liveRoutes(live)) : app.get("/server", () => ({ pid: process.pid }));
 }
 

@@ -3,11 +3,12 @@
 
 import type { RefusalCode } from "../errors.ts";
 import type { AttemptRecord } from "../inbox/inbox.ts";
-import type { DeliverySummary, DeliveryView, ReplayProgress, RunView } from "../inbox/views.ts";
+import type { DeliverySummary, DeliveryView, ProblemView, ReplayProgress, RunView } from "../inbox/views.ts";
 
 export type {
   DeliveryList,
   DeliverySummary,
+  ProblemView,
   ReplayCount,
   ReplayProgress,
   ReplayStep,
@@ -181,6 +182,20 @@ export interface ReplayedJson {
   /** The id of the new runs. */
   replay: string;
   handlers: string[];
+}
+
+/** `GET /api/problems`: those that failed last first. `GET /api/problems/:id` is one of them. */
+export interface ProblemsJson {
+  problems: ProblemView[];
+}
+
+/** `GET /api/problems/:id/common`: values that failed deliveries have in common, and successful ones have less often. */
+export interface CommonValuesJson {
+  /** How many deliveries were compared. */
+  failed: number;
+  done: number;
+  /** `path` is below `data`, `value` is JSON; `failed` and `done` count the deliveries that have it. */
+  values: { path: string; value: string; failed: number; done: number }[];
 }
 
 /** `GET /api/lost`: runs that are done, and whose effects are not in the handlers' database. */

@@ -1,6 +1,6 @@
 // Lists the handlers folder: the handlers by name, and the files that are not handlers.
 
-import { realpathSync, statSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
@@ -38,7 +38,7 @@ export async function crawl(dir: string): Promise<Folder> {
 
 /** Throws a `UserError` when a server in production would have no handlers. */
 export function requireFolder(dir: string): void {
-  if (isFolder(dir)) return;
+  if (existsSync(dir)) return;
   throw new UserError(
     `The handlers directory ${dir} does not exist, so no event would be handled. Set HANDLERS_DIR to your\n` +
       `directory, or create it with: ${COMMAND} new user.created`,

@@ -10,6 +10,10 @@ import type {
   LogLine,
   NewRun,
   Page,
+  ProblemKey,
+  ProblemListed,
+  ProblemNews,
+  ProblemView,
   ReplayCount,
   ReplayProgress,
   ReplaySelection,
@@ -22,7 +26,16 @@ import type {
   WroteRuns,
 } from "./views.ts";
 
-export type { AttemptRecord, ErrorCause, ErrorRecord, LogLine, NewRun, RunState } from "./views.ts";
+export type {
+  AttemptRecord,
+  ErrorCause,
+  ErrorRecord,
+  LogLine,
+  NewRun,
+  ProblemKey,
+  ProblemNews,
+  RunState,
+} from "./views.ts";
 
 /** A verified message, ready to be stored. */
 export interface NewDelivery {
@@ -94,9 +107,10 @@ export interface ClaimedRun extends AttemptId {
 export type Outcome =
   /** `wrote`: it committed to the handlers' database, whose ledger has a row for it. */
   | { kind: "done"; record: AttemptRecord; wrote?: boolean }
-  | { kind: "retry"; record: AttemptRecord; delay: number; exclusive: boolean }
+  /** `problem`: groups its failures, here and in `dead`. */
+  | { kind: "retry"; record: AttemptRecord; delay: number; exclusive: boolean; problem?: ProblemKey }
   | { kind: "postponed"; record: AttemptRecord; delay: number }
-  | { kind: "dead"; record: AttemptRecord; reason: string }
+  | { kind: "dead"; record: AttemptRecord; reason: string; problem?: ProblemKey }
   | { kind: "skipped"; record: AttemptRecord; reason: string }
   | { kind: "interrupted"; delay: number; exclusive: boolean }
   | { kind: "released" };
@@ -164,7 +178,20 @@ export interface Inbox extends AsyncDisposable {
   get(id: string): Promise<DeliveryView | null>;
   /** Newest first, without payloads and headers. */
   list(filter: DeliveryFilter, page: Page): Promise<DeliveryList>;
-  /** Deletes overdue one-time codes and skips runs that were parked for 24 hours. */
+  /** The problems whose failures came last, at most `limit`. */
+  problems(listed: ProblemListed, limit: number): Promise<ProblemView[]>;
+  problem(id: string): Promise<ProblemView | null>;
+  /** A muted problem is counted as before, and not reported. False when there is no such problem. */
+  muteProblem(id: string, muted: boolean): Promise<boolean>;
+  /**
+   * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`.
+   * The caller reports them, and then passes them to `newsReported`.
+   */
+  takeNews(owner: string, alive: ReadonlySet<string>): Promise<ProblemNews[]>;
+  newsReported(owner: string, news: readonly ProblemNews[]): Promise<void>;
+  /** Deletes problems that were resolved more than this many days ago. */
+  forgetProblems(days: number): Promise<void>;
+  /** Deletes overdue one-time codes, skips runs that were parked for 24 hours, and resolves problems. */
   sweep(): Promise<void>;
   /**
    * The next step of retention, of at most `limit` deliveries; null when nothing is due. The caller first deletes the

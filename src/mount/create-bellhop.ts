@@ -63,14 +63,9 @@ export async function createBellhop(options: BellhopOptions = {}): Promise<Bellh
 }
 
 async function open(config: Config, hasInspector: boolean, onStop: () => void): Promise<Bellhop> {
-  // Bellhop's server is loaded when it is needed.
-  const [{ openServer }, { createLogger, logTable }, { exportFurther }] = await Promise.all([
-    import("../main.ts"),
-    import("../log.ts"),
-    import("../handlers/version.ts"),
-  ]);
+  // The server is loaded when it is needed.
+  const [{ openServer }, { createLogger, logTable }] = await Promise.all([import("../main.ts"), import("../log.ts")]);
   if (config.mode === "start") requireFolder(config.handlersDir);
-  exportFurther({ createBellhop });
   const log = await createLogger(config);
   const abort = new AbortController();
   const answering = Promise.withResolvers<Fetch>();

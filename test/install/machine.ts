@@ -104,7 +104,7 @@ async function linkCommands(bin: string) {
     }
 }
 
-/** What this machine needs to reach a registry: certificates, a proxy, and npm's configuration. */
+/** The variables with which this machine reaches a registry: certificates, a proxy, and npm's configuration. */
 function inherited(): Record<string, string> {
   const names = Object.keys(process.env).filter((name) =>
     /ssl|cert|_ca_|_proxy$|^npm_config_registry$|^lang$/i.test(name),

@@ -86,7 +86,7 @@ interface App {
   folder: string;
   packages: string[];
   developmentPackages?: string[];
-  /** What an application of the framework has besides. */
+  /** The other files of such an application. */
   files?: Record<string, string>;
   build?: string;
   start: string;

@@ -25,7 +25,7 @@ export function EmptyState({ server }: { server: ServerJson }) {
         <li>
           <h3>From Clerk</h3>
           {publicUrl === null ? (
-            <Tunnel webhookUrl={webhookUrl} />
+            <Tunnel command={command} webhookUrl={webhookUrl} />
           ) : (
             <p>
               In the Dashboard, Webhooks, Add Endpoint, enter this URL; then on its Testing tab: <b>Send Example</b>.
@@ -53,12 +53,12 @@ export function EmptyState({ server }: { server: ServerJson }) {
   );
 }
 
-function Tunnel({ webhookUrl }: { webhookUrl: string }) {
+function Tunnel({ command, webhookUrl }: Pick<ServerJson, "command" | "webhookUrl">) {
   return (
     <>
-      <p>Clerk can't reach this machine yet. In another terminal, either of:</p>
+      <p>Clerk can't reach this machine yet. Start with the relay of Svix, or run ngrok in another terminal:</p>
+      <Snippet text={`${command} dev --tunnel`} />
       <Snippet text={`ngrok http ${portOf(webhookUrl)}`} />
-      <Snippet text={`clerk webhooks listen --forward-to ${webhookUrl}`} />
       <p>
         Then in the Dashboard, Webhooks, Add Endpoint, with the tunnel's URL and this path:{" "}
         <code>{pathOf(webhookUrl)}</code>; on its Testing tab: <b>Send Example</b>.
