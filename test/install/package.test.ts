@@ -55,3 +55,13 @@ test("each file of docs/mount.md belongs to a framework in which Bellhop is moun
   expect(Object.keys(ways).filter((name) => name.startsWith("mount: "))).toHaveLength(5);
   expect(Object.keys(await documentedFiles("next"))).toContain("app/api/webhooks/route.ts");
 });
+
+test("each changeset names the package, a kind of version and a text", async () => {
+  const folder = join(ROOT, ".changeset");
+  for (const file of new Bun.Glob("*.md").scanSync(folder)) {
+    if (file === "README.md") continue;
+    expect(await Bun.file(join(folder, file)).text(), file).toMatch(
+      /^---\n"bellhop": (?:patch|minor|major)\n---\n\n\S[\s\S]*\n$/,
+    );
+  }
+});
