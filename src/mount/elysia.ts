@@ -11,12 +11,12 @@ import { createBellhop } from "./create-bellhop.ts";
  *     const app = new Elysia().use(await bellhop()).listen(3000);
  */
 export async function bellhop(options: BellhopOptions = {}): Promise<Elysia> {
-  const { fetch, stop, webhookPath } = await createBellhop(options);
+  const opened = await createBellhop(options);
   return (
     new Elysia({ name: "bellhop", seed: options })
       // Leaves the bytes unread, because they are what is signed. With `parse: "none"`, Elysia 1.4.30 answers PARSE in an
       // application that has an `onParse` hook.
-      .all(webhookPath, ({ request }) => fetch(request), { parse: () => true })
-      .onStop(() => stop())
+      .all(opened.webhookPath, ({ request }) => opened.fetch(request), { parse: () => true })
+      .onStop(() => opened.stop())
   );
 }

@@ -16,6 +16,8 @@ export interface Packages {
 /** Goes one way in an empty directory. Resolves with the time, of `performance.now()`, at which an event was handled. */
 export type Way = (machine: Machine, packages: Packages, cwd: string) => Promise<number>;
 
+const SERVER = { developmentPackages: ["@types/bun@1.4.5"], build: "bun check server.ts", start: "bun server.ts" };
+
 export const ways: Record<string, Way> = {
   async create(machine, { bellhop, create }, cwd) {
     await machine.run(`bunx --package ${create} create-bellhop my-webhooks --from ${bellhop}`, { cwd });
@@ -44,15 +46,14 @@ export const ways: Record<string, Way> = {
     return handledAt;
   },
   async clone(machine, _packages, cwd) {
-    const files = Bun.spawnSync(["git", "ls-files", "--cached", "--others", "--exclude-standard"], { cwd: ROOT });
-    for (const file of files.stdout.toString().trim().split("\n"))
+    for (const file of filesOfClone())
       if (await Bun.file(join(ROOT, file)).exists()) await Bun.write(join(cwd, file), Bun.file(join(ROOT, file)));
     await machine.run("bun install", { cwd });
     return await serveAndSend(machine, { start: "bun dev", send: "bun send user.created", cwd });
   },
-  "mount: Bun.serve": mount({ folder: "bun", packages: [], start: "bun server.ts" }),
-  "mount: Elysia": mount({ folder: "elysia", packages: ["elysia@1.4.30"], start: "bun server.ts" }),
-  "mount: Hono": mount({ folder: "hono", packages: ["hono@4.13.19"], start: "bun server.ts" }),
+  "mount: Bun.serve": mount({ folder: "bun", packages: [], ...SERVER }),
+  "mount: Elysia": mount({ folder: "elysia", packages: ["elysia@1.4.30"], ...SERVER }),
+  "mount: Hono": mount({ folder: "hono", packages: ["hono@4.13.19"], ...SERVER }),
   "mount: Next.js": mount({
     folder: "next",
     packages: ["next@16.4.6", "react@19.3.1", "react-dom@19.3.1"],
@@ -80,6 +81,16 @@ export const ways: Record<string, Way> = {
     start: "bun server.ts",
   }),
 };
+
+/** The files of the repository, with changes that are not committed. */
+function filesOfClone(): string[] {
+  // The checkout may belong to another user, as in a container.
+  const list = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"];
+  const { success, stdout } = Bun.spawnSync(list, { cwd: ROOT });
+  if (success) return stdout.toString().trim().split("\n");
+  const all = [...new Bun.Glob("**/*").scanSync({ cwd: ROOT, dot: true })];
+  return all.filter((file) => !/^(?:.*\/)?(?:node_modules|\.git|data|types|dist)\//.test(file));
+}
 
 interface App {
   /** The code blocks of docs/mount.md whose first line names a file in this folder. */

@@ -65,6 +65,12 @@ test("a second call returns the Bellhop that is open, and one with other options
   const [first, second] = await Promise.all([createBellhop(options), createBellhop({ ...options })]);
   await using bellhop = first;
   expect(second).toBe(bellhop);
+  // As `bun --hot` loads the module again.
+  const reloaded = (await import("../../src/mount/create-bellhop.ts?reloaded" as string)) as {
+    createBellhop: typeof createBellhop;
+  };
+  expect(reloaded.createBellhop).not.toBe(createBellhop);
+  expect(await reloaded.createBellhop(options)).toBe(bellhop);
   expect(await rejection({ ...options, concurrency: 2 })).toContain("A Bellhop with other options is open on");
   await bellhop.stop();
   await using third = await createBellhop({ ...options, concurrency: 2 });
@@ -80,7 +86,8 @@ test("a handler may import a module that calls createBellhop, and gets the one t
   });
   await using bellhop = await createBellhop(optionsFor(folder.path));
   expect((await bellhop.fetch(delivery())).status).toBe(200);
-  const { createBellhop: shared } = (await import("bellhop" as string)) as { createBellhop: typeof createBellhop };
+  // A module of the application that is loaded later.
+  const { createBellhop: shared } = await import("bellhop");
   expect(await shared(optionsFor(folder.path))).toBe(bellhop);
 });
 
