@@ -121,6 +121,8 @@ function plainIfPiped(text: string): string {
 }
 
 function overview(): string {
-  const rows = Object.entries(commands).map(([name, { description }]) => [`  ${COMMAND} ${name}`, description]);
+  // `bun init` is Bun's own command, and a clone needs no `init`.
+  const named = Object.entries(commands).filter(([name]) => COMMAND !== "bun" || name !== "init");
+  const rows = named.map(([name, { description }]) => [`  ${COMMAND} ${name}`, description]);
   return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: ${COMMAND} send --help`;
 }

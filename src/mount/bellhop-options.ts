@@ -1,6 +1,5 @@
 // The options of `createBellhop`: the settings of the environment, under other names.
 
-import { COMMAND } from "../command.ts";
 import {
   type Config,
   describeProblems,
@@ -51,7 +50,7 @@ export function configOf(options: BellhopOptions, environment: Environment): Con
       example: "INSPECTOR_TOKEN=…   (make one: openssl rand -hex 24)",
     });
   if ("config" in read && problems.length === 0) return withAbsolutePaths(read.config);
-  const hint = dev && isSecretMissing(problems) ? `\n  To make a secret for development: ${COMMAND} init\n` : "";
+  const hint = dev && isSecretMissing(problems) ? `\n  To make a secret for development: bunx bellhop init\n` : "";
   throw new UserError(`${describeProblems(problems)}${hint}`, EXIT_CONFIG);
 }
 

@@ -104,7 +104,7 @@ test("wrong options are reported together, and a failed call can be repeated", a
   expect(await rejection({ ...options, handlersDir: join(folder.path, "none") })).toContain("does not exist");
   const missing = await rejection({ ...options, dev: true, clerkWebhookSigningSecret: "" });
   expect(missing).toContain("CLERK_WEBHOOK_SIGNING_SECRET is not set");
-  expect(missing).toContain("To make a secret for development: bun init");
+  expect(missing).toContain("To make a secret for development: bunx bellhop init");
   await using bellhop = await createBellhop(options);
   expect(await health(bellhop)).toEqual({ status: "ok" });
 });
