@@ -37,8 +37,9 @@ import {
 } from "./log.ts";
 import { openTraces } from "./monitor/traces.ts";
 import { openAlerts, openMonitor } from "./monitoring.ts";
+import { loadPorts, type Mount } from "./ports.ts";
 import { describeHealth } from "./receive/health-details.ts";
-import type { Fetch, WebhookServer } from "./receive/server.ts";
+import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
 
@@ -61,15 +62,6 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-/** A server inside of an application, which has the port. */
-export interface Mount {
-  /** Receives the function that answers requests; a later one replaces it. */
-  onFetch: (fetch: Fetch) => void;
-  hasInspector: boolean;
-  /** Ends an opening that waits for Postgres. */
-  signal: AbortSignal;
-}
-
 /** Opens a whole server. After an error, everything that it has opened is closed. */
 export async function openServer(given: Config, log: Logger, mount?: Mount): Promise<Server> {
   const config = withAbsolutePaths(given);
@@ -78,8 +70,8 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   await using opened = new AsyncDisposableStack();
   const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
   // Loading Elysia takes longer than opening everything else.
-  const loadingServers = loadServers();
-  loadingServers.catch(() => undefined);
+  const loadingPorts = loadPorts(mount);
+  loadingPorts.catch(() => undefined);
   let { secrets } = config;
 
   // Opened first, because an outage at the start is reported too, and stopped before the inbox.
@@ -97,7 +89,8 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
       onUnavailable: async (reason) => {
         alerts.unavailable(reason);
-        return (await loadingServers).refuseAll({ ...config, secrets: () => secrets }, await openWebhookServer());
+        const { openWebhookServer, refuseAll } = await loadingPorts;
+        return refuseAll({ ...config, secrets: () => secrets }, openWebhookServer);
       },
     }),
   );
@@ -204,7 +197,8 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, openSocket, startMetricsServer } = await loadingServers;
+  const { createUnverifiedBodies, openInspector, openSocket, openWebhookServer, startMetricsServer } =
+    await loadingPorts;
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
@@ -212,7 +206,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
   const unverified = createUnverifiedBodies(config.maxBodyBytes);
-  const webhookServer = (await openWebhookServer())({
+  const webhookServer = openWebhookServer({
     ...config,
     unverified,
     secrets: () => secrets,
@@ -252,11 +246,6 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());
 
-  async function openWebhookServer() {
-    const { mountWebhookServer, startWebhookServer } = await loadingServers;
-    return mount ? mountWebhookServer(mount.onFetch) : startWebhookServer;
-  }
-
   function inspectorFailed(error: unknown) {
     log.error({ err: error }, "a request to the inspector failed with an internal error");
   }
@@ -283,17 +272,6 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
     stop: () => (stopped ??= everything.disposeAsync()),
   };
-}
-
-async function loadServers() {
-  const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
-    import("./receive/server.ts"),
-    import("./receive/unverified.ts"),
-    import("./api/socket.ts"),
-    import("./inspector/inspector.ts"),
-    import("./monitor/metrics-server.ts"),
-  ]);
-  return { ...receiver, ...unverified, ...socket, ...inspector, ...metrics };
 }
 
 function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {

@@ -114,6 +114,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "storage.ts": [
     "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts",
   ],
+  "ports.ts": ["api", "inspector", "monitor", "receive"],
   "printable.ts": [],
   "redact.ts": [],
   receive: ["inbox (types)", "clerk", "monitor (types)"],
