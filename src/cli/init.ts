@@ -32,6 +32,9 @@ export const init = defineCommand({
     if (Object.keys(ensureDevSecret(env)).length > 0) written.push(".env, with a signing secret for development");
     for (const line of written) console.log(`  + ${printable(line)}`);
     if (written.length === 0) console.log("Bellhop is in this project already: nothing was changed.");
+    // The test imports "bun:test", which an application's own compiler would not find.
+    if (!project && existsSync("tsconfig.json") && !TYPES.some((path) => existsSync(path)))
+      console.log("\nFor the types of Bun: bun add -d @types/bun");
     const own = project
       ? ""
       : '\n\nTo run it in a server of your own, use `createBellhop` of "bellhop" (docs/mount.md in its repository).';
@@ -41,6 +44,8 @@ export const init = defineCommand({
   },
 });
 
+const TYPES = ["node_modules/@types/bun", "node_modules/bun-types"];
+
 /** Returns the names of the files that are new. */
 function writeNew(file: string, text: string): string[] {
   if (existsSync(file)) return [];
@@ -49,10 +54,11 @@ function writeNew(file: string, text: string): string[] {
   return [file];
 }
 
-/** Adds the lines whose key, the text before `=`, matches no pattern or key in the file. Returns the name of a file that has changed. */
+/** Adds the lines whose key, the text before `=`, the file does not have. Returns the names of files that have changed. */
 function append(file: string, lines: readonly string[]): string[] {
   const text = existsSync(file) ? readFileSync(file, "utf8") : "";
   const keyOf = (line: string) => line.replace(/=.*|^[#\s]+|^\/|[\s/]+$/g, "");
+  // A line of .gitignore is a pattern: `.env*` includes `.env`.
   const known = text.split("\n").map((line) => new Bun.Glob(keyOf(line)));
   const added = lines.filter((line) => !known.some((pattern) => pattern.match(keyOf(line))));
   if (added.length === 0) return [];

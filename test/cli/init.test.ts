@@ -45,6 +45,7 @@ test("init writes handlers, a test, settings and a secret, and changes nothing w
 test("init adds lines to an existing project's files, and keeps its handlers", async () => {
   await using folder = await temporaryFolder();
   await Bun.write(join(folder.path, "handlers/user.deleted.ts"), "export default () => {};");
+  await Bun.write(join(folder.path, "tsconfig.json"), "{}");
   await Bun.write(join(folder.path, ".gitignore"), "/node_modules\n.env*\ndist");
   await Bun.write(join(folder.path, ".env.example"), "API_KEY=\n");
   await Bun.write(join(folder.path, ".env"), `API_KEY=1\nCLERK_WEBHOOK_SIGNING_SECRET=${SECRET}\n`);
@@ -55,6 +56,7 @@ test("init adds lines to an existing project's files, and keeps its handlers", a
   expect(await read(folder.path, ".env")).toBe(`API_KEY=1\nCLERK_WEBHOOK_SIGNING_SECRET=${SECRET}\n`);
   expect((await readdir(join(folder.path, "handlers"))).toSorted()).toEqual(["user.deleted.ts"]);
   expect(stdout).toContain("createBellhop");
+  expect(stdout).toContain("bun add -d @types/bun");
 });
 
 test("the compose file of a new project is YAML, and its settings are valid in production", async () => {
