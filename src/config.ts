@@ -70,7 +70,7 @@ export interface Setting {
 
 const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 
-export const settings: readonly Setting[] = [
+const rows = [
   {
     name: "CLERK_WEBHOOK_SIGNING_SECRET",
     default: "made by `bun dev`",
@@ -149,7 +149,11 @@ export const settings: readonly Setting[] = [
   { name: "MCP_WRITE", default: "0", description: "1 lets coding agents send samples, try handlers and replay" },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
-];
+] as const satisfies readonly Setting[];
+
+export type SettingName = (typeof rows)[number]["name"];
+
+export const settings: readonly Setting[] = rows;
 
 // Valid base64, so that it signs like any secret, and readable, so that `bun start` and people recognise it.
 const DEV_SECRET_MARK = "BellhopDevOnly00";
@@ -249,7 +253,7 @@ function readSecret(env: Environment, mode: Mode, problems: Problem[]) {
   if (text === "") refuse("is not set");
   else if (parts.length > 1 && parts.includes("")) refuse("has a comma without a secret on both of its sides");
   else if (isDevSecret && mode === "start")
-    refuse("was made by `bun dev`, so Clerk does not know it; `bun start` needs Clerk's own");
+    refuse("was made for development, so Clerk does not know it; production needs Clerk's own");
   else {
     try {
       secrets = parseSecrets(text);
