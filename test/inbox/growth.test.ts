@@ -33,6 +33,7 @@ const SCANS: Record<string, string> = {
   "exclusive = 1 and (select 1 from pause": "two probes, which end at the first handler that is not paused",
   "from pause order by handler": "a row for each paused handler",
   "from erasure where finished_at is null": "a partial index of the few erasures that have not finished",
+  "from problem where resolved_at is null limit": "a partial index of the open problems, at most 1,000 of them",
   "where d.kept = 1": "a partial index of the few deliveries that retention found unfinished",
 };
 
