@@ -8,13 +8,13 @@ import type { ReceivedEvent } from "../clerk/events.ts";
 import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import type { Traces } from "../monitor/traces.ts";
-import { findChange } from "./changed-body.ts";
+import { createChangeFinder } from "./changed-body.ts";
 import { clientAddress } from "./client-address.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
 import { describeHealth, type HealthDetails } from "./health-details.ts";
 import { createRefusedRequests, type RefusedRequest } from "./refused-requests.ts";
 import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
-import { type Key, readSignedHeaders, type SignedHeaders, verifyBody } from "./verify.ts";
+import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";
 
 export interface WebhookServerOptions {
   host: string;
@@ -77,7 +77,6 @@ export interface WebhookServer {
 // Bun's own limit answers without a reason, so it only catches bodies that the limit below can't see.
 const HARD_LIMIT_BYTES = 1_073_741_824;
 const IDLE_SECONDS = 10;
-const EXPLAIN_EVERY_MS = 1_000;
 // A request that has not arrived by then is an attack or dead. Svix retries it.
 const IN_FLIGHT_MS = 3_000;
 
@@ -92,7 +91,7 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
   const unverified = options.unverified ?? createUnverifiedBodies(maxBodyBytes);
   const refused = createRefusedRequests((latest, count) => options.onRefused?.(latest, count));
   let stopping = false;
-  let explainAt = -Infinity;
+  const findChange = createChangeFinder(secrets);
 
   async function receive(request: Request): Promise<Response> {
     const start = performance.now();
@@ -113,7 +112,7 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     const verdict = verifyBody(signed, { body, keys: secrets(), now: Math.floor(at / 1_000) });
     if (!verdict.ok) {
       const { code, skewSeconds } = verdict;
-      const change = code === "no_match" ? explain(signed, body) : undefined;
+      const change = code === "no_match" ? findChange(signed, body) : undefined;
       return refuse(code, body.length, verdict.id, {
         ...(skewSeconds !== undefined && { skewSeconds }),
         ...(change && { change }),
@@ -144,13 +143,6 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
 
   function addressOf(request: Request): string | undefined {
     return clientAddress(request.headers, app.server?.requestIP(request)?.address, options.trustProxy ?? 0);
-  }
-
-  /** Of a flood of such requests, one in a while: a refusal has to be cheap. */
-  function explain(signed: SignedHeaders, body: Uint8Array) {
-    if (performance.now() < explainAt) return undefined;
-    explainAt = performance.now() + EXPLAIN_EVERY_MS;
-    return findChange(signed, body, secrets());
   }
 
   const app = new Elysia({

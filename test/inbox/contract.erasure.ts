@@ -2,7 +2,6 @@
 
 import { describe, expect, test } from "bun:test";
 
-import type { NewDelivery } from "../../src/inbox/inbox.ts";
 import { at, type Box, CREATED, DAY, dead, done, emptyBox, HOUR, type OpenInbox, record, retry, run } from "./box.ts";
 
 const USER = "user_1";
@@ -11,7 +10,7 @@ const failed = { ...dead, record: { ...record, error: { name: "Error", message: 
 
 export function erasureContract(name: string, open: OpenInbox): void {
   const accept = (box: Box, id: string, type: string, data: { id: string; [name: string]: unknown }, more = {}) =>
-    box.accept(id, { type, subject: data.id, body: body(data), ...more } as Partial<NewDelivery>, [run(CREATED)]);
+    box.accept(id, { type, subject: data.id, body: body(data), ...more }, [run(CREATED)]);
 
   /** Calls the steps until none is left, with the identifiers that are stored at the beginning. */
   async function eraseAll({ inbox }: Box, user = USER) {
