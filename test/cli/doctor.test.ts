@@ -70,6 +70,7 @@ test("each problem is named with its remedy", async () => {
     "handlers",
     "key",
     "paused",
+    "problems",
     "refused",
     "runs",
   ]);
