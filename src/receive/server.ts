@@ -5,9 +5,10 @@ import { Elysia } from "elysia";
 
 import { listenError } from "../address.ts";
 import type { ReceivedEvent } from "../clerk/events.ts";
-import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
+import { InboxUnavailable, type RefusalCode } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import type { Traces } from "../monitor/traces.ts";
+import { answer, answerStored, declaredSize, pathOf } from "./answers.ts";
 import { createChangeFinder } from "./changed-body.ts";
 import { clientAddress } from "./client-address.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
@@ -85,8 +86,72 @@ const IN_FLIGHT_MS = 3_000;
 // oxlint-disable-next-line unicorn/no-thenable -- it makes answers not thenable
 Object.defineProperty(Response.prototype, "then", { value: undefined, writable: true, configurable: true });
 
+/** Opens the webhook path: on a port, or in an application. */
+export type OpenWebhookServer = (options: WebhookServerOptions) => WebhookServer;
+
+export type Fetch = (request: Request) => Promise<Response>;
+
 /** Starts to listen. Throws a `UserError` with a remedy when it can't. */
 export function startWebhookServer(options: WebhookServerOptions): WebhookServer {
+  const { app, refused, addresses, refuseNew } = createReceiver(options);
+  try {
+    app.listen({ port: options.port, hostname: options.host });
+  } catch (error) {
+    const settings = { port: ["PORT", 3000], host: "HOST=0.0.0.0" } as const;
+    throw listenError(error, { ...options, settings });
+  }
+  const server = app.server;
+  if (!server) throw new Error("the public port did not open");
+  return {
+    port: server.port ?? options.port,
+    refused,
+    addresses,
+    async stop() {
+      // The port stays open to answer 503 to new requests.
+      refuseNew();
+      await untilIdle(() => server.pendingRequests);
+      // Only incomplete requests and idle connections are left.
+      await server.stop(true);
+    },
+  };
+}
+
+/**
+ * Opens no port: an application has one, `options.port`, and passes requests to the function that `onFetch` receives. A
+ * later one replaces it.
+ */
+export function mountWebhookServer(onFetch: (fetch: Fetch) => void): OpenWebhookServer {
+  return (options) => {
+    const { app, refused, addresses, refuseNew, failed } = createReceiver(options);
+    let inFlight = 0;
+    onFetch(async (request) => {
+      if (request.bodyUsed)
+        return failed(new Error("the body was read before Bellhop received the request, so it can't be verified"));
+      inFlight += 1;
+      try {
+        return await app.fetch(request);
+      } finally {
+        inFlight -= 1;
+      }
+    });
+    return {
+      port: options.port,
+      refused,
+      addresses,
+      async stop() {
+        refuseNew();
+        await untilIdle(() => inFlight);
+      },
+    };
+  };
+}
+
+async function untilIdle(inFlight: () => number) {
+  const until = performance.now() + IN_FLIGHT_MS;
+  while (inFlight() > 0 && performance.now() < until) await Bun.sleep(10);
+}
+
+function createReceiver(options: WebhookServerOptions) {
   const { accept, webhookPath, secrets, match, maxBodyBytes, now = Date.now } = options;
   const unverified = options.unverified ?? createUnverifiedBodies(maxBodyBytes);
   const refused = createRefusedRequests((latest, count) => options.onRefused?.(latest, count));
@@ -223,35 +288,23 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     return answer("wrong_path");
   }
 
-  try {
-    app.listen({ port: options.port, hostname: options.host });
-  } catch (error) {
-    const settings = { port: ["PORT", 3000], host: "HOST=0.0.0.0" } as const;
-    throw listenError(error, { ...options, settings });
-  }
-  const server = app.server;
-  if (!server) throw new Error("the public port did not open");
   return {
-    port: server.port ?? options.port,
+    app,
+    failed,
     refused: () => refused.recent(),
     addresses: () => refused.addresses(),
-    async stop() {
-      // The port stays open to answer 503 to new requests.
-      stopping = true;
-      const until = performance.now() + IN_FLIGHT_MS;
-      while (server.pendingRequests > 0 && performance.now() < until) await Bun.sleep(10);
-      // Only incomplete requests and idle connections are left.
-      await server.stop(true);
-    },
+    /** From now on, every delivery is answered 503. */
+    refuseNew: () => void (stopping = true),
   };
 }
 
 /** Answers every delivery with 503, while the server that is starting waits for its inbox. */
 export function refuseAll(
   options: Pick<WebhookServerOptions, "host" | "port" | "webhookPath" | "maxBodyBytes" | "secrets">,
+  open: OpenWebhookServer,
 ): () => Promise<void> {
   const reason = new Error("Postgres does not answer");
-  const server = startWebhookServer({
+  const server = open({
     ...options,
     match: () => [],
     accept: () => Promise.reject(new InboxUnavailable(reason)),
@@ -259,43 +312,4 @@ export function refuseAll(
     healthDetails: () => describeHealth({ inbox: reason }),
   });
   return () => server.stop();
-}
-
-/**
- * The path of a URL, without a trailing slash. Not with `URL`, because a request without a Host header has no absolute
- * URL, and Elysia searches for the path from the eleventh character on: `http://api/` is shorter.
- */
-function pathOf(url: string): string {
-  return url
-    .replace(/^\w+:\/\/[^/?#]*/, "")
-    .replace(/[?#].*$/s, "")
-    .replace(/(.)\/$/, "$1");
-}
-
-function declaredSize({ headers }: Request): number {
-  return Number(headers.get("content-length") ?? 0);
-}
-
-// For load balancers and people. Svix has its own schedule.
-const RETRY_AFTER_SECONDS = "30";
-
-/** The answer to a refused request, from the table in errors.ts. */
-function answer(code: RefusalCode): Response {
-  const { status, message } = refusals[code];
-  if (status === 405) return new Response(`${message}\n`, { status, headers: { allow: "POST" } });
-  if (status === 503)
-    return Response.json({ error: code }, { status, headers: { "retry-after": RETRY_AFTER_SECONDS } });
-  // Do not wait for the rest of the body.
-  if (status === 413 || status === 408)
-    return Response.json({ error: code }, { status, headers: { connection: "close" } });
-  return Response.json({ error: code }, { status });
-}
-
-/** The 200. Svix shows it after "Resend", so for a duplicate it contains the command for a replay. */
-function answerStored({ id, sensitive }: Pick<NewDelivery, "id" | "sensitive">, accepted: Accepted): Response {
-  if (accepted.status === "accepted") return Response.json({ id, status: accepted.status });
-  const runs = Object.fromEntries(accepted.runs.map(({ handler, state }) => [handler, state]));
-  // Its payload is deleted with its runs.
-  const how = sensitive ? "" : ` To run it again: bun replay ${id}`;
-  return Response.json({ id, status: accepted.status, runs, replay: `It is stored and was not run again.${how}` });
 }
