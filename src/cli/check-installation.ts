@@ -51,7 +51,7 @@ async function install() {
 export function checkSettings(read: { config: Config } | { problems: Problem[] }, env: Environment): Finding[] {
   if ("config" in read) return [ok("settings", "all settings are valid")];
   return read.problems.map(({ name, message, example }) => {
-    const isSecret = /^CLERK_WEBHOOK/.test(name) && message === "is not set" && env.NODE_ENV !== "production";
+    const isSecret = name.startsWith("CLERK_WEBHOOK") && message === "is not set" && env.NODE_ENV !== "production";
     const fix = { question: "Write a secret for development into .env?", apply: async () => ensureDevSecret(env) };
     return problem("settings", `${name} ${message}`, example, isSecret ? { fix } : undefined);
   });
@@ -98,7 +98,7 @@ export function checkHandlers(table: HandlerTable): Finding[] {
     .filter(({ quiet }) => !quiet)
     .map(({ file, reason }) => note("handlers", `${dir}/${file} is not a handler: ${reason}`));
   const loaded = handlers.length - broken.length;
-  return [...broken, ...warnings, ...ignored, ok("handlers", `${count(loaded, "handler loads", "handlers load")}`)];
+  return [...broken, ...warnings, ...ignored, ok("handlers", count(loaded, "handler loads", "handlers load"))];
 }
 
 /** Whether the data is safe there, and has space to grow. */

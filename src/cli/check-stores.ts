@@ -14,6 +14,7 @@ import type { Client } from "./api-client.ts";
 import { type Finding, note, ok, problem } from "./finding.ts";
 
 const RECENT_MS = 86_400_000;
+const MAX_PROBLEMS = 10;
 
 /** Whether the handlers' database answers, and its version. */
 export async function checkDatabase({ database }: Config, effects: Effects): Promise<Finding> {
@@ -97,6 +98,13 @@ export async function checkInbox(client: Client, config: Config, now = Date.now(
         `${dead.deliveries.length}${dead.next === null ? "" : " or more"} deliveries have dead runs`,
         "Look at one: bun deliveries --state dead; when it is fixed: bun replay --dead",
       ),
+    );
+  const { problems } = await client.problems("open", MAX_PROBLEMS);
+  for (const { id, handler, name, message, runs } of problems.filter(({ muted }) => !muted))
+    found.push(
+      runs.dead > 0
+        ? problem("problems", `${handler}: ${name}: ${message} (${count(runs.dead, "dead run")})`, `bun problems ${id}`)
+        : note("problems", `${handler}: ${name}: ${message} (${runs.retrying} retrying)`, `bun problems ${id}`),
     );
   for (const { handler, cause, reason } of (await client.pauses()).paused)
     found.push(
