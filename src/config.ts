@@ -118,11 +118,7 @@ const rows = [
   { name: "HEARTBEAT_URL", default: "none", description: "pinged every minute while all is well (healthchecks.io)" },
   { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
   { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
-  {
-    name: "MCP_WRITE",
-    default: "0",
-    description: "1 lets coding agents send samples, try handlers and replay deliveries; see docs/agents.md",
-  },
+  { name: "MCP_WRITE", default: "0", description: "1 lets coding agents send samples, try handlers and replay" },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
 ] as const satisfies readonly Setting[];

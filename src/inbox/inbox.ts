@@ -196,10 +196,10 @@ export interface Inbox extends AsyncDisposable {
   /** A muted problem is counted as before, and not reported. False when there is no such problem. */
   muteProblem(id: string, muted: boolean): Promise<boolean>;
   /**
-   * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`.
-   * The caller reports them, and then passes them to `newsReported`.
+   * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`,
+   * which returns undefined while that is unknown. The caller reports them, and then passes them to `newsReported`.
    */
-  takeNews(owner: string, alive: ReadonlySet<string>): Promise<ProblemNews[]>;
+  takeNews(owner: string, alive: () => Promise<ReadonlySet<string> | undefined>): Promise<ProblemNews[]>;
   newsReported(owner: string, news: readonly ProblemNews[]): Promise<void>;
   /** Deletes problems that were resolved more than this many days ago. */
   forgetProblems(days: number): Promise<void>;

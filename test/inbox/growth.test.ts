@@ -74,6 +74,13 @@ async function exercise(inbox: Inbox) {
     await replayAll(inbox, { ...selection, bulk: true, replay: crypto.randomUUID(), limit: 3 });
   }
   await replayAll(inbox, { ...replayOf("msg_1", "again", [knownHandler(CREATED)]) });
+  await inbox.backlog();
+  await inbox.newestDelivery();
+  await inbox.saveRollups(
+    [{ span: 1, start: 1, server: "one", deliveries: 1, figures: { failures: 0, longestWait: 0, times: {} } }],
+    new Map([[1, 1]]),
+  );
+  await inbox.rollups(1, 0);
   await inbox.replayProgress(null, { first: 1, last: 99 });
   await inbox.replayProgress(CREATED, { first: 1, last: 99 });
   for (const { run: id } of (await inbox.get("msg_3"))!.runs) {
@@ -110,7 +117,10 @@ test("no statement of the inbox reads a whole table", async () => {
     if (/^(savepoint|release|rollback)/.test(text)) continue;
     const plan = db.query<{ detail: string }, []>(`explain query plan ${text}`).all();
     // Scans of a query's own intermediate results are only as long as its selection.
-    const found = plan.filter(({ detail }) => /^SCAN (?!CONSTANT|h\b|t\b|kind\b|\(subquery)/.test(detail));
+    const found = plan.filter(({ detail }) => /^SCAN (?!CONSTANT|h\b|t\b|kind\b|slice\b|\(subquery)/.test(detail));
+    // Otherwise it would read all runs of the handler before.
+    if (/select handler from run\s+where state = \S+ and handler > /.test(text))
+      expect(plan[0]?.detail).toEndWith("(state=? AND handler>?)");
     const isIntended = Object.keys(SCANS).some((part) => text.includes(part));
     if (found.length > 0 && !isIntended) scans.push(`${found.map(({ detail }) => detail).join(", ")}: ${text}`);
   }
