@@ -14,7 +14,9 @@ import {
   type Mode,
   processEnvironment,
   readConfig,
+  usesDisk,
 } from "../config.ts";
+import { describeRisk, diskOf } from "../disk.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
 import { requireFolder } from "../handlers/crawl.ts";
 import { createLogger, type Logger, logTable } from "../log.ts";
@@ -104,6 +106,8 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
   // In dev, the directory may be created later.
   if (mode === "start") requireFolder(config.handlersDir);
   const log = await createLogger(config);
+  const risk = usesDisk(config) ? describeRisk(diskOf(config.dataDir)?.fileSystem) : undefined;
+  if (risk) log.warn(`DATA_DIR (${config.dataDir}) is ${risk}`);
   const server = await openServer(config, log);
   logTable(log, config.handlersDir, server.table());
   const afterwards: (() => Promise<void>)[] = [];
