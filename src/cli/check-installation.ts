@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import packageJson from "../../package.json";
+import { COMMAND } from "../command.ts";
 import type { Config, Environment, Problem } from "../config.ts";
 import { count } from "../count.ts";
 import { describeRisk, type Disk } from "../disk.ts";
@@ -62,7 +63,7 @@ export function checkSecret({ secrets, secretHint, isDevSecret }: Config): Findi
   if (!isDevSecret) return ok("secret", `${secretHint} is well-formed${many}`);
   return note(
     "secret",
-    `${secretHint} was made by bun dev, so Clerk does not have it`,
+    `${secretHint} was made by ${COMMAND} dev, so Clerk does not have it`,
     "To receive from Clerk, paste the endpoint's signing secret into .env (Clerk Dashboard, Webhooks, your endpoint)",
   );
 }
@@ -78,7 +79,7 @@ export function checkHandlers(table: HandlerTable): Finding[] {
         await Bun.write(join(dir, "user.created.ts"), text);
       },
     };
-    return [problem("handlers", `there is no handler in ${dir}/`, "Write one: bun new user.created", { fix })];
+    return [problem("handlers", `there is no handler in ${dir}/`, `Write one: ${COMMAND} new user.created`, { fix })];
   }
   const broken = handlers.flatMap(({ error }) =>
     error
