@@ -31,8 +31,16 @@ export interface Config {
   /** The handlers' database. */
   database: DatabaseUrl;
   concurrency: number;
+  /** How many runs in a row fail alike before their handler is paused; 0: never. */
+  breakerAfter: number;
   maxBodyBytes: number;
+  /** How many proxies in front of the public port add their client's address to `X-Forwarded-For`. */
+  trustProxy: number;
   retentionDays: number;
+  /** Milliseconds between comparisons of the mirror with Clerk. */
+  driftEvery: number | "never";
+  /** Milliseconds after which a deleted user is erased. */
+  eraseAfter: number | "never";
   shutdownSeconds: number;
   inspector: {
     port: number;
@@ -40,6 +48,11 @@ export interface Config {
     /** Opens the inspector. If undefined, each start generates one for browsers on this machine. */
     token: string | undefined;
   };
+  /** Serves /metrics alone, without a token. */
+  metricsPort: number | undefined;
+  /** Milliseconds without a delivery. */
+  silenceAfter: number | "learned" | "off";
+  heartbeatUrl: string | undefined;
   /** The receivers of alerts. */
   alerts: readonly AlertTarget[];
   /** Coding agents may send samples, try handlers and replay deliveries. */
@@ -57,7 +70,7 @@ export interface Setting {
 
 const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 
-export const settings: readonly Setting[] = [
+const rows = [
   {
     name: "CLERK_WEBHOOK_SIGNING_SECRET",
     default: "made by `bun dev`",
@@ -90,8 +103,28 @@ export const settings: readonly Setting[] = [
     description: "where `db` writes: postgres://… or sqlite:…",
   },
   { name: "CONCURRENCY", default: "16", description: "runs at a time of one handler" },
+  {
+    name: "BREAKER_AFTER",
+    default: "20",
+    description: "how many runs in a row fail alike before their handler is paused; 0: never",
+  },
   { name: "MAX_BODY_BYTES", default: "1048576", description: "larger requests are refused" },
+  {
+    name: "TRUST_PROXY",
+    default: "0",
+    description: "proxies in front that add the client's address to X-Forwarded-For, for logs and counts of refusals",
+  },
   { name: "RETENTION_DAYS", default: "90", description: "how long payloads are kept once their runs have ended" },
+  {
+    name: "DRIFT_EVERY",
+    default: "never",
+    description: "how often the mirror is compared with Clerk, and differences are reported: 1d",
+  },
+  {
+    name: "ERASE_AFTER",
+    default: "never",
+    description: "how long after its deletion in Clerk a user is erased here: 30d",
+  },
   { name: "SHUTDOWN_SECONDS", default: "25", description: "how long running handlers may finish" },
   {
     name: "INSPECTOR_PORT",
@@ -108,16 +141,19 @@ export const settings: readonly Setting[] = [
     default: "made by `bun dev`",
     description: "24 characters or more; opens the inspector to anyone who has it, in start too",
   },
+  { name: "METRICS_PORT", default: "none", description: "serves /metrics for Prometheus, without a token" },
+  { name: "SILENCE_AFTER", default: "learned", description: "reports when no delivery came for so long: 6h, or off" },
+  { name: "HEARTBEAT_URL", default: "none", description: "pinged every minute while all is well (healthchecks.io)" },
   { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
   { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
-  {
-    name: "MCP_WRITE",
-    default: "0",
-    description: "1 lets coding agents send samples, try handlers and replay deliveries; see docs/agents.md",
-  },
+  { name: "MCP_WRITE", default: "0", description: "1 lets coding agents send samples, try handlers and replay" },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
-];
+] as const satisfies readonly Setting[];
+
+export type SettingName = (typeof rows)[number]["name"];
+
+export const settings: readonly Setting[] = rows;
 
 // Valid base64, so that it signs like any secret, and readable, so that `bun start` and people recognise it.
 const DEV_SECRET_MARK = "BellhopDevOnly00";
@@ -156,10 +192,17 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     inbox,
     database: readDatabase(env, reader.text("DATA_DIR"), inbox, problems),
     concurrency: reader.integer("CONCURRENCY", 1, 10_000),
+    breakerAfter: reader.integer("BREAKER_AFTER", 0, 10_000),
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_024, 1_073_741_824),
+    trustProxy: reader.integer("TRUST_PROXY", 0, 10),
+    driftEvery: readDriftEvery(env, reader, problems),
+    eraseAfter: reader.durationOr("ERASE_AFTER", ["never"]),
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
+    metricsPort: reader.port("METRICS_PORT"),
+    silenceAfter: reader.durationOr("SILENCE_AFTER", ["learned", "off"]),
+    heartbeatUrl: reader.secretUrl("HEARTBEAT_URL", "https://hc-ping.com/…"),
     alerts: readAlertTargets(env, problems, (text) => parseSecrets(text)[0]!),
     mcpWrite: reader.oneOf("MCP_WRITE", ["0", "1"]) === "1",
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
@@ -173,6 +216,11 @@ export function withAbsolutePaths(config: Config): Config {
   const { dataDir, database } = config;
   const own = database.kind === "sqlite" ? { ...database, filename: resolve(database.filename) } : database;
   return { ...config, dataDir: resolve(dataDir), database: own };
+}
+
+/** Whether a database is a file in DATA_DIR, or near it. */
+export function usesDisk({ inbox, database }: Pick<Config, "inbox" | "database">): boolean {
+  return !inbox || database.kind === "sqlite";
 }
 
 /** Whether only this machine can reach a host. */
@@ -205,7 +253,7 @@ function readSecret(env: Environment, mode: Mode, problems: Problem[]) {
   if (text === "") refuse("is not set");
   else if (parts.length > 1 && parts.includes("")) refuse("has a comma without a secret on both of its sides");
   else if (isDevSecret && mode === "start")
-    refuse("was made by `bun dev`, so Clerk does not know it; `bun start` needs Clerk's own");
+    refuse("was made for development, so Clerk does not know it; production needs Clerk's own");
   else {
     try {
       secrets = parseSecrets(text);
@@ -232,6 +280,19 @@ function readClerkSecretKey(env: Environment, problems: Problem[]): string | und
       example: "CLERK_SECRET_KEY=sk_test_…   (Clerk Dashboard, API keys)",
     });
   return key;
+}
+
+// Clerk lists 500 objects at a time, and limits requests.
+const SHORTEST_DRIFT_MS = 600_000;
+
+function readDriftEvery(env: Environment, reader: SettingReader, problems: Problem[]): number | "never" {
+  const every = reader.durationOr("DRIFT_EVERY", ["never"]);
+  if (every === "never") return every;
+  const example = "DRIFT_EVERY=1d";
+  if (every < SHORTEST_DRIFT_MS) problems.push({ name: "DRIFT_EVERY", message: "is less than 10m", example });
+  if (!env.CLERK_SECRET_KEY?.trim())
+    problems.push({ name: "DRIFT_EVERY", message: "needs CLERK_SECRET_KEY, to ask Clerk's API", example });
+  return every;
 }
 
 const POSTGRES_EXAMPLE = "postgres://user:password@localhost:5432/mydb";

@@ -12,6 +12,7 @@ import { createClerk } from "./clerk/client.ts";
 import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
+import { COMMAND } from "./command.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
@@ -24,7 +25,6 @@ import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import {
-  logAlertFailure,
   logChange,
   logDeadError,
   type Logger,
@@ -35,11 +35,14 @@ import {
   logSchema,
   logTrouble,
 } from "./log.ts";
-import { startAlerts } from "./monitor/alerts.ts";
-import { describeHealth, describeTrouble } from "./receive/health-details.ts";
+import { openTraces } from "./monitor/traces.ts";
+import { notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
+import { loadPorts, type Mount } from "./ports.ts";
+import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
+import { startUpkeep } from "./upkeep.ts";
 
 export interface Server {
   port: number;
@@ -50,6 +53,8 @@ export interface Server {
   inspectorUrl: string | undefined;
   /** The same with the token of this start, for a browser on this machine: to print, never to log. */
   inspectorLink: string | undefined;
+  /** The port of METRICS_PORT, if it is set. */
+  metricsPort: number | undefined;
   /** Replaces the secrets with which requests may be signed. */
   useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "isDevSecret">): void;
   /** Sets the public address of a tunnel, for display. */
@@ -59,36 +64,34 @@ export interface Server {
 }
 
 /** Opens a whole server. After an error, everything that it has opened is closed. */
-export async function openServer(given: Config, log: Logger): Promise<Server> {
+export async function openServer(given: Config, log: Logger, mount?: Mount): Promise<Server> {
   const config = withAbsolutePaths(given);
   const projectDir = process.cwd();
   const handlersPath = resolve(config.handlersDir);
   await using opened = new AsyncDisposableStack();
   const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
   // Loading Elysia takes longer than opening everything else.
-  const loadingServers = loadServers();
-  loadingServers.catch(() => undefined);
+  const loadingPorts = loadPorts(mount);
+  loadingPorts.catch(() => undefined);
   let { secrets } = config;
 
   // Opened first, because an outage at the start is reported too, and stopped before the inbox.
-  const alerts = startAlerts({
-    targets: config.alerts,
-    describe: describeTrouble,
-    logTrouble: () => logTrouble(log),
-    onFailed: (target, error, retryMs) => logAlertFailure(log, target, error, retryMs),
-    onBug: (error) => log.error({ err: error }, "alerts failed because of a bug in Bellhop"),
-  });
+  const alerts = openAlerts(config, log);
   opened.defer(() => alerts.stop());
 
   const startedAt = Date.now();
   let isSchemaChanged = false;
   let [changes, changesElsewhere] = [0, 0];
+  // Its last spans end with the dispatcher and the storage.
+  const traces = opened.use(await openTraces());
   const storage = opened.use(
     await openStorage(config, log, {
+      signal: mount?.signal,
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
       onUnavailable: async (reason) => {
         alerts.unavailable(reason);
-        return (await loadingServers).refuseAll({ ...config, secrets: () => secrets });
+        const { openWebhookServer, refuseAll } = await loadingPorts;
+        return refuseAll({ ...config, secrets: () => secrets }, openWebhookServer);
       },
     }),
   );
@@ -113,12 +116,21 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
+  // Stopped after the dispatcher, to save what was counted until the end.
+  const monitor = opened.use(openMonitor(config, log, { inbox, cluster, notify: alerts.notify }));
   const live = createObserver({
+    ...monitor,
     inbox,
-    server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
+    server: () => ({ ...shown, pid: process.pid, command: COMMAND, webhookUrl: webhookUrl() }),
     servers: () => listCluster(cluster, describeOwn()),
     handlers: () => table().handlers,
+    pauses: {
+      list: () => dispatcher.pauses.list(),
+      pause: (handler, reason) => dispatcher.pauses.pause(handler, reason),
+      resume: (handler) => dispatcher.pauses.resume(handler),
+    },
     refused: () => receiver?.refused() ?? [],
+    addresses: () => receiver?.addresses() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
     onError: inspectorFailed,
   });
@@ -148,13 +160,17 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     onOutcome(run, outcome) {
       changes += 1;
       lines.ended(run, outcome);
-      live.ended(run, outcome);
+      monitor.metrics.ended(run, outcome);
+      live.changed(run.delivery.id);
     },
     onLate: (run, message) => {
       const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
       inbox.note(run, line).catch(() => undefined);
     },
-    onLog: (run, line) => logHandlerLine(log, run, line),
+    breaker: { after: config.breakerAfter },
+    ...observePauses(log, alerts.notify),
+    onLog: (run, line, ids) => logHandlerLine(log, run, line, ids),
+    traces,
     frame,
     onDeadError: (error, retryMs) => logDeadError(log, config.handlersDir, error, retryMs),
     onTrouble: (error) =>
@@ -190,15 +206,34 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
+  const { createUnverifiedBodies, openInspector, openSocket, openWebhookServer, startMetricsServer } =
+    await loadingPorts;
   const lost = () => findLost({ inbox, effects });
-  const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
+  const upkeep = startUpkeep({
+    config,
+    log,
+    inbox,
+    effects,
+    cluster,
+    table,
+    onDrift: (report) => notifyDrift(alerts.notify, report),
+  });
+  opened.defer(() => upkeep.stop());
+  const api = {
+    inbox,
+    erasures: upkeep.erasures,
+    handlers: () => table().handlers,
+    lost,
+    frame,
+    live,
+    onError: inspectorFailed,
+  };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
   if (socket) opened.defer(() => socket.stop());
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
   const unverified = createUnverifiedBodies(config.maxBodyBytes);
-  const webhookServer = startWebhookServer({
+  const webhookServer = openWebhookServer({
     ...config,
     unverified,
     secrets: () => secrets,
@@ -213,20 +248,30 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
         alerts: alerts.failing.length > 0,
       }),
     match,
+    traces,
     onDelivery(delivery) {
       changes += 1;
       lines.delivered(delivery);
-      live.delivered(delivery.delivery.id, delivery.status);
+      monitor.delivered(delivery.event.type, delivery.status);
+      live.changed(delivery.delivery.id);
       checkShape?.(delivery.event.type, delivery.event.data);
     },
-    onRefused: (refused, count) => logRefused(log, refused, count),
+    onRefused(refused, count) {
+      monitor.metrics.refused(refused.code, count);
+      logRefused(log, refused, count);
+    },
+    onAnswered: (request) => monitor.metrics.answered(request),
     onError: (error) => log.error({ err: error }, "a request failed with an internal error"),
   });
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
-  const inspector = openInspector({ ...config, unverified, projectDir }, api, (note) => log.warn(note));
+  const inspectorOptions = { ...config, unverified, projectDir, scrape: monitor.scrape };
+  const hasInspector = !mount || mount.hasInspector;
+  const inspector = hasInspector ? openInspector(inspectorOptions, api, (note) => log.warn(note)) : undefined;
   if (inspector) opened.defer(() => inspector.stop());
+  const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
+  if (metrics) opened.defer(() => metrics.stop());
 
   function inspectorFailed(error: unknown) {
     log.error({ err: error }, "a request to the inspector failed with an internal error");
@@ -246,6 +291,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     receiver: webhookServer,
     inspectorUrl: inspector?.url,
     inspectorLink: inspector?.link,
+    metricsPort: metrics?.port,
     useSecrets(fresh, { secretHint, isDevSecret } = shown) {
       secrets = fresh;
       Object.assign(shown, { secretHint, isDevSecret });
@@ -253,16 +299,6 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
     stop: () => (stopped ??= everything.disposeAsync()),
   };
-}
-
-async function loadServers() {
-  const [receiver, unverified, socket, inspector] = await Promise.all([
-    import("./receive/server.ts"),
-    import("./receive/unverified.ts"),
-    import("./api/socket.ts"),
-    import("./inspector/inspector.ts"),
-  ]);
-  return { ...receiver, ...unverified, ...socket, ...inspector };
 }
 
 function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {

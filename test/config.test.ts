@@ -44,6 +44,9 @@ test("with only the secret set, every setting has its default", () => {
     retentionDays: 90,
     shutdownSeconds: 25,
     inspector: { port: 3_001, host: "127.0.0.1", token: undefined },
+    metricsPort: undefined,
+    silenceAfter: "learned",
+    heartbeatUrl: undefined,
     logLevel: "info",
   };
   expect(configOf({}, "dev")).toMatchObject({ ...common, mode: "dev", host: "127.0.0.1", logFormat: "pretty" });
@@ -70,13 +73,21 @@ const valid: [name: string, text: string, setting: keyof Config, value: unknown]
   ["INBOX_URL", `${POSTGRES}?pgbouncer=true`, "inbox", { kind: "postgres", url: POSTGRES, prepare: false }],
   ["DATABASE_URL", "sqlite:../app.db", "database", { kind: "sqlite", filename: "../app.db" }],
   ["CONCURRENCY", "1", "concurrency", 1],
+  ["BREAKER_AFTER", "0", "breakerAfter", 0],
   ["MAX_BODY_BYTES", "2097152", "maxBodyBytes", 2_097_152],
+  ["TRUST_PROXY", "1", "trustProxy", 1],
+  ["ERASE_AFTER", "30d", "eraseAfter", 30 * 86_400_000],
   ["RETENTION_DAYS", "7", "retentionDays", 7],
   ["INSPECTOR_PORT", "0", "inspector", { port: 0, host: "127.0.0.1", token: undefined }],
   ["INSPECTOR_HOST", "::1", "inspector", { port: 3_001, host: "::1", token: undefined }],
   ["INSPECTOR_HOST", "127.0.0.2", "inspector", { port: 3_001, host: "127.0.0.2", token: undefined }],
   ["INSPECTOR_TOKEN", TOKEN, "inspector", { port: 3_001, host: "127.0.0.1", token: TOKEN }],
   ["SHUTDOWN_SECONDS", "0", "shutdownSeconds", 0],
+  ["METRICS_PORT", "9464", "metricsPort", 9_464],
+  ["METRICS_PORT", " ", "metricsPort", undefined],
+  ["SILENCE_AFTER", "6h", "silenceAfter", 21_600_000],
+  ["SILENCE_AFTER", "off", "silenceAfter", "off"],
+  ["HEARTBEAT_URL", "https://hc-ping.com/a-b", "heartbeatUrl", "https://hc-ping.com/a-b"],
   ["ALERT_URLS", SLACK, "alerts", [{ kind: "slack", name: "hooks.slack.com", url: SLACK }]],
   ["MCP_WRITE", "1", "mcpWrite", true],
   ["LOG_LEVEL", "silent", "logLevel", "silent"],
@@ -113,8 +124,13 @@ const invalid: [name: string, text: string, message: string, example: string][] 
   ["DATABASE_URL", "mysql://root:secret@localhost/app", "is a mysql address", "DATABASE_URL=postgres://"],
   ["DATABASE_URL", "localhost/app", "neither postgres:// nor sqlite:", "DATABASE_URL=postgres://"],
   ["CONCURRENCY", "0", "expected a whole number from 1 to 10000", "CONCURRENCY=16"],
+  ["BREAKER_AFTER", "off", "expected a whole number from 0", "BREAKER_AFTER=20"],
   ["MAX_BODY_BYTES", "1MB", "expected a whole number", "MAX_BODY_BYTES=1048576"],
   ["MAX_BODY_BYTES", "100", "expected a whole number from 1024", "MAX_BODY_BYTES=1048576"],
+  ["TRUST_PROXY", "true", "expected a whole number from 0 to 10", "TRUST_PROXY=0"],
+  ["DRIFT_EVERY", "daily", "expected a duration of 1m or more, such as 6h, or never", "DRIFT_EVERY=never"],
+  ["DRIFT_EVERY", "1d", "needs CLERK_SECRET_KEY", "DRIFT_EVERY=1d"],
+  ["ERASE_AFTER", "a month", "expected a duration of 1m or more, such as 6h, or never", "ERASE_AFTER=never"],
   ["RETENTION_DAYS", "0", "expected a whole number from 1", "RETENTION_DAYS=90"],
   ["INSPECTOR_PORT", "65536", "expected a whole number from 0 to 65535", "INSPECTOR_PORT=3001"],
   ["INSPECTOR_HOST", "0.0.0.0", 'is "0.0.0.0", where others can reach the inspector', "INSPECTOR_TOKEN=…"],
@@ -122,6 +138,15 @@ const invalid: [name: string, text: string, message: string, example: string][] 
   ["INSPECTOR_HOST", "127.0.0.1.example.com", "it needs INSPECTOR_TOKEN", "INSPECTOR_TOKEN=…"],
   ["INSPECTOR_TOKEN", "twenty-three-characters", "has only 23 characters, expected 24", "openssl rand -hex 24"],
   ["SHUTDOWN_SECONDS", "25s", "expected a whole number", "SHUTDOWN_SECONDS=25"],
+  ["METRICS_PORT", "70000", "expected a whole number from 0 to 65535", "METRICS_PORT=9464"],
+  ["SILENCE_AFTER", "5s", "expected a duration of 1m or more", "SILENCE_AFTER=learned"],
+  [
+    "SILENCE_AFTER",
+    "never",
+    "expected a duration of 1m or more, such as 6h, or learned or off",
+    "SILENCE_AFTER=learned",
+  ],
+  ["HEARTBEAT_URL", "hc-ping.com/a-secret", "is not an address that begins with https://", "HEARTBEAT_URL=https://"],
   ["ALERT_URLS", "hooks.slack.com/services/T/B/x", "is not an address", "ALERT_URLS=https://hooks.slack.com"],
   ["ALERT_SECRET", "whsec_%", "is not whsec_ followed by base64", "ALERT_SECRET=whsec_"],
   ["MCP_WRITE", "true", "expected one of 0, 1", "MCP_WRITE=0"],
@@ -217,7 +242,7 @@ describe("the signing secret", () => {
     const bareDevSecret = devSecret.slice("whsec_".length);
     for (const text of [devSecret, `${SECRET},${devSecret}`, ` ${devSecret} `, bareDevSecret])
       expect(problemsOf({ [NAME]: text }, "start")).toEqual([
-        { name: NAME, message: expect.stringContaining("was made by `bun dev`"), example: expect.any(String) },
+        { name: NAME, message: expect.stringContaining("was made for development"), example: expect.any(String) },
       ]);
     expect(makeDevSecret()).not.toBe(devSecret);
   });

@@ -1,26 +1,34 @@
-// Observes a running server for the inspector: counts deliveries and attempts, and reports changes to the feed.
+// Observes a running server for the inspector: shows what the metrics have counted, and reports changes to the feed.
 
+import type { Pauses } from "../dispatch/pauses.ts";
 import { type RefusalCode, refusals } from "../errors.ts";
-import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
+import type { Inbox } from "../inbox/inbox.ts";
+import type { History } from "../monitor/history.ts";
+import type { ReadFigures } from "../monitor/inbox-figures.ts";
+import type { Metrics } from "../monitor/metrics.ts";
 import { createFeed } from "./feed.ts";
-import { createMetrics } from "./metrics.ts";
-import { queueAge } from "./queue.ts";
 import type { Live } from "./routes/live.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 import type { SendSample } from "./send-sample.ts";
-import type { HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./types.ts";
+import type { ChartWindow, HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./types.ts";
 
 export interface ObserverOptions {
   inbox: Pick<Inbox, "list" | "writable">;
+  metrics: Pick<Metrics, "handler">;
+  history: Pick<History, "chart">;
+  /** Reads how many runs are not done. */
+  figures: ReadFigures;
   server: () => ServerJson;
   servers?: () => ServerRowJson[];
   /** The current handlers. */
   handlers: () => readonly LoadedHandler[];
+  pauses: Pauses;
   /** The latest refused requests, oldest first. */
   refused: () => readonly RefusedJson["latest"][number][];
+  /** The addresses with the most of them. */
+  addresses?: () => NonNullable<RefusedJson["addresses"]>;
   send: SendSample;
   onError: (error: unknown) => void;
-  now?: () => number;
 }
 
 export interface LoadedHandler extends ApiHandler, Pick<HandlerJson, "file" | "options"> {
@@ -28,18 +36,16 @@ export interface LoadedHandler extends ApiHandler, Pick<HandlerJson, "file" | "o
   warning?: string;
 }
 
-/** The server calls these as things happen. Each call updates a few counts in memory. */
+/** The server calls these as things happen. Each call costs an entry in a ring buffer. */
 export interface Observer extends Live {
-  delivered(id: string, status: "accepted" | "duplicate"): void;
-  ended(run: ClaimedRun, outcome: Outcome): void;
-  handlersChanged(): void;
+  /** A delivery is new, or a run of it has changed. */
+  changed(id: string): void;
 }
 
 const MAX_REFUSED_SHOWN = 200;
 
 export function createObserver(options: ObserverOptions): Observer {
-  const { inbox, handlers, send, onError, now = Date.now } = options;
-  const metrics = createMetrics();
+  const { inbox, metrics, history, figures, handlers, pauses, send, onError } = options;
   const feed = createFeed({
     find: (id) => inbox.list({ id }, { before: null, limit: 1 }),
     handlers: handlersJson,
@@ -48,6 +54,7 @@ export function createObserver(options: ObserverOptions): Observer {
   });
 
   function handlersJson(): HandlerJson[] {
+    const paused = new Map(pauses.list().map(({ handler, ...pause }) => [handler, pause]));
     return handlers().map(
       ({ name, file, event, lane, options: { attempts, timeout, stale }, code, error, warning }) => ({
         name,
@@ -62,50 +69,33 @@ export function createObserver(options: ObserverOptions): Observer {
         error: error ? { ...error, source: error.source ?? null } : null,
         lastGoodRuns: error !== undefined && code !== undefined,
         warning: warning ?? null,
+        paused: paused.get(name) ?? null,
         ...metrics.handler(name),
       }),
     );
   }
 
-  async function health(): Promise<HealthJson> {
-    metrics.queue(await queueAge(inbox, now()), now());
-    return { ...metrics.hour(now()), writable: inbox.writable };
+  async function health(window: ChartWindow = "1h"): Promise<HealthJson> {
+    const [chart, { counts, oldestWaitingMs, newest }] = await Promise.all([history.chart(window), figures()]);
+    const runs = { waiting: 0, retrying: 0, running: 0, parked: 0, dead: 0 };
+    for (const { state, count } of counts) runs[state] += count;
+    // Runs that are waiting now belong to the last step.
+    const queueAge = [...chart.queueAge.slice(0, -1), Math.max(chart.queueAge.at(-1) ?? 0, oldestWaitingMs)];
+    return { ...chart, queueAge, runs, lastDelivery: newest?.receivedAt ?? null, writable: inbox.writable };
   }
 
   return {
-    delivered(id, status) {
-      if (status === "accepted") metrics.delivery(now());
-      feed.changed(id);
-    },
-    ended({ handler, attempt, replay, delivery }, outcome) {
-      feed.changed(delivery.id);
-      if (outcome.kind === "interrupted" || outcome.kind === "released") return;
-      const { kind, record } = outcome;
-      // An unreachable database is not the handler's failure, and a skipped run did not run.
-      if (kind === "postponed" || kind === "skipped") return;
-      const failed = kind !== "done";
-      metrics.ended(
-        {
-          handler,
-          delivery: delivery.id,
-          receivedAt: delivery.receivedAt,
-          isReplay: replay !== "",
-          isFirst: attempt === 1,
-          isLast: kind !== "retry",
-          failed,
-          startedAt: record.startedAt,
-          took: record.took,
-          ...(record.error && { message: record.error.message }),
-        },
-        now(),
-      );
-    },
+    changed: (id) => feed.changed(id),
     handlersChanged: () => feed.handlersChanged(),
     server: options.server,
     servers: options.servers ?? (() => []),
     handlers: handlersJson,
+    pauses,
     health,
-    refused: () => refusedJson(options.refused()),
+    refused: () => ({
+      ...refusedJson(options.refused()),
+      ...(options.addresses && { addresses: options.addresses() }),
+    }),
     feed,
     send,
   };
@@ -117,7 +107,7 @@ function refusedJson(recent: readonly RefusedJson["latest"][number][]): RefusedJ
   const latest = recent
     .slice(-MAX_REFUSED_SHOWN)
     .toReversed()
-    .map(({ code, at, size, claimedId }) => ({ code, at, size, claimedId }));
+    .map(({ code, at, size, claimedId, change }) => ({ code, at, size, claimedId, ...(change && { change }) }));
   const explanations: RefusedJson["explanations"] = {};
   for (const code of Object.keys(counts) as RefusalCode[])
     explanations[code] = { message: refusals[code].message, remedy: refusals[code].remedy };

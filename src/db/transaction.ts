@@ -9,7 +9,7 @@ import type { SQL, TransactionSQL } from "bun";
 import { GroupLost } from "./group.ts";
 import type { AttemptKey, Claim } from "./ledger.ts";
 import { isOutage, type Outages } from "./outage.ts";
-import { createScope, type RanQuery, type Scope, TRANSACTION_ENDED } from "./template.ts";
+import { adapterOf, createScope, type RanQuery, type Scope, type TraceQuery, TRANSACTION_ENDED } from "./template.ts";
 
 /** The part of SQLite or Postgres that a transaction needs. */
 export interface AppDatabase {
@@ -40,6 +40,8 @@ export interface AppDatabase {
   cut(tx: TransactionSQL): void;
   /** Writes like a run, and undoes it. Does not queue behind runs where they might never end. */
   ping(): Promise<void>;
+  /** Empties SQLite's log. False when the file was in use all the time. */
+  scrub?(): Promise<boolean>;
   /** A statement may wait forever, as on a connection to a machine that is gone. */
   readonly canHang: boolean;
   /** Number of transactions that wait for their turn. */
@@ -62,6 +64,8 @@ export interface TransactionOptions {
   /** Called once when the transaction has been open for `time` milliseconds. */
   onLong?: (milliseconds: number) => void;
   onQuery?: (query: RanQuery) => void;
+  /** Called before each query, and before the COMMIT, with a text without values. Returns a function to call after it. */
+  traceQuery?: TraceQuery;
 }
 
 /**
@@ -109,7 +113,7 @@ const REFUSED = {
 const asHost = AsyncLocalStorage.snapshot();
 
 export function createTransaction(app: Database, options: TransactionOptions): RunTransaction {
-  const { key, timeoutMs, onWait = () => () => {}, onLong, onQuery } = options;
+  const { key, timeoutMs, onWait = () => () => {}, onLong, onQuery, traceQuery } = options;
   let phase: "unused" | "beginning" | "open" | "committing" | "ended" = "unused";
   let hindrance: Hindrance | undefined;
   let begun: Promise<TransactionSQL> | undefined;
@@ -182,7 +186,8 @@ export function createTransaction(app: Database, options: TransactionOptions): R
 
   return {
     get db() {
-      return (scope ??= createScope({ root: app.sql, client, beforeControl, onQuery, onError: noteError })).db;
+      return (scope ??= createScope({ root: app.sql, client, beforeControl, onQuery, traceQuery, onError: noteError }))
+        .db;
     },
     get hindrance() {
       return hindrance;
@@ -204,10 +209,13 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       await begun;
       phase = "committing";
       const limit = app.canHang ? setTimeout(() => app.cut(tx!), COMMIT_MS) : undefined;
+      const traced = traceQuery?.("COMMIT", adapterOf(app.sql));
       decision.resolve();
       try {
         await ending;
+        traced?.();
       } catch (error) {
+        traced?.(error);
         hindrance = "unknown";
         const state = await app.resolve(key, signal);
         hindrance = state === "void" && (isOutage(error) || error instanceof GroupLost) ? "lost" : undefined;

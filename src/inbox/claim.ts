@@ -27,7 +27,7 @@ const KEY_STATES = selectBy("order_key k", "k.key", { key: "text" }, 'k.key, k.s
 const RUN_KEY = updateBy("order_key.key", { key: "text" }, `state = ${HEAD_RUNS}`);
 
 /** For each handler with a waiting head, live and bulk: when the first head is due, and the first one after now. */
-const WAITING_HEADS = query({ now: "int" })`${waitingHeads()}`;
+export const WAITING_HEADS = query({ now: "int" })`${waitingHeads()}`;
 
 function waitingHeads(): string {
   const first = (after: string) => `(
@@ -45,11 +45,14 @@ function waitingHeads(): string {
     from h, kind where h.handler is not null order by h.handler, kind.bulk`;
 }
 
+const EXCLUSIVE = `
+  state = 1 and exclusive = 1 and (select 1 from pause p where p.handler = order_key.handler limit 1) is null`;
+
 /** Usually nothing waits: two probes detect that. */
 const ANY_HEAD = query({ state: "int" })`
   select (select 1 from order_key where state = 1 and exclusive = 0 and state = :state limit 1) as waits,
-    (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue",
-    (select handler from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveHandler"`;
+    (select due from order_key where ${EXCLUSIVE} order by due limit 1) as "exclusiveDue",
+    (select handler from order_key where ${EXCLUSIVE} order by due limit 1) as "exclusiveHandler"`;
 
 const CLAIM_HEADS = query({ owner: "text", handler: "text", bulk: "int", now: "int", limit: "int" })`
   update run set state = 1, attempts = attempts + 1, owner = :owner
@@ -62,7 +65,7 @@ const CLAIM_HEADS = query({ owner: "text", handler: "text", bulk: "int", now: "i
 const CLAIM_EXCLUSIVE = query({ owner: "text", now: "int" })`
   update run set state = 1, attempts = attempts + 1, owner = :owner
   where state = 0 and id ${lockedIn(
-    "select head from order_key where state = 1 and exclusive = 1 and due <= :now order by due limit 1",
+    `select head from order_key where ${EXCLUSIVE} and due <= :now order by due limit 1`,
   )}
   returning id, order_key as key, due`;
 
@@ -73,7 +76,8 @@ const CLAIMED_RUNS = selectBy(
   { id: "int" },
   `r.id as run, r.attempts as attempt, r.owner, r.handler, r.order_key as "orderKey", r.spent, r.interrupted, r.exclusive,
     r.replay, k.done_at as "doneAt", d.seq as arrival, d.id, d.type, d.subject, d.received_at as "receivedAt",
-    d.receipts, d.sample, d.at, d.wipe_at as "wipeAt", p.body`,
+    d.receipts, d.sample, d.at, d.wipe_at as "wipeAt", p.body,
+    case when p.headers like '%"traceparent"%' then p.headers end as traced`,
 );
 
 interface WaitingHead {
@@ -149,7 +153,7 @@ async function claimHeads(
 ): Promise<boolean> {
   let left = false;
   for (const { handler, bulk, due } of heads) {
-    if (due === null || due > now) continue;
+    if (due === null || due > now || room.paused.has(handler)) continue;
     const limit = room.slots.get(handler) ?? 0;
     left ||= limit === 0;
     if (limit === 0) continue;
@@ -217,7 +221,7 @@ export function claimedNew(
   { seq, delivery, handler, key }: NewRunRow,
   { run, owner, doneAt, event }: { run: number; owner: string; doneAt: number | null; event: object | undefined },
 ): ClaimedRun {
-  const { id, type, subject, receivedAt, sample, sensitive, at, body } = delivery;
+  const { id, type, subject, receivedAt, sample, sensitive, at, body, headers } = delivery;
   return {
     run,
     attempt: 1,
@@ -232,6 +236,7 @@ export function claimedNew(
     delivery: { id, arrival: seq, type, subject, receivedAt, receipts: 1, sample, at, sensitive },
     body,
     ...(event && { event }),
+    ...(headers.traceparent !== undefined && { trace: headers }),
   };
 }
 
@@ -241,6 +246,8 @@ type ClaimedRow = Omit<ClaimedRun, "delivery" | "exclusive" | "stale"> &
     sample: number;
     wipeAt: number | null;
     doneAt: number | null;
+    /** All headers, if there is a `traceparent` among them. */
+    traced: string | null;
   };
 
 /** Running runs as their attempts see them, in the order given. */
@@ -254,7 +261,22 @@ export async function claimedRuns(reader: Reader, runs: readonly { id: number }[
 }
 
 function claimedRun(row: ClaimedRow): ClaimedRun {
-  const { id, arrival, type, subject, receivedAt, receipts, sample, at, wipeAt, doneAt, exclusive, body, ...run } = row;
+  const {
+    id,
+    arrival,
+    type,
+    subject,
+    receivedAt,
+    receipts,
+    sample,
+    at,
+    wipeAt,
+    doneAt,
+    exclusive,
+    body,
+    traced,
+    ...run
+  } = row;
   return {
     ...run,
     exclusive: exclusive === 1,
@@ -271,5 +293,6 @@ function claimedRun(row: ClaimedRow): ClaimedRun {
       sensitive: wipeAt !== null,
     },
     body: body && new Uint8Array(body),
+    ...(traced !== null && { trace: JSON.parse(traced) }),
   };
 }

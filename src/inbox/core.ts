@@ -1,19 +1,25 @@
 // The inbox over a store: assigns operations to commits. The state machine is in the files beside this one.
 
 import { accept, type Incoming } from "./accept.ts";
+import { backlog, newestDelivery } from "./backlog.ts";
 import { claim } from "./claim.ts";
 import { createCommits } from "./commits.ts";
+import {
+  erase, erasure, finishErasure, identifiersOf, openErasures, requestDue, requestErasure, searchStep,
+} from "./erasure.ts"; // prettier-ignore
 import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
 import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
+import { pause, pauses, resume, takeProbe } from "./paused.ts";
 import { getProblem, listProblems } from "./problem-list.ts";
 import { newsReported, takeNews } from "./problem-news.ts";
 import { findResolved, forget, mute, resolve } from "./problems.ts";
 import { get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
+import { deleteRollups, rollups, saveRollups } from "./rollups.ts";
 import { query, type Store, type Transaction } from "./store.ts";
 import { createTrustedTime } from "./trusted-time.ts";
 
@@ -152,6 +158,11 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
       loaded = handlers;
       return (parking ??= parkAll());
     },
+    pauses: () => pauses(read, clock()),
+    pause: (handler, cause, reason, probeIn) =>
+      write((transaction) => pause(transaction, { handler, cause, reason, probeIn }, clock())),
+    resume: (handler, cause) => write((transaction) => resume(transaction, handler, cause ?? null)),
+    takeProbe: (handler, nextIn) => write((transaction) => takeProbe(transaction, handler, nextIn, clock())),
     async replay(request) {
       // A step that adds nothing needs no commit.
       const step = await preview(read, request, clock());
@@ -164,6 +175,14 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
     get: (id) => get(read, id, clock()),
     list: (filter, page) => list(read, filter, page, clock()),
+    backlog: () => backlog(read, clock()),
+    newestDelivery: () => newestDelivery(read),
+    rollups: (span, since) => rollups(read, span, since),
+    saveRollups: (rows, before) =>
+      write(async (transaction) => {
+        await saveRollups(transaction, rows);
+        for (const [span, time] of before) await deleteRollups(transaction, span, time);
+      }),
     problems: (listed, limit) => listProblems(read, listed, limit, clock()),
     problem: (id) => getProblem(read, id, clock()),
     muteProblem: (id, muted) => write((transaction) => mute(transaction, id, muted)),
@@ -179,6 +198,18 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
       return expired(read, retentionDays, limit);
     },
     deleteExpired: (step) => write((transaction) => deleteExpired(transaction, step)),
+    requestErasure: (user, cause, givesUp) =>
+      write((transaction) => requestErasure(transaction, { user, cause, givesUp }, clock())),
+    requestDueErasures: (after) => inSteps((transaction) => requestDue(transaction, after, clock())),
+    erasure: (user) => erasure(read, user),
+    openErasures: (limit) => openErasures(read, limit),
+    identifiersOf: (user) => identifiersOf(read, user),
+    async eraseNext(user, addresses) {
+      const step = await searchStep(read, user, addresses);
+      return write((transaction) => erase(transaction, user, step));
+    },
+    finishErasure: (user, elsewhere) => write((transaction) => finishErasure(transaction, user, elsewhere, clock())),
+    scrub: async () => (await store.scrub?.()) ?? true,
     get writable() {
       return commits.trouble === undefined;
     },

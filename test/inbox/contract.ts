@@ -3,14 +3,17 @@
 
 import type { OpenInbox } from "./box.ts";
 import { acceptContract } from "./contract.accept.ts";
+import { backlogContract } from "./contract.backlog.ts";
 import { bulkContract } from "./contract.bulk.ts";
 import { claimContract } from "./contract.claim.ts";
 import { clocksContract } from "./contract.clocks.ts";
+import { erasureContract } from "./contract.erasure.ts";
 import { finishContract } from "./contract.finish.ts";
 import { interventionContract } from "./contract.intervention.ts";
 import { listContract } from "./contract.list.ts";
 import { orderContract } from "./contract.order.ts";
 import { parkedContract } from "./contract.parked.ts";
+import { pauseContract } from "./contract.pause.ts";
 import { problemsContract } from "./contract.problems.ts";
 import { recoveryContract } from "./contract.recovery.ts";
 import { replayContract } from "./contract.replay.ts";
@@ -27,6 +30,8 @@ const CONTRACTS = [
   finishContract,
   recoveryContract,
   parkedContract,
+  pauseContract,
+  erasureContract,
   sensitiveContract,
   interventionContract,
   replayContract,
@@ -36,6 +41,7 @@ const CONTRACTS = [
   retentionContract,
   problemsContract,
   clocksContract,
+  backlogContract,
 ];
 
 /** Runs the whole suite against one store. */
