@@ -10,8 +10,8 @@ import {
   type Mode,
   type Problem,
   readConfig,
-  settings,
 } from "../src/config.ts";
+import { settings } from "../src/settings.ts";
 import { SECRET } from "./harness.ts";
 
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";

@@ -69,6 +69,7 @@ const SHARED = [
   "open-files.ts",
   "printable.ts",
   "redact.ts",
+  "settings.ts",
   "suggest.ts",
 ];
 
@@ -110,6 +111,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "open-files.ts": [],
   "require-bun.ts": ["bun-version.ts"],
   "setting-reader.ts": [],
+  "settings.ts": [],
   "suggest.ts": [],
   mcp: ["..", "api (types)"],
   mirror: ["clerk", "db"],

@@ -7,8 +7,9 @@ import { join, resolve } from "node:path";
 import { messageId } from "../src/clerk/message-id.ts";
 import { sample } from "../src/clerk/samples.ts";
 import { commands } from "../src/cli/cli.ts";
-import { readConfig, settings } from "../src/config.ts";
+import { readConfig } from "../src/config.ts";
 import { refusals } from "../src/errors.ts";
+import { settings } from "../src/settings.ts";
 import { startClerkApi } from "./clerk-api.ts";
 import { SECRET, serverWith } from "./harness.ts";
 

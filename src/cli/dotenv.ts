@@ -5,7 +5,8 @@ import { resolve } from "node:path";
 import { parseEnv } from "node:util";
 
 import { COMMAND } from "../command.ts";
-import { type Config, type Environment, makeDevSecret, processEnvironment, readConfig, settings } from "../config.ts";
+import { type Config, type Environment, makeDevSecret, processEnvironment, readConfig } from "../config.ts";
+import { settings } from "../settings.ts";
 import { writePrivately } from "./write-privately.ts";
 
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";

@@ -6,11 +6,10 @@ import {
   type Environment,
   type Problem,
   readConfig,
-  type SettingName,
-  settings,
   withAbsolutePaths,
 } from "../config.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
+import { type SettingName, settings } from "../settings.ts";
 import { didYouMean } from "../suggest.ts";
 
 type CamelCase<Name extends string> = Name extends `${infer First}_${infer Rest}`
