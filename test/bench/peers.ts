@@ -35,10 +35,7 @@ export const peers: readonly Peer[] = [
     template: "next.mjs",
     target: "app/api/webhooks/route.js",
     build: [NEXT, "build"],
-    start: (port) => [
-      ...[NEXT, "start", "--port", String(port), "--hostname", "127.0.0.1"],
-      ...["--keepAliveTimeout", String(KEEP_ALIVE_MS)],
-    ],
+    start: (port) => `${NEXT} start --port ${port} --hostname 127.0.0.1 --keepAliveTimeout ${KEEP_ALIVE_MS}`.split(" "),
   },
   {
     name: "Express + svix",
