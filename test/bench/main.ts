@@ -70,7 +70,7 @@ for (const count of connections) {
 
 const results: Result[] = started.map((contender) => ({ contender, turns: contender.turns }));
 const tables = [storingTable, ratioTable, answeringTable].map((format) => format(results, setup));
-console.log([...tables, conditions(setup), versions(results)].join("\n\n"), "\n");
+console.log([...tables, conditions(setup), versions(results)].filter((text) => text !== "").join("\n\n"));
 warnOfCeiling();
 
 for (const { running } of started) await running.stop();

@@ -45,7 +45,7 @@ export function answeringTable(results: readonly Result[], setup: Setup): string
   return figures(answering, setup, (turn) => ({ "answers/s": number(turn.rate), ...latency(turn), ...cost(turn) }));
 }
 
-/** How many times as many deliveries Bellhop accepts and handles as each peer that stores. */
+/** How many times as many deliveries Bellhop accepts and handles as each peer that stores; empty without such peers. */
 export function ratioTable(results: readonly Result[], { connections }: Setup): string {
   const bellhop = results.find(({ contender }) => contender.key === BELLHOP)!;
   const rows = storingPeers(results).map((peer) => {
@@ -57,7 +57,7 @@ export function ratioTable(results: readonly Result[], { connections }: Setup): 
       handled: connections.map(times(({ handledRate }) => handledRate)).join(", "),
     };
   });
-  return table(rows);
+  return rows.length === 0 ? "" : table(rows);
 }
 
 /** The README's rows: Bellhop and the fastest peers that store. */
