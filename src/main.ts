@@ -3,7 +3,7 @@
 
 import "./require-bun.ts";
 
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 
 import { createCodeFrames } from "./api/code-frame.ts";
 import { createObserver } from "./api/observer.ts";
@@ -15,6 +15,7 @@ import { runCli } from "./cli/cli.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
+import { tryHandler } from "./dispatch/dry-run.ts";
 import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
 import { countMissed } from "./dispatch/missed.ts";
@@ -91,7 +92,9 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const match = (type: string) => cluster.match(type, handlersOf(table().match(type)));
   const describeOwn = () => describeServer(table(), { startedAt, running: dispatcher.running, changes });
 
-  const shown = { ...shownOf(config), publicUrl: null as string | null };
+  const clerk = createClerk(config);
+  clerk.catch(() => undefined);
+  const shown = { ...shownOf(config, projectDir), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
   const live = createObserver({
@@ -101,6 +104,11 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     handlers: () => table().handlers,
     refused: () => receiver?.refused() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
+    dryRun: async (name, delivery, body) => {
+      const handler = table().get(name);
+      const onLate = (message: string) => log.error(`not caught, in a dry run: ${message}`);
+      return handler && (await tryHandler({ handler, delivery, body, effects, clerk: await clerk, onLate }));
+    },
     onError: inspectorFailed,
   });
   opened.defer(() => live.feed.stop());
@@ -124,7 +132,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     cluster,
     concurrency: config.concurrency,
     logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
-    clerk: await createClerk(config),
+    clerk: await clerk,
     onOutcome(run, outcome) {
       changes += 1;
       lines.ended(run, outcome);
@@ -241,9 +249,12 @@ async function loadServers() {
   return { ...receiver, ...unverified, ...socket, ...inspector };
 }
 
-function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {
+function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config, projectDir: string) {
   return {
     mode,
+    project: basename(projectDir),
+    // Without INSPECTOR_TOKEN, only this machine's browsers are accepted.
+    root: inspector.token === undefined ? projectDir : null,
     secretHint,
     isDevSecret,
     handlersDir,

@@ -183,7 +183,7 @@ test("each external dependency is used only by the files that own it", () => {
   const owners: Record<string, string[]> = {
     elysia: [
       "api/app.ts",
-      ...["deliveries", "live", "replays", "selection"].map((name) => `api/routes/${name}.ts`),
+      ...["deliveries", "live", "replays", "searches", "selection"].map((name) => `api/routes/${name}.ts`),
       "inspector/inspector.ts",
       "inspector/page-routes.ts",
       "receive/server.ts",

@@ -10,11 +10,12 @@ import type { ReadFrame } from "./code-frame.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
 import { type Live, liveRoutes } from "./routes/live.ts";
 import { replayRoutes } from "./routes/replays.ts";
+import { searchRoutes } from "./routes/searches.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 
 /** The parts of the process that the API reads and changes. */
 export interface ApiOptions {
-  inbox: Pick<Inbox, "get" | "list" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp">;
+  inbox: Pick<Inbox, "get" | "list" | "contents" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp">;
   /** The current handlers. */
   handlers: () => readonly ApiHandler[];
   /** Finds the source line that threw an error. */
@@ -33,8 +34,11 @@ export function createApi(options: ApiOptions) {
     // An Elysia hook covers only the routes after it; without this one, the answer is the error's message.
     .onError(({ code, error }) => errorAnswer(code, error, onError))
     .use(deliveryRoutes(options))
+    .use(searchRoutes(options))
     .use(replayRoutes(options));
-  return live ? app.use(liveRoutes(live)) : app.get("/server", () => ({ pid: process.pid }));
+  return live
+    ? app.use(liveRoutes(live, options.inbox, options.frame))
+    : app.get("/server", () => ({ pid: process.pid }));
 }
 
 /** The answer to a request that failed. Errors that no route expects are passed to `onError`, and answered as `internal`. */

@@ -3,22 +3,25 @@
 import { type RefusalCode, refusals } from "../errors.ts";
 import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
 import { createFeed } from "./feed.ts";
+import { withWho } from "./listed.ts";
 import { createMetrics } from "./metrics.ts";
 import { queueAge } from "./queue.ts";
 import type { Live } from "./routes/live.ts";
 import type { ApiHandler } from "./routes/selection.ts";
-import type { SendSample } from "./send-sample.ts";
+import type { Send } from "./send-sample.ts";
+import { createStanding, type Standing } from "./standing.ts";
 import type { HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./types.ts";
 
 export interface ObserverOptions {
-  inbox: Pick<Inbox, "list" | "writable">;
+  inbox: Pick<Inbox, "list" | "contents" | "writable">;
   server: () => ServerJson;
   servers?: () => ServerRowJson[];
   /** The current handlers. */
   handlers: () => readonly LoadedHandler[];
   /** The latest refused requests, oldest first. */
   refused: () => readonly RefusedJson["latest"][number][];
-  send: SendSample;
+  send: Send;
+  dryRun: Live["dryRun"];
   onError: (error: unknown) => void;
   now?: () => number;
 }
@@ -40,8 +43,10 @@ const MAX_REFUSED_SHOWN = 200;
 export function createObserver(options: ObserverOptions): Observer {
   const { inbox, handlers, send, onError, now = Date.now } = options;
   const metrics = createMetrics();
+  const count = createStanding(inbox);
+  let standing: Standing | undefined;
   const feed = createFeed({
-    find: (id) => inbox.list({ id }, { before: null, limit: 1 }),
+    find: async (id) => withWho(inbox, await inbox.list({ id }, { before: null, limit: 1 })),
     handlers: handlersJson,
     health,
     onError,
@@ -63,13 +68,15 @@ export function createObserver(options: ObserverOptions): Observer {
         lastGoodRuns: error !== undefined && code !== undefined,
         warning: warning ?? null,
         ...metrics.handler(name),
+        ...(standing?.handler(name) ?? { dead: 0, waiting: 0, retrying: 0 }),
       }),
     );
   }
 
   async function health(): Promise<HealthJson> {
     metrics.queue(await queueAge(inbox, now()), now());
-    return { ...metrics.hour(now()), writable: inbox.writable };
+    standing = await count();
+    return { ...metrics.hour(now()), writable: inbox.writable, standing: standing.total };
   }
 
   return {
@@ -108,6 +115,7 @@ export function createObserver(options: ObserverOptions): Observer {
     refused: () => refusedJson(options.refused()),
     feed,
     send,
+    dryRun: options.dryRun,
   };
 }
 
@@ -117,7 +125,7 @@ function refusedJson(recent: readonly RefusedJson["latest"][number][]): RefusedJ
   const latest = recent
     .slice(-MAX_REFUSED_SHOWN)
     .toReversed()
-    .map(({ code, at, size, claimedId }) => ({ code, at, size, claimedId }));
+    .map((refused) => ({ ...refused }));
   const explanations: RefusedJson["explanations"] = {};
   for (const code of Object.keys(counts) as RefusalCode[])
     explanations[code] = { message: refusals[code].message, remedy: refusals[code].remedy };

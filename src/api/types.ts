@@ -2,8 +2,10 @@
 // Shapes only, so that the page can import them.
 
 import type { RefusalCode } from "../errors.ts";
-import type { AttemptRecord } from "../inbox/inbox.ts";
-import type { DeliverySummary, DeliveryView, ReplayProgress, RunView } from "../inbox/views.ts";
+import type { AttemptRecord, ErrorRecord } from "../inbox/inbox.ts";
+import type { DeliverySummary, DeliveryView, LogLine, ReplayProgress, RunView } from "../inbox/views.ts";
+import type { FieldChange } from "./payload-diff.ts";
+import type { Who } from "./who.ts";
 
 export type {
   DeliveryList,
@@ -49,6 +51,66 @@ export interface DeliveryJson extends Omit<DeliveryView, "body" | "runs"> {
   hidden?: string[];
 }
 
+/** A delivery in a list; `who` with `who=true`. */
+export interface ListedDelivery extends DeliverySummary {
+  who?: Who | null;
+}
+
+/** `GET /api/deliveries`. */
+export interface ListJson {
+  deliveries: ListedDelivery[];
+  next: number | null;
+}
+
+/** `GET /api/deliveries/:id/changes`: what differs from the event of the same subject before this one. */
+export interface ChangesJson {
+  /** Null when this is the first stored event of its subject, or a payload is deleted. */
+  previous: { id: string; type: string; at: number } | null;
+  changes: FieldChange[];
+}
+
+/** `GET /api/people`. */
+export interface PeopleJson {
+  people: PersonJson[];
+  /** The `before` of the next request; null at the end. */
+  next: number | null;
+}
+
+/** A user, as stored payloads show it. */
+export interface PersonJson {
+  id: string;
+  /** The name, the username, e-mail addresses and phone numbers. */
+  names: string[];
+  /** The newest event that was read. */
+  arrival: number;
+}
+
+/** `POST /api/deliveries/:id/try`: a run that was rolled back. */
+export interface TriedJson {
+  handler: string;
+  outcome: "done" | "failed" | "dead" | "skipped";
+  took: number;
+  log: LogLine[];
+  /** The queries that `db` ran. */
+  sql: { text: string; rows: number | null; error: string | null }[];
+  error: ErrorRecord | null;
+  frame: CodeFrame | null;
+}
+
+export interface HandlerStanding {
+  dead: number;
+  /** Waiting for a first attempt, or parked. */
+  waiting: number;
+  retrying: number;
+}
+
+/** Runs of all handlers, each the latest of its handler and delivery. */
+export interface StandingJson extends HandlerStanding {
+  /** There are more: counting has stopped. */
+  more: boolean;
+  lastDeliveryAt: number | null;
+}
+
 /** `GET /api/server`. */
 export interface ServerJson {
   pid: number;
@@ -64,6 +126,10 @@ export interface ServerJson {
   handlersDir: string;
   /** Names of the events that `POST /api/send` can make. */
   samples: string[];
+  /** The name of the project's folder. */
+  project: string;
+  /** The project's folder, for links that open an editor. Null unless only this machine's browsers are accepted. */
+  root: string | null;
   /** A token is set, so the page offers to sign out. */
   signedIn: boolean;
 }
@@ -71,7 +137,7 @@ export interface ServerJson {
 /** `GET /api/feed`: the `data` of each server-sent event, by its name. A new connection continues after the last `id`. */
 export interface FeedEvents {
   /** Deliveries that are new, or whose runs have changed: at most one summary for each. */
-  deliveries: DeliverySummary[];
+  deliveries: ListedDelivery[];
   /**
    * Too many changes to send them one by one: the page has to reload its list. A new stream begins with an empty summary,
    * because a list that was loaded before may be older than the stream.
@@ -96,10 +162,11 @@ export interface HealthJson {
    */
   queueAge: number[];
   writable: boolean;
+  standing: StandingJson;
 }
 
 /** `GET /api/handlers`. */
-export interface HandlerJson {
+export interface HandlerJson extends HandlerStanding {
   name: string;
   file: string;
   event: string;
@@ -154,14 +221,24 @@ export interface ServerRowJson {
 /** `GET /api/refused`: the latest refused requests, newest first, and how many of each code. */
 export interface RefusedJson {
   counts: Partial<Record<RefusalCode, number>>;
-  latest: { code: RefusalCode; at: number; size: number; claimedId: string | null }[];
+  latest: {
+    code: RefusalCode;
+    at: number;
+    size: number;
+    claimedId: string | null;
+    /** The difference between its signed time and the server's clock, in seconds. */
+    skewSeconds?: number;
+    path?: string;
+    rightPath?: string;
+    proxied?: true;
+  }[];
   /** For each code in `counts`. */
   explanations: Partial<Record<RefusalCode, { message: string; remedy: string }>>;
 }
 
 /** `GET /api/search`: a text search through the newest deliveries. */
 export interface SearchJson {
-  deliveries: DeliverySummary[];
+  deliveries: ListedDelivery[];
   /** Deliveries searched so far, earlier pages included. */
   searched: number;
   /** The `before` of the next page; null at the end. */

@@ -8,7 +8,7 @@ import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
-import { get, list, wroteRuns } from "./query.ts";
+import { contents, get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
 import { query, type Store, type Transaction } from "./store.ts";
@@ -149,6 +149,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
     get: (id) => get(read, id, clock()),
     list: (filter, page) => list(read, filter, page, clock()),
+    contents: (which) => contents(read, which),
     sweep: () => inSteps((transaction) => sweep(transaction, clock())),
     async expired(retentionDays, limit) {
       await moveTrustedTime();

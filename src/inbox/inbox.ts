@@ -4,6 +4,7 @@
 
 import type {
   AttemptRecord,
+  DeliveryContent,
   DeliveryFilter,
   DeliveryList,
   DeliveryView,
@@ -164,6 +165,8 @@ export interface Inbox extends AsyncDisposable {
   get(id: string): Promise<DeliveryView | null>;
   /** Newest first, without payloads and headers. */
   list(filter: DeliveryFilter, page: Page): Promise<DeliveryList>;
+  /** The payloads of the deliveries with these arrivals, or of the newest `limit` below the arrival `before`. */
+  contents(which: readonly number[] | { before: number | null; limit: number }): Promise<DeliveryContent[]>;
   /** Deletes overdue one-time codes and skips runs that were parked for 24 hours. */
   sweep(): Promise<void>;
   /**

@@ -77,7 +77,14 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     const start = performance.now();
     const at = now();
     const refuse = (code: RefusalCode, size: number, claimedId: string | null, skewSeconds?: number) => {
-      refused.add({ code, at, size, claimedId, ...(skewSeconds !== undefined && { skewSeconds }) });
+      refused.add({
+        code,
+        at,
+        size,
+        claimedId,
+        ...(skewSeconds !== undefined && { skewSeconds }),
+        ...viaProxy(request),
+      });
       return answer(code);
     };
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
@@ -154,7 +161,9 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
       return request.method === "POST" ? receive(request).catch(failed) : answer("method_not_allowed");
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
     if (request.method !== "POST" || claimedId === null) return answer("not_found");
-    refused.add({ code: "wrong_path", at: now(), size: declaredSize(request), claimedId, rightPath: webhookPath });
+    const path = pathOf(request.url);
+    const size = declaredSize(request);
+    refused.add({ code: "wrong_path", at: now(), size, claimedId, path, rightPath: webhookPath, ...viaProxy(request) });
     return answer("wrong_path");
   }
 
@@ -204,6 +213,11 @@ function pathOf(url: string): string {
     .replace(/^\w+:\/\/[^/?#]*/, "")
     .replace(/[?#].*$/s, "")
     .replace(/(.)\/$/, "$1");
+}
+
+/** Most proxies and tunnels add one of these headers. */
+function viaProxy({ headers }: Request): { proxied?: true } {
+  return ["x-forwarded-for", "forwarded", "via"].some((name) => headers.has(name)) ? { proxied: true } : {};
 }
 
 function declaredSize({ headers }: Request): number {

@@ -1,4 +1,4 @@
-// Stored deliveries: lists, search, one delivery with its runs, and a replay of it.
+// Stored deliveries: lists, one delivery with its runs, and a replay of it.
 
 import { Elysia, t } from "elysia";
 
@@ -6,8 +6,8 @@ import { matchesPattern } from "../../clerk/pattern.ts";
 import type { DeliveryView, RunView } from "../../inbox/views.ts";
 import type { ApiOptions } from "../app.ts";
 import { deadHandlers } from "../latest-runs.ts";
+import { withWho } from "../listed.ts";
 import { redact } from "../redact-payload.ts";
-import { search } from "../search.ts";
 import type { DeliveryJson, RunJson } from "../types.ts";
 import { filterParameters, readFilter, toKnown } from "./selection.ts";
 
@@ -22,13 +22,7 @@ const listQuery = t.Object({
   ...filterParameters,
   before: t.Optional(t.Numeric()),
   limit: t.Optional(t.Numeric({ minimum: 1, maximum: 1_000 })),
-});
-const searchQuery = t.Object({
-  ...filterParameters,
-  text: t.String({ minLength: 1, maxLength: 200 }),
-  before: t.Optional(t.Numeric()),
-  searched: t.Optional(t.Numeric({ minimum: 0 })),
-  limit: t.Optional(t.Numeric({ minimum: 1, maximum: 200 })),
+  who: t.Optional(t.BooleanString()),
 });
 /** `dead`: only in the handlers whose latest run is dead. */
 const replayQuery = t.Object({ handler: t.Optional(t.String()), dead: t.Optional(t.BooleanString()) });
@@ -57,20 +51,13 @@ export function deliveryRoutes({ inbox, handlers, frame, live }: ApiOptions) {
   return new Elysia()
     .get(
       "/deliveries",
-      ({ query: { before = null, limit = PAGE, ...query }, status }) => {
-        const filter = readFilter(query, handlers());
-        return "error" in filter ? status(409, filter) : inbox.list(filter, { before, limit });
-      },
-      { query: listQuery },
-    )
-    .get(
-      "/search",
-      ({ query: { text, before = null, searched = 0, limit = PAGE, ...query }, request: { signal }, status }) => {
+      async ({ query: { before = null, limit = PAGE, who, ...query }, status }) => {
         const filter = readFilter(query, handlers());
         if ("error" in filter) return status(409, filter);
-        return search(inbox, { text, filter, before, searched, limit, signal });
+        const list = await inbox.list(filter, { before, limit });
+        return who === true ? await withWho(inbox, list) : list;
       },
-      { query: searchQuery },
+      { query: listQuery },
     )
     .get(
       "/deliveries/:id",
