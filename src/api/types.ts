@@ -177,6 +177,8 @@ export interface HandlerJson extends HandlerStanding {
   /** The current file does not load, and the last good version continues to run. */
   lastGoodRuns: boolean;
   warning: string | null;
+  /** Its runs wait, and no attempt is counted. */
+  paused?: { cause: "person" | "breaker"; reason: string | null; since: number } | null;
   /** Since the server started: attempts that ended. */
   ran: number;
   failed: number;

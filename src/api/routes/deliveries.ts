@@ -2,14 +2,12 @@
 
 import { Elysia, t } from "elysia";
 
-import { matchesPattern } from "../../clerk/pattern.ts";
 import type { DeliveryView, RunView } from "../../inbox/views.ts";
 import type { ApiOptions } from "../app.ts";
-import { deadHandlers } from "../latest-runs.ts";
 import { withWho } from "../listed.ts";
 import { redact } from "../redact-payload.ts";
 import type { DeliveryJson, RunJson } from "../types.ts";
-import { filterParameters, readFilter, toKnown } from "./selection.ts";
+import { filterParameters, handlersFor, readFilter } from "./selection.ts";
 
 const PAGE = 50;
 const GIVEN_UP = "given up by hand";
@@ -75,11 +73,7 @@ export function deliveryRoutes({ inbox, handlers, frame, live }: ApiOptions) {
         const found = await inbox.get(id);
         if (!found) return status(404, { error: "not_found" });
         if (found.body === null) return status(409, { error: "wiped" });
-        const dead = deadHandlers(found.runs);
-        const selected = handlers()
-          .filter(({ name, event }) => matchesPattern(event, found.type) && (!query.handler || name === query.handler))
-          .filter(({ name }) => query.dead !== true || dead.includes(name))
-          .map(toKnown);
+        const selected = handlersFor(found, handlers(), query);
         if (selected.length === 0) return status(409, { error: "no_handler" });
         const replay = crypto.randomUUID();
         await inbox.replay({

@@ -1,121 +1,94 @@
-// The last hour: deliveries, failures, durations, and the age of the oldest waiting run.
+// One strip: what is dead, retrying and waiting now, and the deliveries, failures and durations of a time span. Each figure
+// is a link to what it counts.
 
-import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 
-import type { HealthJson } from "../../api/types.ts";
-import { count } from "../../count.ts";
 import { formatDuration } from "../../duration.ts";
 import { Chart, type Values } from "./chart.tsx";
-import { deadRuns, health, narrow } from "./state.ts";
-import { clock } from "./time.ts";
+import { Ago } from "./components.tsx";
+import type { Filter } from "./filter.ts";
+import { health } from "./state.ts";
+import { writeView } from "./view-url.ts";
 
 export function Health() {
   const hour = health.value;
   if (!hour) return <div class="health" aria-hidden="true" />;
-  const { since } = hour;
+  const { standing, deliveries, failures } = hour;
   const [p50, p99] = [lastOf(hour.p50), lastOf(hour.p99)];
   const waits = hour.queueAge.at(-1) ?? 0;
+  const plus = standing.more ? "+" : "";
   return (
-    <section class="health" aria-label="The last hour">
+    <>
       {!hour.writable && (
         <p class="alert" role="alert">
           The inbox can't be written: is the disk full? Clerk's requests are answered 503, and Svix retries them.
         </p>
       )}
-      <p class="span">
-        <span class="faint">The last hour, counted since this server's start</span>
-        <Dead />
-      </p>
-      <Figure
-        name="Deliveries"
-        value={total(hour.deliveries)}
-        lines={[["--accent", hour.deliveries]]}
-        since={since}
-        kind="bars"
-      />
-      <Figure
-        name="Failures"
-        value={total(hour.failures)}
-        bad={sumOf(hour.failures) > 0}
-        lines={[["--bad", hour.failures]]}
-        since={since}
-        kind="bars"
-      />
-      <Figure
-        name="p50 · p99"
-        value={p50 === null || p99 === null ? "–" : `${formatDuration(p50)} · ${formatDuration(p99)}`}
-        lines={[
-          ["--accent", hour.p50],
-          ["--faint", hour.p99],
-        ]}
-        since={since}
-        kind="line"
-        unit={formatDuration}
-      />
-      <Figure
-        name="Queue age"
-        value={waits === 0 ? "none waiting" : formatDuration(waits)}
-        lines={[["--warn", hour.queueAge]]}
-        since={since}
-        kind="line"
-        unit={formatDuration}
-      />
-    </section>
-  );
-}
-
-/** The number of dead runs, of any age. */
-function Dead() {
-  const counted = deadRuns.value;
-  if (!counted || counted.found === 0) return null;
-  return (
-    <button type="button" class="link" onClick={() => narrow({ state: "dead" })}>
-      {counted.more && "more than "}
-      {count(counted.found, "dead run")}
-    </button>
+      <section class="health" aria-label="Health">
+        <Figure name="dead now" filter={{ state: "dead" }} bad={standing.dead > 0}>
+          {standing.dead.toLocaleString("en")}
+          {standing.dead > 0 && plus}
+        </Figure>
+        <Figure name="retrying now" filter={{ state: "retrying" }}>
+          {standing.retrying.toLocaleString("en")}
+          {standing.retrying > 0 && plus}
+        </Figure>
+        <Figure name="oldest waiting" filter={{ state: "waiting" }}>
+          {waits === 0 ? "idle" : formatDuration(waits)}
+        </Figure>
+        <Figure name="last delivery" filter={{}}>
+          {standing.lastDeliveryAt === null ? "none" : <Ago at={standing.lastDeliveryAt} />}
+        </Figure>
+        <Figure name="deliveries, last hour" filter={{ since: "1h" }} chart={bars(deliveries, "accent", "Deliveries")}>
+          {sum(deliveries)}
+        </Figure>
+        <Figure
+          name="failures, last hour"
+          filter={{ since: "1h", state: "dead" }}
+          chart={bars(failures, "bad", "Failures")}
+        >
+          {sum(failures)}
+        </Figure>
+        <Figure name="p50 · p99, last hour" filter={{ since: "1h" }} chart={lines(hour.p50, hour.p99)}>
+          {p50 === null || p99 === null ? "–" : `${formatDuration(p50)} · ${formatDuration(p99)}`}
+        </Figure>
+      </section>
+    </>
   );
 }
 
 interface FigureProps {
   name: string;
-  value: string;
+  filter: Filter;
   bad?: boolean;
-  lines: readonly (readonly [colour: string, values: Values])[];
-  since: HealthJson["since"];
-  kind: "bars" | "line";
-  unit?: (value: number) => string;
+  chart?: ComponentChildren;
+  children: ComponentChildren;
 }
 
-function Figure({ name, value, bad, lines, since, kind, unit = String }: FigureProps) {
-  const pointed = useSignal<number | null>(null);
-  const index = pointed.value;
-  const there = index === null ? [] : lines.map(([, values]) => values[index] ?? null);
+function Figure({ name, filter, bad = false, chart, children }: FigureProps) {
   return (
-    <figure class={bad ? "bad" : ""}>
-      <figcaption>
-        <span class="name">{name}</span>
-        <span class="figure">
-          {index === null
-            ? value
-            : `${clock(since + index * 60_000, Date.now()).slice(0, -3)}  ${there.map((value) => (value === null ? "–" : unit(value))).join(" · ")}`}
-        </span>
-      </figcaption>
-      <Chart
-        since={since}
-        kind={kind}
-        lines={lines.map(([colour, values]) => ({ colour, values }))}
-        onPoint={(at) => (pointed.value = at)}
-      />
-    </figure>
+    <a class={`figure${bad ? " bad" : ""}`} href={writeView({ page: "deliveries", id: null, problem: null, filter })}>
+      <span class="value">{children}</span>
+      <span class="name">{name}</span>
+      {chart}
+    </a>
   );
 }
 
-function total(values: readonly number[]): string {
-  return sumOf(values).toLocaleString("en");
+function bars(values: Values, tone: string, what: string) {
+  return <Chart kind="bars" label={`${what} per minute`} lines={[{ values, tone }]} />;
 }
 
-function sumOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0);
+function lines(p50: Values, p99: Values) {
+  const shown = [
+    { values: p50, tone: "accent" },
+    { values: p99, tone: "faint" },
+  ];
+  return <Chart kind="line" label="Durations per minute, on a logarithmic scale" lines={shown} />;
+}
+
+function sum(values: readonly number[]): string {
+  return values.reduce((total, value) => total + value, 0).toLocaleString("en");
 }
 
 function lastOf(values: Values): number | null {

@@ -1,0 +1,17 @@
+// The problems of the server: failures with the same cause. Loaded along with the other updates of the feed.
+
+import { computed } from "@preact/signals";
+
+import { problemsApi } from "./problems-client.ts";
+import { remote } from "./remote.tsx";
+import { throttled } from "./throttled.ts";
+
+export const problems = remote((aborted) => problemsApi.list(aborted));
+
+/** How many need attention; null before they are known. */
+export const openProblems = computed(
+  () => problems.value.value?.filter(({ state, muted }) => state === "open" && !muted).length ?? null,
+);
+
+/** Counting reads runs that are not done, so it is done now and then. */
+export const refreshProblems = throttled(3_000, () => problems.load());
