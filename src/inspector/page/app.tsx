@@ -45,7 +45,7 @@ function SignedIn() {
   }, []);
   useSignalEffect(() => {
     // Only the filter reloads the list, and not what loading reads.
-    if (narrowing.value) void untracked(loadNewest);
+    if (narrowing.value) void untracked(() => loadNewest());
   });
   useSignalEffect(() => {
     const id = view.value.page === "person" ? null : openId.value;

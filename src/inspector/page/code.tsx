@@ -66,8 +66,9 @@ export function Place({ file, line, column }: { file: string; line: number; colu
       </span>
     );
   const url = editorUrl(editor.value, root, file, line, column);
+  if (url === null) return <code>{place}</code>;
   return (
-    <a href={url ?? undefined} title={`Open in ${EDITORS[editor.value]}`}>
+    <a href={url} title={`Open in ${EDITORS[editor.value]}`}>
       <code>{place}</code>
     </a>
   );

@@ -101,7 +101,7 @@ function Connection() {
       title={isPaused.value ? "Resume: show new deliveries (l)" : "Pause: keep the list as it is (l)"}
       onClick={toggle}
     >
-      <span class="dot" aria-hidden="true" /> <span role="status">{CONNECTION[how]}</span>
+      <span class="dot" aria-hidden="true" /> <span aria-live="polite">{CONNECTION[how]}</span>
     </button>
   );
 }

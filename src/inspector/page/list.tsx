@@ -121,7 +121,7 @@ function Held({ newest, onTop }: { newest: boolean; onTop: () => void }) {
 function Foot() {
   const { deliveries, next } = rows.value;
   const total = searched.value;
-  if (trouble.value !== null) return <Failed what="The list" why={trouble.value} retry={loadNewest} />;
+  if (trouble.value !== null) return <Failed what="The list" why={trouble.value} retry={() => loadNewest()} />;
   if (total !== null) return <SearchFoot total={total} />;
   if (loading.value === "first") return <p class="foot">Loading…</p>;
   if (deliveries.length === 0) return <NothingFits />;

@@ -13,7 +13,7 @@ export const theme = stored<Theme>("theme", "auto");
 /** Undecided until a person has chosen once. */
 export const editor = stored<Editor | "ask">("editor", "ask");
 /** Unix time in milliseconds: refused requests up to then need no attention. */
-export const refusedSeenAt = stored("refused-seen-at", 0);
+export const refusedSeenAt = stored<number>("refused-seen-at", 0);
 
 export function followTheme() {
   effect(() => {
@@ -33,7 +33,7 @@ function stored<Value extends string | number>(name: string, initial: Value): Si
     }
   });
   // Other tabs follow.
-  addEventListener("storage", (event) => {
+  addEventListener("storage", (event: StorageEvent) => {
     if (event.key === key) chosen.value = read();
   });
   return chosen;

@@ -46,17 +46,25 @@ let held = new Map<string, ListedDelivery>();
 /** Aborts requests of an earlier filter. */
 let current = new AbortController();
 
-/** Loads the newest rows. The current rows stay until they are replaced. */
-export async function loadNewest() {
+/**
+ * Loads the newest rows. The current rows stay until they are replaced. `mayWait`: no person asked for it, so the answer is
+ * dropped when rows must not move by then.
+ */
+export async function loadNewest({ mayWait = false } = {}) {
   current.abort();
   current = new AbortController();
   const { signal: aborted } = current;
-  await load(aborted, rows.value.deliveries.length === 0 ? "first" : "again", null, (page) => {
+  newest = load(aborted, rows.value.deliveries.length === 0 ? "first" : "again", null, (page) => {
+    if (mayWait && isHeld.value) {
+      heldCount.value = Infinity;
+      return;
+    }
     held = new Map();
     heldCount.value = 0;
     unfit.value = new Set();
     rows.value = { ...page, newest: true };
   });
+  await newest;
 }
 
 /** Loads older rows; when there are too many, they take the place of those above. */
@@ -91,7 +99,7 @@ async function load(
   show: (page: Page) => void,
 ) {
   loading.value = what;
-  const query = { ...toQuery(filter.peek(), Date.now()), limit: PAGE };
+  const query: Record<string, string | number> = { ...toQuery(filter.peek(), Date.now()), limit: PAGE };
   let failure: string | null = null;
   try {
     if ("text" in query) await searchOn(query, aborted, before, show);
@@ -145,20 +153,24 @@ export function takeLive(changed: readonly ListedDelivery[]) {
 }
 
 let merging = Promise.resolve();
+/** The last request for the newest rows. */
+let newest = Promise.resolve();
 
 async function merge(changed: readonly ListedDelivery[]) {
   if (view.peek().page === "person") return;
+  // The answer that is on its way may be older than this message, and would undo it.
+  if (searched.peek() === null) await newest;
   const { signal: aborted } = current;
   const selected = await selectedOf(changed);
   if (aborted.aborted) return;
-  const { deliveries, newest } = rows.value;
+  const { deliveries } = rows.value;
   const known = new Map(changed.map((row) => [row.id, row]));
   const shown = new Set(deliveries.map(({ id }) => id));
   const top = deliveries[0]?.arrival ?? 0;
   const fresh = changed.filter(({ id, arrival }) => selected.has(id) && !shown.has(id) && arrival > top);
   const updated = deliveries.map((row) => known.get(row.id) ?? row);
   batch(() => {
-    if (isHeld.value || !newest || loading.value !== null) {
+    if (isHeld.value || !rows.value.newest || loading.value !== null) {
       rows.value = { ...rows.value, deliveries: updated };
       unfit.value = new Set([
         ...[...unfit.value].filter((id) => !selected.has(id)),
@@ -186,13 +198,14 @@ async function selectedOf(changed: readonly ListedDelivery[]): Promise<ReadonlyS
 /** Shows rows that were held back, once nothing holds them any more. */
 export function release() {
   pointing.value = false;
-  if (!isHeld.value && (heldCount.value > 0 || unfit.value.size > 0) && rows.value.newest) void loadNewest();
+  if (!isHeld.value && (heldCount.value > 0 || unfit.value.size > 0) && rows.value.newest)
+    void loadNewest({ mayWait: true });
 }
 
 /** Reloads the newest rows, at most once a second; while they may not move, counts that there are new ones. */
 export const refreshRows = throttled(1_000, async () => {
   if (loading.value !== null || searched.value !== null) return;
-  if (!isHeld.value && rows.value.newest) return await loadNewest();
+  if (!isHeld.value && rows.value.newest) return await loadNewest({ mayWait: true });
   const first = rows.value.deliveries[0];
   if (!first) return;
   const query = {
