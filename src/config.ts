@@ -4,6 +4,7 @@
 import { join, resolve } from "node:path";
 
 import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl, type PostgresAddress } from "./db/url.ts";
+import { type AlertTarget, readAlertTargets } from "./monitor/alert-url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
 import { type Environment, type Problem, quote, type SettingReader, settingReader } from "./setting-reader.ts";
 
@@ -39,6 +40,10 @@ export interface Config {
     /** Opens the inspector. If undefined, each start generates one for browsers on this machine. */
     token: string | undefined;
   };
+  /** The receivers of alerts. */
+  alerts: readonly AlertTarget[];
+  /** Coding agents may send samples, try handlers and replay deliveries. */
+  mcpWrite: boolean;
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
 }
@@ -103,6 +108,13 @@ export const settings: readonly Setting[] = [
     default: "made by `bun dev`",
     description: "24 characters or more; opens the inspector to anyone who has it, in start too",
   },
+  { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
+  { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
+  {
+    name: "MCP_WRITE",
+    default: "0",
+    description: "1 lets coding agents send samples, try handlers and replay deliveries; see docs/agents.md",
+  },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
 ];
@@ -148,6 +160,8 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
+    alerts: readAlertTargets(env, problems, (text) => parseSecrets(text)[0]!),
+    mcpWrite: reader.oneOf("MCP_WRITE", ["0", "1"]) === "1",
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),
     logFormat: reader.oneOf("LOG_FORMAT", ["pretty", "json"], mode === "dev" ? "pretty" : "json"),
   };

@@ -78,7 +78,7 @@ export type HandlerFunction<P extends EventPattern = "*", Data = unknown> = (
   context: HandlerContext<P, Data>,
 ) => unknown;
 
-/** The argument of `handlers/_dead.ts`, which is called at most once for each dead run. */
+/** The argument of `handlers/_dead.ts`, which is called for each dead run until it succeeds, at most four times. */
 export interface DeadRun {
   run: { handler: string; attempts: number; reason: string; replay: boolean };
   delivery: { id: string; type: string; subject: string | null; receivedAt: Date; sample: boolean };

@@ -169,6 +169,17 @@ function logDeadFile(log: Logger, dir: string, { file, is, error, goesOn }: Chan
   log.error(formatLoadError(dir, file, meanwhile, error));
 }
 
+export function logDeadError(log: Logger, dir: string, error: unknown, retryMs: number | undefined) {
+  const next = retryMs === undefined ? "it is not called again for this run" : `retrying in ${formatDuration(retryMs)}`;
+  log.error({ err: error }, `${dir}/_dead.ts failed; ${next}`);
+}
+
+/** Logs that a message to a person was not accepted. Its address is a secret, so only the host is logged. */
+export function logAlertFailure(log: Logger, target: string, error: Error, retryMs: number | undefined) {
+  const next = retryMs === undefined ? "the message is dropped" : `retrying in ${formatDuration(retryMs)}`;
+  log.error({ target }, `an alert to ${target} could not be sent: ${error.message}; ${next}`);
+}
+
 /** The error may be in a file that this one imports. */
 function formatLoadError(dir: string, file: string, meanwhile: string, error: LoadError | undefined): string {
   const { where = file, message, source } = error ?? {};

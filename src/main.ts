@@ -25,7 +25,9 @@ import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import {
+  logAlertFailure,
   logChange,
+  logDeadError,
   type Logger,
   logHandlerLine,
   logLost,
@@ -34,7 +36,8 @@ import {
   logSchema,
   logTrouble,
 } from "./log.ts";
-import { describeHealth } from "./receive/health-details.ts";
+import { startAlerts } from "./monitor/alerts.ts";
+import { describeHealth, describeTrouble } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
@@ -68,15 +71,31 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   loadingServers.catch(() => undefined);
   let { secrets } = config;
 
+  // Opened first, because an outage at the start is reported too, and stopped before the inbox.
+  const alerts = startAlerts({
+    targets: config.alerts,
+    describe: describeTrouble,
+    logTrouble: () => logTrouble(log),
+    onFailed: (target, error, retryMs) => logAlertFailure(log, target, error, retryMs),
+    onBug: (error) => log.error({ err: error }, "alerts failed because of a bug in Bellhop"),
+  });
+  opened.defer(() => alerts.stop());
+
   const startedAt = Date.now();
   let isSchemaChanged = false;
   let [changes, changesElsewhere] = [0, 0];
-  const { inbox, effects, cluster } = opened.use(
+  const storage = opened.use(
     await openStorage(config, log, {
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
-      onUnavailable: async () => (await loadingServers).refuseAll({ ...config, secrets: () => secrets }),
+      onUnavailable: async (reason) => {
+        alerts.unavailable(reason);
+        return (await loadingServers).refuseAll({ ...config, secrets: () => secrets });
+      },
     }),
   );
+  const { inbox, effects, cluster } = storage;
+  alerts.watch(storage);
+  opened.defer(() => alerts.stop());
   void reportLost({ inbox, effects, onLost: (count) => logLost(log, describeDatabase(config.database), count) });
   const folder = await openHandlers(config.handlersDir, (thrown) => {
     const { fields, text } = describeLateError(thrown, { dir: config.handlersDir, path: handlersPath });
@@ -122,6 +141,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
   });
   opened.defer(() => retention.stop());
+  const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   // Other servers know the handlers before runs are unparked here. Otherwise they might park them again.
   cluster.publish(describeServer(table(), { startedAt, running: 0, changes }), false);
   await cluster.alive();
@@ -143,8 +163,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       inbox.note(run, line).catch(() => undefined);
     },
     onLog: (run, line) => logHandlerLine(log, run, line),
-    onDeadError: (error) =>
-      log.error({ err: error }, `${config.handlersDir}/_dead.ts failed; it is not called again for this run`),
+    frame,
+    onDeadError: (error, retryMs) => logDeadError(log, config.handlersDir, error, retryMs),
     onTrouble: (error) =>
       log.error(
         { err: error },
@@ -179,7 +199,6 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   else folder.retryFailed(onChanges);
 
   const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
-  const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
@@ -195,7 +214,12 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       cluster.fenced ? Promise.reject(new InboxUnavailable(cluster.fenced)) : inbox.accept(delivery, runs),
     writable: () => inbox.writable && !cluster.fenced,
     healthDetails: () =>
-      describeHealth({ inbox: inbox.trouble ?? cluster.fenced, database: effects.trouble, log: logTrouble(log) }),
+      describeHealth({
+        inbox: inbox.trouble ?? cluster.fenced,
+        database: effects.trouble,
+        log: logTrouble(log),
+        alerts: alerts.failing.length > 0,
+      }),
     match,
     onDelivery(delivery) {
       changes += 1;
@@ -209,7 +233,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
-  const inspector = openInspector({ ...config, unverified }, api, (note) => log.warn(note));
+  const inspector = openInspector({ ...config, unverified, projectDir }, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
 
   function inspectorFailed(error: unknown) {

@@ -28,7 +28,7 @@ export interface Storage extends AsyncDisposable {
 interface StorageOptions {
   onSchema: (step: SchemaStep) => void;
   /** Called when Postgres can't be reached at the start. Returns a function to call when it can. */
-  onUnavailable: () => Promise<() => Promise<void>>;
+  onUnavailable: (reason: unknown) => Promise<() => Promise<void>>;
 }
 
 // A rolling deploy starts the new server before the old one has released the folder.
@@ -110,7 +110,7 @@ async function openWhenAvailable(
       if (!(error instanceof InboxUnavailable)) throw error;
       if (!end) {
         onTrouble?.(error.cause ?? error);
-        end = await onUnavailable();
+        end = await onUnavailable(error.cause ?? error);
       }
       await Bun.sleep(RETRY_MS);
     }

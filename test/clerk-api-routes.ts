@@ -2,7 +2,9 @@
 
 import type { OrganizationJSON, OrganizationMembershipJSON, UserJSON } from "@clerk/backend";
 
-import type { State, Table } from "./clerk-api-state.ts";
+import type { ApiObject } from "./clerk-api-objects.ts";
+import type { State } from "./clerk-api-state.ts";
+import type { Table } from "./clerk-api-table.ts";
 
 /** Turns the values of a query parameter into a predicate on rows. */
 type Filters<Row> = Record<string, (values: string[]) => (row: Row) => boolean>;
@@ -21,14 +23,18 @@ const userFilters: Filters<UserJSON> = {
 
 /** The response body of a request; throws a `Refusal`. */
 export function answer(
-  { users, organizations, memberships, invitations }: State,
+  state: State,
   { method, path, query }: { method: string; path: string; query: URLSearchParams },
   { withoutOrganizations = false, instanceId }: { withoutOrganizations?: boolean | undefined; instanceId: string },
 ): unknown {
+  const { users, organizations, memberships, invitations } = state;
   const [version, collection, id, child, childId, ...rest] = path.split("/").slice(1).map(decodeURIComponent);
   if (method !== "GET" || version !== "v1" || rest.length > 0) throw notFound(`${method} ${path}`);
   if (collection === "instance" && !id)
     return { object: "instance", id: instanceId, environment_type: "development", allowed_origins: null };
+  if (child === "billing" && childId === "subscription") return subscriptionOf(state, collection, id!);
+  if (collection === "billing") return answerBilling(state, [id, child, childId], query);
+  if (collection === "sessions" || collection === "waitlist_entries") return answerList(state, collection, id, query);
   if (collection === "users" && !child) {
     if (!id) return page(users, query, { orders: ["created_at", "updated_at"], filters: userFilters }).data;
     if (id !== "count") return users.get(id) ?? refuse(notFound(id));
@@ -36,6 +42,7 @@ export function answer(
   }
   if (withoutOrganizations && collection?.startsWith("organization"))
     throw new Refusal(403, "organization_not_enabled_in_instance", "Organizations are not enabled on this instance.");
+  if (collection !== undefined && collection in lists) return answerList(state, collection as List, id, query);
   if (collection === "organization_memberships" && !id) return page(memberships, query, { orders: ["created_at"] });
   if (collection !== "organizations") throw notFound(path);
   if (!id) {
@@ -65,6 +72,68 @@ export function answer(
   }
   const invitation = invitations.get(childId);
   return invitation?.organization_id === organization.id ? invitation : refuse(notFound(childId));
+}
+
+/** The lists that have no routes below their objects. */
+const lists = {
+  organization_domains: (state: State) => state.domains,
+  organization_roles: (state: State) => state.roles,
+  organization_permissions: (state: State) => state.permissions,
+  waitlist_entries: (state: State) => state.waitlistEntries,
+  sessions: (state: State) => state.sessions,
+};
+type List = keyof typeof lists;
+// Clerk has no route for one domain or one entry.
+const WITHOUT_ROUTE: string[] = ["organization_domains", "waitlist_entries"] satisfies List[];
+
+function answerList(state: State, name: List, id: string | undefined, query: URLSearchParams): unknown {
+  const table = lists[name](state);
+  if (id) return (WITHOUT_ROUTE.includes(name) ? undefined : table.get(id)) ?? refuse(notFound(id));
+  const field = (key: string) => oneOf<ApiObject>((row) => String(row[key]));
+  if (name === "sessions") {
+    if (!query.has("user_id") && !query.has("client_id")) throw badParameter("user_id", "is required", "missing");
+    const filters = { user_id: field("user_id"), client_id: field("client_id"), status: field("status") };
+    return paginated(query, page(table, query, { filters, otherParameters: ["paginated"] }));
+  }
+  const orders = ["created_at", name === "waitlist_entries" ? "email_address" : "name"];
+  const filters: Filters<ApiObject> =
+    name === "organization_domains"
+      ? { organization_id: field("organization_id"), domains: field("name") }
+      : {
+          query:
+            ([text]) =>
+            (row) =>
+              row.id === text || row["key"] === text || row["email_address"] === text,
+        };
+  return page(table, query, { orders, filters });
+}
+
+function answerBilling(state: State, [list, id, child]: (string | undefined)[], query: URLSearchParams): unknown {
+  if (list === "subscription_items" && !id) {
+    const free = query.get("include_free") === "true";
+    const isPaid = ({ plan }: ApiObject) => (plan as { amount?: number } | null)?.amount !== 0;
+    const otherParameters = ["paginated", "include_free"];
+    const where = (item: ApiObject) => free || isPaid(item);
+    return paginated(query, page(state.subscriptionItems, query, { otherParameters, where }));
+  }
+  if (list !== "statements") throw notFound(`billing/${list}`);
+  if (!id) return paginated(query, page(state.statements, query, { otherParameters: ["paginated"] }));
+  if (child !== "payment_attempts" || !state.statements.has(id)) throw notFound(id);
+  const where = (attempt: ApiObject) => attempt["statement_id"] === id;
+  return paginated(query, page(state.paymentAttempts, query, { otherParameters: ["paginated"], where }));
+}
+
+function subscriptionOf({ subscriptions }: State, collection: string | undefined, id: string): unknown {
+  const name = collection === "users" ? "user_id" : "organization_id";
+  const found = subscriptions.values().find((subscription) => subscription[name] === id);
+  if (!found) throw notFound(id);
+  const { user_id: _, organization_id: __, ...subscription } = found;
+  return subscription;
+}
+
+/** Clerk answers these lists with an array, unless the request asks for pages. */
+function paginated(query: URLSearchParams, found: { data: unknown[]; total_count: number }): unknown {
+  return query.get("paginated") === "true" ? found : found.data;
 }
 
 interface PageOptions<Row> {

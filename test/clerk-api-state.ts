@@ -8,56 +8,22 @@ import type {
 } from "@clerk/backend";
 
 import { sample } from "../src/clerk/samples.ts";
+import * as objects from "./clerk-api-objects.ts";
+import type { Table } from "./clerk-api-table.ts";
 import { seeded } from "./random.ts";
 
-export interface State {
+export interface State extends objects.Tables {
   users: Table<UserJSON>;
   organizations: Table<OrganizationJSON>;
   memberships: Table<OrganizationMembershipJSON>;
   invitations: Table<OrganizationInvitationJSON>;
 }
 
-/** Rows by id. A sorted order is cached until a row changes. */
-export class Table<Row extends { id: string }> extends Map<string, Row> {
-  readonly #orders = new Map<string, readonly Row[]>();
-
-  /** `idParameter` is the query parameter that filters by id. */
-  constructor(readonly idParameter: string) {
-    super();
-  }
-
-  override set(id: string, row: Row): this {
-    this.#orders.clear();
-    return super.set(id, row);
-  }
-
-  override delete(id: string): boolean {
-    this.#orders.clear();
-    return super.delete(id);
-  }
-
-  override clear(): void {
-    this.#orders.clear();
-    super.clear();
-  }
-
-  /** All rows, or those with the given ids, ascending; rows with equal keys stay in insertion order. */
-  sortedBy(key: keyof Row & string, ids: string[] = []): readonly Row[] {
-    const compare = (a: Row, b: Row) => (a[key] < b[key] ? -1 : a[key] > b[key] ? 1 : 0);
-    if (ids.length > 0) return [...new Set(ids)].flatMap((id) => this.get(id) ?? []).toSorted(compare);
-    const cached = this.#orders.get(key);
-    // A test may have changed a row in place.
-    if (cached?.every((row, i) => i === 0 || cached[i - 1]![key] <= row[key])) return cached;
-    const sorted = [...this.values()].toSorted(compare);
-    this.#orders.set(key, sorted);
-    return sorted;
-  }
-}
-
 const BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /** Functions that add rows. Each row is created a millisecond after the one before, so that orders are unambiguous. */
-export function makers({ users, organizations, memberships, invitations }: State) {
+export function makers(state: State) {
+  const { users, organizations, memberships, invitations } = state;
   const random = seeded(1);
   let now = Date.UTC(2026, 0, 1);
   let userCount = 0;
@@ -99,6 +65,7 @@ export function makers({ users, organizations, memberships, invitations }: State
   }
 
   return {
+    ...objects.makers(state, { random, stamps }),
     addUser,
     fill: (count: number) => Array.from({ length: count }, () => addUser()),
     addOrganization(overrides: Partial<OrganizationJSON> = {}): OrganizationJSON {

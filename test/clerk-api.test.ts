@@ -181,7 +181,7 @@ describe("failures", () => {
     expect((await refusal(clerk.client.organizations.getOrganizationMembershipList({ organizationId }))).status).toBe(
       404,
     );
-    expect((await refusal(clerk.client.sessions.getSessionList({ userId: "user_gone" }))).status).toBe(404);
+    expect((await refusal(clerk.client.invitations.getInvitationList())).status).toBe(404);
   });
 
   test("answers 401 to a wrong secret key and to none", async () => {

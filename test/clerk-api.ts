@@ -9,8 +9,10 @@ import type {
   UserJSON,
 } from "@clerk/backend";
 
+import { type ApiObject, createTables, type Kind, type Tables } from "./clerk-api-objects.ts";
 import { answer, json, Refusal } from "./clerk-api-routes.ts";
-import { makers, type State, Table } from "./clerk-api-state.ts";
+import { makers, type State } from "./clerk-api-state.ts";
+import { Table } from "./clerk-api-table.ts";
 
 export interface ClerkRequest {
   method: string;
@@ -39,7 +41,7 @@ export interface ClerkApiOptions {
 }
 
 /** For `createClerkClient({ secretKey: clerk.secretKey, apiUrl: clerk.url })`. */
-export interface ClerkApi extends AsyncDisposable {
+export interface ClerkApi extends AsyncDisposable, Readonly<Tables> {
   /** The `apiUrl` of the client. */
   url: string;
   secretKey: string;
@@ -61,6 +63,10 @@ export interface ClerkApi extends AsyncDisposable {
     overrides?: Partial<OrganizationMembershipJSON>,
   ): OrganizationMembershipJSON;
   addInvitation(organizationId: string, overrides?: Partial<OrganizationInvitationJSON>): OrganizationInvitationJSON;
+  /** Adds an object of another kind, made from the sample of its event. */
+  add(kind: Kind, overrides?: { readonly [name: string]: unknown }): ApiObject;
+  /** Adds the object of an event in the API's form. */
+  put(kind: Kind, object: { readonly [name: string]: unknown }): ApiObject;
   /** Adds `count` users. */
   fill(count: number): UserJSON[];
 
@@ -85,6 +91,7 @@ export async function startClerkApi(options: ClerkApiOptions = {}): Promise<Cler
     organizations: new Table("organization_id"),
     memberships: new Table("membership_id"),
     invitations: new Table("invitation_id"),
+    ...createTables(),
   };
   let failing: { count: number; failure: number | "drop"; headers: Record<string, string> } | undefined;
   let window = { from: -Infinity, count: 0 };

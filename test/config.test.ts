@@ -51,6 +51,7 @@ test("with only the secret set, every setting has its default", () => {
 });
 
 const POSTGRES = "postgres://app:secret@localhost:5432/app";
+const SLACK = "https://hooks.slack.com/services/T1/B1/x";
 
 const valid: [name: string, text: string, setting: keyof Config, value: unknown][] = [
   ["CLERK_SECRET_KEY", "sk_test_abc", "clerkSecretKey", "sk_test_abc"],
@@ -76,6 +77,8 @@ const valid: [name: string, text: string, setting: keyof Config, value: unknown]
   ["INSPECTOR_HOST", "127.0.0.2", "inspector", { port: 3_001, host: "127.0.0.2", token: undefined }],
   ["INSPECTOR_TOKEN", TOKEN, "inspector", { port: 3_001, host: "127.0.0.1", token: TOKEN }],
   ["SHUTDOWN_SECONDS", "0", "shutdownSeconds", 0],
+  ["ALERT_URLS", SLACK, "alerts", [{ kind: "slack", name: "hooks.slack.com", url: SLACK }]],
+  ["MCP_WRITE", "1", "mcpWrite", true],
   ["LOG_LEVEL", "silent", "logLevel", "silent"],
   ["LOG_FORMAT", "pretty", "logFormat", "pretty"],
 ];
@@ -119,6 +122,9 @@ const invalid: [name: string, text: string, message: string, example: string][] 
   ["INSPECTOR_HOST", "127.0.0.1.example.com", "it needs INSPECTOR_TOKEN", "INSPECTOR_TOKEN=…"],
   ["INSPECTOR_TOKEN", "twenty-three-characters", "has only 23 characters, expected 24", "openssl rand -hex 24"],
   ["SHUTDOWN_SECONDS", "25s", "expected a whole number", "SHUTDOWN_SECONDS=25"],
+  ["ALERT_URLS", "hooks.slack.com/services/T/B/x", "is not an address", "ALERT_URLS=https://hooks.slack.com"],
+  ["ALERT_SECRET", "whsec_%", "is not whsec_ followed by base64", "ALERT_SECRET=whsec_"],
+  ["MCP_WRITE", "true", "expected one of 0, 1", "MCP_WRITE=0"],
   ["LOG_LEVEL", "verbose", "expected one of debug, info, warn, error, silent", "LOG_LEVEL=info"],
   ["LOG_FORMAT", "xml", "expected one of pretty, json", "LOG_FORMAT=json"],
 ];

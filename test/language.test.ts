@@ -9,7 +9,7 @@ const FILES = [
   "*.md",
   ".env.example",
   ".github/**/*.{md,yml}",
-  "{docs,handlers,scripts,src,test}/**/*.{css,html,md,mjs,ts,tsx}",
+  "{docs,examples,handlers,scripts,src,test}/**/*.{css,html,md,mjs,ts,tsx}",
 ];
 
 /** Each banned pattern, with the replacement to choose from. */

@@ -17,6 +17,7 @@ const readme = await Bun.file(join(ROOT, "README.md")).text();
 const contributing = await Bun.file(join(ROOT, "CONTRIBUTING.md")).text();
 const envExample = await Bun.file(join(ROOT, ".env.example")).text();
 const orm = await Bun.file(join(ROOT, "docs/orm.md")).text();
+const mirror = await Bun.file(join(ROOT, "docs/mirror.md")).text();
 const blocks = (text: string, language: string) =>
   [...text.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm"))].map(([, code = ""]) => code);
 
@@ -102,10 +103,10 @@ test("the README's handler that sends an e-mail works and sends its idempotency 
   expect(sent).toEqual([{ key: `${id}/user.created/mail`, body: { to: "ada@example.com", name: "Ada" } }]);
 });
 
-test("every TypeScript block of the README and docs/orm.md is type-checked", async () => {
+test("every TypeScript block of the README, docs/orm.md and docs/mirror.md is type-checked", async () => {
   const folder = await mkdtemp(join(ROOT, "test", "readme-"));
   try {
-    const found = blocks(readme + orm, "ts");
+    const found = blocks(readme + orm + mirror, "ts");
     expect(found.length).toBeGreaterThan(0);
     await Promise.all(found.map((code, index) => Bun.write(join(folder, `block-${index}.ts`), code)));
     const check = Bun.spawnSync([process.execPath, "check", folder], { cwd: ROOT });
@@ -141,22 +142,6 @@ test("the sections Run it and Test it begin with a block of one command", () => 
   }
 });
 
-test("the compose file for several machines is YAML whose servers share an inbox", async () => {
-  const [text = ""] = blocks(await Bun.file(join(ROOT, "docs/several-machines.md")).text(), "yaml");
-  const { services } = Bun.YAML.parse(text) as { services: Record<string, { image: string; environment?: object }> };
-  expect(services["bellhop-1"]).toEqual(services["bellhop-2"]);
-  expect(services["bellhop-1"]!.image).toBe(`oven/bun:${Bun.version}`);
-  const { config } = readConfig({ CLERK_WEBHOOK_SIGNING_SECRET: SECRET, ...settingsOf(services) }, "start") as {
-    config: { inbox: { kind: string } };
-  };
-  expect(config.inbox.kind).toBe("postgres");
-});
-
-function settingsOf(services: Record<string, { environment?: object }>): Record<string, string> {
-  const { CLERK_WEBHOOK_SIGNING_SECRET: _, ...rest } = services["bellhop-1"]!.environment as Record<string, string>;
-  return rest;
-}
-
 test("every path in CONTRIBUTING exists", () => {
   for (const [, path = ""] of contributing.matchAll(/`((?:src|test)\/[\w./-]+)`/g))
     expect(existsSync(join(ROOT, path)), path).toBe(true);
@@ -179,7 +164,13 @@ test("the README and .env.example show the actual defaults", async () => {
   expect(Object.keys(shown)).toHaveLength(settings.length - 1);
   const env = { CLERK_WEBHOOK_SIGNING_SECRET: SECRET };
   // These have no default.
-  const unset = { CLERK_SECRET_KEY: undefined, INBOX_URL: undefined, INSPECTOR_TOKEN: undefined };
+  const unset = {
+    CLERK_SECRET_KEY: undefined,
+    INBOX_URL: undefined,
+    INSPECTOR_TOKEN: undefined,
+    ALERT_URLS: undefined,
+    ALERT_SECRET: undefined,
+  };
   const read = readConfig({ ...env, ...shown, ...unset }, "dev");
   expect(read).toEqual(readConfig(env, "dev"));
   expect(read).toHaveProperty("config");

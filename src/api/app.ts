@@ -9,13 +9,18 @@ import type { RunKey } from "../inbox/views.ts";
 import type { ReadFrame } from "./code-frame.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
 import { type Live, liveRoutes } from "./routes/live.ts";
+import { problemRoutes } from "./routes/problems.ts";
 import { replayRoutes } from "./routes/replays.ts";
 import { searchRoutes } from "./routes/searches.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 
 /** The parts of the process that the API reads and changes. */
 export interface ApiOptions {
-  inbox: Pick<Inbox, "get" | "list" | "contents" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp">;
+  inbox: Pick<
+    Inbox,
+    | "get" | "list" | "contents" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp"
+    | "problems" | "problem" | "muteProblem"
+  >; // prettier-ignore
   /** The current handlers. */
   handlers: () => readonly ApiHandler[];
   /** Finds the source line that threw an error. */
@@ -35,7 +40,8 @@ export function createApi(options: ApiOptions) {
     .onError(({ code, error }) => errorAnswer(code, error, onError))
     .use(deliveryRoutes(options))
     .use(searchRoutes(options))
-    .use(replayRoutes(options));
+    .use(replayRoutes(options))
+    .use(problemRoutes(options));
   return live
     ? app.use(liveRoutes(live, options.inbox, options.frame))
     : app.get("/server", () => ({ pid: process.pid }));

@@ -3,13 +3,14 @@
 
 import type { RefusalCode } from "../errors.ts";
 import type { AttemptRecord, ErrorRecord } from "../inbox/inbox.ts";
-import type { DeliverySummary, DeliveryView, LogLine, ReplayProgress, RunView } from "../inbox/views.ts";
+import type { DeliverySummary, DeliveryView, LogLine, ProblemView, ReplayProgress, RunView } from "../inbox/views.ts";
 import type { FieldChange } from "./payload-diff.ts";
 import type { Who } from "./who.ts";
 
 export type {
   DeliveryList,
   DeliverySummary,
+  ProblemView,
   ReplayCount,
   ReplayProgress,
   ReplayStep,
@@ -258,6 +259,22 @@ export interface ReplayedJson {
   /** The id of the new runs. */
   replay: string;
   handlers: string[];
+}
+
+/** `GET /api/problems`: those that failed last first. `GET /api/problems/:id` is one of them. */
+export interface ProblemsJson {
+  problems: ProblemView[];
+}
+
+export type ProblemJson = ProblemView;
+
+/** `GET /api/problems/:id/common`: values that failed deliveries have in common, and successful ones have less often. */
+export interface CommonValuesJson {
+  /** How many deliveries were compared. */
+  failed: number;
+  done: number;
+  /** `path` is below `data`, `value` is JSON; `failed` and `done` count the deliveries that have it. */
+  values: { path: string; value: string; failed: number; done: number }[];
 }
 
 /** `GET /api/lost`: runs that are done, and whose effects are not in the handlers' database. */

@@ -7,11 +7,14 @@ import type { ApiHandler } from "../api/routes/selection.ts";
 import { socketPath } from "../api/socket.ts";
 import type {
   BulkJobJson,
+  CommonValuesJson,
   DeliveryJson,
   DeliveryList,
   ErrorJson,
   HandlerTrouble,
   LostJson,
+  ProblemsJson,
+  ProblemView,
   ReplayCount,
   ReplayedJson,
   RunJson,
@@ -49,6 +52,10 @@ export interface Client extends AsyncDisposable {
   /** The server adds no further runs. */
   stopBulk(id: string): Promise<unknown>;
   lost(): Promise<LostJson>;
+  problems(state: string, limit: number): Promise<ProblemsJson>;
+  problem(id: string): Promise<ProblemView | ErrorJson>;
+  commonValues(id: string): Promise<CommonValuesJson | ErrorJson>;
+  muteProblem(id: string, muted: boolean): Promise<{ muted: boolean } | ErrorJson>;
 }
 
 /** Query parameters of the API. Undefined ones are left out. */
@@ -129,6 +136,7 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
     return (await response.json()) as T;
   }
   const pathOf = (id: string) => `/deliveries/${encodeURIComponent(id)}`;
+  const problemPathOf = (id: string) => `/problems/${encodeURIComponent(id)}`;
   return {
     webhookUrl: undefined,
     async get(id, payload) {
@@ -142,6 +150,10 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
     bulkJob: async (job) => (await askFor<{ job: BulkJobJson | null }>("/bulk", { job })).job,
     stopBulk: (job) => askFor("/bulk/stop", { job }, "POST"),
     lost: () => askFor("/lost"),
+    problems: (state, limit) => askFor("/problems", { state, limit }),
+    problem: (id) => askFor(problemPathOf(id)),
+    commonValues: (id) => askFor(`${problemPathOf(id)}/common`),
+    muteProblem: (id, muted) => askFor(`${problemPathOf(id)}/mute`, { muted }, "POST"),
     [Symbol.asyncDispose]: close,
   };
 }

@@ -27,14 +27,13 @@ export function banner(config: Config, port: number, table: HandlerTable, inspec
   ].join("\n");
 }
 
-/** The URL to enter at Clerk: the tunnel's public one, or how to get one. */
-export function describeAddress(config: Config, port: number, tunnel: string | undefined): string {
-  if (tunnel)
-    return `  Give Clerk this address (Dashboard, Webhooks, Add Endpoint):\n\n      ${tunnel}${config.webhookPath}\n`;
+/** The URL to enter at Clerk, or how to get one. */
+export function describeAddress(port: number, publicUrl: string | undefined): string {
+  if (publicUrl) return `  Give Clerk this address (Dashboard, Webhooks, Add Endpoint):\n\n      ${publicUrl}\n`;
   return [
-    "  Clerk can't reach this machine yet. In another terminal, either of:\n",
-    `      ngrok http ${port}`,
-    `      clerk webhooks listen --forward-to ${localUrl(config, port)}\n`,
+    "  Clerk can't reach this machine yet. For a public address, either of:\n",
+    "      bun dev --tunnel".padEnd(30) + "through Svix's public relay, without an account",
+    `      ngrok http ${port}`.padEnd(30) + "in another terminal\n",
   ].join("\n");
 }
 

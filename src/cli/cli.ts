@@ -34,6 +34,10 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "list stored deliveries, or show one in full",
       load: async () => (await import("./deliveries.ts")).deliveries,
     },
+    problems: {
+      description: "list failures by their cause, or show one",
+      load: async () => (await import("./problems.ts")).problems,
+    },
     replay: {
       description: "replay a stored delivery, or all dead runs",
       load: async () => (await import("./replay.ts")).replay,
@@ -53,6 +57,10 @@ export const commands: Record<string, { description: string; load: (openServer: 
     move: {
       description: "move the inbox to Postgres, or back, while no server runs",
       load: async () => (await import("./move.ts")).move,
+    },
+    alert: {
+      description: "send a test alert to each target of ALERT_URLS",
+      load: async () => (await import("./alert.ts")).alert,
     },
     backfill: {
       description: "copy what Clerk had before the first webhook into the mirror's tables",

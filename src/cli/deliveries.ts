@@ -29,6 +29,7 @@ export const deliveries = defineCommand({
     type: { type: "string", description: 'Of this type: user.created, "user.*"' },
     subject: { type: "string", description: "About this object: user_…" },
     handler: { type: "string", description: "With a run of this handler" },
+    problem: { type: "string", description: "With a run of this problem: p_…" },
     since: { type: "string", description: "Received in the last 7d, 12h, or since 2026-05-01", valueHint: "7d" },
     until: { type: "string", description: "Received before this time", valueHint: "1h" },
     limit: { type: "string", description: `How many (${PAGE})`, valueHint: "50" },
@@ -44,10 +45,10 @@ export const deliveries = defineCommand({
     const limit = readLimit(args.limit, MAX_LIMIT) ?? PAGE;
     const before = readLimit(args.before, Number.MAX_SAFE_INTEGER) ?? null;
     const [since, until] = [readTime("since", args.since), readTime("until", args.until)];
-    const { type, subject, handler, json } = args;
+    const { type, subject, handler, problem, json } = args;
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
     if (args.id) return await showOne(client, args.id, args.payload === true, json === true);
-    const filter = { state, type, subject, handler, since, until };
+    const filter = { state, type, subject, handler, problem, since, until };
     const found = await client.list(filter, before, limit);
     if (json) return console.log(toJson(found));
     console.log(describeList(found.deliveries, before !== null || Object.values(filter).some(Boolean)));

@@ -1,20 +1,11 @@
 // `.env` during development: created when there is no signing secret, and read again when it changes.
 
-import { randomBytes } from "node:crypto";
-import {
-  existsSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  unwatchFile,
-  watchFile,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readFileSync, unwatchFile, watchFile } from "node:fs";
 import { resolve } from "node:path";
 import { parseEnv } from "node:util";
 
 import { type Config, type Environment, makeDevSecret, processEnvironment, readConfig, settings } from "../config.ts";
+import { writePrivately } from "./write-privately.ts";
 
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";
 // The secret may be set under either name.
@@ -77,20 +68,6 @@ export function watchEnvFile(env: Environment, { onConfig, onNote }: EnvWatcher,
   return () => unwatchFile(path, changed);
 }
 
-/** Replaces the file atomically, so that a crash leaves the old or the new one. Only its owner can read the new one. */
-function writePrivately(file: string, text: string) {
-  // If `.env` is a link, replace its target, not the link.
-  const target = existsSync(file) ? realpathSync(file) : file;
-  const temporary = `${target}.${randomBytes(6).toString("hex")}.tmp`;
-  try {
-    writeFileSync(temporary, text, { mode: 0o600, flag: "wx", flush: true });
-    renameSync(temporary, target);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-}
-
 function read(file: string): string {
   return existsSync(file) ? readFileSync(file, "utf8") : "";
 }
@@ -107,7 +84,10 @@ function expand(file: string, plain: Environment): Environment {
   // Without the file's own names, which Bun has put into this environment already.
   const env = Object.fromEntries(Object.entries(processEnvironment()).filter(([name]) => !(name in plain)));
   const print = "process.stdout.write(JSON.stringify(Bun.env))";
-  const { stdout, success } = Bun.spawnSync([process.execPath, `--env-file=${resolve(file)}`, "-e", print], { env });
+  // The executable that `bun run build` makes is Bun, too, but behaves like it only with this variable.
+  const { stdout, success } = Bun.spawnSync([process.execPath, `--env-file=${resolve(file)}`, "-e", print], {
+    env: { ...env, BUN_BE_BUN: "1" },
+  });
   if (!success) return plain;
   const all = JSON.parse(stdout.toString()) as Environment;
   return Object.fromEntries(Object.keys(plain).map((name) => [name, all[name] ?? plain[name]]));

@@ -1,10 +1,9 @@
 // `bun backfill` copies what Clerk had before the first webhook into the mirror's tables; `bun drift` compares them with
 // Clerk, and exits with 1 when they differ and were not repaired.
 
-import type { ClerkClient } from "@clerk/backend";
 import { defineCommand } from "citty";
 
-import { createClerk } from "../clerk/client.ts";
+import { createRequests, type Get } from "../clerk/requests.ts";
 import { type Config, makeDevSecret, processEnvironment } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
 import { formatDuration } from "../duration.ts";
@@ -102,7 +101,7 @@ function show(value: Value): string {
 }
 
 interface OpenedMirror extends AsyncDisposable {
-  clerk: ClerkClient;
+  get: Get;
   ask: Ask;
   /** The instance of CLERK_SECRET_KEY; undefined when the API does not return it. */
   instance: string | undefined;
@@ -124,18 +123,18 @@ async function openMirror(rate: string | undefined, table: string | undefined): 
   const into = all.filter(({ name, table: { name: plain } }) => !table || table === name || table === plain);
   if (into.length === 0)
     throw new UserError(`The mirror has no table ${table}; there are ${all.map(({ name }) => name).join(", ")}`);
-  const clerk = await createClerk(config);
-  if (!clerk)
+  if (!config.clerkSecretKey)
     throw new UserError(
       "Clerk's API needs CLERK_SECRET_KEY: copy it from the Clerk Dashboard, API keys, into .env\n\n" +
         "    CLERK_SECRET_KEY=sk_test_…",
     );
+  const get = createRequests({ secretKey: config.clerkSecretKey, apiUrl: config.clerkApiUrl });
   const stop = new AbortController();
   process.once("SIGINT", () =>
     stop.abort(new UserError("Stopped. Progress is kept; run the same command to continue.")),
   );
   const effects = await openEffects(config.database);
-  let bar: { name: string; progress: Progress } | undefined;
+  let bar: { name: string; done: number; progress: Progress } | undefined;
   const hideProgress = () => bar?.progress.end();
   const ask = createThrottle({
     rate: readRate(rate),
@@ -154,23 +153,25 @@ async function openMirror(rate: string | undefined, table: string | undefined): 
     await effects.applySchema({
       tables: all.map((mirrorTable) => (tx) => migrate(tx, mirrorTable)),
     });
-    instance = await refuseOtherInstance({ clerk, ask, effects });
+    instance = await refuseOtherInstance({ get, ask, effects });
   } catch (error) {
     await effects.close();
     throw error;
   }
   return {
-    clerk,
+    get,
     ask,
     instance,
     effects,
     into,
     signal: stop.signal,
     onProgress({ name, done, total }) {
-      if (bar?.name !== name) {
+      // A table whose objects are listed by user and by organization starts over in between.
+      if (bar?.name !== name || done < bar.done) {
         hideProgress();
-        bar = { name, progress: createProgress(total, process.stderr, undefined, name) };
+        bar = { name, done, progress: createProgress(total, process.stderr, undefined, name) };
       }
+      bar.done = done;
       bar.progress.show(Math.min(done, total));
     },
     hideProgress,

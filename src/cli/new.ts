@@ -11,6 +11,7 @@ import { matchesPattern } from "../clerk/pattern.ts";
 import { handlersDirOf, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { fileFor, readName } from "../handlers/names.ts";
+import type { TableName } from "../mirror/table.ts";
 import { didYouMean } from "../suggest.ts";
 
 export const newHandler = defineCommand({
@@ -21,11 +22,13 @@ export const newHandler = defineCommand({
       description: 'user.created, user.created/crm, "user.*", "*" or mirror',
       required: true,
     },
+    tables: { type: "string", description: "Of the mirror: all, or some of them", valueHint: "users,subscriptions" },
     force: { type: "boolean", description: "Write it even if Bellhop does not know the event" },
   },
-  async run({ args: { event: name, force } }) {
+  async run({ args: { event: name, force, tables } }) {
     const dir = handlersDirOf(processEnvironment());
-    if (name === "mirror") return await writeMirror(dir);
+    if (name === "mirror") return await writeMirror(dir, tables);
+    if (tables !== undefined) throw new UserError("--tables belongs to: bun new mirror");
     const file = fileFor(name);
     const read = readName(file);
     if ("reason" in read) throw new UserError(`${name} ${read.reason}`);
@@ -39,19 +42,48 @@ export const newHandler = defineCommand({
   },
 });
 
-async function writeMirror(dir: string) {
+async function writeMirror(dir: string, wanted: string | undefined) {
   const { mirrorsOf } = await import("./mirror-commands.ts");
+  const names = await readTables(wanted);
   const [existing] = existsSync(dir) ? await mirrorsOf(dir) : [];
-  if (existing)
+  if (existing) {
+    const there = existing.tables.map(({ table }) => table.name);
+    const more = names?.filter((table) => !there.includes(table)) ?? [];
+    const call = `To mirror ${more.join(", ")} too, name all tables there:\n\n    export default ${mirrorCall([...there, ...more])};\n\n`;
     throw new UserError(
-      `There is a mirror already: ${dir}/${existing.file}. To copy what Clerk had before: bun backfill`,
+      `There is a mirror already: ${dir}/${existing.file}. ${more.length > 0 ? call : ""}` +
+        "To copy what Clerk had before: bun backfill",
     );
-  const text = `import { mirror } from "bellhop/mirror";\n\nexport default mirror();\n`;
+  }
+  const text = `import { mirror } from "bellhop/mirror";\n\nexport default ${mirrorCall(names)};\n`;
   const path = write(dir, existsSync(join(dir, "[...event].ts")) ? "[...event]/mirror.ts" : "[...event].ts", text);
+  const filled = names
+    ? names.map((table) => `clerk_${table}`).join(", ")
+    : "clerk_users, clerk_organizations and their memberships and\ninvitations";
   console.log(
-    `Wrote ${path}. From now on webhooks fill clerk_users, clerk_organizations and their memberships and\n` +
-      "invitations in your database. To copy what Clerk had before: bun backfill",
+    `Wrote ${path}. From now on webhooks fill ${filled} in your database.\n` +
+      "To copy what Clerk had before: bun backfill",
   );
+  if (!names) console.log("Billing, sessions, roles and more: add tables to mirror(…), or bun new mirror --tables all");
+}
+
+/** The tables of `--tables`; undefined for those of `mirror()`. */
+async function readTables(wanted: string | undefined): Promise<TableName[] | undefined> {
+  if (wanted === undefined) return undefined;
+  const { tables } = await import("../mirror/tables.ts");
+  const known = tables.map(({ name }) => name);
+  if (wanted === "all") return known;
+  const names = wanted.split(",").map((name) => name.trim().replace(/^clerk_/, ""));
+  const unknown = names.find((name) => !known.includes(name as TableName));
+  if (unknown !== undefined)
+    throw new UserError(
+      `The mirror has no table ${JSON.stringify(unknown)}${didYouMean(unknown, known, `; there are ${known.join(", ")}`)}`,
+    );
+  return names as TableName[];
+}
+
+function mirrorCall(names: readonly TableName[] | undefined): string {
+  return names ? `mirror({ tables: [${names.map((name) => `"${name}"`).join(", ")}] })` : "mirror()";
 }
 
 function write(dir: string, file: string, text: string): string {

@@ -24,6 +24,7 @@ const REFUSALS: Record<string, string> = {
 
 const EXAMPLES = `    bun replay msg_…                                      one delivery
     bun replay --dead                                     all runs that died, after you have fixed the handler
+    bun replay --problem p_…                              only those that died of one problem
     bun replay --type user.updated --since 2h             all matching deliveries, in every handler
     bun replay --handler user.created/crm --missing       all deliveries that this handler never saw
     bun replay --lost                                     all runs that a restored database lacks`;
@@ -35,6 +36,7 @@ export const replay = defineCommand({
     handler: { type: "string", description: "Only in this handler" },
     all: { type: "boolean", description: "With an id: also in the handlers that succeeded" },
     dead: { type: "boolean", description: "Runs that died" },
+    problem: { type: "string", description: "Runs that died of this problem, as in bun problems", valueHint: "p_…" },
     lost: {
       type: "boolean",
       description: "Runs that are done and missing in the handlers' database, as after a restore",
@@ -67,7 +69,7 @@ export const replay = defineCommand({
   },
 });
 
-type Args = Record<"id" | "handler" | "type" | "subject" | "since" | "until" | "rate", string | undefined> &
+type Args = Record<"id" | "handler" | "problem" | "type" | "subject" | "since" | "until" | "rate", string | undefined> &
   Record<"all" | "dead" | "lost" | "missing" | "stale" | "yes" | "dry-run", boolean | undefined>;
 
 /** Unix times in milliseconds. */
@@ -76,12 +78,14 @@ type Times = Record<"since" | "until", number | undefined>;
 /** Refuses options that contradict each other. */
 function checkOptions(args: Partial<Args>) {
   const given = (
-    ["id", "handler", "dead", "missing", "type", "subject", "since", "until", "stale", "rate"] as const
+    ["id", "handler", "dead", "problem", "missing", "type", "subject", "since", "until", "stale", "rate"] as const
   ).find((name) => args[name]);
   if (args.lost && given)
     throw new UserError(`--lost replays all lost runs: leave ${given === "id" ? args.id : `--${given}`} out`);
   if (args.lost) return checkQuestion(args);
-  const filters = (["dead", "missing", "type", "subject", "since", "until"] as const).filter((name) => args[name]);
+  const filters = (["dead", "problem", "missing", "type", "subject", "since", "until"] as const).filter(
+    (name) => args[name],
+  );
   const bulk = [...filters, ...(["stale", "rate", "yes", "dry-run"] as const).filter((name) => args[name])];
   if (args.id && bulk.length > 0)
     throw new UserError(`${args.id} is one delivery, --${bulk[0]} is for many: give one of the two\n\n${EXAMPLES}`);
@@ -90,7 +94,7 @@ function checkOptions(args: Partial<Args>) {
   if (!args.id && filters.length === 0 && !args.handler) throw new UserError(`Which deliveries?\n\n${EXAMPLES}`);
   if (args.missing && !args.handler)
     throw new UserError(`--missing needs a --handler, whose missing deliveries it replays\n\n${EXAMPLES}`);
-  const conflict = (["dead", "type", "subject", "until"] as const).find((name) => args[name]);
+  const conflict = (["dead", "problem", "type", "subject", "until"] as const).find((name) => args[name]);
   if (args.missing && conflict)
     throw new UserError(`--${conflict} can't be combined with --missing: give one of the two\n\n${EXAMPLES}`);
   checkQuestion(args);
@@ -115,13 +119,19 @@ function neverSeen({ handler = "", since, stale }: Partial<Args>, times: Times):
 
 /** Deliveries that the filter selects; with `--dead`, their dead runs. */
 function selected(args: Partial<Args>, times: Times): BulkWork {
-  const { handler, dead, type, subject, stale } = args;
+  const { handler, problem, type, subject, stale } = args;
+  const dead = args.dead === true || problem !== undefined;
   return {
-    query: { handler, type, subject, ...times, stale, state: dead ? "dead" : undefined },
+    query: { handler, problem, type, subject, ...times, stale, state: dead ? "dead" : undefined },
     // One id for the whole command, so that a repeated step adds nothing twice.
     handler,
     describe(found) {
-      const parts = [type && ` of ${type}`, subject && ` about ${subject}`, handler && ` in ${handler}`];
+      const parts = [
+        problem && ` of ${problem}`,
+        type && ` of ${type}`,
+        subject && ` about ${subject}`,
+        handler && ` in ${handler}`,
+      ];
       const none = dead ? "No run is dead" : "No stored delivery matches";
       const what = found === 0 ? none : dead ? `${count(found, "run")} died` : `To replay: ${count(found, "run")}`;
       return `${what}${parts.filter(Boolean).join("")}${describeTimes(args)}.`;

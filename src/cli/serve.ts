@@ -1,6 +1,7 @@
 // `bun dev` and `bun start`: run the server, report its start, and stop it on a signal.
 
 import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 
 import { defineCommand } from "citty";
 
@@ -16,25 +17,43 @@ import {
 import { EXIT_CONFIG, UserError } from "../errors.ts";
 import { createLogger, logChange, type Logger } from "../log.ts";
 import type { Server } from "../main.ts";
-import { banner, describeAddress } from "./banner.ts";
+import { banner, describeAddress, localUrl } from "./banner.ts";
 import { ensureDevSecret, watchEnvFile } from "./dotenv.ts";
+import { openTunnel } from "./relay-tunnel.ts";
 import { watchTunnel } from "./tunnel.ts";
 
 export type OpenServer = (config: Config, log: Logger) => Promise<Server>;
 
-export function dev(openServer: OpenServer) {
+// The relay answers a delivery within its own limit, or Svix sends it again.
+const LAST_ANSWERS_MS = 2_000;
+
+/** `relayUrl`: a stand-in for Svix's relay, in tests. */
+export function dev(openServer: OpenServer, { relayUrl }: { relayUrl?: string } = {}) {
   return defineCommand({
     meta: { name: "bun dev", description: "Run the server while you write handlers; .env.example lists its settings" },
-    args: {},
-    async run() {
+    args: {
+      tunnel: { type: "boolean", description: "Open a public address through Svix's relay, without an account" },
+    },
+    async run({ args }) {
       const made = ensureDevSecret(processEnvironment());
       const env = { ...processEnvironment(), ...made };
-      const { config, log, server } = await serve("dev", env, openServer);
+      const { config, log, server, onStopped } = await serve("dev", env, openServer);
       console.log(banner(config, server.port, server.table(), server.inspectorLink));
-      watchTunnel(server.port, (url) => {
-        server.usePublicUrl(url && `${url}${config.webhookPath}`);
-        console.log(describeAddress(config, server.port, url));
-      });
+      const useAddress = (url: string | undefined) => {
+        server.usePublicUrl(url);
+        console.log(describeAddress(server.port, url));
+      };
+      if (args.tunnel) {
+        const tunnel = openTunnel({
+          dataDir: resolve(config.dataDir),
+          webhookUrl: localUrl(config, server.port),
+          onAddress: useAddress,
+          info: (line) => log.info(line),
+          warn: (line) => log.warn(line),
+          ...(relayUrl && { relayUrl }),
+        });
+        onStopped(() => tunnel.stop(LAST_ANSWERS_MS));
+      } else watchTunnel(server.port, (url) => useAddress(url && `${url}${config.webhookPath}`));
       watchEnvFile(env, {
         onConfig: (fresh) => {
           server.useSecrets(fresh.secrets, fresh);
@@ -90,13 +109,15 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
   }
   for (const { file, reason, quiet } of server.table().notHandlers)
     if (!quiet) logChange(log, config.handlersDir, { kind: "ignored", file, reason });
+  const afterwards: (() => Promise<void>)[] = [];
   onStopSignal(async () => {
     log.info("stopping: waiting for runs in flight; press Ctrl-C again to stop at once");
     await server.stop();
+    for (const close of afterwards) await close();
     await new Promise<void>((resolve) => log.flush(() => resolve()));
     process.exit(0);
   });
-  return { config, log, server };
+  return { config, log, server, onStopped: (close: () => Promise<void>) => void afterwards.push(close) };
 }
 
 // Under `bun run`, one Ctrl-C arrives twice: from the terminal, and from `bun run`, which passes it on.

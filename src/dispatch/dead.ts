@@ -1,4 +1,5 @@
-// Calls `handlers/_dead.ts` for a dead run: after its end is recorded, and at most once.
+// Calls `handlers/_dead.ts` for a dead run, after its end is recorded, until it succeeds once: four times at most, and not
+// after the server has stopped.
 
 import type { Code } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
@@ -6,9 +7,38 @@ import type { DeadRun } from "../index.ts";
 
 // Long enough to post a message. A longer limit would delay a shutdown.
 const LIMIT_MS = 10_000;
+/** The delays before the further calls, as those of a run. */
+const RETRY_DELAYS_MS = [5_000, 20_000, 80_000];
+
+/**
+ * Resolves after the first call; the others follow in the background, each with the code that is loaded then. `onError` gets
+ * the delay until the next call, and undefined when none follows.
+ */
+export async function notifyDead(
+  code: () => Code | undefined,
+  run: ClaimedRun,
+  outcome: Outcome & { kind: "dead" },
+  stopped: AbortSignal,
+  onError: (error: unknown, retryMs: number | undefined) => void = () => {},
+  [retryMs, ...later]: readonly number[] = RETRY_DELAYS_MS,
+): Promise<void> {
+  const current = code();
+  if (!current) return;
+  try {
+    await call(current, run, outcome);
+  } catch (error) {
+    const willRetry = retryMs !== undefined && !stopped.aborted;
+    onError(error, willRetry ? retryMs : undefined);
+    if (!willRetry) return;
+    const timer = setTimeout(() => {
+      if (!stopped.aborted) void notifyDead(code, run, outcome, stopped, onError, later);
+    }, retryMs);
+    timer.unref();
+  }
+}
 
 /** Rejects when the function throws or takes too long. */
-export async function notifyDead(code: Code, run: ClaimedRun, outcome: Outcome & { kind: "dead" }): Promise<void> {
+async function call({ run: notify, version }: Code, run: ClaimedRun, outcome: Outcome & { kind: "dead" }) {
   const { id, type, subject, receivedAt, sample } = run.delivery;
   const dead: DeadRun = {
     run: { handler: run.handler, attempts: run.spent + 1, reason: outcome.reason, replay: run.replay !== "" },
@@ -17,9 +47,9 @@ export async function notifyDead(code: Code, run: ClaimedRun, outcome: Outcome &
   };
   const { promise: late, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new Error("did not finish within 10 s")), LIMIT_MS);
-  const release = code.version.hold();
+  const release = version.hold();
   try {
-    const notified = code.version.enter(async () => (code.run as unknown as (dead: DeadRun) => unknown)(dead));
+    const notified = version.enter(async () => (notify as unknown as (dead: DeadRun) => unknown)(dead));
     await Promise.race([notified, late]);
   } finally {
     clearTimeout(timer);

@@ -10,6 +10,7 @@ import type { Claim, ClaimedRun, Claimer, Inbox, LogLine, Outcome } from "../inb
 import { runAttempt } from "./attempt.ts";
 import { type Cluster, singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
+import { type ReadFrame, withProblem } from "./problem-key.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
 import { startEpoch } from "./timeout.ts";
@@ -30,8 +31,10 @@ interface DispatcherOptions {
   onOutcome?: (run: ClaimedRun, outcome: Outcome) => void;
   /** Called for each line that a handler logs. */
   onLog?: (run: ClaimedRun, line: LogLine) => void;
-  /** Called when `_dead.ts` failed. It is not called again for the same run. */
-  onDeadError?: (error: unknown) => void;
+  /** Called when `_dead.ts` failed. It is called again in `retryMs`, if that is set. */
+  onDeadError?: (error: unknown, retryMs: number | undefined) => void;
+  /** Finds the line of code that threw an error. */
+  frame?: ReadFrame | undefined;
   /** Called with an error that a handler's code threw after its attempt had ended. */
   onLate?: (run: ClaimedRun, message: string) => void;
   /** Called when an operation of the inbox failed because of a bug. It is retried. */
@@ -177,7 +180,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     const release = typeof acquiring === "function" ? acquiring : await acquiring;
     const handler = table().get(run.handler);
     const outcome: Outcome | undefined =
-      stopped || ended.aborted || !cluster.owns(run) || !handler?.code
+      !release || stopped || ended.aborted || !cluster.owns(run) || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
             run,
@@ -193,20 +196,20 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             print: (line) => options.onLog?.(run, line),
             onLate: (message) => options.onLate?.(run, message),
           });
-    release();
+    release?.();
     if (outcome) await end(run, outcome);
   }
 
   /** Records the outcome of an attempt, then calls `_dead.ts`. */
-  async function end(run: ClaimedRun, outcome: Outcome) {
+  async function end(run: ClaimedRun, ended: Outcome) {
+    const outcome = await withProblem(run.handler, ended, options.frame);
     const isRecorded = await record(run, outcome);
     // When the file was removed, a run that waits for it must not block its order key.
     if (!loaded().has(run.handler)) await park();
     if (!isRecorded) return;
     options.onOutcome?.(run, outcome);
-    const code = table().dead?.code;
-    if (outcome.kind === "dead" && code)
-      await notifyDead(code, run, outcome).catch((error) => options.onDeadError?.(error));
+    if (outcome.kind === "dead")
+      await notifyDead(() => table().dead?.code, run, outcome, shutdown.signal, options.onDeadError);
   }
 
   async function endAbandoned(run: ClaimedRun, outcome: Outcome) {

@@ -35,7 +35,7 @@ export function errorLines({ message, stack, causes = [] }: ErrorRecord): string
 export function errorSummary(error: ErrorRecord): string {
   const causes = (error.causes ?? []).map(({ name, message }) => `; caused by ${name}: ${message}`);
   const at = placeOf(error);
-  return `${error.message}${causes.join("")}${at ? ` (at ${shown(at)})` : ""}`;
+  return `${error.message}${causes.join("")}${at ? ` (at ${shownPlace(at)})` : ""}`;
 }
 
 /** The line of the user's code that threw, or that caused it: `/app/handlers/user.created.ts:3:15`. */
@@ -44,10 +44,13 @@ export function placeOf({ stack = "", causes = [] }: ErrorRecord): string | unde
 }
 
 function causeText({ name, message, at }: ErrorCause): string {
-  return `caused by ${name}: ${message}${at ? ` (at ${shown(at)})` : ""}`;
+  return `caused by ${name}: ${message}${at ? ` (at ${shownPlace(at)})` : ""}`;
 }
 
-const shown = (place: string) => (place.startsWith(`${process.cwd()}/`) ? relative(process.cwd(), place) : place);
+/** From the directory of the process. */
+export function shownPlace(place: string): string {
+  return place.startsWith(`${process.cwd()}/`) ? relative(process.cwd(), place) : place;
+}
 
 function errorRecord(thrown: unknown): ErrorRecord {
   if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, MAX_MESSAGE) };

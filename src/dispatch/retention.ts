@@ -7,7 +7,7 @@ import { InboxUnavailable } from "../errors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 
 interface RetentionOptions {
-  inbox: Pick<Inbox, "expired" | "deleteExpired">;
+  inbox: Pick<Inbox, "expired" | "deleteExpired" | "forgetProblems">;
   effects: Pick<Effects, "forget">;
   retentionDays: number;
   /** Whether this server deletes. Two servers at once would only repeat each other's work. */
@@ -41,6 +41,7 @@ export function startRetention(options: RetentionOptions): { stop(): Promise<voi
       await pause(PAUSE_FACTOR * (performance.now() - start));
       start = performance.now();
     }
+    if (!stopped) await inbox.forgetProblems(retentionDays);
   }
 
   async function pause(ms: number) {

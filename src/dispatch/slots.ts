@@ -1,27 +1,38 @@
 // Limits the claimed and the concurrent runs of each handler. Slots are per handler, so a handler that hangs delays no
-// other. For a fast handler, more runs are claimed than run concurrently, so that one commit claims many; they queue here.
+// other. For a fast handler, more runs are claimed than run concurrently, so that one commit claims many; they queue here,
+// but not for long: a claimed run holds up earlier events that arrive meanwhile, and other servers can't run it.
 
 export interface Slots {
   take(handler: string): void;
   giveBack(handler: string): void;
   /** The number of free slots of each of these handlers that has any. */
   free(handlers: Iterable<string>): Map<string, number>;
-  /** Waits until another run may start, most often not at all. Returns a function to call when the run has ended. */
-  acquire(handler: string): (() => void) | Promise<() => void>;
+  /**
+   * Waits until another run may start, most often not at all. Returns a function to call when the run has ended, or
+   * undefined when the wait took too long.
+   */
+  acquire(handler: string): Release | Promise<Release | undefined>;
   /** Ends all waits, because the server stops and releases runs that have not started. */
   drain(): void;
 }
 
+type Release = () => void;
+
 interface HandlerSlots {
   taken: number;
-  running: number;
-  queue: (() => void)[];
+  /** When each concurrent run started, in that order. */
+  running: Set<{ since: number }>;
+  queue: { since: number; start: (mayRun: boolean) => void }[];
+  /** Ends waits that take too long. */
+  timer: Timer | undefined;
   /** Recent milliseconds per run. */
   took: number;
 }
 
 // The longest that a claimed run should wait for its turn.
 const TURN_MS = 80;
+// Then it is given back: the runs before it take longer than was expected.
+const MAX_TURN_MS = 500;
 // Bounds the runs that a crash interrupts before they have started.
 const MAX_AHEAD = 32;
 // A handler that has not run yet is assumed to be slow.
@@ -36,19 +47,42 @@ export function createSlots(concurrency: number, now: () => number = () => perfo
   function of(name: string): HandlerSlots {
     const known = handlers.get(name);
     if (known) return known;
-    const created = { taken: 0, running: 0, queue: [], took: SLOW_MS };
+    const created: HandlerSlots = { taken: 0, running: new Set(), queue: [], timer: undefined, took: SLOW_MS };
     handlers.set(name, created);
     return created;
   }
 
-  function enter(handler: HandlerSlots): () => void {
-    const start = now();
-    handler.running += 1;
+  function enter(handler: HandlerSlots): Release {
+    const run = { since: now() };
+    handler.running.add(run);
     return () => {
-      handler.running -= 1;
-      handler.took += WEIGHT_OF_LATEST * (now() - start - handler.took);
-      handler.queue.shift()?.();
+      handler.running.delete(run);
+      handler.took += WEIGHT_OF_LATEST * (now() - run.since - handler.took);
+      handler.queue.shift()?.start(true);
     };
+  }
+
+  /** The number of runs to have claimed: several per concurrent run, unless that one takes long. */
+  function capacity({ running, took }: HandlerSlots): number {
+    let long = 0;
+    for (const { since } of running) {
+      if (now() - since <= TURN_MS) break;
+      long += 1;
+    }
+    return (concurrency - long) * claimsAhead(took) + long;
+  }
+
+  function endLongWaits(handler: HandlerSlots) {
+    const { queue } = handler;
+    while (queue[0] && now() - queue[0].since >= MAX_TURN_MS) queue.shift()!.start(false);
+    handler.timer = undefined;
+    watch(handler);
+  }
+
+  function watch(handler: HandlerSlots) {
+    const [first] = handler.queue;
+    if (!first || handler.timer) return;
+    handler.timer = setTimeout(() => endLongWaits(handler), first.since + MAX_TURN_MS - now()).unref();
   }
 
   return {
@@ -57,21 +91,28 @@ export function createSlots(concurrency: number, now: () => number = () => perfo
     free(names) {
       const free = new Map<string, number>();
       for (const name of names) {
-        const { taken, took } = of(name);
-        const slots = concurrency * claimsAhead(took) - taken;
+        const handler = of(name);
+        const slots = capacity(handler) - handler.taken;
         if (slots > 0) free.set(name, slots);
       }
       return free;
     },
     acquire(name) {
       const handler = of(name);
-      if (handler.running < concurrency || isDraining) return enter(handler);
+      if (handler.running.size < concurrency || isDraining) return enter(handler);
       // The next run starts at the moment in which another one ends, so that no third one starts in between.
-      return new Promise((resolve) => handler.queue.push(() => resolve(enter(handler))));
+      return new Promise((resolve) => {
+        const start = (mayRun: boolean) => resolve(mayRun ? enter(handler) : undefined);
+        handler.queue.push({ since: now(), start });
+        watch(handler);
+      });
     },
     drain() {
       isDraining = true;
-      for (const { queue } of handlers.values()) for (const start of queue.splice(0)) start();
+      for (const { queue, timer } of handlers.values()) {
+        clearTimeout(timer);
+        for (const { start } of queue.splice(0)) start(true);
+      }
     },
   };
 }

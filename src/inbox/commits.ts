@@ -32,6 +32,8 @@ interface CommitsOptions {
 
 // About the duration of a commit.
 const PATIENCE_MS = 2;
+// The next claim fails as well while the disk is full or the folder is gone.
+const RETRY_MS = 250;
 // A handler's late error may request a commit. A timer that is set in its context ends with the handler's version.
 const asHost = AsyncLocalStorage.snapshot();
 const NOTHING: Claim = { runs: [], next: null, exclusive: null };
@@ -148,7 +150,7 @@ export function createCommits(options: CommitsOptions) {
     for (const operation of batch)
       if (operation.result && "value" in operation.result) operation.earlier ??= operation.result;
     unsureUntil = performance.now() + store.lateCommitMs;
-    setTimeout(() => wake(), store.lateCommitMs).unref();
+    setTimeout(() => wake(), Math.max(store.lateCommitMs, RETRY_MS)).unref();
   }
 
   /** Returns the claimed runs, or undefined when this commit does not claim. */

@@ -8,6 +8,9 @@ import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
+import { getProblem, listProblems } from "./problem-list.ts";
+import { newsReported, takeNews } from "./problem-news.ts";
+import { findResolved, forget, mute, resolve } from "./problems.ts";
 import { contents, get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
@@ -55,7 +58,10 @@ export async function savedClock(store: Store): Promise<number> {
 }
 
 export function createCore(store: Store, options: CoreOptions): Inbox {
-  const { clock, retentionPace: pace, onTrouble = () => {}, onBug = () => {} } = options;
+  const { clock: ownClock, retentionPace: pace, onTrouble = () => {}, onBug = () => {} } = options;
+  /** How far this clock was behind that of another server, because this machine was suspended. */
+  let behind = 0;
+  const clock = () => ownClock() + behind;
   let clockSavedAt = -Infinity;
   const commits = createCommits({
     store,
@@ -68,7 +74,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   });
   const { write } = commits;
   const { read } = store;
-  const moveTrustedTime = createTrustedTime({ read, write, clock, pace });
+  const moveTrustedTime = createTrustedTime({ read, write, clock: ownClock, pace });
 
   /** Also touches the pages that a delivery needs: one of them may be damaged while others can be written. */
   async function tryToWrite(transaction: Transaction): Promise<void> {
@@ -85,7 +91,8 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     const now = clock();
     if (now - clockSavedAt < SAVE_CLOCK_MS) return;
     await raiseValue(transaction, "clock", now);
-    clockSavedAt = now;
+    clockSavedAt = (await savedValue(transaction, "clock")) ?? now;
+    behind += clockSavedAt - now;
   }
 
   const FINISH: OperationKind<Ending, "recorded" | "superseded"> = {
@@ -104,6 +111,14 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   /** Runs commits of bounded size, one after the other, until `step` returns false. */
   async function inSteps(step: (transaction: Transaction) => Promise<boolean>): Promise<void> {
     while (await write(step));
+  }
+
+  async function resolveProblems(): Promise<void> {
+    for (let after: string | null = ""; after !== null;) {
+      const { ids, next }: Awaited<ReturnType<typeof findResolved>> = await findResolved(read, after);
+      if (ids.length > 0) await write((transaction) => resolve(transaction, ids, clock()));
+      after = next;
+    }
   }
 
   let loaded: ReadonlySet<string> = new Set();
@@ -150,7 +165,16 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     get: (id) => get(read, id, clock()),
     list: (filter, page) => list(read, filter, page, clock()),
     contents: (which) => contents(read, which),
-    sweep: () => inSteps((transaction) => sweep(transaction, clock())),
+    problems: (listed, limit) => listProblems(read, listed, limit, clock()),
+    problem: (id) => getProblem(read, id, clock()),
+    muteProblem: (id, muted) => write((transaction) => mute(transaction, id, muted)),
+    takeNews: (owner, alive) => takeNews({ read, write }, owner, alive, clock()),
+    newsReported: (owner, news) => write((transaction) => newsReported(transaction, owner, news, clock())),
+    forgetProblems: (days) => inSteps((transaction) => forget(transaction, days)),
+    async sweep() {
+      await inSteps((transaction) => sweep(transaction, clock()));
+      await resolveProblems();
+    },
     async expired(retentionDays, limit) {
       await moveTrustedTime();
       return expired(read, retentionDays, limit);

@@ -69,6 +69,9 @@ const RUNS_IN_STATE = {
   skipped: [SKIPPED!],
 };
 
+/** Deliveries by the runs of a problem, for each state of them. */
+const OF_PROBLEM = STATES.map((_, state) => byArrival("run", `problem = :value and state = ${state}`));
+
 const TYPES = query({ prefix: "text" })`
   with recursive t(type) as (
     select (select d.type from delivery d where d.type >= :prefix order by d.type limit 1)
@@ -87,11 +90,15 @@ async function names(reader: Reader, statement: Statement<{}>): Promise<string[]
 
 /** The walks that together find all deliveries of a filter, each with its value. */
 async function walksOf(reader: Reader, filter: DeliveryFilter): Promise<[Walk, string | null][]> {
-  const { id, subject, state, handler, since, until } = filter;
+  const { id, subject, state, handler, problem, since, until } = filter;
   const type = filter.type ?? filter.neverSeenBy?.event;
   if (id) return [[OF_ID, id]];
   if (subject) return [[OF_SUBJECT, subject]];
   if (state === "unhandled") return [[UNHANDLED, null]];
+  if (problem) {
+    const stored = state && STATES.indexOf(state === "parked" || state === "retrying" ? "waiting" : state);
+    return OF_PROBLEM.filter((_, index) => stored == null || index === stored).map((walk) => [walk, problem]);
+  }
   if (state && state !== "done") {
     const walks: [Walk, string][] = [];
     for (const runs of RUNS_IN_STATE[state])

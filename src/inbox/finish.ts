@@ -4,6 +4,7 @@
 import { claimedRuns } from "./claim.ts";
 import type { AttemptId, AttemptRecord, ClaimedRun, LogLine, Outcome } from "./inbox.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
+import { problemOfLatest, recordFailures } from "./problems.ts";
 import { STATES, WAITING } from "./schema.ts";
 import {
   deleteBy, insertRows, query, type Reader, selectBy, together, type Transaction, updateBy,
@@ -17,13 +18,14 @@ export interface Ending {
 const END_RUN = updateBy(
   "run.id", {
     run: "int", attempt: "int", state: "int", due: "int", spent: "int", interrupted: "int",
-    exclusive: "int", reason: "text", wrote: "int", first_at: "int", first_took: "int",
+    exclusive: "int", reason: "text", wrote: "int", first_at: "int", first_took: "int", problem: "text",
   },
   `
     state = :state, reason = :reason, owner = null, due = coalesce(:due, run.due),
     spent = run.spent + :spent, interrupted = run.interrupted + :interrupted,
     exclusive = coalesce(:exclusive, run.exclusive), wrote = :wrote,
-    first_at = :first_at, first_took = :first_took`,
+    first_at = :first_at, first_took = :first_took,
+    problem = case when :problem is null then run.problem else ${problemOfLatest(":problem")} end`,
   // `case`: with the plain condition, Postgres expects one running run, and compares each run with each input row.
   "run.state = case when :attempt > 0 then 1 end and run.attempts = :attempt",
 ); // prettier-ignore
@@ -64,7 +66,12 @@ export async function finish(
     return { key: run.orderKey, ended: true, doneAt: outcome.kind === "done" ? run.delivery.at : null };
   });
   const attempts = recorded.flatMap((ending) => attemptRow(ending, now));
-  await together([elect(transaction, ended), transaction.run(INSERT_ATTEMPT, attempts)]);
+  // Problems are locked last, because a transaction of another server may wait for the same ones.
+  await together([
+    elect(transaction, ended),
+    transaction.run(INSERT_ATTEMPT, attempts),
+    recordFailures(transaction, recorded),
+  ]);
   await wipeEnded(transaction, recorded.filter(endsSensitive).map(deliveryOf));
   const isRecorded = new Set(recorded);
   return endings.map((ending) => (isRecorded.has(ending) ? "recorded" : "superseded"));
@@ -97,6 +104,7 @@ function changes({ run: { run, attempt }, outcome }: Ending, now: number) {
     wrote: Number(kind === "done" && outcome.wrote === true),
     first_at: first?.startedAt ?? null,
     first_took: first?.took ?? null,
+    problem: ("problem" in outcome && outcome.problem?.id) || null,
   };
 }
 

@@ -11,6 +11,10 @@ import type {
   LogLine,
   NewRun,
   Page,
+  ProblemKey,
+  ProblemListed,
+  ProblemNews,
+  ProblemView,
   ReplayCount,
   ReplayProgress,
   ReplaySelection,
@@ -23,7 +27,16 @@ import type {
   WroteRuns,
 } from "./views.ts";
 
-export type { AttemptRecord, ErrorCause, ErrorRecord, LogLine, NewRun, RunState } from "./views.ts";
+export type {
+  AttemptRecord,
+  ErrorCause,
+  ErrorRecord,
+  LogLine,
+  NewRun,
+  ProblemKey,
+  ProblemNews,
+  RunState,
+} from "./views.ts";
 
 /** A verified message, ready to be stored. */
 export interface NewDelivery {
@@ -95,9 +108,10 @@ export interface ClaimedRun extends AttemptId {
 export type Outcome =
   /** `wrote`: it committed to the handlers' database, whose ledger has a row for it. */
   | { kind: "done"; record: AttemptRecord; wrote?: boolean }
-  | { kind: "retry"; record: AttemptRecord; delay: number; exclusive: boolean }
+  /** `problem`: groups its failures, here and in `dead`. */
+  | { kind: "retry"; record: AttemptRecord; delay: number; exclusive: boolean; problem?: ProblemKey }
   | { kind: "postponed"; record: AttemptRecord; delay: number }
-  | { kind: "dead"; record: AttemptRecord; reason: string }
+  | { kind: "dead"; record: AttemptRecord; reason: string; problem?: ProblemKey }
   | { kind: "skipped"; record: AttemptRecord; reason: string }
   | { kind: "interrupted"; delay: number; exclusive: boolean }
   | { kind: "released" };
@@ -167,7 +181,20 @@ export interface Inbox extends AsyncDisposable {
   list(filter: DeliveryFilter, page: Page): Promise<DeliveryList>;
   /** The payloads of the deliveries with these arrivals, or of the newest `limit` below the arrival `before`. */
   contents(which: readonly number[] | { before: number | null; limit: number }): Promise<DeliveryContent[]>;
-  /** Deletes overdue one-time codes and skips runs that were parked for 24 hours. */
+  /** The problems whose failures came last, at most `limit`. */
+  problems(listed: ProblemListed, limit: number): Promise<ProblemView[]>;
+  problem(id: string): Promise<ProblemView | null>;
+  /** A muted problem is counted as before, and not reported. False when there is no such problem. */
+  muteProblem(id: string, muted: boolean): Promise<boolean>;
+  /**
+   * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`.
+   * The caller reports them, and then passes them to `newsReported`.
+   */
+  takeNews(owner: string, alive: ReadonlySet<string>): Promise<ProblemNews[]>;
+  newsReported(owner: string, news: readonly ProblemNews[]): Promise<void>;
+  /** Deletes problems that were resolved more than this many days ago. */
+  forgetProblems(days: number): Promise<void>;
+  /** Deletes overdue one-time codes, skips runs that were parked for 24 hours, and resolves problems. */
   sweep(): Promise<void>;
   /**
    * The next step of retention, of at most `limit` deliveries; null when nothing is due. The caller first deletes the

@@ -42,7 +42,7 @@ export const TABLES: readonly Table[] = [
   table("run", ["id"], 500, ["id", "seq", "state", "attempts"], {
     id: "int", seq: "int", handler: "text", replay: "text", order_key: "text", at: "int", state: "int", bulk: "int",
     exclusive: "int", due: "int", parked_at: "int", attempts: "int", spent: "int", interrupted: "int", owner: "text",
-    reason: "text", wrote: "int", first_at: "int", first_took: "int",
+    reason: "text", wrote: "int", first_at: "int", first_took: "int", problem: "text",
   }),
   table("order_key", ["key"], 500, ["state", "head"], {
     key: "text", done_at: "int", state: "int", head: "int", handler: "text", bulk: "int", exclusive: "int", due: "int",
@@ -50,6 +50,12 @@ export const TABLES: readonly Table[] = [
   table("attempt", ["run", "n"], 100, ["run", "n", "took"], {
     run: "int", n: "int", started_at: "int", took: "int", outcome: "text", error: "text", log: "text",
   }),
+  table("problem", ["id"], 500, ["failures", "first_at", "last_at"], {
+    id: "text", handler: "text", name: "text", message: "text", place: "text", source: "text", first_at: "int",
+    last_at: "int", newest: "text", failures: "int", opened_failures: "int", muted: "int", resolved_at: "int",
+    regressed_at: "int", news: "int", news_owner: "text", reported: "int", reported_at: "int",
+  }),
+  table("problem_day", ["problem", "day"], 500, ["day", "failures"], { problem: "text", day: "int", failures: "int" }),
 ]; // prettier-ignore
 
 function table(name: string, key: string[], batch: number, sums: string[], columns: Columns): Table {

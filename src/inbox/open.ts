@@ -7,7 +7,7 @@ import { createCore, savedClock } from "./core.ts";
 import { withUserErrors } from "./data-dir.ts";
 import type { Inbox } from "./inbox.ts";
 import { refuseMoved } from "./move-marks.ts";
-import { openPostgresStore, type PostgresOptions, type PostgresUrl } from "./postgres.ts";
+import { openPostgresStore, type PostgresOptions, type PostgresUrl, toInboxError } from "./postgres.ts";
 import { openSqliteStore } from "./sqlite.ts";
 import { query, type Store } from "./store.ts";
 
@@ -40,13 +40,21 @@ export async function openSqliteInbox(dataDir: string, options: SqliteInboxOptio
   return closeOnFailure(store, () => openCore(store, options));
 }
 
-/** Opens, and creates, the inbox in a Postgres database, which several servers may share. */
+/**
+ * Opens, and creates, the inbox in a Postgres database, which several servers may share. Rejects with `InboxUnavailable`
+ * when Postgres does not answer.
+ */
 export async function openPostgresInbox(url: PostgresUrl, options: PostgresInboxOptions = {}): Promise<Inbox> {
   const store = await openPostgresStore(url, options);
   return closeOnFailure(store, async () => {
-    // The database's clock is the one that all servers share.
-    const [row] = await store.read.all<{ now: number }>(DATABASE_CLOCK, { scale: 1_000 });
-    return openCore(store, { wallClock: () => row!.now, ...options });
+    try {
+      // The database's clock is the one that all servers share.
+      const [row] = await store.read.all<{ now: number }>(DATABASE_CLOCK, { scale: 1_000 });
+      return await openCore(store, { wallClock: () => row!.now, ...options });
+    } catch (error) {
+      // The start is repeated until Postgres is available.
+      throw toInboxError(error);
+    }
   });
 }
 

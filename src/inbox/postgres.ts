@@ -7,7 +7,7 @@ import { EXIT_CONFIG, InboxUnavailable, UserError } from "../errors.ts";
 import { CHANNEL, openNotifications } from "./listen.ts";
 import { isLostEarly, isUnavailable, runTransaction, sendOn, sqlState, withConnection } from "./postgres-connection.ts";
 import { readerOn } from "./postgres-dialect.ts";
-import { POSTGRES_SCHEMA } from "./schema.ts";
+import { POSTGRES_SCHEMAS as MIGRATIONS } from "./schema.ts";
 import { query, type Reader, type Store, type Transaction } from "./store.ts";
 
 export interface PostgresUrl {
@@ -29,8 +29,6 @@ export interface PostgresOptions {
   listen?: boolean;
 }
 
-/** One script per schema version. Scripts only add, so that servers of the previous version can run beside the new. */
-const MIGRATIONS = [POSTGRES_SCHEMA];
 // An arbitrary number that nothing else uses as an advisory lock.
 const MIGRATION_LOCK = "7205759404";
 // An index on a large table takes a while, and so does another server's migration.
@@ -216,6 +214,6 @@ function toOpenError(error: unknown): unknown {
   return toInboxError(error);
 }
 
-function toInboxError(error: unknown): unknown {
-  return isUnavailable(error) ? new InboxUnavailable(error) : error;
+export function toInboxError(error: unknown): unknown {
+  return isUnavailable(error) && !(error instanceof InboxUnavailable) ? new InboxUnavailable(error) : error;
 }

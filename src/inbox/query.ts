@@ -46,7 +46,7 @@ const RUN_SUMMARIES = selectBy(
   "r.seq",
   { arrival: "int" },
   `r.seq as arrival, r.id as run, r.handler, r.replay, r.state, r.parked_at is not null as parked, r.due,
-    r.reason, r.first_took as "firstTook",
+    r.reason, r.problem, r.first_took as "firstTook",
     case when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id) else 0 end as attempts,
     case when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took,
     case when r.attempts > 0 and r.state in (0, 1, 3)
@@ -173,11 +173,13 @@ function selects({ id, type, subject, since, until, neverSeenBy }: DeliveryFilte
 }
 
 /** Whether the filter selects a delivery with these runs, judged by them alone. */
-function selectsRuns({ handler, state, neverSeenBy }: DeliveryFilter, runs: readonly RunSummary[]): boolean {
+function selectsRuns({ handler, state, problem, neverSeenBy }: DeliveryFilter, runs: readonly RunSummary[]): boolean {
   if (neverSeenBy && runs.some((run) => run.handler === neverSeenBy.handler && run.replay === "")) return false;
   if (state === "unhandled") return runs.length === 0;
-  const own = handler == null ? runs : runs.filter((run) => run.handler === handler);
-  if (state == null) return handler == null || own.length > 0;
+  const own = runs.filter(
+    (run) => (handler == null || run.handler === handler) && (problem == null || run.problem === problem),
+  );
+  if (state == null) return (handler == null && problem == null) || own.length > 0;
   // A handler's latest run of a delivery decides its state: after a replay, a dead run no longer counts.
   const latest = new Map(own.map((run) => [run.handler, run]));
   return [...latest.values()].some((run) => isInState(run, state));

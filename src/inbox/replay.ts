@@ -48,7 +48,7 @@ const INSERT_RUN = insertRows(
   "run",
   {
     seq: "int", handler: "text", replay: "text", order_key: "text", at: "int",
-    bulk: "int", due: "int", parked_at: "int",
+    bulk: "int", due: "int", parked_at: "int", problem: "text",
   },
   { onConflict: "(seq, handler, replay) do nothing", id: "id", identifiedBy: ["seq", "handler"] },
 ); // prettier-ignore
@@ -56,6 +56,15 @@ const INSERT_RUN = insertRows(
 const IN_BACK_OFF = selectBy("run r", "r.seq", { seq: "int", handler: "text", now: "int" }, "r.id as run", {
   where: "r.handler = :handler and r.state = 0 and r.due > :now",
 });
+
+const WITH_PROBLEM = selectBy(
+  "run r",
+  "r.seq",
+  { seq: "int", handler: "text" },
+  "r.id as run, r.seq, r.handler, r.problem",
+  { where: "r.handler = :handler and r.problem is not null and r.state <> 2 and r.state <> 4" },
+);
+const LEAVE_PROBLEM = updateBy("run.id", { run: "int" }, "problem = null");
 
 const HANDLED = updateBy("delivery.seq", { seq: "int" }, "unhandled = 0", "unhandled = 1");
 
@@ -77,7 +86,7 @@ async function candidateHandlers(reader: Reader, { filter, handlers }: ReplaySel
 }
 
 function isCandidate(
-  { filter: { state, neverSeenBy } }: ReplaySelection,
+  { filter: { state, problem, neverSeenBy } }: ReplaySelection,
   { type, runs }: DeliverySummary,
   { name, known }: NamedHandler,
   replay: string | null,
@@ -86,6 +95,7 @@ function isCandidate(
   if (own.some((run) => run.replay === replay)) return false;
   if (neverSeenBy && own.some((run) => run.replay === "")) return false;
   if (state === "unhandled" && runs.length > 0) return false;
+  if (problem != null && own.at(-1)?.problem !== problem) return false;
   if (state == null || state === "unhandled" || state === "parked")
     return known !== null && matchesPattern(known.event, type);
   // A run in a wanted state proves that its handler takes the event. One that is `retrying` needs no replay.
@@ -104,6 +114,14 @@ async function leaveOutStale(reader: Reader, found: readonly Candidate[]): Promi
   const doneAt = new Map(rows.map((row) => [row.key, row.doneAt]));
   for (const candidate of found)
     if ((doneAt.get(candidate.key) ?? candidate.at) > candidate.at) candidate.leftOut ??= "stale";
+}
+
+/** An unfinished or dead run, whose problem its replay takes over. */
+interface EarlierRun {
+  run: number;
+  seq: number;
+  handler: string;
+  problem: string;
 }
 
 interface Step {
@@ -160,6 +178,9 @@ export async function add(transaction: Transaction, request: ReplayStepRequest, 
   await createKeys(transaction, added);
   const pairs = added.map(({ seq, handler }) => ({ seq, handler: handler!.handler, now }));
   const inBackOff = await transaction.all<{ run: number }>(IN_BACK_OFF, pairs);
+  const earlier = new Map(
+    (await transaction.all<EarlierRun>(WITH_PROBLEM, pairs)).map((run) => [`${run.seq} ${run.handler}`, run]),
+  );
   const rows = added.map(({ seq, at, key, handler }) => ({
     seq,
     handler: handler!.handler,
@@ -169,8 +190,14 @@ export async function add(transaction: Transaction, request: ReplayStepRequest, 
     bulk: Number(request.bulk),
     due: now,
     parked_at: handler!.parked ? now : null,
+    problem: earlier.get(`${seq} ${handler!.handler}`)?.problem ?? null,
   }));
-  const ids = (await transaction.insert(INSERT_RUN, rows)).filter((id) => id !== null);
+  const inserted = await transaction.insert(INSERT_RUN, rows);
+  const ids = inserted.filter((id) => id !== null);
+  const replaced = rows.flatMap(({ seq, handler }, index) =>
+    inserted[index] === null ? [] : (earlier.get(`${seq} ${handler}`) ?? []),
+  );
+  await transaction.run(LEAVE_PROBLEM, replaced);
   await transaction.run(HANDLED, rows);
   await makeDueNow(transaction, inBackOff, now);
   await elect(transaction, added);

@@ -7,7 +7,7 @@ import { closeSync, existsSync, openSync } from "node:fs";
 import { InboxUnavailable, UserError } from "../errors.ts";
 import { FileMoved, watchNames } from "../open-files.ts";
 import type { Checkpointer } from "./checkpoint.ts";
-import { SQLITE_SCHEMA } from "./schema.ts";
+import { FIRST_SQLITE_VERSION, SQLITE_SCHEMAS } from "./schema.ts";
 import { executorOn } from "./sqlite-dialect.ts";
 import type { Store, Transaction } from "./store.ts";
 
@@ -22,8 +22,8 @@ export interface SqliteOptions {
 const MAX_BATCH = 512;
 // A program that opens the file after a crash locks it briefly while it recovers the log.
 const OPENING_WAITS_MS = 2_000;
-/** Numbered schema versions, kept in `user_version`. 1 to 3 were the first generation. */
-const SCHEMA_VERSION = 4;
+/** The newest version of the tables, kept in `user_version`. */
+const SCHEMA_VERSION = FIRST_SQLITE_VERSION + SQLITE_SCHEMAS.length - 1;
 
 const UNAVAILABLE = /^SQLITE_(FULL|IOERR|READONLY|BUSY|LOCKED|CANTOPEN|NOTADB|CORRUPT|NOMEM|PERM|AUTH|PROTOCOL|NOLFS)/;
 
@@ -207,10 +207,8 @@ function prepareFile(db: Database) {
   const { user_version: version } = db.query("pragma user_version").get() as { user_version: number };
   refuseOtherVersions(version);
   db.run("begin immediate");
-  if (version === 0) {
-    db.run(SQLITE_SCHEMA);
-    db.run(`pragma user_version = ${SCHEMA_VERSION}`);
-  }
+  for (const script of SQLITE_SCHEMAS.slice(version === 0 ? 0 : version - FIRST_SQLITE_VERSION + 1)) db.run(script);
+  if (version !== SCHEMA_VERSION) db.run(`pragma user_version = ${SCHEMA_VERSION}`);
   db.run("insert into meta values('starts', 1) on conflict(key) do update set value = value + 1");
   db.run("commit");
   // From here on, waiting would block the event loop.
@@ -223,7 +221,7 @@ function refuseOtherVersions(version: number) {
       `inbox.db was written by a newer Bellhop (its schema is ${version}, this one knows ${SCHEMA_VERSION}).\n\n` +
         `    Start that newer version again, or give this one another folder: DATA_DIR=data2`,
     );
-  if (version > 0 && version < SCHEMA_VERSION)
+  if (version > 0 && version < FIRST_SQLITE_VERSION)
     throw new UserError(
       "inbox.db was written by the first generation of Bellhop, whose format this version does not read.\n\n" +
         "    Start the old version once more and let it finish its runs (bun deliveries --state waiting is then empty),\n" +

@@ -8,9 +8,12 @@ export interface AccessRequest {
   /** Without the query. */
   path: string;
   headers: Pick<Headers, "get" | "keys">;
-  /** It carries the cookie of a valid session. */
+  /** It carries the cookie of a valid session; for `/mcp`, the token itself. */
   signedIn: boolean;
 }
+
+/** The path for coding agents, which send the token with each request and have no cookies. */
+export const MCP_PATH = "/mcp";
 
 export interface AccessRefusal {
   status: 401 | 403 | 405 | 415;
@@ -55,12 +58,14 @@ function refuseRemote({ headers }: AccessRequest): AccessRefusal | undefined {
 /** Refuses requests that another site makes this browser send. */
 function refuseForgery({ method, path, headers }: AccessRequest): AccessRefusal | undefined {
   const site = headers.get("sec-fetch-site");
-  if (path.startsWith("/api/") && site !== null && site !== "same-origin" && site !== "none")
+  if ((path.startsWith("/api/") || path === MCP_PATH) && site !== null && site !== "same-origin" && site !== "none")
     return { status: 403, error: "other_site", message: "Another site sent this request. Open the inspector itself" };
   if (method === "GET") return undefined;
   if (method !== "POST")
     return { status: 405, error: "method_not_allowed", message: "Only GET and POST are supported" };
-  if (!sameOrigin(headers, site))
+  // A browser sends an Origin or Sec-Fetch-Site with a POST; another client has the token in a header.
+  const isAgent = path === MCP_PATH && headers.get("origin") === null && site === null;
+  if (!isAgent && !sameOrigin(headers, site))
     return {
       status: 403,
       error: "wrong_origin",
@@ -84,8 +89,11 @@ function sameOrigin(headers: AccessRequest["headers"], site: string | null): boo
 function refuseUnauthenticated({ method, path, signedIn }: AccessRequest, remote: boolean): AccessRefusal | undefined {
   if (signedIn || (method === "GET" && PAGE.has(path)) || (method === "POST" && path === "/api/sign-in"))
     return undefined;
-  const message = remote
-    ? "Sign in with INSPECTOR_TOKEN"
-    : "Open the URL that `bun dev` printed: it contains the token";
+  const message =
+    path === MCP_PATH
+      ? "Send the header Authorization: Bearer, with INSPECTOR_TOKEN"
+      : remote
+        ? "Sign in with INSPECTOR_TOKEN"
+        : "Open the URL that `bun dev` printed: it contains the token";
   return { status: 401, error: "sign_in", message };
 }

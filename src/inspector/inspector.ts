@@ -13,10 +13,10 @@ import type { Live } from "../api/routes/live.ts";
 import type { Config } from "../config.ts";
 import { UserError } from "../errors.ts";
 import type { UnverifiedBodies } from "../receive/unverified.ts";
-import { refuse } from "./access.ts";
+import { type AccessRequest, MCP_PATH, refuse } from "./access.ts";
 import { createPage, type Page } from "./bundle.ts";
-import { pageRoutes } from "./page-routes.ts";
-import { createSessions } from "./session.ts";
+import { pageRoutes, wrongToken } from "./page-routes.ts";
+import { bearerOf, createSessions } from "./session.ts";
 
 export interface InspectorOptions {
   host: string;
@@ -31,6 +31,10 @@ export interface InspectorOptions {
   signedOutFile?: string;
   /** The number of further ports to try when the port is taken. */
   otherPorts: number;
+  /** MCP_WRITE=1: agents may send, try and replay. */
+  mcpWrite: boolean;
+  /** The project's directory, for the commands that agents run. */
+  projectDir: string;
   page?: () => Promise<Page>;
 }
 
@@ -48,6 +52,8 @@ const SETTINGS = { port: ["INSPECTOR_PORT", 3001], host: "INSPECTOR_HOST=127.0.0
 const TOKEN_BYTES = 24;
 const MAX_REQUEST_BYTES = 1_048_576;
 const MAX_SIGN_IN_BYTES = 4_096;
+// A tool may run a handler, with its timeout of 30 s or more, before the answer begins.
+const MCP_SECONDS = 120;
 // A developer may run the servers of several projects, each with an inspector.
 const OTHER_PORTS = 10;
 // Streams are ended this often, so that a browser reconnects with its cookie: no stream outlives its session by more.
@@ -65,16 +71,19 @@ const HEADERS = {
 
 /** Always on in dev; in production only with a token. In dev, an inspector that can't start is only a warning. */
 export function openInspector(
-  config: Pick<Config, "mode" | "inspector" | "dataDir"> & Pick<InspectorOptions, "unverified">,
+  config: Pick<Config, "mode" | "inspector" | "dataDir" | "mcpWrite"> &
+    Pick<InspectorOptions, "unverified" | "projectDir">,
   api: InspectorOptions["api"],
   warn: (note: string) => void,
 ): Inspector | undefined {
-  const { mode, inspector, dataDir, unverified } = config;
+  const { mode, inspector, dataDir, unverified, mcpWrite, projectDir } = config;
   if (mode === "start" && inspector.token === undefined) return undefined;
   try {
     const opened = startInspector({
       ...inspector,
       unverified,
+      mcpWrite,
+      projectDir,
       api,
       signedOutFile: join(dataDir, "inspector-signed-out.json"),
       otherPorts: mode === "dev" ? OTHER_PORTS : 0,
@@ -114,6 +123,7 @@ export function startInspector(options: InspectorOptions): Inspector {
     // A target without a path, such as `OPTIONS *`, is not a URL.
     const url = URL.parse(request.url);
     const path = url?.pathname ?? "";
+    if (path === MCP_PATH) return await answerAgent({ method, path, headers }, request);
     const signedIn = sessions.knows(headers.get("cookie"));
     const refusal = refuse({ method, path, headers, signedIn }, { remote });
     // Elysia searches the path from the eleventh character of the URL on. After a very short Host that is in the query,
@@ -124,6 +134,31 @@ export function startInspector(options: InspectorOptions): Inspector {
         : await app.fetch(url ? new Request(`http://inspector.invalid${path}${url.search}`, request) : request);
     const { status, ...body } = refusal;
     return Response.json(body, { status });
+  }
+
+  /** Loaded at its first use, since few servers have an agent. */
+  let mcp: Promise<(request: Request) => Promise<Response>> | undefined;
+  async function loadMcp() {
+    const { createMcp } = await import("../mcp/mcp.ts");
+    const { mcpWrite: canWrite, projectDir } = options;
+    return createMcp({ api: (request) => app.fetch(request), canWrite, projectDir, onError: api.onError });
+  }
+
+  async function answerAgent(given: Omit<AccessRequest, "signedIn">, request: Request): Promise<Response> {
+    const bearer = bearerOf(given.headers.get("authorization"));
+    // The other rules come first, so that a request which they refuse can't be used to guess the token.
+    const refusal = refuse({ ...given, signedIn: bearer !== undefined }, { remote });
+    if (refusal) {
+      const { status, ...body } = refusal;
+      return Response.json(body, { status, headers: status === 401 ? { "www-authenticate": "Bearer" } : {} });
+    }
+    const result = await sessions.signIn(bearer ?? "");
+    if (result.kind !== "right") return wrongToken(result);
+    server.timeout(request, MCP_SECONDS);
+    mcp ??= loadMcp();
+    return await (
+      await mcp
+    )(request);
   }
 
   /** Signs in. The body is read here, because Elysia would wait for it without a limit. */

@@ -3,7 +3,7 @@
 import { Elysia, t } from "elysia";
 
 import type { Page } from "./bundle.ts";
-import type { Sessions } from "./session.ts";
+import type { Sessions, SignIn } from "./session.ts";
 
 export interface PageOptions {
   page: () => Promise<Page>;
@@ -21,14 +21,7 @@ export function pageRoutes({ page, sessions, dropStreams }: PageOptions) {
       "/api/sign-in",
       async ({ body, request }) => {
         const result = await sessions.signIn(body.token);
-        if (result.kind === "wrong")
-          return Response.json({ error: "wrong_token", message: "This is not the server's token" }, { status: 401 });
-        if (result.kind === "too_many") {
-          const seconds = Math.ceil(result.retryAfterMs / 1_000);
-          const message = `Too many wrong tokens: wait ${seconds} s`;
-          const headers = { "retry-after": String(seconds) };
-          return Response.json({ error: "too_many", message }, { status: 429, headers });
-        }
+        if (result.kind !== "right") return wrongToken(result);
         return cookie(sessions, result.value, request);
       },
       { body: t.Object({ token: t.String({ maxLength: 1_000 }) }) },
@@ -38,6 +31,14 @@ export function pageRoutes({ page, sessions, dropStreams }: PageOptions) {
       dropStreams();
       return cookie(sessions, null, request);
     });
+}
+
+export function wrongToken(result: Exclude<SignIn, { kind: "right" }>): Response {
+  if (result.kind === "wrong")
+    return Response.json({ error: "wrong_token", message: "This is not the server's token" }, { status: 401 });
+  const seconds = Math.ceil(result.retryAfterMs / 1_000);
+  const message = `Too many wrong tokens: wait ${seconds} s`;
+  return Response.json({ error: "too_many", message }, { status: 429, headers: { "retry-after": String(seconds) } });
 }
 
 function cookie(sessions: Sessions, value: string | null, { headers }: Request): Response {

@@ -15,6 +15,11 @@ export interface Sessions {
   setCookie: (value: string | null, secure: boolean) => string;
 }
 
+/** The token in an `authorization` header. */
+export function bearerOf(header: string | null): string | undefined {
+  return /^Bearer +(\S{1,1000})$/i.exec(header ?? "")?.[1];
+}
+
 export type SignIn = { kind: "right"; value: string } | { kind: "wrong" } | { kind: "too_many"; retryAfterMs: number };
 
 export interface SessionOptions {

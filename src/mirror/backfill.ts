@@ -1,18 +1,17 @@
 // Copies all objects that Clerk had before the first webhook. Each page is written in one transaction with its cursor,
 // so that a stopped backfill continues there. Safe beside live webhooks: every row keeps the later of two states.
 
-import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
+import type { Get } from "../clerk/requests.ts";
 import type { Effects } from "../db/effects.ts";
-import { listOrganizations } from "./organizations.ts";
 import { type Cursor, readPages, START } from "./pages.ts";
-import type { ClerkObject, Page, Span, Table } from "./table.ts";
+import type { ClerkObject, Page, Source, Span, Table } from "./table.ts";
 import { type Ask, isWithoutOrganizations, statusOf } from "./throttle.ts";
 import { applyRead, type MirrorTable } from "./write.ts";
 
 export interface Backfill {
-  clerk: ClerkClient;
+  get: Get;
   ask: Ask;
   effects: Effects;
   into: readonly MirrorTable[];
@@ -26,13 +25,13 @@ export interface Backfill {
 
 export interface Progress {
   name: string;
-  /** Objects that were written, or organizations whose objects were listed. */
+  /** Objects that were written, or parents (organizations, users …) whose objects were listed. */
   done: number;
   total: number;
 }
 
-// One request per organization lists its invitations; after a stop, at most this many are repeated.
-const ORGANIZATIONS_PER_PAGE = 20;
+// One request per parent lists its objects; after a stop, at most this many are repeated.
+const PARENTS_PER_PAGE = 20;
 
 /** Returns the number of objects read, by table name. Rejects at the end of a page when `signal` is aborted. */
 export async function backfill(options: Backfill): Promise<Record<string, number>> {
@@ -47,12 +46,12 @@ export async function backfill(options: Backfill): Promise<Record<string, number
   for (const to of into) {
     if (!startsOver && done(to.name)) continue;
     const cursor = startsOver ? undefined : (cursors.get(to.name) as string | undefined);
-    read[to.name] = await backfillTable(options, to, cursor ? (JSON.parse(cursor) as Cursor) : START);
+    read[to.name] = await backfillTable(options, to, cursor ? (JSON.parse(cursor) as TableCursor) : START);
   }
   return read;
 }
 
-async function backfillTable(options: Backfill, to: MirrorTable, from: Cursor): Promise<number> {
+async function backfillTable(options: Backfill, to: MirrorTable, from: TableCursor): Promise<number> {
   const { effects, signal, onProgress } = options;
   let count = 0;
   for await (const { objects, readAt, next, total, done } of pagesOf(options, to.table, from)) {
@@ -71,34 +70,52 @@ async function backfillTable(options: Backfill, to: MirrorTable, from: Cursor): 
 interface TablePage {
   objects: ClerkObject[];
   readAt: number;
-  next: Cursor;
+  next: TableCursor;
   done: number;
   total: number;
-  /** The organizations of these objects, where Clerk lists them by organization. */
-  organizations?: string[];
+  /** The parents of these objects, where Clerk lists them by organization, user and so on. */
+  parents?: { column: string; ids: string[] };
 }
 
-/** A table's objects, page by page; where Clerk lists them by organization, a page covers several organizations. */
+/** `parent` is the position in `parents` of the table's source. */
+type TableCursor = Cursor & { parent?: number };
+
+/** A table's objects, page by page; where Clerk lists them by parent, a page covers several parents. */
 export async function* pagesOf(
-  { clerk, ask, pageSize }: Pick<Backfill, "clerk" | "ask" | "pageSize">,
+  { get, ask, pageSize }: Pick<Backfill, "get" | "ask" | "pageSize">,
   { source }: Table,
-  from: Cursor = START,
+  from: TableCursor = START,
 ): AsyncGenerator<TablePage> {
+  const pages = ({ list, requests }: Source, start: Cursor, limit?: number) =>
+    readPages((span) => ask(() => list(get, span), requests).catch(orNone), start, limit);
   if ("list" in source) {
-    const list = (span: Span) => ask(() => source.list(clerk, span), source.requests).catch(orNone);
-    for await (const page of readPages(list, from, pageSize)) yield { ...page, done: page.next.offset };
+    for await (const page of pages(source, from, pageSize)) yield { ...page, done: page.next.offset };
     return;
   }
-  const all = (span: Span) => ask(() => listOrganizations(clerk, span)).catch(orNone);
-  const some = Math.min(pageSize ?? Infinity, ORGANIZATIONS_PER_PAGE);
-  for await (const { objects, ...page } of readPages(all, from, some)) {
-    const ids = objects.map(({ id }) => id as string);
-    const found: ClerkObject[] = [];
-    for (const id of ids) {
-      const list = (span: Span) => ask(() => source.listOf(clerk, id, span)).catch(noneOfLost);
-      for await (const part of readPages(list, START, pageSize)) found.push(...part.objects);
+  const some = Math.min(pageSize ?? Infinity, PARENTS_PER_PAGE);
+  const { parent: first = 0, ...start } = from;
+  for (const [index, parent] of source.parents.entries()) {
+    if (index < first) continue;
+    const begin = index === first ? start : START;
+    let last = begin.id;
+    for await (const { objects, next, ...page } of pages(parent, begin, some)) {
+      // A page begins with the last parent of the page before.
+      const parents = objects.filter(({ id }) => id !== last);
+      last = next.id;
+      const found = new Map<unknown, ClerkObject>();
+      for (const object of parents) {
+        const list = (span: Span) => ask(() => source.listOf(get, object, span)).catch(noneOfLost);
+        for await (const part of readPages(list, START, pageSize))
+          for (const child of part.objects) found.set(child["id"], child);
+      }
+      yield {
+        ...page,
+        objects: [...found.values()],
+        next: { ...next, parent: index },
+        done: next.offset,
+        parents: { column: parent.column, ids: parents.map(({ id }) => id as string) },
+      };
     }
-    yield { ...page, objects: found, done: page.next.offset, organizations: ids };
   }
 }
 
@@ -108,7 +125,7 @@ function orNone(error: unknown): Page {
   throw error;
 }
 
-/** The organization was deleted after it was listed. */
+/** The parent was deleted after it was listed, or has none. */
 function noneOfLost(error: unknown): Page {
   if (statusOf(error) === 404) return { objects: [], total: 0 };
   throw error;

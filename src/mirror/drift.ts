@@ -7,8 +7,8 @@ import { type Backfill, pagesOf } from "./backfill.ts";
 import { collectDeletions, type Deletions } from "./deletions.ts";
 import { versionedAt } from "./order.ts";
 import { createdAtOf } from "./pages.ts";
-import { decodeRow, dialectOf, encode, holes, quoted, template } from "./sql.ts";
-import { type ClerkObject, readRow, type Row, type Value } from "./table.ts";
+import { decodeRow, dialectOf, encode, hole, holes, quoted, template } from "./sql.ts";
+import { type ClerkObject, columnsIn, type Parent, readRow, type Row, type Value } from "./table.ts";
 import { isWithoutOrganizations, statusOf } from "./throttle.ts";
 import { applyRead, IN_FLIGHT_MS, type MirrorTable, repair } from "./write.ts";
 
@@ -37,7 +37,7 @@ export interface DriftCount {
 }
 
 const ROWS_AT_A_TIME = 500;
-const ORGANIZATIONS_AT_A_TIME = 100;
+const PARENTS_AT_A_TIME = 100;
 
 /** Compares each table, and repairs with `fix`. */
 export async function drift(options: Drift): Promise<DriftCount[]> {
@@ -74,9 +74,8 @@ async function driftOf(options: TableDrift): Promise<void> {
     before = new Set(page.objects.map(({ id }) => id as string));
     onCompared(objects.length);
     await compare(options, objects, page.readAt);
-    if (page.organizations)
-      for await (const rows of rowsOfOrganizations(options, page.organizations))
-        await reportExtra(options, rows, before);
+    if (page.parents)
+      for await (const rows of rowsOfParents(options, page.parents)) await reportExtra(options, rows, before);
     else {
       for (const object of objects) open.set(object["id"] as string, object);
       const upTo = Math.max(from, ...objects.map(createdAtOf));
@@ -87,7 +86,8 @@ async function driftOf(options: TableDrift): Promise<void> {
     onProgress?.({ name: to.name, done: page.done, total: page.total });
     signal?.throwIfAborted();
   }
-  if ("listOf" in to.table.source) await reportDeletedOrganizations(options);
+  const { source } = to.table;
+  if ("parents" in source) for (const parent of source.parents) await reportDeletedParents(options, parent);
   else for await (const rows of rowsBetween(options, from, undefined)) await reportExtra(options, rows, open);
   await deletions.write();
 }
@@ -123,7 +123,8 @@ function differenceOf(to: MirrorTable, object: ClerkObject, found: Record<string
   if (!found) return { kind: "missing" as const, fields: [] };
   if (found["deleted_at"] !== null) return { kind: "deleted" as const, fields: [] };
   const [here, there] = [decodeRow(to.table, found), readRow(to.table, object, to.kept)];
-  const fields = Object.keys(to.table.columns)
+  const fields = columnsIn(to.table, object)
+    .filter((name) => !to.table.columns[name]?.silent)
     .filter((name) => !Bun.deepEquals(here[name] ?? null, there[name] ?? null))
     .map((name) => ({ name, here: here[name] ?? null, there: there[name] ?? null }));
   return fields.length > 0 ? { kind: "different" as const, fields } : undefined;
@@ -131,44 +132,44 @@ function differenceOf(to: MirrorTable, object: ClerkObject, found: Record<string
 
 /** Requests each row that Clerk did not list, since the list may have shifted. */
 async function reportExtra(options: TableDrift, rows: readonly Row[], listed: { has(id: string): boolean }) {
-  const { to, clerk, ask, fix = false, report, deletions } = options;
+  const { to, get, ask, fix = false, report, deletions } = options;
+  const { find } = to.table;
+  if (!find) return;
+  const exists = async (row: Row) => {
+    try {
+      return (await ask(() => find(get, row))) !== undefined;
+    } catch (error) {
+      if (statusOf(error) === 404 || isWithoutOrganizations(error)) return false;
+      throw error;
+    }
+  };
   for (const row of rows) {
     const id = row["id"] as string;
-    if (listed.has(id) || (await exists())) continue;
+    if (listed.has(id) || (await exists(row))) continue;
     report({ id, kind: "extra", fields: [], fixed: fix });
     if (fix) await deletions.add(id);
-
-    async function exists() {
-      try {
-        return (await ask(() => to.table.find(clerk, row))) !== undefined;
-      } catch (error) {
-        if (statusOf(error) === 404 || isWithoutOrganizations(error)) return false;
-        throw error;
-      }
-    }
   }
 }
 
-/** Clerk lists nothing of a deleted organization, so its rows have to be found from here. */
-async function reportDeletedOrganizations(options: TableDrift) {
-  const { to, effects, clerk, ask } = options;
+/** Clerk lists nothing of a deleted parent, so its rows have to be found from here. */
+async function reportDeletedParents(options: TableDrift, { column, existing }: Parent) {
+  const { to, effects, get, ask } = options;
+  if (!existing) return;
   let last = "";
   while (true) {
     const found = await effects.sql(
-      template(`select distinct organization_id as id from ${quoted(to.name)}
-        where deleted_at is null and organization_id > ? order by organization_id limit ${ORGANIZATIONS_AT_A_TIME}`),
+      template(`select distinct ${quoted(column)} as id from ${quoted(to.name)}
+        where deleted_at is null and ${quoted(column)} > ? order by id limit ${PARENTS_AT_A_TIME}`),
       last,
     );
     const ids = (found as { id: string }[]).map(({ id }) => id);
     if (ids.length === 0) return;
-    const list = () => clerk.organizations.getOrganizationList({ organizationId: ids, limit: ids.length });
-    const { data } = await ask(list).catch((error: unknown) => {
-      if (isWithoutOrganizations(error)) return { data: [] };
+    const there = await ask(() => existing(get, ids)).catch((error: unknown): string[] => {
+      if (isWithoutOrganizations(error)) return [];
       throw error;
     });
-    const lost = ids.filter((id) => !data.some((organization) => organization.id === id));
-    if (lost.length > 0)
-      for await (const rows of rowsOfOrganizations(options, lost)) await reportExtra(options, rows, new Set());
+    const lost = ids.filter((id) => !there.includes(id));
+    for await (const rows of rowsOfParents(options, { column, ids: lost })) await reportExtra(options, rows, new Set());
     last = ids.at(-1) ?? "";
   }
 }
@@ -176,13 +177,18 @@ async function reportDeletedOrganizations(options: TableDrift) {
 /** Undeleted rows created from `from` to before `upTo`; without `upTo` also rows of unknown time. */
 async function* rowsBetween({ to, effects }: TableDrift, from: number, upTo: number | undefined) {
   const time = (milliseconds: number) => encode("time", new Date(milliseconds), dialectOf(effects.sql));
-  const within = upTo === undefined ? "(created_at >= ? or created_at is null)" : "created_at >= ? and created_at < ?";
+  const at = hole("time", dialectOf(effects.sql));
+  const within =
+    upTo === undefined ? `(created_at >= ${at} or created_at is null)` : `created_at >= ${at} and created_at < ${at}`;
   const times = upTo === undefined ? [time(from)] : [time(from), time(upTo)];
   yield* rowsWhere(effects.sql, to, within, times);
 }
 
-async function* rowsOfOrganizations({ to, effects }: TableDrift, ids: readonly string[]) {
-  if (ids.length > 0) yield* rowsWhere(effects.sql, to, `organization_id in (${holes(ids)})`, ids);
+async function* rowsOfParents(
+  { to, effects }: TableDrift,
+  { column, ids }: { column: string; ids: readonly string[] },
+) {
+  if (ids.length > 0) yield* rowsWhere(effects.sql, to, `${quoted(column)} in (${holes(ids)})`, ids);
 }
 
 async function* rowsWhere(sql: SQL, to: MirrorTable, condition: string, values: readonly unknown[]) {

@@ -1,10 +1,10 @@
 // Tracks which Clerk instances the mirror's rows come from. With the key of another instance, every row would look
 // deleted.
 
-import type { ClerkClient } from "@clerk/backend";
 import type { SQL } from "bun";
 
 import { SAMPLE_INSTANCE } from "../clerk/dashboard.ts";
+import type { Get } from "../clerk/requests.ts";
 import type { Effects } from "../db/effects.ts";
 import { UserError } from "../errors.ts";
 import { type Ask, statusOf } from "./throttle.ts";
@@ -24,7 +24,7 @@ export function createInstanceNote(): (db: SQL, id: unknown) => Promise<void> {
 }
 
 interface InstanceCheck {
-  clerk: ClerkClient;
+  get: Get;
   ask: Ask;
   effects: Effects;
 }
@@ -33,17 +33,18 @@ interface InstanceCheck {
  * Throws a `UserError` when CLERK_SECRET_KEY belongs to an instance that the mirror has no rows of. An empty mirror
  * accepts any. Resolves with the instance's id, or undefined when the API does not return it.
  */
-export async function refuseOtherInstance({ clerk, ask, effects }: InstanceCheck): Promise<string | undefined> {
-  const instance = await ask(() => clerk.instance.get()).catch((error: unknown) => {
+export async function refuseOtherInstance({ get, ask, effects }: InstanceCheck): Promise<string | undefined> {
+  const found = await ask(() => get("/instance")).catch((error: unknown) => {
     if (statusOf(error) === 404) return undefined;
     throw error;
   });
+  const instance = found as { id: string; environment_type: string } | undefined;
   if (!instance) return undefined;
   const rows = (await effects.sql`select id from bellhop_mirror_instances order by id`) as { id: string }[];
   const known = rows.map(({ id }) => id);
   if (known.length === 0 || known.includes(instance.id)) return instance.id;
   throw new UserError(
-    `CLERK_SECRET_KEY belongs to the instance ${instance.id} (${instance.environmentType}), but the mirror's rows come ` +
+    `CLERK_SECRET_KEY belongs to the instance ${instance.id} (${instance.environment_type}), but the mirror's rows come ` +
       `from ${known.join(", ")}. Nothing was read or changed. Copy the key of that instance: Clerk Dashboard, API keys.\n` +
       "To mirror the new instance: receive one of its webhooks first, or empty bellhop_mirror_instances.",
   );

@@ -1,5 +1,7 @@
 // `clerk_organization_invitations`. Clerk lists them only by organization.
 
+import { pageOf } from "./lists.ts";
+import { ofOrganizations } from "./organizations.ts";
 import { type ClerkObject, json, type Table, text, time } from "./table.ts";
 
 export const invitations: Table = {
@@ -17,20 +19,13 @@ export const invitations: Table = {
     updated_at: time(({ updated_at }) => updated_at),
   },
   source: {
-    async listOf(clerk, organizationId, span) {
-      const { data, totalCount } = await clerk.organizations.getOrganizationInvitationList({
+    parents: [ofOrganizations],
+    listOf: (get, { id }, span) =>
+      pageOf(get, `/organizations/${id as string}/invitations`, {
         ...span,
-        organizationId,
         status: ["pending", "accepted", "revoked", "expired"],
-      });
-      return { objects: data.map(({ raw }) => raw as unknown as ClerkObject), total: totalCount };
-    },
+      }),
   },
-  async find(clerk, { id, organization_id }) {
-    const found = await clerk.organizations.getOrganizationInvitation({
-      organizationId: organization_id as string,
-      invitationId: id as string,
-    });
-    return found.raw as unknown as ClerkObject;
-  },
+  find: (get, { id, organization_id }) =>
+    get(`/organizations/${organization_id as string}/invitations/${id as string}`) as Promise<ClerkObject>,
 };

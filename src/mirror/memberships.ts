@@ -1,5 +1,6 @@
 // `clerk_organization_memberships`: the users of each organization.
 
+import { pageOf, sorted } from "./lists.ts";
 import { type ClerkObject, json, type Table, text, time } from "./table.ts";
 
 export const memberships: Table = {
@@ -16,21 +17,10 @@ export const memberships: Table = {
     created_at: time(({ created_at }) => created_at, { index: true }),
     updated_at: time(({ updated_at }) => updated_at),
   },
-  source: {
-    requests: 1,
-    async list(clerk, span) {
-      const { data, totalCount } = await clerk.organizations.getInstanceOrganizationMembershipList({
-        ...span,
-        orderBy: "+created_at",
-      });
-      return { objects: data.map(({ raw }) => raw as unknown as ClerkObject), total: totalCount };
-    },
-  },
-  async find(clerk, { id, organization_id, user_id }) {
-    const { data } = await clerk.organizations.getOrganizationMembershipList({
-      organizationId: organization_id as string,
-      userId: [user_id as string],
-    });
-    return data.find((membership) => membership.id === id)?.raw as unknown as ClerkObject | undefined;
+  source: sorted("/organization_memberships"),
+  async find(get, { id, organization_id, user_id }) {
+    const path = `/organizations/${organization_id as string}/memberships`;
+    const { objects } = await pageOf(get, path, { user_id: user_id as string });
+    return objects.find((membership) => membership["id"] === id);
   },
 };

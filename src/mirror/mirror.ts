@@ -1,21 +1,20 @@
-// The exports of `bellhop/mirror`: users and organizations in the app's database, kept up to date by their events.
-
-import type { ClerkClient } from "@clerk/backend";
-import type { SQL } from "bun";
+// The exports of `bellhop/mirror`: Clerk's objects in the app's database, kept up to date by their events.
 
 import { subjectOf } from "../clerk/events.ts";
 import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../index.ts";
 import { didYouMean } from "../suggest.ts";
 import { createInstanceNote } from "./instance.ts";
 import { migrate } from "./migrate.ts";
-import { decodeRow, quoted, template } from "./sql.ts";
-import type { ClerkObject, Metadata, Row, TableName } from "./table.ts";
-import { tables } from "./tables.ts";
-import { users } from "./users.ts";
-import { applyEvent, applyRead, type MirrorTable } from "./write.ts";
+import type { ClerkObject, Metadata, TableName } from "./table.ts";
+import { DEFAULT_TABLES, tables } from "./tables.ts";
+import { applyEvent, type MirrorTable, mirrorTable } from "./write.ts";
+
+export { ensureUser } from "./ensure-user.ts";
+export type { MirroredUser } from "./ensure-user-types.ts";
+export type { TableName } from "./table.ts";
 
 export interface MirrorOptions {
-  /** The tables to mirror. Default: all four. */
+  /** The tables to mirror. Default: users, organizations, and their memberships and invitations. */
   tables?: readonly TableName[];
   /** The prefix of their names. Default: `"clerk_"`. */
   prefix?: string;
@@ -23,31 +22,6 @@ export interface MirrorOptions {
   metadata?: readonly Metadata[];
 }
 
-/** A row of `clerk_users`. */
-export interface MirroredUser {
-  id: string;
-  /** The primary address. */
-  email: string | null;
-  /** The primary number. */
-  phone: string | null;
-  username: string | null;
-  first_name: string | null;
-  last_name: string | null;
-  image_url: string | null;
-  external_id: string | null;
-  public_metadata: Record<string, unknown> | null;
-  banned: boolean | null;
-  locked: boolean | null;
-  last_sign_in_at: Date | null;
-  created_at: Date | null;
-  updated_at: Date | null;
-  /** Set when the user was deleted in Clerk; the other columns keep their values. */
-  deleted_at: Date | null;
-  /** Clerk's object. */
-  raw: Record<string, unknown>;
-}
-
-const PREFIX = "clerk_";
 const OPTIONS: readonly string[] = ["tables", "prefix", "metadata"] satisfies (keyof MirrorOptions)[];
 const METADATA: readonly string[] = ["public", "private", "unsafe"] satisfies Metadata[];
 
@@ -55,8 +29,8 @@ const METADATA: readonly string[] = ["public", "private", "unsafe"] satisfies Me
 const mirrored: unique symbol = Symbol("bellhop.mirror");
 
 /**
- * A handler that keeps `clerk_users`, `clerk_organizations`, `clerk_organization_memberships` and
- * `clerk_organization_invitations` equal to Clerk's, whatever order events arrive in. Throws on invalid options.
+ * A handler that keeps `clerk_users`, `clerk_organizations`, `clerk_organization_memberships`,
+ * `clerk_organization_invitations`, or the `tables` that you choose, equal to Clerk's, whatever order events arrive in. Throws on invalid options.
  *
  *     // handlers/[...event].ts
  *     export default mirror();
@@ -100,53 +74,15 @@ export function tablesOf(handler: HandlerFunction): readonly MirrorTable[] | und
   return (handler as { [mirrored]?: readonly MirrorTable[] })[mirrored];
 }
 
-/**
- * The row of a user whose event may not have arrived yet: a missing row is fetched from Clerk and written in the run's
- * transaction. Rejects when Clerk does not know the user. A deleted user's row has a `deleted_at`.
- *
- *     const user = await ensureUser(db, clerk, data.public_user_data.user_id);
- */
-export async function ensureUser(
-  db: SQL,
-  clerk: ClerkClient,
-  id: string,
-  options: Pick<MirrorOptions, "prefix" | "metadata"> = {},
-): Promise<MirroredUser> {
-  const [to] = readOptions({ ...options, tables: ["users"] }) as [MirrorTable];
-  const select = async () => {
-    const [found] = await db(template(`select * from ${quoted(to.name)} where id = ?`), id);
-    return found && (decodeRow(users, found as Row) as unknown as MirroredUser);
-  };
-  const known = await select().catch((error: unknown) => {
-    throw /no such table|relation .* does not exist/.test(String(error)) ? notMirrored(to.name) : error;
-  });
-  if (known) return known;
-  const readAt = Date.now();
-  const object = await users.find(clerk, { id });
-  if (object) await applyRead(db, to, [object], readAt);
-  const written = await select();
-  if (!written) throw new Error(`Clerk has no user ${id}`);
-  return written;
-}
-
-function notMirrored(name: string): Error {
-  return new Error(`ensureUser needs the table ${name}, which does not exist. The mirror creates it: bun new mirror`);
-}
-
-function readOptions({ prefix = PREFIX, metadata = ["public"], ...rest }: MirrorOptions): MirrorTable[] {
+function readOptions({ prefix, metadata = ["public"], ...rest }: MirrorOptions): MirrorTable[] {
   const names = tables.map(({ name }) => name);
   refuseUnknown("option", Object.keys(rest), OPTIONS);
   refuseUnknown("metadata", metadata, METADATA);
-  const wanted = rest.tables ?? names;
+  const wanted = rest.tables ?? DEFAULT_TABLES;
   refuseUnknown("table", wanted, names);
-  // The prefix becomes part of SQL statements.
-  if (!/^[a-z_][a-z0-9_]{0,30}$/.test(prefix))
-    throw new TypeError(
-      `mirror({ prefix: ${JSON.stringify(prefix)} }): expected lowercase letters, digits and _, like "clerk_"`,
-    );
   return tables
     .filter(({ name }) => wanted.includes(name))
-    .map((table) => ({ table, name: `${prefix}${table.name}`, kept: metadata }));
+    .map((table) => mirrorTable(table, { ...(prefix !== undefined && { prefix }), metadata }));
 }
 
 function refuseUnknown(what: string, given: readonly string[], known: readonly string[]) {

@@ -16,6 +16,15 @@ export function versionOf(object: ClerkObject, eventAt: number, delivery: string
   return `${digits(updatedAt)} ${digits(eventAt)} ${delivery}`;
 }
 
+/**
+ * The version of a state that Clerk's API returned at `readAt`. Where events have more than the API, it is below the
+ * version of every event about the same state.
+ */
+export function versionOfRead(object: ClerkObject, readAt: number, eventsHaveMore = false): string {
+  if (!eventsHaveMore) return versionOf(object, readAt, "read");
+  return `${digits(toMilliseconds(object["updated_at"]) ?? readAt)} ${digits(0)} read`;
+}
+
 /** The position in a version, from 1, of the part after the object's own time, in the format of `deletionOf`. */
 export const EVENT_TIME_FROM = DIGITS + 2;
 

@@ -1,8 +1,7 @@
 // `clerk_organizations`.
 
-import type { ClerkClient } from "@clerk/backend";
-
-import { type ClerkObject, json, type Page, type Span, type Table, text, time } from "./table.ts";
+import { pageOf, sorted } from "./lists.ts";
+import { type ClerkObject, json, type Parent, type Table, text, time } from "./table.ts";
 
 export const organizations: Table = {
   name: "organizations",
@@ -16,14 +15,16 @@ export const organizations: Table = {
     created_at: time(({ created_at }) => created_at, { index: true }),
     updated_at: time(({ updated_at }) => updated_at),
   },
-  source: { requests: 1, list: listOrganizations },
-  async find(clerk, { id }) {
-    const organization = await clerk.organizations.getOrganization({ organizationId: id as string });
-    return organization.raw as unknown as ClerkObject;
-  },
+  source: sorted("/organizations"),
+  find: (get, { id }) => get(`/organizations/${id as string}`) as Promise<ClerkObject>,
 };
 
-export async function listOrganizations(clerk: ClerkClient, span: Span): Promise<Page> {
-  const { data, totalCount } = await clerk.organizations.getOrganizationList({ ...span, orderBy: "+created_at" });
-  return { objects: data.map(({ raw }) => raw as unknown as ClerkObject), total: totalCount };
-}
+/** For tables whose objects Clerk lists by organization. */
+export const ofOrganizations: Parent = {
+  column: "organization_id",
+  ...sorted("/organizations"),
+  async existing(get, ids) {
+    const { objects } = await pageOf(get, "/organizations", { organization_id: ids, limit: ids.length });
+    return objects.map(({ id }) => id as string);
+  },
+};

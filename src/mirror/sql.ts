@@ -1,7 +1,5 @@
 // SQL of the mirror's tables for SQLite and Postgres: types, values, and statements, which are built once.
 
-import type { SQL } from "bun";
-
 import { EVENT_TIME_FROM } from "./order.ts";
 import { type Column, columnsOf, type Row, type Table, type Value } from "./table.ts";
 
@@ -14,22 +12,41 @@ export interface NamedTable {
   name: string;
 }
 
-export function dialectOf(sql: Pick<SQL, "options">): Dialect {
-  return (sql.options as { adapter?: string }).adapter === "sqlite" ? "sqlite" : "postgres";
+/** Bun's SQL, a run's `db`, or another client in this form (`clients.ts`). */
+export interface Queryable {
+  (text: TemplateStringsArray, ...values: unknown[]): PromiseLike<any>;
+  options: object;
+}
+
+export function dialectOf({ options }: Pick<Queryable, "options">): Dialect {
+  return (options as { adapter?: string }).adapter === "sqlite" ? "sqlite" : "postgres";
 }
 
 export const types: Record<Dialect, Record<Column["kind"] | "version", string>> = {
-  sqlite: { text: "text", boolean: "boolean", time: "text", json: "text", version: "text" },
+  sqlite: { text: "text", boolean: "boolean", integer: "integer", time: "text", json: "text", version: "text" },
   // Versions sort by bytes, independent of the database's locale.
-  postgres: { text: "text", boolean: "boolean", time: "timestamptz", json: "jsonb", version: 'text collate "C"' },
+  postgres: {
+    text: "text",
+    boolean: "boolean",
+    integer: "bigint",
+    time: "timestamptz",
+    json: "jsonb",
+    version: 'text collate "C"',
+  },
 };
 
-/** Converts a value for the driver. */
+/** Converts a value for the placeholder of its kind. */
 export function encode(kind: Column["kind"], value: Value, dialect: Dialect): unknown {
   if (value === null) return null;
   if (kind === "json") return JSON.stringify(value);
-  if (dialect === "postgres") return value;
-  return kind === "boolean" ? Number(value) : value instanceof Date ? value.toISOString() : value;
+  if (value instanceof Date) return value.toISOString();
+  if (dialect === "postgres") return typeof value === "number" ? String(value) : value;
+  return kind === "boolean" ? Number(value) : value;
+}
+
+/** The placeholder of a value. Drivers of Postgres differ in how they bind what is not text or boolean. */
+export function hole(kind: Column["kind"], dialect: Dialect): string {
+  return dialect === "sqlite" || kind === "text" || kind === "boolean" ? "?" : `?::text::${types.postgres[kind]}`;
 }
 
 /** Converts a row of the driver to the mirror's form, which is the same on both databases. */
@@ -44,6 +61,8 @@ export function decodeRow(table: Table, found: Record<string, unknown>): Row {
 function decode(kind: Column["kind"], value: any): Value {
   if (value === null || value === undefined) return null;
   if (kind === "boolean") return Boolean(value);
+  // A bigint of Postgres is a string.
+  if (kind === "integer") return Number(value);
   if (kind === "time") return value instanceof Date ? value : new Date(value);
   if (kind === "json" && typeof value === "string") return JSON.parse(value) as object;
   return value;
@@ -81,7 +100,7 @@ export function statementsFor(named: NamedTable, dialect: Dialect) {
 function build({ table, name }: NamedTable, dialect: Dialect) {
   const columns = Object.entries(columnsOf(table));
   const names = [...columns.map(([column]) => column), "mirror_version"].map(quoted);
-  const holes = columns.map(([, { kind }]) => (kind === "json" && dialect === "postgres" ? "?::text::jsonb" : "?"));
+  const holes = columns.map(([, { kind }]) => hole(kind, dialect));
   const sets = names.filter((column) => column !== '"id"').map((column) => `${column} = excluded.${column}`);
   const insert = `insert into ${quoted(name)} (${names.join(", ")}) values (${holes.join(", ")}, ?)
     on conflict (id) do update set ${sets.join(", ")}`;
@@ -96,7 +115,7 @@ function build({ table, name }: NamedTable, dialect: Dialect) {
     upsert: template(`${insert}, ${revived} where ${version} is null or excluded.mirror_version >= ${version}`),
     /** Only overwrites the version that was compared. */
     repair: template(`${insert} where ${version} is null or ${version} = ?`),
-    remove: template(`update ${quoted(name)} set deleted_at = ?, mirror_deletion = ?
+    remove: template(`update ${quoted(name)} set deleted_at = ${hole("time", dialect)}, mirror_deletion = ?
       where id = ? and (mirror_deletion is null or mirror_deletion < ?)`),
   };
 }

@@ -1,24 +1,29 @@
 // The declaration of a mirror table: its columns, how each is read from Clerk's object, and how Clerk lists such
 // objects. Creating, writing and comparing the table follow from that.
 
-import type { ClerkClient } from "@clerk/backend";
-
 import { toMilliseconds } from "../clerk/milliseconds.ts";
+import type { Get } from "../clerk/requests.ts";
+import type { Metadata } from "./ensure-user-types.ts";
+
+export type { Metadata } from "./ensure-user-types.ts";
 
 /** An object of Clerk's webhooks and API. */
 export type ClerkObject = { readonly [name: string]: unknown };
 
-/** A column's value: `text`, `boolean`, `timestamptz` and `jsonb` on Postgres; on SQLite times are ISO text. */
-export type Value = string | boolean | Date | object | null;
+/** A column's value: `text`, `boolean`, `bigint`, `timestamptz`, `jsonb` on Postgres; on SQLite times are ISO text. */
+export type Value = string | boolean | number | Date | object | null;
 export type Row = Record<string, Value>;
 
 export interface Column {
-  kind: "text" | "boolean" | "time" | "json";
+  kind: "text" | "boolean" | "integer" | "time" | "json";
+  /** Undefined when the object does not have the property. */
   read: (object: ClerkObject) => unknown;
   /** The version of the table that added the column. Default: 1, the first one. */
   since?: number;
   /** Indexed, for queries by this column. */
   index?: boolean;
+  /** Clerk changes it without an event, so `bun drift` does not compare it. */
+  silent?: boolean;
 }
 
 /** Objects that Clerk lists, oldest first where the API can sort. */
@@ -39,23 +44,58 @@ export interface Table {
   kind: string;
   /** Besides `id`, `deleted_at` and `raw`, which every table has. */
   columns: Record<string, Column>;
-  /** How Clerk lists the objects: all of them by `created_at`, or by organization. */
-  source: { list: List; /** API requests per page. */ requests: number } | { listOf: ListOf };
-  /** The current object; rejects with Clerk's 404 when it does not exist. */
-  find(clerk: ClerkClient, row: Row): Promise<ClerkObject | undefined>;
+  /**
+   * Events have properties that the API does not return. An event then outranks what was read of the same state.
+   */
+  eventsHaveMore?: boolean;
+  /** How Clerk lists the objects: all of them by `created_at`, or by organization, by user and so on. */
+  source: Source | { listOf: ListOf; parents: readonly Parent[] };
+  /**
+   * The current object; rejects with Clerk's 404 when it does not exist. Without it, `bun drift` does not look for rows
+   * that Clerk no longer has.
+   */
+  find?: (get: Get, row: Row) => Promise<ClerkObject | undefined>;
 }
 
-export type List = (clerk: ClerkClient, span: Span) => Promise<Page>;
-export type ListOf = (clerk: ClerkClient, organizationId: string, span: Span) => Promise<Page>;
+export type List = (get: Get, span: Span) => Promise<Page>;
+export type ListOf = (get: Get, parent: ClerkObject, span: Span) => Promise<Page>;
 
-export type TableName = "users" | "organizations" | "organization_memberships" | "organization_invitations";
+export interface Source {
+  list: List;
+  /** API requests per page. */
+  requests: number;
+}
 
-/** `public_metadata` and the like. */
-export type Metadata = "public" | "private" | "unsafe";
+/** Objects whose children are listed for each of them. */
+export interface Parent extends Source {
+  /** The column that has the parent's id. */
+  column: string;
+  /** Those of at most 100 ids that exist: Clerk lists no children of a deleted parent. */
+  existing?: (get: Get, ids: readonly string[]) => Promise<string[]>;
+}
+
+export type TableName =
+  | "users"
+  | "organizations"
+  | "organization_memberships"
+  | "organization_invitations"
+  | "organization_domains"
+  | "roles"
+  | "permissions"
+  | "subscriptions"
+  | "subscription_items"
+  | "payment_attempts"
+  | "sessions"
+  | "waitlist_entries";
 
 export const text = (read: Column["read"], more: Partial<Column> = {}): Column => ({ kind: "text", read, ...more });
 export const boolean = (read: Column["read"], more: Partial<Column> = {}): Column => ({
   kind: "boolean",
+  read,
+  ...more,
+});
+export const integer = (read: Column["read"], more: Partial<Column> = {}): Column => ({
+  kind: "integer",
   read,
   ...more,
 });
@@ -74,9 +114,15 @@ export function readRow(table: Table, object: ClerkObject, kept: readonly Metada
   return Object.fromEntries(cells) as Row;
 }
 
+/** The columns, except `raw`, whose property the object has. */
+export function columnsIn(table: Table, object: ClerkObject): string[] {
+  return Object.keys(table.columns).filter((name) => table.columns[name]?.read(object) !== undefined);
+}
+
 const readers: Record<Column["kind"], (value: unknown) => Value> = {
   text: (value) => (typeof value === "string" ? value : null),
   boolean: (value) => (typeof value === "boolean" ? value : null),
+  integer: (value) => (Number.isSafeInteger(value) ? (value as number) : null),
   time(value) {
     const milliseconds = toMilliseconds(value);
     return milliseconds === undefined || milliseconds > MAX_TIME_MS ? null : new Date(milliseconds);

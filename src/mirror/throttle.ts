@@ -87,13 +87,13 @@ function waitAfter(error: unknown, failed: number): number | undefined {
 function toUserError(error: unknown): unknown {
   if (isWithoutOrganizations(error)) return error;
   const status = statusOf(error);
+  const { name, errors } = error as { name?: string; errors?: { message?: string }[] };
+  const message = errors?.[0]?.message ?? messageOf(error);
   if (status === 401 || status === 403)
     return new UserError(
-      `Clerk does not accept CLERK_SECRET_KEY (${status}). Copy it again: Clerk Dashboard, API keys, of the same instance as the webhooks.`,
+      `Clerk does not accept CLERK_SECRET_KEY (${status}: ${message}). Copy it again: Clerk Dashboard, API keys, of the same instance as the webhooks.`,
     );
-  const { name, errors } = error as { name?: string; errors?: { message?: string }[] };
   if ((name !== "ClerkAPIResponseError" && name !== "TimeoutError") || status === 404) return error;
-  const message = errors?.[0]?.message ?? messageOf(error);
   return new UserError(
     status === undefined
       ? `Clerk's API can't be reached: ${message}. Progress is kept; run the same command to continue.`

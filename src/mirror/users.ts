@@ -1,6 +1,6 @@
 // `clerk_users`.
 
-import { boolean, type ClerkObject, json, type Table, text, time } from "./table.ts";
+import { boolean, type ClerkObject, json, type Parent, type Source, type Table, text, time } from "./table.ts";
 
 export const users: Table = {
   name: "users",
@@ -21,15 +21,21 @@ export const users: Table = {
     updated_at: time(({ updated_at }) => updated_at),
   },
   source: {
-    // Clerk's client sends a second request for the total.
+    // The list has no total, so a second request counts.
     requests: 2,
-    async list(clerk, span) {
-      const { data, totalCount } = await clerk.users.getUserList({ ...span, orderBy: "+created_at" });
-      return { objects: data.map(({ raw }) => raw as unknown as ClerkObject), total: totalCount };
+    async list(get, { limit, offset }) {
+      const [objects, count] = await Promise.all([
+        get("/users", { limit, offset, order_by: "+created_at" }),
+        get("/users/count"),
+      ]);
+      return { objects: objects as ClerkObject[], total: (count as { total_count: number }).total_count };
     },
   },
-  find: async (clerk, { id }) => (await clerk.users.getUser(id as string)).raw as unknown as ClerkObject,
+  find: (get, { id }) => get(`/users/${id as string}`) as Promise<ClerkObject>,
 };
+
+/** For tables whose objects Clerk lists by user. */
+export const ofUsers: Parent = { column: "user_id", ...(users.source as Source) };
 
 /** The primary address or number, which need not be the first in the list. Null for a user without one. */
 function primary(user: ClerkObject, name: string, list: string): unknown {

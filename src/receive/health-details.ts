@@ -10,6 +10,8 @@ export interface HealthDetails {
   database?: string;
   /** Lines are dropped until it can be written again. */
   log?: string;
+  /** The latest message to a person was not accepted. */
+  alerts?: string;
 }
 
 interface Troubles {
@@ -17,18 +19,21 @@ interface Troubles {
   database?: unknown;
   /** An error code. */
   log?: string | undefined;
+  alerts?: boolean;
 }
 
 /** Takes the last error of each; undefined when it works. */
-export function describeHealth({ inbox, database, log }: Troubles): HealthDetails {
+export function describeHealth({ inbox, database, log, alerts = false }: Troubles): HealthDetails {
   return {
-    ...(inbox !== undefined && { reason: `the inbox can't be written: ${describe(inbox)}` }),
-    ...(database !== undefined && { database: `handlers can't write to it: ${describe(database)}` }),
-    ...(log !== undefined && { log: `it can't be written: ${describe({ code: log })}` }),
+    ...(inbox !== undefined && { reason: `the inbox can't be written: ${describeTrouble(inbox)}` }),
+    ...(database !== undefined && { database: `handlers can't write to it: ${describeTrouble(database)}` }),
+    ...(log !== undefined && { log: `it can't be written: ${describeTrouble({ code: log })}` }),
+    ...(alerts && { alerts: "the latest one could not be sent: see the log" }),
   };
 }
 
-function describe(trouble: unknown): string {
+/** The reason of a trouble, for everyone. */
+export function describeTrouble(trouble: unknown): string {
   if (trouble instanceof FileMoved) return "its file was moved, removed or replaced";
   const { code, errno, message } = (trouble ?? {}) as Record<"code" | "errno" | "message", unknown>;
   const known = [code, errno, message].map(String).join(" ");

@@ -3,8 +3,7 @@
 
 import { join } from "node:path";
 
-import { createClerkClient } from "@clerk/backend";
-
+import { createRequests } from "../../src/clerk/requests.ts";
 import { openEffects } from "../../src/db/effects.ts";
 import { parseDatabaseUrl } from "../../src/db/url.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
@@ -27,7 +26,7 @@ const { promise, resolve } = Promise.withResolvers<{ url: string; secretKey: str
 clerkApi.addEventListener("message", ({ data }: MessageEvent) => resolve(data));
 clerkApi.postMessage(COUNT);
 const { url, secretKey, user } = await promise;
-const clerk = createClerkClient({ secretKey, apiUrl: url });
+const get = createRequests({ secretKey, apiUrl: url });
 
 await using folder = await temporaryFolder();
 await using postgres = await startPostgres({ fsync: true });
@@ -39,7 +38,7 @@ async function measure(database: string) {
   await using effects = await openEffects(parseDatabaseUrl(database), { max: CONCURRENCY });
   await effects.applySchema({ tables: [(tx) => migrate(tx, mirrorTable)] });
   const ask = createThrottle({ rate: 1_000_000 });
-  const options = { clerk, ask, effects, into: [mirrorTable] };
+  const options = { get, ask, effects, into: [mirrorTable] };
   const before = process.memoryUsage.rss();
   let peak = before;
   const onProgress = () => void (peak = Math.max(peak, process.memoryUsage.rss()));

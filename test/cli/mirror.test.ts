@@ -5,6 +5,7 @@ import { join } from "node:path";
 
 import { SQL } from "bun";
 
+import { tables } from "../../src/mirror/tables.ts";
 import { type ClerkApi, startClerkApi } from "../clerk-api.ts";
 import { freePort, post, runCommand, spawnServer, temporaryFolder } from "../harness.ts";
 
@@ -93,6 +94,28 @@ test("bun new mirror creates a second file when a handler of all events exists",
   expect((await runCommand(folder.path, ["new", "mirror"])).stderr).toMatch(
     /already: .*handlers\/\[\.\.\.event\]\/mirror\.ts/,
   );
+});
+
+test("bun new mirror --tables writes the tables that are named, or all, and backfills them", async () => {
+  await using folder = await temporaryFolder();
+  await using api = await startClerkApi();
+  api.add("roles");
+  api.add("permissions");
+  const unknown = await runCommand(folder.path, ["new", "mirror", "--tables", "users,role"]);
+  expect(unknown.stderr).toContain('The mirror has no table "role"; did you mean roles?');
+  const written = await runCommand(folder.path, ["new", "mirror", "--tables", "roles, clerk_permissions"]);
+  expect(written.stdout).toContain("clerk_roles, clerk_permissions in your database");
+  const file = Bun.file(join(folder.path, "handlers/[...event].ts"));
+  expect(await file.text()).toContain('mirror({ tables: ["roles", "permissions"] })');
+  const filled = await runCommand(folder.path, ["backfill", "--rate", "1000"], settings(api));
+  expect(filled).toMatchObject({ exitCode: 0 });
+  expect(filled.stdout).toContain("clerk_roles  1 from Clerk\nclerk_permissions  1 from Clerk");
+  const again = await runCommand(folder.path, ["new", "mirror", "--tables", "sessions"]);
+  expect(again.stderr).toContain('tables: ["roles", "permissions", "sessions"]');
+  await file.delete();
+  expect((await runCommand(folder.path, ["new", "mirror", "--tables", "all"])).exitCode).toBe(0);
+  const text = await file.text();
+  for (const { name } of tables) expect(text).toContain(`"${name}"`);
 });
 
 test("bun backfill reports an unreachable API as such, not as a rate limit", async () => {

@@ -35,7 +35,7 @@ test.concurrent("bun dev prints its address, handlers, secret hint and next step
   expect(output).toMatch(/✓ .*user\.created\.ts/);
   expect(output).toMatch(/✗ .*user\.updated\.ts +not loaded/);
   expect(output).toContain("bun send user.created");
-  expect(output).toContain(`clerk webhooks listen --forward-to ${dev.server.url}`);
+  expect(output).toContain("bun dev --tunnel");
 });
 
 test.concurrent(

@@ -1,10 +1,14 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 
 import { messageId } from "../../src/clerk/message-id.ts";
+import { sample } from "../../src/clerk/samples.ts";
 import { banner, describeAddress, localUrl } from "../../src/cli/banner.ts";
+import { makeToken, readFrame } from "../../src/cli/relay-frames.ts";
 import { findTunnel, watchTunnel } from "../../src/cli/tunnel.ts";
 import { loadHandlers } from "../../src/handlers/loader.ts";
-import { configFor, temporaryFolder, until } from "../harness.ts";
+import { configFor, environment, folderWithHandlers, signed, temporaryFolder, until } from "../harness.ts";
+import { startRelay } from "./stand-in-relay.ts";
 
 /** A stand-in for the API of ngrok's agent. */
 function agent(tunnels: () => object[]) {
@@ -61,8 +65,8 @@ test("a public address that appears later or changes is reported once", async ()
 test("bun dev prints the public address with the path, or how to get one", async () => {
   await using folder = await temporaryFolder();
   const config = configFor(folder.path, {}, "dev");
-  expect(describeAddress(config, 3000, "https://a.ngrok.app")).toContain("https://a.ngrok.app/api/webhooks");
-  expect(describeAddress(config, 3000, undefined)).toContain("ngrok http 3000\n");
+  expect(describeAddress(3000, "https://a.ngrok.app/api/webhooks")).toContain("https://a.ngrok.app/api/webhooks\n");
+  expect(describeAddress(3000, undefined)).toMatch(/^ {6}bun dev --tunnel .*\n {6}ngrok http 3000 /m);
   const table = await loadHandlers(`${folder.path}/handlers`, () => undefined);
   expect(banner(config, 3000, table)).toContain("bun new user.created");
   expect(localUrl({ host: "0.0.0.0", webhookPath: "/x" }, 1)).toBe("http://127.0.0.1:1/x");
@@ -91,6 +95,45 @@ test("the banner shows the database without its password, and stays short with 3
   expect(many.split("\n").length).toBeLessThan(24);
   expect(many).toMatch(/Handlers +✗ .*n299\.ts {3}not loaded: no such\n/);
   expect(many).toContain("and 289 more; to list them: bun handlers");
+});
+
+test("messages that this version does not know are ignored", () => {
+  for (const text of ["", "[]", "{}", '{"type":"start","data":{"token":"../x"}}', '{"type":"event","data":{"id":1}}'])
+    expect(readFrame(text)).toBeUndefined();
+  const frame = readFrame('{"type":"event","version":1,"data":{"id":"1","headers":{"a b":"x","host":"h","x":"y"}}}');
+  if (frame?.kind !== "request") throw new Error("not a request");
+  expect([...frame.request.headers]).toEqual([["x", "y"]]);
+  expect(new Set(Array.from({ length: 100 }, makeToken)).size).toBe(100);
+});
+
+test("bun dev --tunnel prints the address to paste, and opens none without the flag", async () => {
+  await using relay = startRelay();
+  await using folder = await folderWithHandlers();
+  const event = JSON.stringify(sample("user.created"));
+  const run = async (...args: string[]) => {
+    const env = { PATH: process.env.PATH, HOME: folder.path, ...environment(folder.path) };
+    const command = [process.execPath, join(import.meta.dir, "dev-with-tunnel.ts"), relay.url, ...args];
+    const child = Bun.spawn(command, { cwd: folder.path, env, stdin: "ignore", stdout: "pipe", stderr: "inherit" });
+    let output = "";
+    const drained = (async () => {
+      const decoder = new TextDecoder();
+      for await (const chunk of child.stdout) output += decoder.decode(chunk, { stream: true });
+    })();
+    const found = /\/in\/(c_\w{10})\/\n/;
+    const shown = args.length > 0 ? found : /ngrok http/;
+    await until("the address", () => shown.test(output) || undefined, 30_000);
+    const token = found.exec(output)?.[1];
+    if (token) expect((await relay.post(token, event, signed(event))).status).toBe(200);
+    child.kill("SIGTERM");
+    await child.exited;
+    await drained;
+    return token;
+  };
+  const token = await run("--tunnel");
+  await until("the connection to close", () => relay.tokens().length === 0);
+  expect(await run("--tunnel")).toBe(token);
+  await run();
+  expect(relay.registrations).toEqual([token ?? "", token ?? ""]);
 });
 
 test("message ids have Svix's format and sort by time", () => {

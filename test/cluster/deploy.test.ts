@@ -4,6 +4,7 @@ import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import { hasExited, launch } from "../crash/launch.ts";
 import { folderWithHandlers, freePort, spawnServer, until, writeHandlers } from "../harness.ts";
+import { noPgBouncer, startPgBouncer } from "../pgbouncer.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 import { startProxy } from "../proxy.ts";
 import { health, send, sharedInbox, WRITE } from "./servers.ts";
@@ -14,6 +15,7 @@ const TAKEOVER_MS = 12_000;
 const postgres = noPostgres ? undefined : await startPostgres();
 afterAll(() => postgres?.[Symbol.asyncDispose]());
 if (noPostgres) console.log(`skipped: ${noPostgres}`);
+else if (noPgBouncer) console.log(`skipped behind a pooler: ${noPgBouncer}`);
 
 const QUICK = `${WRITE}
   export default write;`;
@@ -120,5 +122,19 @@ describe.skipIf(!postgres)("several servers", () => {
     // Both are asked through the socket in the folder.
     expect((await fresh.ended("msg_2")).runs[0]!.state).toBe("done");
     expect(await inbox.calls()).toMatchObject([{ delivery: "msg_1" }, { delivery: "msg_2", name: "fresh" }]);
+  });
+
+  test.skipIf(noPgBouncer !== undefined)("several servers share an inbox behind PgBouncer", async () => {
+    await using pooler = await startPgBouncer(postgres!);
+    await using inbox = await sharedInbox(postgres!);
+    const env = { INBOX_URL: `${pooler.through(inbox.url)}&pgbouncer=true` };
+    const first = await inbox.start("first", { "user.created.ts": QUICK, "user.created/only.ts": QUICK }, env);
+    const second = await inbox.start("second", { "user.created.ts": QUICK }, env);
+    const ids = Array.from({ length: 20 }, (_, n) => `msg_${n}`);
+    for (const [n, id] of ids.entries()) await send(n % 2 ? first : second, "user.created", id);
+    for (const id of ids) await second.ended(id, TAKEOVER_MS);
+    const calls = await inbox.calls();
+    expect(calls.map(({ delivery }) => delivery).toSorted()).toEqual([...ids, ...ids].toSorted());
+    expect(new Set(calls.map(({ attempt }) => attempt))).toEqual(new Set([1]));
   });
 });

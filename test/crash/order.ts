@@ -79,6 +79,14 @@ function describe({ id, attempt, pid, time }: Call): string {
   return `${id} (attempt ${attempt} in process ${pid}, at ${new Date(time).toISOString()})`;
 }
 
+/** When it was accepted, and its calls. */
+function history(calls: readonly Call[], { id, answeredAt }: { id: string; answeredAt: number }): string {
+  const own = calls.filter((call) => call.id === id);
+  return [`answered ${new Date(answeredAt).toISOString()}`, ...own.map((call) => `${call.kind} ${describe(call)}`)]
+    .map((line) => `\n    ${line}`)
+    .join("");
+}
+
 function inversions(
   calls: readonly Call[],
   accepted: ReadonlyMap<string, Sent>,
@@ -90,13 +98,16 @@ function inversions(
     return sent ? [{ id, endedAt, arrival: arrivals.get(id) ?? 0, ...sent }] : [];
   });
   const byId = new Map(events.map((event) => [event.id, event]));
-  return calls.flatMap(({ kind, id, time }) => {
+  return calls.flatMap((call) => {
+    const { kind, id, time } = call;
     const event = byId.get(id);
     if (kind !== "begin" || !event) return [];
     return events
       .filter(({ at, arrival }) => at < event.at || (at === event.at && arrival < event.arrival))
       .filter(({ answeredAt }) => answeredAt < Math.max(event.sentAt, time - MAX_CLAIM_TO_BEGIN_MS))
       .filter(({ endedAt }) => endedAt > time)
-      .map((earlier) => `${id} began before the earlier ${earlier.id} had ended`);
+      .map(
+        (earlier) => `${describe(call)} began before the earlier ${earlier.id} had ended:${history(calls, earlier)}`,
+      );
   });
 }

@@ -20,11 +20,24 @@ test("claims at most CONCURRENCY runs of a handler that has not run yet", () => 
 test("claims more than CONCURRENCY runs of a fast handler until it is slow", async () => {
   let clock = 0;
   const slots = createSlots(2, () => clock);
-  (await slots.acquire("a"))();
+  (await slots.acquire("a"))!();
   expect(freeSlots(slots)).toBe(10);
   const release = await slots.acquire("a");
   clock += 1_000;
-  release();
+  release!();
+  expect(freeSlots(slots)).toBe(2);
+});
+
+test("claims no more runs than it runs of a fast handler whose current runs take long", async () => {
+  let clock = 0;
+  const slots = createSlots(2, () => clock);
+  (await slots.acquire("a"))!();
+  await slots.acquire("a");
+  clock += 1_000;
+  // One concurrent run is left for fast ones.
+  expect(freeSlots(slots)).toBe(6);
+  await slots.acquire("a");
+  clock += 1_000;
   expect(freeSlots(slots)).toBe(2);
 });
 
@@ -35,12 +48,12 @@ test("grants turns in the order of the requests", async () => {
   const others = [1, 2, 3].map(async (number) => {
     const releaseOther = await slots.acquire("a");
     order.push(number);
-    releaseOther();
+    releaseOther!();
   });
   const releaseOtherHandler = await slots.acquire("b");
   expect(order).toEqual([]);
-  release();
-  releaseOtherHandler();
+  release!();
+  releaseOtherHandler!();
   await Promise.all(others);
   expect(order).toEqual([1, 2, 3]);
 });
@@ -75,7 +88,32 @@ test("runs at most CONCURRENCY runs at a time of a fast handler that becomes slo
   await send(100);
   await bellhop.dispatcher.idle();
   expect(peak).toBe(3);
-  expect(await bellhop.run("msg_129")).toMatchObject({ state: "done", attempts: [{ attempt: 1 }] });
+  expect(await bellhop.run("msg_129")).toMatchObject({ state: "done" });
+});
+
+test("gives back a run that was claimed ahead of slow runs, so that an earlier event of its subject runs first", async () => {
+  const calls: string[] = [];
+  const slow = Promise.withResolvers<void>();
+  await using bellhop = await dispatching(
+    {
+      "user.created": async ({ delivery }) => {
+        calls.push(delivery.id);
+        if (delivery.id.startsWith("msg_slow")) await slow.promise;
+      },
+    },
+    { concurrency: 2 },
+  );
+  await bellhop.send("msg_fast");
+  await bellhop.dispatcher.idle();
+  await Promise.all(
+    ["msg_slow_1", "msg_slow_2", "msg_late"].map((id, n) => bellhop.send(id, { subject: `user_${n}`, at: 5 })),
+  );
+  await bellhop.send("msg_early", { subject: "user_2", at: 4 });
+  await bellhop.reaches("msg_late", "waiting");
+  slow.resolve();
+  await bellhop.reaches("msg_late", "done");
+  expect(calls).toEqual(["msg_fast", "msg_slow_1", "msg_slow_2", "msg_early", "msg_late"]);
+  expect(await bellhop.run("msg_late")).toMatchObject({ attempts: [{ outcome: "done" }] });
 });
 
 test("starts the next run at the moment another run ends", async () => {
@@ -91,8 +129,8 @@ test("starts the next run at the moment another run ends", async () => {
   const releaseSecond = await second;
   await Bun.sleep(1);
   expect(hasThirdStarted).toBe(false);
-  releaseSecond();
-  (await third)();
+  releaseSecond!();
+  (await third)!();
 });
 
 test("a retry gets its slot while deliveries of its subject keep coming", async () => {

@@ -31,15 +31,16 @@ test("loads a file again whose import failed, and leaves the others unchanged", 
     await Bun.sleep(50);
     expect(reports).toEqual([]);
     await Bun.write(join(folder.path, "config.txt"), "available");
-    await until("the file to be live", () => reports[0]);
-    expect(reports).toEqual([["new user.created.ts", "dead _dead.ts live"]]);
+    // The file may appear between the imports of one pass, which is then two.
+    await until("both files to be live", () => reports.flat().length >= 2);
+    expect(reports.flat().toSorted()).toEqual(["dead _dead.ts live", "new user.created.ts"]);
     expect(call("user.created")).toBe("available");
     expect(call("user.deleted")).toBe("old");
     expect(handlers.table.get("user.updated")?.error?.message).toBeString();
     expect(handlers.table.dead?.error).toBeUndefined();
     await Bun.write(join(dir, "user.updated.ts"), returning("fixed"));
     await until("the last file to be live", () => call("user.updated"));
-    expect(reports).toHaveLength(2);
+    expect(reports.flat()).toHaveLength(3);
   } finally {
     handlers.close();
   }

@@ -83,6 +83,14 @@ export function knownHandler(handler: string, overrides: Partial<KnownHandler> =
 }
 
 export const record: AttemptRecord = { startedAt: at(2), took: 3 };
+/** A problem by its name: equal names are equal problems. */
+export const problemKey = (name: string) => ({
+  id: `p_${name}`,
+  name: "TypeError",
+  message: `${name} of …`,
+  place: "handlers/user.created.ts:3",
+  source: `throw new TypeError("${name}")`,
+});
 export const done: Outcome = { kind: "done", record };
 export const dead: Outcome = { kind: "dead", record, reason: "failed 8 of 8 attempts" };
 export const skipped: Outcome = { kind: "skipped", record, reason: "stale" };

@@ -298,6 +298,24 @@ test("reads continue while the file can't be reopened, and writes continue once 
   expect(await accept(inbox, "b")).toEqual({ status: "accepted" });
 });
 
+test("tries a failing claim a few times a second, not all the time", async () => {
+  await using folder = await temporaryFolder();
+  await using inbox = await openSqliteInbox(folder.path);
+  startClaimer(inbox);
+  let claims = 0;
+  inbox.onWork(() => {
+    claims += 1;
+    claim(inbox).catch(() => undefined);
+  });
+  await rename(join(folder.path, "inbox.db"), join(folder.path, "other.db"));
+  expect(await failure(accept(inbox, "msg_1"))).toBeInstanceOf(InboxUnavailable);
+  await until("another claim", () => claims > 1);
+  const before = claims;
+  await Bun.sleep(1_000);
+  expect(claims - before).toBeLessThan(50);
+  await rename(join(folder.path, "other.db"), join(folder.path, "inbox.db"));
+});
+
 test("a closed inbox writes nothing, because its file may belong to another server by then", async () => {
   await using folder = await temporaryFolder();
   const inbox = await openSqliteInbox(folder.path);

@@ -74,6 +74,7 @@ export function listContract(name: string, open: OpenInbox): void {
               took: 3,
               due: null,
               reason: "failed 8 of 8 attempts",
+              problem: null,
             },
           ],
         },

@@ -11,6 +11,7 @@ import { interventionContract } from "./contract.intervention.ts";
 import { listContract } from "./contract.list.ts";
 import { orderContract } from "./contract.order.ts";
 import { parkedContract } from "./contract.parked.ts";
+import { problemsContract } from "./contract.problems.ts";
 import { recoveryContract } from "./contract.recovery.ts";
 import { replayContract } from "./contract.replay.ts";
 import { retentionContract } from "./contract.retention.ts";
@@ -33,6 +34,7 @@ const CONTRACTS = [
   bulkContract,
   listContract,
   retentionContract,
+  problemsContract,
   clocksContract,
 ];
 

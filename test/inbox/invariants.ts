@@ -55,6 +55,25 @@ export const INVARIANTS: readonly Invariant[] = [
       where r.state <> 2 and r.parked_at is null and (r.state = 1) <> (r.owner is not null)`,
   },
   {
+    rule: "the problem of an unfinished or dead run is stored, and not resolved",
+    sql: `
+      select 'run ' || r.id || ' of ' || r.problem as violation from run r left join problem p on p.id = r.problem
+      where r.problem is not null and r.state in (0, 1, 3) and (p.id is null or p.resolved_at is not null)`,
+  },
+  {
+    rule: "of the unfinished and dead runs of a handler and delivery, only the latest run has a problem",
+    sql: `
+      select 'run ' || r.id || ' of ' || r.problem as violation from run r
+      where r.problem is not null and r.state in (0, 1, 3)
+        and exists (select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id)`,
+  },
+  {
+    rule: "a problem has as many failures as its days",
+    sql: `
+      select p.id || ': ' || p.failures as violation from problem p
+      where p.failures <> (select sum(d.failures) from problem_day d where d.problem = p.id)`,
+  },
+  {
     rule: "only a waiting run is parked",
     sql: "select 'run ' || r.id as violation from run r where r.parked_at is not null and r.state <> 0",
   },

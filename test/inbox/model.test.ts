@@ -8,7 +8,7 @@ import fc from "fast-check";
 import type { Outcome } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
-import { DAY, dead, done, HOUR, interrupted, postponed, released, retry, SECOND, skipped } from "./box.ts";
+import { DAY, dead, done, HOUR, interrupted, postponed, problemKey, released, retry, SECOND, skipped } from "./box.ts";
 import { type Accept, HANDLERS, openPair, type Pair } from "./model-pair.ts";
 
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
@@ -23,6 +23,8 @@ const delays = pick(0, 5 * SECOND, HOUR);
 const outcomes: fc.Arbitrary<Outcome> = fc.oneof(
   { weight: 4, arbitrary: pick(done) },
   { weight: 4, arbitrary: fc.tuple(delays, fc.boolean()).map(([delay, exclusive]) => retry(delay, exclusive)) },
+  fc.tuple(delays, pick("a", "b")).map(([delay, name]) => ({ ...retry(delay), problem: problemKey(name) })),
+  pick("a", "b").map((name) => ({ ...dead, problem: problemKey(name) })),
   pick(dead, skipped, released),
   fc.tuple(delays, fc.boolean()).map(([delay, exclusive]) => interrupted(delay, exclusive)),
   delays.map((delay) => postponed(delay)),

@@ -16,6 +16,15 @@ export interface ModelRun extends NewRun {
   attempts: number;
   spent: number;
   interrupted: number;
+  problem: string | null;
+}
+
+/** The numbers of a problem, computed from runs. */
+export interface ModelProblem {
+  id: string;
+  failures: number;
+  dead: number;
+  retrying: number;
 }
 
 interface ModelDelivery {
@@ -30,6 +39,8 @@ export class Model {
   now = 0;
   readonly deliveries = new Map<string, ModelDelivery>();
   readonly runs: ModelRun[] = [];
+  /** Failed attempts by problem. */
+  readonly failures = new Map<string, number>();
   /** The latest event time that is done, by order key. */
   readonly #doneAt = new Map<string, number>();
 
@@ -71,7 +82,10 @@ export class Model {
 
   #add(id: string, replay: string, runs: readonly NewRun[], bulk = 0): number {
     const { at, arrival, order } = this.deliveries.get(id)!;
-    for (const run of runs)
+    for (const run of runs) {
+      const latest = this.#latest(id, run.handler);
+      const problem = latest && isOpen(latest) ? latest.problem : null;
+      if (latest && problem) latest.problem = null;
       this.runs.push({
         ...run,
         delivery: id,
@@ -85,8 +99,24 @@ export class Model {
         attempts: 0,
         spent: 0,
         interrupted: 0,
+        problem,
       });
+    }
     return runs.length;
+  }
+
+  #latest(id: string, handler: string): ModelRun | undefined {
+    return this.runs.findLast((run) => run.delivery === id && run.handler === handler);
+  }
+
+  /** The problems with unfinished or dead runs. */
+  openProblems(): ModelProblem[] {
+    const byProblem = Map.groupBy(this.runs.filter(isOpen), ({ problem }) => problem);
+    byProblem.delete(null);
+    return [...byProblem].map(([id, runs]) => {
+      const dead = runs.filter(({ state }) => state === "dead").length;
+      return { id: id!, failures: this.failures.get(id!)!, dead, retrying: runs.length - dead };
+    });
   }
 
   find(id: string, handler: string, replay: string): ModelRun | undefined {
@@ -134,6 +164,11 @@ export class Model {
 
   finish(run: ModelRun, outcome: Outcome): void {
     const { kind } = outcome;
+    if ("problem" in outcome && outcome.problem) {
+      const { id } = outcome.problem;
+      this.failures.set(id, (this.failures.get(id) ?? 0) + 1);
+      if (this.#latest(run.delivery, run.handler) === run) run.problem = id;
+    }
     if (kind === "done")
       this.#doneAt.set(run.orderKey, Math.max(this.#doneAt.get(run.orderKey) ?? -Infinity, run.place[1]));
     if (kind === "done" || kind === "dead" || kind === "skipped") {
@@ -171,6 +206,10 @@ export class Model {
   sweep(): void {
     for (const run of this.#waiting()) if (run.parked && run.parkedAt <= this.now - DAY) run.state = "skipped";
   }
+}
+
+function isOpen({ state }: ModelRun): boolean {
+  return state === "waiting" || state === "running" || state === "dead";
 }
 
 function isBefore({ place: a }: ModelRun, { place: b }: ModelRun): boolean {

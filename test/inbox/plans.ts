@@ -109,7 +109,7 @@ function literal({ columns, overRows }: Statement<Columns>, name: string, rows: 
 
 // A partial index, which contains only rows with pending work, may be scanned.
 const SCAN = /^SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?/;
-const TABLES = /^(delivery|d|run|r|later|payload|p|attempt|a|order_key|k)$/;
+const TABLES = /^(delivery|d|run|r|later|payload|p|attempt|a|order_key|k|problem|p|problem_day)$/;
 
 /** Steps of statements that read a whole table, or a whole index that is not partial. */
 export async function scansOnSqlite(store: Store, recording: Recording): Promise<string[]> {
@@ -149,11 +149,18 @@ export const fill = (from: number, to: number) => `
     from generate_series(${from}, ${to}) as n;
   insert into payload(seq, headers, body)
     select n, '{}', convert_to(repeat('x', 500), 'UTF8') from generate_series(${from}, ${to}) as n;
-  insert into run(seq, handler, order_key, at, state, due, parked_at, attempts, owner)
+  insert into run(seq, handler, order_key, at, state, due, parked_at, attempts, owner, problem)
     select n, 'user.' || (array['created', 'updated', 'deleted'])[1 + n % 3], 'user:subject user_' || n % 5000, ${AT} + n,
       case when n % 1000 = 1 then 1 when n % 10 = 0 then 0 when n % 97 = 0 then 3 else 2 end, ${AT},
-      case when n % 70 = 0 then ${AT} end, 1, case when n % 1000 = 1 then 'owner-1' end
+      case when n % 70 = 0 then ${AT} end, 1, case when n % 1000 = 1 then 'owner-1' end,
+      case when n % 97 = 0 then 'p_' || n % 2000 end
     from generate_series(${from}, ${to}) as n;
+  insert into problem(id, handler, name, message, first_at, last_at, newest, failures, opened_failures, resolved_at, news)
+    select 'p_' || n % 2000, 'user.created', 'Error', 'message', ${AT}, ${AT} + n, 'msg_' || n, 9, 9,
+      case when n % 20 > 0 then ${AT} + n end, case when n % 40 = 0 then 1 else 0 end
+    from generate_series(${from}, ${to}) as n on conflict do nothing;
+  insert into problem_day(problem, day, failures)
+    select 'p_' || n % 2000, ${AT} / 86400000 - n % 20, 1 from generate_series(${from}, ${to}) as n on conflict do nothing;
   insert into attempt(run, n, started_at, took, outcome)
     select id, 1, ${AT}, 3, 'done' from run where seq between ${from} and ${to};
   insert into order_key(key, done_at) select distinct order_key, ${AT} from run where seq between ${from} and ${to}

@@ -5,9 +5,11 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { SQL } from "bun";
 
 import { InboxUnavailable, UserError } from "../../src/errors.ts";
+import { openPostgresInbox } from "../../src/inbox/open.ts";
 import { openPostgresStore } from "../../src/inbox/postgres.ts";
 import { freePort } from "../free-port.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
+import { startProxy } from "../proxy.ts";
 import { failure } from "./postgres-store.ts";
 
 const postgres = noPostgres ? undefined : await startPostgres();
@@ -77,5 +79,24 @@ describe.skipIf(!postgres)("opening a Postgres store", () => {
     expect(await failure(openPostgresStore({ url: url.href, prepare: true }))).toBeInstanceOf(InboxUnavailable);
     url.hostname = "does-not-exist.invalid";
     expect(await failure(openPostgresStore({ url: url.href, prepare: true }))).toBeInstanceOf(InboxUnavailable);
+  });
+
+  test("rejects with InboxUnavailable wherever Postgres is lost, so that the server retries", async () => {
+    const url = new URL(await postgres!.database());
+    using proxy = startProxy(postgres!.port);
+    url.port = String(proxy.port);
+    const errors: unknown[] = [];
+    for (let allowed = 0; ; allowed += 1) {
+      let messages = 0;
+      // The first message of a connection begins with its length. Without an answer to it, Bun tries again for seconds.
+      proxy.onClient = (bytes) => (bytes[0] === 0 || messages++ < allowed ? "forward" : "cut");
+      const opened = await openPostgresInbox({ url: url.href, prepare: true }, { listen: false }).catch((error) => {
+        errors.push(error);
+      });
+      await opened?.close();
+      if (opened) break;
+    }
+    expect(errors.length).toBeGreaterThan(5);
+    expect(errors.filter((error) => !(error instanceof InboxUnavailable))).toEqual([]);
   });
 });

@@ -9,6 +9,7 @@ import { createCore, savedClock } from "../../src/inbox/core.ts";
 import { openPostgresInbox } from "../../src/inbox/open.ts";
 import { openPostgresStore, SETTINGS } from "../../src/inbox/postgres.ts";
 import { openSqliteStore } from "../../src/inbox/sqlite.ts";
+import { noPgBouncer, startPgBouncer } from "../pgbouncer.ts";
 import { noPostgres, OTHER_VERSION, startPostgres } from "../postgres.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import type { Clocks } from "./box.ts";
@@ -19,7 +20,10 @@ setDefaultTimeout(20_000);
 
 const postgres = noPostgres ? undefined : await startPostgres();
 afterAll(() => postgres?.[Symbol.asyncDispose](), 60_000);
+const pooler = postgres && !noPgBouncer ? await startPgBouncer(postgres) : undefined;
+afterAll(() => pooler?.[Symbol.asyncDispose]());
 if (!postgres) console.log(`skipped: ${noPostgres}`);
+else if (!pooler) console.log(`without a pooler, only as behind one: ${noPgBouncer}`);
 
 /** The URL of each inbox's database, by the folder that its test uses. */
 const urls = new Map<string, Promise<string>>();
@@ -38,9 +42,10 @@ async function openRecorded(folder: string, { wallClock, monotonic }: Clocks) {
 
 if (postgres) {
   inboxContract("Postgres", openRecorded);
-  inboxContract("Postgres behind a pooler", async (folder, clocks) =>
-    openPostgresInbox({ url: await urlOf(folder), prepare: false }, clocks),
-  );
+  inboxContract(`Postgres behind ${pooler ? "PgBouncer" : "a pooler"}`, async (folder, clocks) => {
+    const url = await urlOf(folder);
+    return openPostgresInbox({ url: pooler?.through(url) ?? url, prepare: false }, clocks);
+  });
 }
 
 // Until Postgres 17, a plan that was cached while a table was tiny may read all of it until the next ANALYZE, which

@@ -2,8 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
-import { createClerkClient } from "@clerk/backend";
-
+import { createRequests } from "../../src/clerk/requests.ts";
 import type { Effects } from "../../src/db/effects.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
 import { drift } from "../../src/mirror/drift.ts";
@@ -181,8 +180,8 @@ async function open(
   const api = stack.use(await startClerkApi({ withoutOrganizations }));
   const effects = await opened.open();
   const into = await mirrorIn(effects);
-  const clerk = createClerkClient({ secretKey: api.secretKey, apiUrl: api.url });
-  const options = { clerk, effects, into, ask: createThrottle({ rate: 1_000_000 }), ...more };
+  const get = createRequests({ secretKey: api.secretKey, apiUrl: api.url });
+  const options = { get, effects, into, ask: createThrottle({ rate: 1_000_000 }), ...more };
   const held = stack.move();
   return { api, effects, into, options, [Symbol.asyncDispose]: () => held.disposeAsync() };
 }

@@ -8,7 +8,7 @@ import { parseDatabaseUrl } from "../../src/db/url.ts";
 import { migrate } from "../../src/mirror/migrate.ts";
 import { decodeRow, quoted, template } from "../../src/mirror/sql.ts";
 import type { ClerkObject, Metadata, Row, Table } from "../../src/mirror/table.ts";
-import { tables } from "../../src/mirror/tables.ts";
+import { DEFAULT_TABLES, tables } from "../../src/mirror/tables.ts";
 import { applyEvent, type MirrorTable } from "../../src/mirror/write.ts";
 import { temporaryFolder } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
@@ -48,10 +48,12 @@ function createDatabase(url: string, storage: AsyncDisposable): Database {
   };
 }
 
-/** Creates the four tables with their default names, or only some of them. */
+const defaults = tables.filter(({ name }) => DEFAULT_TABLES.includes(name));
+
+/** Creates the four tables of `mirror()` with their default names, or others. */
 export async function mirrorIn(
   effects: Effects,
-  { only = tables, kept = ["public"] }: { only?: readonly Table[]; kept?: readonly Metadata[] } = {},
+  { only = defaults, kept = ["public"] }: { only?: readonly Table[]; kept?: readonly Metadata[] } = {},
 ): Promise<MirrorTable[]> {
   const into = only.map((table) => ({ table, name: `clerk_${table.name}`, kept }));
   await effects.applySchema({ tables: into.map((table) => (tx) => migrate(tx, table)) });

@@ -2,8 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
-import { createClerkClient } from "@clerk/backend";
-
+import { createRequests } from "../../src/clerk/requests.ts";
 import type { Effects } from "../../src/db/effects.ts";
 import { UserError } from "../../src/errors.ts";
 import { backfill } from "../../src/mirror/backfill.ts";
@@ -228,8 +227,8 @@ async function filled(database: () => Promise<Database>): Promise<Scene> {
     api.addInvitation(id);
     api.addInvitation(id, { status: "revoked" });
   }
-  const clerk = createClerkClient({ secretKey: api.secretKey, apiUrl: api.url });
-  const options = { clerk, effects, into, ask: createThrottle({ rate: 1_000_000 }), pageSize: 7 };
+  const get = createRequests({ secretKey: api.secretKey, apiUrl: api.url });
+  const options = { get, effects, into, ask: createThrottle({ rate: 1_000_000 }), pageSize: 7 };
   await backfill(options);
   const held = stack.move();
   return {

@@ -1,5 +1,5 @@
-// Simulates one seed: one server, or two that share a store, are crashed, stopped and restarted while deliveries arrive,
-// handlers misbehave and databases fail. Then the faults stop, all runs end, and the witness checks the result.
+// Simulates one seed: one server, or two or three that share a store, are crashed, stopped and restarted while deliveries
+// arrive, handlers misbehave and databases fail. Then the faults stop, all runs end, and the witness checks the result.
 
 import { Database } from "bun:sqlite";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
@@ -89,7 +89,7 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
   let current = table();
 
   const machines = Array.from({ length: plan.servers }, (_, index): Machine => ({
-    name: "AB"[index]!,
+    name: "ABC"[index]!,
     server: undefined,
     life: undefined,
     owner: undefined,

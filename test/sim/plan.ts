@@ -29,7 +29,7 @@ export interface PlannedDelivery {
 }
 
 export interface Plan {
-  /** 1, or 2 that share a store. */
+  /** 1, or 2 or 3 that share a store. */
   servers: number;
   concurrency: number;
   /** Whether handlers write to Postgres. */
@@ -98,7 +98,7 @@ export function planOf(world: World): Plan {
   });
   const misbehaves = pick([0, 0.2, 0.6]);
   const behaviours = new Map<string, Behaviour>();
-  const servers = chance(0.5) ? 2 : 1;
+  const servers = pick([1, 1, 2, 3]);
   return {
     servers,
     concurrency: between(1, 3),

@@ -67,13 +67,17 @@ export function createRequests({ world, plan, witness, anyServer, table, isFinis
     for (const { handler } of handlers) if (matching.has(handler)) witness.promised(id, handler, replayId);
   }
 
-  /** `bun replay --dead` in steps of two runs, while other work continues. */
+  /** `bun replay --dead`, or of one problem, in steps of two runs, while other work continues. */
   async function replayDead() {
+    const problems = await anyServer()
+      ?.ask(({ inbox }) => inbox.problems("open", 9))
+      .catch(() => undefined);
+    const problem = world.chance(0.5) && problems?.length ? world.pick(problems).id : null;
     const replayId = crypto.randomUUID().slice(0, 8);
     for (let after: number | null = 0, tries = 0; after !== null && tries < REPLAY_TRIES; tries += 1) {
       await world.sleep(world.between(1, 500));
       const request: ReplayStepRequest = {
-        filter: { state: "dead" }, handlers: knownHandlers(), replay: replayId, stale: false, bulk: true, after, limit: 2,
+        filter: { state: "dead", problem }, handlers: knownHandlers(), replay: replayId, stale: false, bulk: true, after, limit: 2,
       }; // prettier-ignore
       // A failed step can be repeated: a replay id adds at most one run per delivery and handler.
       const step = await anyServer()

@@ -3,7 +3,7 @@
 
 import { Database } from "bun:sqlite";
 
-import { SQLITE_SCHEMA } from "../../src/inbox/schema.ts";
+import { SQLITE_SCHEMAS } from "../../src/inbox/schema.ts";
 
 type Fields = Record<string, string | number | Uint8Array | null>;
 
@@ -43,6 +43,8 @@ const PRIMARY_KEYS: Record<string, readonly string[]> = {
   run: ["id"],
   order_key: ["key"],
   attempt: ["run", "n"],
+  problem: ["id"],
+  problem_day: ["problem", "day"],
 };
 const GENERATED: Record<string, string> = { delivery: "seq", run: "id" };
 
@@ -58,7 +60,7 @@ export class SharedRows {
   #generated = new Map(Object.keys(GENERATED).map((table) => [table, 0]));
 
   constructor() {
-    this.db.run(SQLITE_SCHEMA);
+    for (const script of SQLITE_SCHEMAS) this.db.run(script);
     this.db.run("create temp table touched(n integer primary key, name text, row_key text)");
     for (const [table, key] of Object.entries(PRIMARY_KEYS))
       for (const [event, row] of [

@@ -3,6 +3,7 @@
 
 import { Database } from "bun:sqlite";
 
+import { problemOf } from "../../src/dispatch/problem-key.ts";
 import type { ClaimedRun, Outcome } from "../../src/inbox/inbox.ts";
 import type { HandlerContext } from "../../src/index.ts";
 import { INVARIANTS, INVARIANTS_OF_ALL } from "../inbox/invariants.ts";
@@ -56,6 +57,18 @@ interface OpenRun {
   earlier: number | null;
 }
 
+interface FailedAttempt {
+  delivery: string;
+  handler: string;
+  error: string;
+}
+
+interface DeadRun {
+  delivery: string;
+  handler: string;
+  problem: string | null;
+}
+
 interface ActiveAttempt {
   run: string;
   life: Life | undefined;
@@ -75,6 +88,13 @@ const OPEN_RUNS = `
   on r.state = 1 and other.order_key = r.order_key and other.state = 0 and other.parked_at is null
     and (other.bulk, other.at, other.seq, other.id) < (r.bulk, r.at, r.seq, r.id)
   where r.state < 2`;
+
+const FAILED_ATTEMPTS = `select d.id as delivery, r.handler, a.error from attempt a join run r on r.id = a.run
+  join delivery d on d.seq = r.seq where a.outcome in ('retry', 'dead') and a.error is not null order by a.run, a.n`;
+/** The latest runs of a handler and delivery, as far as they are dead. */
+const DEAD_RUNS = `select d.id as delivery, r.handler, r.problem from run r join delivery d on d.seq = r.seq
+  where r.state = ${DEAD} and not exists
+    (select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id)`;
 
 /** `inbox` returns the inbox's database, and opens it if necessary. */
 export function createWitness(world: World, plan: Plan, inbox: () => Database): Witness {
@@ -199,6 +219,7 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
         if (row.state < DONE) report(`${describe(row)} never ended`);
         checkEnd(row);
       }
+      checkProblems();
       checkEffects(runs, effects ?? readEffects(appFile));
     },
   };
@@ -218,6 +239,24 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
     const isExpected = /^(the process died|given up by a user|its payload was wiped)/.test(row.reason ?? "");
     if (isInnocent && databaseFailures === 0 && !isExpected)
       report(`${describe(row)} is dead, but never failed: ${row.reason}`);
+  }
+
+  /** A problem has counted each failed attempt that is stored, and its runs are the latest of their handler and delivery. */
+  function checkProblems() {
+    const failures = new Map<string, number>();
+    const latest = new Map<string, string>();
+    for (const row of inbox().query<FailedAttempt, []>(FAILED_ATTEMPTS).all()) {
+      const { id } = problemOf(row.handler, JSON.parse(row.error));
+      failures.set(id, (failures.get(id) ?? 0) + 1);
+      latest.set(`${row.delivery} ${row.handler}`, id);
+    }
+    const stored = inbox().query<{ id: string; failures: number }, []>("select id, failures from problem").all();
+    for (const { id, failures: counted } of stored)
+      if (counted !== failures.get(id)) report(`problem ${id} has ${counted} failures instead of ${failures.get(id)}`);
+    if (stored.length !== failures.size) report(`${stored.length} problems are stored instead of ${failures.size}`);
+    for (const { delivery, handler, problem } of inbox().query<DeadRun, []>(DEAD_RUNS).all())
+      if (problem === null && latest.has(`${delivery} ${handler}`))
+        report(`the dead run of ${delivery} in ${handler} has failed, and no problem`);
   }
 
   /** Every run that is done wrote its parts once, in one attempt. No other run wrote any. */

@@ -38,6 +38,7 @@ export const filterParameters = {
   subject: t.Optional(t.String()),
   handler: t.Optional(t.String()),
   state: t.Optional(t.Enum(toEnum(DELIVERY_STATES))),
+  problem: t.Optional(t.String()),
   since: t.Optional(t.Numeric()),
   until: t.Optional(t.Numeric()),
   /** The name of a handler. */
@@ -54,7 +55,10 @@ export function readFilter(query: FilterQuery, handlers: readonly ApiHandler[]):
   return handler ? { ...filter, neverSeenBy: toKnown(handler) } : unknownHandler(handlers);
 }
 
-/** The runs of a bulk replay. A handler that the query names has to exist and to load. */
+/**
+ * The runs of a bulk replay. A handler that the query names has to exist and to load. Of a problem, only dead runs are
+ * replayed: the others are retried by themselves.
+ */
 export function readSelection(
   { stale = false, ...query }: FilterQuery & { stale?: boolean },
   handlers: readonly ApiHandler[],
@@ -66,7 +70,7 @@ export function readSelection(
     if (!handler) return unknownHandler(handlers);
     if (handler.error) return { error: "not_loaded", where: handler.error.where, reason: handler.error.message };
   }
-  const filter = readFilter(query, handlers);
+  const filter = readFilter(query.problem == null ? query : { ...query, state: "dead" }, handlers);
   if ("error" in filter) return filter;
   return { filter, handlers: filter.neverSeenBy ? [filter.neverSeenBy] : handlers.map(toKnown), stale };
 }
@@ -92,6 +96,7 @@ function unknownHandler(handlers: readonly ApiHandler[]): HandlerTrouble {
   return { error: "unknown_handler", handlers: handlers.map(({ name }) => name) };
 }
 
-function toEnum<const Values extends readonly string[]>(values: Values) {
+/** An enum of TypeBox from a list of texts. */
+export function toEnum<const Values extends readonly string[]>(values: Values) {
   return Object.fromEntries(values.map((value) => [value, value])) as { [Value in Values[number]]: Value };
 }

@@ -5,6 +5,7 @@ import type { AttemptJson } from "../../api/types.ts";
 import { formatDuration } from "../../duration.ts";
 import { Frame } from "./code.tsx";
 import { Copy, Time } from "./components.tsx";
+import { sourceOf } from "./problems.ts";
 
 const OUTCOMES: Record<string, string> = {
   done: "done",
@@ -16,7 +17,14 @@ const OUTCOMES: Record<string, string> = {
   released: "released",
 };
 
-export function Attempts({ attempts, isOpen }: { attempts: readonly AttemptJson[]; isOpen: boolean }) {
+interface AttemptsProps {
+  attempts: readonly AttemptJson[];
+  isOpen: boolean;
+  /** The problem of the latest failure. */
+  problem: string | null;
+}
+
+export function Attempts({ attempts, isOpen, problem }: AttemptsProps) {
   if (attempts.length === 0) return null;
   const groups = groupsOf(attempts);
   return (
@@ -24,7 +32,12 @@ export function Attempts({ attempts, isOpen }: { attempts: readonly AttemptJson[
       {attempts.length > 1 && <Waits attempts={attempts} />}
       <ol class="attempts">
         {groups.toReversed().map((group, index) => (
-          <Group key={group[0]?.attempt} group={group} open={isOpen && index === 0} />
+          <Group
+            key={group[0]?.attempt}
+            group={group}
+            open={isOpen && index === 0}
+            before={index === 0 ? sourceOf(problem) : null}
+          />
         ))}
       </ol>
     </>
@@ -67,7 +80,14 @@ function same(one: AttemptJson, other: AttemptJson): boolean {
   return key(one) === key(other);
 }
 
-function Group({ group, open }: { group: readonly AttemptJson[]; open: boolean }) {
+interface GroupProps {
+  group: readonly AttemptJson[];
+  open: boolean;
+  /** The line that threw, as it was then. */
+  before: string | null;
+}
+
+function Group({ group, open, before }: GroupProps) {
   const last = group.at(-1)!;
   const { attempt: number, outcome, startedAt, took, error, frame, log } = last;
   const numbers = group.length > 1 ? `Attempts ${group[0]?.attempt}–${number}` : `Attempt ${number}`;
@@ -84,7 +104,7 @@ function Group({ group, open }: { group: readonly AttemptJson[]; open: boolean }
           </span>
         </summary>
         {error && <Thrown error={error} />}
-        {frame && <Frame frame={frame} />}
+        {frame && <Frame frame={frame} before={before} />}
         {log && log.length > 0 && <Log lines={log} />}
         {error?.stack !== undefined && <Stack stack={error.stack} />}
         {!error && !(log && log.length > 0) && <p class="faint">Its log is empty.</p>}

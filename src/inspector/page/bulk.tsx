@@ -32,8 +32,8 @@ export function Bulk() {
  * Pure: what the server selects by itself, or null. A bulk replay can't search for text; by another state than `dead` it
  * would select handlers, not deliveries.
  */
-export function queryOf({ text, id, state, problem, ...rest }: Filter, now: number): Record<string, string> | null {
-  if (text || id || problem || (state && state !== "dead")) return null;
+export function queryOf({ text, id, state, ...rest }: Filter, now: number): Record<string, string> | null {
+  if (text || id || (state && state !== "dead")) return null;
   return { ...toQuery(rest, now), ...(state && { state }) };
 }
 

@@ -55,9 +55,9 @@ export function EmptyState({ server }: { server: ServerJson }) {
 function Tunnel({ webhookUrl }: { webhookUrl: string }) {
   return (
     <>
-      <p>Clerk can't reach this machine yet. In another terminal, either of:</p>
+      <p>Clerk can't reach this machine yet. Start with the relay of Svix, or run ngrok in another terminal:</p>
+      <Snippet text="bun dev --tunnel" />
       <Snippet text={`ngrok http ${portOf(webhookUrl)}`} />
-      <Snippet text={`clerk webhooks listen --forward-to ${webhookUrl}`} />
       <p>
         Then in the Dashboard, Webhooks, Add Endpoint, with the tunnel's URL and this path:{" "}
         <code>{pathOf(webhookUrl)}</code>; on its Testing tab: <b>Send Example</b>.

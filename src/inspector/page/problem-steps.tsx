@@ -40,16 +40,17 @@ export function ProblemSteps({ id }: { id: string }) {
                   <span class="visually-hidden">Older</span> <span aria-hidden="true">→</span>
                 </button>
               </p>
-              {common.length > 0 && (
+              {common.values.length > 0 && (
                 <p class="common">
-                  <span class="faint">In common:</span>{" "}
-                  {common.map(({ path, value, share, of }) => (
+                  <span class="faint">In common:</span>
+                  {common.values.map(({ path, value, failed, done }) => (
                     <span key={path}>
                       <code>
                         {path}: {value}
                       </code>{" "}
                       <span class="faint">
-                        {share} of {of}
+                        {failed} of {common.failed}
+                        {common.done > 0 && `, and ${done} of ${common.done} that succeeded`}
                       </span>
                     </span>
                   ))}

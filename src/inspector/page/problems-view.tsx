@@ -2,13 +2,14 @@
 
 import { useSignal } from "@preact/signals";
 
+import type { ProblemJson } from "../../api/types.ts";
 import { count } from "../../count.ts";
 import { follow } from "./bulk-job.ts";
 import { Confirm } from "./bulk.tsx";
 import { Chart } from "./chart.tsx";
 import { coloured, Place } from "./code.tsx";
 import { Ago } from "./components.tsx";
-import { type ProblemJson, problemsApi } from "./problems-client.ts";
+import { problemsApi } from "./problems-client.ts";
 import { problems, refreshProblems } from "./problems.ts";
 import { Empty, Show } from "./remote.tsx";
 import { attempt, go, notify, view } from "./state.ts";
