@@ -8,8 +8,8 @@ import { createMetrics } from "./metrics.ts";
 import { queueAge } from "./queue.ts";
 import type { Live } from "./routes/live.ts";
 import type { ApiHandler } from "./routes/selection.ts";
+import { createRunCounts, type RunCounts } from "./run-counts.ts";
 import type { Send } from "./send-sample.ts";
-import { createStanding, type Standing } from "./standing.ts";
 import type { HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./types.ts";
 
 export interface ObserverOptions {
@@ -43,8 +43,8 @@ const MAX_REFUSED_SHOWN = 200;
 export function createObserver(options: ObserverOptions): Observer {
   const { inbox, handlers, send, onError, now = Date.now } = options;
   const metrics = createMetrics();
-  const count = createStanding(inbox);
-  let standing: Standing | undefined;
+  const count = createRunCounts(inbox);
+  let runCounts: RunCounts | undefined;
   const feed = createFeed({
     find: async (id) => withWho(inbox, await inbox.list({ id }, { before: null, limit: 1 })),
     handlers: handlersJson,
@@ -68,15 +68,15 @@ export function createObserver(options: ObserverOptions): Observer {
         lastGoodRuns: error !== undefined && code !== undefined,
         warning: warning ?? null,
         ...metrics.handler(name),
-        ...(standing?.handler(name) ?? { dead: 0, waiting: 0, retrying: 0 }),
+        ...(runCounts?.handler(name) ?? { dead: 0, waiting: 0, retrying: 0 }),
       }),
     );
   }
 
   async function health(): Promise<HealthJson> {
     metrics.queue(await queueAge(inbox, now()), now());
-    standing = await count();
-    return { ...metrics.hour(now()), writable: inbox.writable, standing: standing.total };
+    runCounts = await count();
+    return { ...metrics.hour(now()), writable: inbox.writable, runCounts: runCounts.total };
   }
 
   return {

@@ -1,4 +1,4 @@
-// What changed between two payloads: the paths that differ, with both values. Pure.
+// Compares two payloads: the paths that differ, with both values. Pure.
 // Secrets are compared, but shown as `•••`.
 
 import { MASK } from "../redact.ts";

@@ -91,6 +91,6 @@ export function matcher(texts: readonly string[]): (content: Omit<DeliveryConten
     const text = bytes.toString("utf8");
     // A person types `ü`; the payload may contain `\u00fc`.
     const content = (text.includes("\\u") ? JSON.stringify(JSON.parse(text)) : text).toLowerCase();
-    return wanted.some((each) => content.includes(each));
+    return wanted.some((part) => content.includes(part));
   };
 }

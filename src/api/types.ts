@@ -98,7 +98,7 @@ export interface TriedJson {
   frame: CodeFrame | null;
 }
 
-export interface HandlerStanding {
+export interface HandlerRunCounts {
   dead: number;
   /** Waiting for a first attempt, or parked. */
   waiting: number;
@@ -106,7 +106,7 @@ export interface HandlerStanding {
 }
 
 /** Runs of all handlers, each the latest of its handler and delivery. */
-export interface StandingJson extends HandlerStanding {
+export interface RunCountsJson extends HandlerRunCounts {
   /** There are more: counting has stopped. */
   more: boolean;
   lastDeliveryAt: number | null;
@@ -163,11 +163,11 @@ export interface HealthJson {
    */
   queueAge: number[];
   writable: boolean;
-  standing: StandingJson;
+  runCounts: RunCountsJson;
 }
 
 /** `GET /api/handlers`. */
-export interface HandlerJson extends HandlerStanding {
+export interface HandlerJson extends HandlerRunCounts {
   name: string;
   file: string;
   event: string;

@@ -78,7 +78,7 @@ export interface RunSummary extends Omit<RunView, "attempts"> {
   error?: string;
 }
 
-/** What a text search reads of a delivery. */
+/** The content of a delivery that a text search reads. */
 export interface DeliveryContent {
   arrival: number;
   id: string;

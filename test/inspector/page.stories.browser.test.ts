@@ -49,12 +49,12 @@ beforeAll(async () => {
   await server.post(user("user.created", { public_metadata: { plan: "free" } }), { id: "msg_created" });
   await server.post(user("user.updated", { public_metadata: { plan: "pro" } }), { id: "msg_updated" });
   await server.post(sample("session.created", { overrides: { data: { user_id: USER } } }), { id: "msg_session" });
-  await server.post(sample("organizationMembership.created", { overrides: { data: about } as never }), {
+  await server.post(sample("organizationMembership.created", { overrides: { data: about } }), {
     id: "msg_member",
   });
   const invitation = { data: { email_address: EMAIL } };
   await server.post(sample("organizationInvitation.created", { overrides: invitation }), { id: "msg_invited" });
-  await server.post(sample("email.created", { overrides: { data: { to_email_address: EMAIL } } as never }), {
+  await server.post(sample("email.created", { overrides: { data: { to_email_address: EMAIL } } }), {
     id: "msg_mail",
   });
   await server.post(sample("user.created"), { id: "msg_other" });
@@ -92,6 +92,39 @@ describe.skipIf(noBrowser !== undefined).each(COMBINATIONS)("at a width of %d px
   });
   afterAll(() => page?.context().close());
 
+  test("begins with the problems, opens the newest failure with its line, steps on, and replays what is dead", async () => {
+    const { server } = scene;
+    await go("/");
+    const problem = page.locator(".problem").filter({ hasText: "NonRetriableError" }).first();
+    await problem.getByText("user.created/crm", { exact: true }).waitFor();
+    expect(await problem.locator(".at").innerText()).toContain(
+      'throw new NonRetriableError(data.id + " is not in the CRM")',
+    );
+    expect(await page.title()).toMatch(/^\(\d+\) Bellhop · /);
+    await page.keyboard.press("j");
+    await page.keyboard.press("Enter");
+    await page.locator("figure.frame mark").waitFor();
+    await page.getByText(/^1 of \d+$/).waitFor();
+    const before = page.url();
+    await page.keyboard.press("n");
+    await until("the next delivery", () => page.url() !== before);
+    await page.getByText(/^2 of \d+$/).waitFor();
+    await page.keyboard.press("Escape");
+
+    const count = Number(
+      /Replay (\d+)/.exec(await problem.getByRole("button", { name: /^Replay \d+$/ }).innerText())?.[1],
+    );
+    await problem.getByRole("button", { name: /^Replay \d+$/ }).click();
+    await page.getByRole("region", { name: "Bulk replay" }).getByText(`Replayed ${count} runs`).waitFor();
+    // They are dead again, each once more in the same handler, and nothing that succeeded was repeated.
+    const runs = (await server.get("msg_created"))?.runs ?? [];
+    expect(runs.filter(({ handler }) => handler === "user.created").length).toBe(1);
+    await problem.getByRole("button", { name: "Mute" }).click();
+    await page.getByRole("button", { name: "Muted 1" }).click();
+    await page.locator(".problem").getByRole("button", { name: "Unmute" }).click();
+    await page.getByText("No muted problems").waitFor();
+  });
+
   test("finds a person by e-mail address, with everything that names them, and what changed", async () => {
     await go("/#/deliveries");
     await page.locator("#search").fill(EMAIL);
@@ -104,7 +137,7 @@ describe.skipIf(noBrowser !== undefined).each(COMBINATIONS)("at a width of %d px
     await person.click();
     await page.getByRole("heading", { name: "Ada Lovelace" }).waitFor();
     await page.getByText("searched all").waitFor();
-    expect((await rows()).toSorted()).toEqual(expected.toSorted());
+    expect(new Set(await rows())).toEqual(new Set(expected));
     const change = page.locator(".changes").getByText('"pro"');
     await change.first().waitFor();
     expect(await page.getByRole("link", { name: "Clerk Dashboard" }).getAttribute("href")).toContain(`users/${USER}`);
@@ -198,7 +231,6 @@ describe.skipIf(noBrowser !== undefined).each(COMBINATIONS)("at a width of %d px
       await page.keyboard.press(key);
       await page.getByRole("heading", { name: new RegExp(`^${name}`), level: 1 }).waitFor({ state: "attached" });
     }
-    expect(await page.title()).toMatch(/Bellhop · /);
     expect(await page.locator("link[rel=icon]").getAttribute("href")).toContain("svg");
     await page.keyboard.press("d");
     await until("the filter", () => page.url().includes("state=dead"));
@@ -242,7 +274,7 @@ test.skipIf(noBrowser !== undefined)(
         const row = page.locator("[data-row]").nth(2 + (click % 4));
         const box = (await row.boundingBox())!;
         await page.mouse.move(box.x + 20, box.y + box.height / 2);
-        // What a person sees there when the pointer has arrived.
+        // The row that a person sees there when the pointer has arrived.
         const meant = await page.evaluate(
           ([x = 0, y = 0]) =>
             document.elementFromPoint(x, y)?.closest("tr")?.querySelector("[data-row]")?.getAttribute("data-row"),

@@ -31,7 +31,7 @@ const peopleQuery = t.Object({ text: t.String({ minLength: 1, maxLength: 200 }),
 const matchingBody = t.Object({ ids: t.Array(t.String({ maxLength: 256 }), { maxItems: MAX_IDS }) });
 
 function textsOf(text: string | undefined, also: string | undefined): string[] {
-  return [text ?? "", ...(also ?? "").split("\n")].filter((each) => each !== "").slice(0, MAX_TEXTS);
+  return [text ?? "", ...(also ?? "").split("\n")].filter((wanted) => wanted !== "").slice(0, MAX_TEXTS);
 }
 
 export function searchRoutes({ inbox, handlers }: Pick<ApiOptions, "inbox" | "handlers">) {

@@ -48,7 +48,7 @@ export function Attempts({ attempts, isOpen, problem }: AttemptsProps) {
 function Waits({ attempts }: { attempts: readonly AttemptJson[] }) {
   return (
     <ol class="waits" aria-label="Attempts and the waits between them">
-      {attempts.map(({ attempt, startedAt, took, outcome }, index) => {
+      {attempts.map(({ attempt, startedAt, outcome }, index) => {
         const before = attempts[index - 1];
         const wait = before && startedAt - before.startedAt - before.took;
         return (

@@ -1,4 +1,4 @@
-// What changed since the previous event of the same subject, field by field.
+// The changes since the previous event of the same subject, field by field.
 
 import type { ChangesJson } from "../../api/types.ts";
 import { filter } from "./state.ts";

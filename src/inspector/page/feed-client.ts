@@ -64,7 +64,7 @@ function openStream(pass: (message: TabMessage) => void) {
     });
     for (const name of NAMES)
       source.addEventListener(name, ({ data }: MessageEvent<string>) => {
-        pass({ name, data: JSON.parse(data) } as FeedMessage);
+        pass({ name, data: JSON.parse(data) });
       });
   };
   connect();

@@ -52,20 +52,20 @@ export function toQuery(filter: Filter, now: number): Record<string, string> {
 }
 
 /**
- * Reads the search box: `state:dead handler:crm since:7d ada@example.com`. A delivery's id selects it; other words are
- * searched. A word with an unknown name or value is searched as it is.
+ * Reads the search box: `state:dead handler:crm since:7d ada@example.com`. A delivery's id selects it; other text is
+ * searched. A condition with an unknown name or value is searched as it is.
  */
 export function readText(typed: string): Filter {
   const filter: Filter = {};
-  const words: string[] = [];
-  for (const word of typed.trim().split(/\s+/)) {
-    const [, name, value = ""] = /^([a-z]+):(.+)$/.exec(word) ?? [];
-    const known = FILTER_NAMES.find((each) => each === name && each !== "text");
+  const searched: string[] = [];
+  for (const part of typed.trim().split(/\s+/)) {
+    const [, name, value = ""] = /^([a-z]+):(.+)$/.exec(part) ?? [];
+    const known = FILTER_NAMES.find((candidate) => candidate === name && candidate !== "text");
     if (known && isValid(known, value)) filter[known] = value;
-    else if (/^msg_\w+$/.test(word)) filter.id = word;
-    else if (word !== "") words.push(word);
+    else if (/^msg_\w+$/.test(part)) filter.id = part;
+    else if (part !== "") searched.push(part);
   }
-  return words.length > 0 ? { ...filter, text: words.join(" ") } : filter;
+  return searched.length > 0 ? { ...filter, text: searched.join(" ") } : filter;
 }
 
 /** The conditions as removable pills, without the text, which stays in the search box. */

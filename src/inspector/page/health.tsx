@@ -13,10 +13,10 @@ import { writeView } from "./view-url.ts";
 export function Health() {
   const hour = health.value;
   if (!hour) return <div class="health" aria-hidden="true" />;
-  const { standing, deliveries, failures } = hour;
+  const { runCounts, deliveries, failures } = hour;
   const [p50, p99] = [lastOf(hour.p50), lastOf(hour.p99)];
   const waits = hour.queueAge.at(-1) ?? 0;
-  const plus = standing.more ? "+" : "";
+  const plus = runCounts.more ? "+" : "";
   return (
     <>
       {!hour.writable && (
@@ -25,19 +25,19 @@ export function Health() {
         </p>
       )}
       <section class="health" aria-label="Health">
-        <Figure name="dead now" filter={{ state: "dead" }} bad={standing.dead > 0}>
-          {standing.dead.toLocaleString("en")}
-          {standing.dead > 0 && plus}
+        <Figure name="dead now" filter={{ state: "dead" }} bad={runCounts.dead > 0}>
+          {runCounts.dead.toLocaleString("en")}
+          {runCounts.dead > 0 && plus}
         </Figure>
         <Figure name="retrying now" filter={{ state: "retrying" }}>
-          {standing.retrying.toLocaleString("en")}
-          {standing.retrying > 0 && plus}
+          {runCounts.retrying.toLocaleString("en")}
+          {runCounts.retrying > 0 && plus}
         </Figure>
         <Figure name="oldest waiting" filter={{ state: "waiting" }}>
           {waits === 0 ? "idle" : formatDuration(waits)}
         </Figure>
         <Figure name="last delivery" filter={{}}>
-          {standing.lastDeliveryAt === null ? "none" : <Ago at={standing.lastDeliveryAt} />}
+          {runCounts.lastDeliveryAt === null ? "none" : <Ago at={runCounts.lastDeliveryAt} />}
         </Figure>
         <Figure name="deliveries, last hour" filter={{ since: "1h" }} chart={bars(deliveries, "accent", "Deliveries")}>
           {sum(deliveries)}

@@ -26,11 +26,12 @@ export const KEYS: readonly { keys: readonly string[]; description: string }[] =
 
 export type Action = keyof typeof WORK | "back";
 
-const ACTIONS: Record<string, Action> = {
-  ...{ j: "next", k: "previous", Enter: "open", n: "nextOfProblem", p: "previousOfProblem", r: "replay", t: "try" },
-  ...{ e: "edit", c: "copy", d: "dead", l: "pause", s: "send", "/": "search", "?": "help", Escape: "back" },
-  ...{ "1": "problems", "2": "deliveries", "3": "handlers", "4": "refused" },
-};
+const ACTIONS = new Map<string, Action>([
+  ...Object.entries({ j: "next", k: "previous", Enter: "open", n: "nextOfProblem", p: "previousOfProblem" } as const),
+  ...Object.entries({ r: "replay", t: "try", e: "edit", c: "copy", d: "dead", l: "pause", s: "send" } as const),
+  ...Object.entries({ "/": "search", "?": "help", Escape: "back" } as const),
+  ...Object.entries({ "1": "problems", "2": "deliveries", "3": "handlers", "4": "refused" } as const),
+]);
 
 /** Each returns whether there was something to do. */
 const WORK = {
@@ -64,7 +65,7 @@ interface Press {
 /** Pure. `at` is the focused element: in a field only esc is a shortcut; buttons and links handle enter themselves. */
 export function actionOf(press: Press, at: "field" | "control" | "row" | "page"): Action | null {
   if (press.ctrlKey || press.metaKey || press.altKey) return null;
-  const action = ACTIONS[press.key] ?? null;
+  const action = ACTIONS.get(press.key) ?? null;
   if (at === "field") return action === "back" ? action : null;
   // The link of a row handles enter itself.
   if (action === "open" && at !== "page") return null;
@@ -103,7 +104,7 @@ function move(by: 1 | -1): boolean {
 function openRow(): boolean {
   const id = currentRow();
   const rows = [...document.querySelectorAll<HTMLElement>("[data-row]")];
-  const row = rows.find((each) => each.dataset["row"] === id) ?? rows[0];
+  const row = rows.find((candidate) => candidate.dataset["row"] === id) ?? rows[0];
   row?.click();
   return row !== undefined;
 }

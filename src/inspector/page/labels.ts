@@ -64,7 +64,7 @@ export const LEGEND: readonly (readonly [Chip, string])[] = [
   [UNHANDLED, "the delivery had no handler when it arrived"],
 ];
 
-/** What a handler is called in a row of this type: `crm` for `user.created/crm`. */
+/** The name of a handler in a row of this type: `crm` for `user.created/crm`. */
 export function labelOf(handler: string, type: string): string {
   return handler.startsWith(`${type}/`) ? handler.slice(type.length + 1) : handler;
 }

@@ -21,7 +21,7 @@ export const delivery = remote(async (aborted) => {
   return found;
 });
 
-/** What differs from the event of the same subject before it. */
+/** The differences from the event of the same subject before it. */
 export const changes = remote((aborted) => api.changes(openId.peek() ?? "", aborted));
 
 const MAX_SIBLINGS = 100;
@@ -36,7 +36,7 @@ export const siblings = remote(async (aborted) => {
 
 export const opened = computed<DeliveryJson | null>(() => delivery.value.value);
 
-/** What the list knows of the open delivery, before it is loaded. */
+/** The row of the open delivery, shown before it is loaded. */
 export const openRow = computed(() => rows.value.deliveries.find(({ id }) => id === openId.value) ?? null);
 
 /** Opens another delivery, or none. */

@@ -1,4 +1,4 @@
-// What a person has chosen in this browser: theme, editor, and which refused requests were seen. Kept in localStorage,
+// The choices of a person in this browser: theme, editor, and which refused requests were seen. Kept in localStorage,
 // never sent to the server. Without a storage, as in some private windows, it lasts until the page is closed.
 
 import { effect, type Signal, signal } from "@preact/signals";

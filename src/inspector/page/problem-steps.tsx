@@ -30,7 +30,9 @@ export function ProblemSteps({ id }: { id: string }) {
                 <button type="button" disabled={at <= 0} title="Newer (p)" onClick={() => stepProblem(-1)}>
                   <span aria-hidden="true">←</span> <span class="visually-hidden">Newer</span>
                 </button>{" "}
-                {at + 1} of {deliveries.length}{" "}
+                <span role="status">
+                  {at + 1} of {deliveries.length}
+                </span>{" "}
                 <button
                   type="button"
                   disabled={at < 0 || at === deliveries.length - 1}

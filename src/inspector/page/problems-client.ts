@@ -1,4 +1,4 @@
-// What the page asks the server about problems.
+// The requests about problems.
 
 import type { BulkJobJson, CommonValuesJson, ProblemJson, ProblemsJson } from "../../api/types.ts";
 import { api, get, post } from "./api.ts";

@@ -94,7 +94,7 @@ function Problem({ problem }: { problem: ProblemJson }) {
     <li class={`problem${isOpen ? " open" : ""}${problem.state === "resolved" ? " quiet" : ""}`}>
       <div class="cause">
         <p>
-          <b class="handler">{handler}</b> <Standing problem={problem} />
+          <b class="handler">{handler}</b> <StateChips problem={problem} />
         </p>
         <p class="message">
           <a
@@ -138,7 +138,7 @@ function Problem({ problem }: { problem: ProblemJson }) {
   );
 }
 
-function Standing({ problem: { state, runs, regressedAt } }: { problem: ProblemJson }) {
+function StateChips({ problem: { state, runs, regressedAt } }: { problem: ProblemJson }) {
   return (
     <>
       {runs.dead > 0 && <span class="chip dead">✕ {runs.dead.toLocaleString("en")} dead</span>}{" "}

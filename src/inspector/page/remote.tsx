@@ -13,9 +13,9 @@ export interface Remote<Value> {
   isLoading: Signal<boolean>;
   /** Why the last request failed. */
   trouble: Signal<string | null>;
-  load(): Promise<void>;
+  load: () => Promise<void>;
   /** Forgets the answer, and ignores those of earlier requests. */
-  clear(): void;
+  clear: () => void;
 }
 
 export function remote<Value>(ask: (signal: AbortSignal) => Promise<Value>): Remote<Value> {

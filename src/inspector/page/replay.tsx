@@ -90,7 +90,7 @@ export interface Stored {
   runs: readonly Pick<RunSummary, "run" | "handler" | "state">[];
 }
 
-/** What the page knows of a delivery. */
+/** The type and the runs of a delivery, as the page knows them. */
 export function stored(id: string): Stored {
   const found = opened.value?.id === id ? opened.value : rows.value.deliveries.find((delivery) => delivery.id === id);
   return found ?? { type: "", runs: [] };

@@ -11,7 +11,7 @@ import { Dialog } from "./dialog.tsx";
 import { attempt, dialog, go, handlers, server } from "./state.ts";
 import { Sure } from "./sure.tsx";
 
-/** What was sent last, until the page is closed. */
+/** The sample that was sent last, until the page is closed. */
 let remembered = { event: "user.created", data: "" };
 
 export function Send() {

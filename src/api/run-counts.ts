@@ -3,7 +3,7 @@
 
 import type { Inbox } from "../inbox/inbox.ts";
 import { latestRuns } from "./latest-runs.ts";
-import type { HandlerStanding, StandingJson } from "./types.ts";
+import type { HandlerRunCounts, RunCountsJson } from "./types.ts";
 
 /** More deliveries than this are not counted: the page shows `1,000+`. */
 const MAX_COUNTED = 1_000;
@@ -11,16 +11,16 @@ const MAX_COUNTED = 1_000;
 const COUNT_SHARE = 20;
 const MIN_INTERVAL_MS = 1_000;
 
-export interface Standing {
-  readonly total: StandingJson;
-  handler(name: string): HandlerStanding;
+export interface RunCounts {
+  readonly total: RunCountsJson;
+  handler(name: string): HandlerRunCounts;
 }
 
-const NONE: HandlerStanding = { dead: 0, waiting: 0, retrying: 0 };
+const NONE: HandlerRunCounts = { dead: 0, waiting: 0, retrying: 0 };
 
 /** Returns the last counts while they are recent. */
-export function createStanding(inbox: Pick<Inbox, "list">): () => Promise<Standing> {
-  let counted: Promise<Standing> | undefined;
+export function createRunCounts(inbox: Pick<Inbox, "list">): () => Promise<RunCounts> {
+  let counted: Promise<RunCounts> | undefined;
   let validUntil = 0;
   return () => {
     const startedAt = performance.now();
@@ -34,9 +34,9 @@ export function createStanding(inbox: Pick<Inbox, "list">): () => Promise<Standi
   };
 }
 
-async function countNow(inbox: Pick<Inbox, "list">): Promise<Standing> {
-  const handlers = new Map<string, HandlerStanding>();
-  const total: StandingJson = { ...NONE, more: false, lastDeliveryAt: null };
+async function countNow(inbox: Pick<Inbox, "list">): Promise<RunCounts> {
+  const handlers = new Map<string, HandlerRunCounts>();
+  const total: RunCountsJson = { ...NONE, more: false, lastDeliveryAt: null };
   for (const state of ["dead", "waiting"] as const) {
     const { deliveries, next } = await inbox.list({ state }, { before: null, limit: MAX_COUNTED });
     total.more ||= next !== null && deliveries.length === MAX_COUNTED;
