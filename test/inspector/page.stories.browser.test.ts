@@ -103,7 +103,7 @@ describe.skipIf(noBrowser !== undefined).each(COMBINATIONS)("at a width of %d px
     expect(await page.title()).toMatch(/^\(\d+\) Bellhop · /);
     await page.keyboard.press("j");
     await page.keyboard.press("Enter");
-    await page.locator("figure.frame mark").waitFor();
+    await page.locator("figure.frame mark").first().waitFor();
     await page.getByText(/^1 of \d+$/).waitFor();
     const before = page.url();
     await page.keyboard.press("n");
@@ -152,12 +152,12 @@ describe.skipIf(noBrowser !== undefined).each(COMBINATIONS)("at a width of %d px
     await page.locator('[data-row="msg_created"]').click();
     await page.locator(".thrown .message").first().waitFor();
     const handlers = await page.locator(".timeline .step .handler").allInnerTexts();
-    expect(handlers).toEqual(["user.created/crm", "user.created"]);
+    expect(handlers.slice(0, 2)).toEqual(["user.created/crm", "user.created"]);
     expect(await page.locator(".step.done details").first().getAttribute("open")).toBeNull();
-    expect(await page.locator("figure.frame mark").innerText()).toContain("is not in the CRM");
+    expect(await page.locator("figure.frame mark").first().innerText()).toContain("is not in the CRM");
     await page.evaluate(() => localStorage.setItem("bellhop.editor", '"cursor"'));
     await page.reload();
-    const place = page.locator("figure.frame figcaption a");
+    const place = page.locator("figure.frame figcaption a").first();
     expect(await place.getAttribute("href")).toMatch(/^cursor:\/\/file\/.*user\.created\/crm\.ts:6:\d+$/);
     await page.evaluate(() => localStorage.removeItem("bellhop.editor"));
   });
