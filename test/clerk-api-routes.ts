@@ -117,7 +117,12 @@ function answerBilling(state: State, [list, id, child]: (string | undefined)[], 
     return paginated(query, page(state.subscriptionItems, query, { otherParameters, where }));
   }
   if (list !== "statements") throw notFound(`billing/${list}`);
-  if (!id) return paginated(query, page(state.statements, query, { otherParameters: ["paginated"] }));
+  if (!id) {
+    const { data, total_count } = page(state.statements, query, { otherParameters: ["paginated"] });
+    // A statement has a `timestamp`, and no `created_at`.
+    const statements = data.map(({ id, created_at }) => ({ object: "commerce_statement", id, timestamp: created_at }));
+    return paginated(query, { data: statements, total_count });
+  }
   if (child !== "payment_attempts" || !state.statements.has(id)) throw notFound(id);
   const where = (attempt: ApiObject) => attempt["statement_id"] === id;
   return paginated(query, page(state.paymentAttempts, query, { otherParameters: ["paginated"], where }));

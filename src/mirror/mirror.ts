@@ -3,9 +3,10 @@
 import { subjectOf } from "../clerk/events.ts";
 import { type HandlerContext, type HandlerFunction, type MakeTables, makeTables } from "../index.ts";
 import { didYouMean } from "../suggest.ts";
+import type { EnsureUserOptions, Metadata } from "./ensure-user-types.ts";
 import { createInstanceNote } from "./instance.ts";
 import { migrate } from "./migrate.ts";
-import type { ClerkObject, Metadata, TableName } from "./table.ts";
+import type { ClerkObject, TableName } from "./table.ts";
 import { DEFAULT_TABLES, tables } from "./tables.ts";
 import { applyEvent, type MirrorTable, mirrorTable } from "./write.ts";
 
@@ -13,13 +14,9 @@ export { ensureUser } from "./ensure-user.ts";
 export type { MirroredUser } from "./ensure-user-types.ts";
 export type { TableName } from "./table.ts";
 
-export interface MirrorOptions {
+export interface MirrorOptions extends EnsureUserOptions {
   /** The tables to mirror. Default: users, organizations, and their memberships and invitations. */
   tables?: readonly TableName[];
-  /** The prefix of their names. Default: `"clerk_"`. */
-  prefix?: string;
-  /** The metadata to store. Default: `["public"]`. */
-  metadata?: readonly Metadata[];
 }
 
 const OPTIONS: readonly string[] = ["tables", "prefix", "metadata"] satisfies (keyof MirrorOptions)[];
@@ -29,8 +26,9 @@ const METADATA: readonly string[] = ["public", "private", "unsafe"] satisfies Me
 const mirrored: unique symbol = Symbol("bellhop.mirror");
 
 /**
- * A handler that keeps `clerk_users`, `clerk_organizations`, `clerk_organization_memberships`,
- * `clerk_organization_invitations`, or the `tables` that you choose, equal to Clerk's, whatever order events arrive in. Throws on invalid options.
+ * A handler that keeps `clerk_users`, `clerk_organizations`, `clerk_organization_memberships` and
+ * `clerk_organization_invitations`, or the `tables` that you choose, equal to Clerk's, whatever order events arrive in.
+ * Throws on invalid options.
  *
  *     // handlers/[...event].ts
  *     export default mirror();

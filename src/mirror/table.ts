@@ -5,8 +5,6 @@ import { toMilliseconds } from "../clerk/milliseconds.ts";
 import type { Get } from "../clerk/requests.ts";
 import type { Metadata } from "./ensure-user-types.ts";
 
-export type { Metadata } from "./ensure-user-types.ts";
-
 /** An object of Clerk's webhooks and API. */
 export type ClerkObject = { readonly [name: string]: unknown };
 

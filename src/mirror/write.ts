@@ -1,9 +1,10 @@
 // Writes states and deletions of Clerk's objects. Each write is one statement that only applies if its version is
 // later, so that writes in any order end in the same rows.
 
+import type { Metadata } from "./ensure-user-types.ts";
 import { deletionOf, isWhole, versionOf, versionOfRead, versionOfRest } from "./order.ts";
 import { dialectOf, encode, holes, type NamedTable, type Queryable, quoted, statementsFor, template } from "./sql.ts";
-import { type ClerkObject, type Metadata, readRow, type Row, type Table } from "./table.ts";
+import { type ClerkObject, readRow, type Row, type Table } from "./table.ts";
 
 /** A table, and the metadata that it stores. */
 export interface MirrorTable extends NamedTable {

@@ -5,9 +5,10 @@ import { join } from "node:path";
 
 import { type Effects, openEffects } from "../../src/db/effects.ts";
 import { parseDatabaseUrl } from "../../src/db/url.ts";
+import type { Metadata } from "../../src/mirror/ensure-user-types.ts";
 import { migrate } from "../../src/mirror/migrate.ts";
 import { decodeRow, quoted, template } from "../../src/mirror/sql.ts";
-import type { ClerkObject, Metadata, Row, Table } from "../../src/mirror/table.ts";
+import type { ClerkObject, Row, Table } from "../../src/mirror/table.ts";
 import { DEFAULT_TABLES, tables } from "../../src/mirror/tables.ts";
 import { applyEvent, type MirrorTable } from "../../src/mirror/write.ts";
 import { temporaryFolder } from "../harness.ts";

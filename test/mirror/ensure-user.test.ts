@@ -64,10 +64,13 @@ test.skipIf(noPostgres !== undefined).each(BUN)("on Bun with %s", async (client)
   expect(runtime).toBe("bun");
 });
 
-test.each(["bun:sqlite", "node:sqlite", "drizzle with bun:sqlite"])("on Bun with %s", async (client) => {
-  const url = `sqlite:${join(folder.path, `${client.replaceAll(/\W/g, "-")}.db`)}`;
-  await race([process.execPath, APPLICATION], { module: SOURCE, client, url });
-});
+test.each(["bun:sqlite", "node:sqlite", "Bun.SQL", "drizzle with bun:sqlite"])(
+  "on Bun and SQLite with %s",
+  async (client) => {
+    const url = `sqlite:${join(folder.path, `${client.replaceAll(/\W/g, "-")}.db`)}`;
+    await race([process.execPath, APPLICATION], { module: SOURCE, client, url });
+  },
+);
 
 test.skipIf(noPostgres !== undefined)("writes in the client's own transaction", async () => {
   const url = await (await postgres()).database();

@@ -33,7 +33,8 @@ const clients = {
     return [drizzle({ client: sql }), close];
   },
   async "Bun.SQL"() {
-    const sql = new Bun.SQL(url, { max: 4 });
+    const sql = new Bun.SQL(url, url.startsWith("sqlite") ? undefined : { max: 4 });
+    if (url.startsWith("sqlite")) await sql`pragma busy_timeout = 10000`;
     return [sql, () => sql.close()];
   },
   async "drizzle with Bun.SQL"() {

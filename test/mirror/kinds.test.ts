@@ -3,7 +3,10 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
-import type { KnownEventName } from "../../src/clerk/events.ts";
+import { mirror } from "bellhop/mirror";
+import { testBellhop } from "bellhop/test";
+
+import { eventNames, type KnownEventName } from "../../src/clerk/events.ts";
 import { createRequests } from "../../src/clerk/requests.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import type { Effects } from "../../src/db/effects.ts";
@@ -133,6 +136,23 @@ onBoth((database) => {
     expect(Object.values(await backfill(scene.options))).toEqual(only.map(() => 0));
     expect(await scene.findDrift()).toEqual([]);
   });
+});
+
+test("writes one row for each kind of object from its events", async () => {
+  await using bellhop = await testBellhop({ handlers: { "*": mirror({ tables: tables.map(({ name }) => name) }) } });
+  for (const type of eventNames) {
+    const { runs } = await bellhop.deliver(type);
+    expect(runs["*"], type).toMatchObject({ state: "done", log: [] });
+  }
+  const count = async (table: string) => (await bellhop.db.unsafe(`select count(*) as n from ${table}`))[0].n;
+  for (const { name, kind } of tables) {
+    const events = eventNames.filter((type) => type.startsWith(`${kind}.`));
+    expect(await count(`clerk_${name}`), name).toBe(events.length);
+  }
+  // Samples of deletions are about objects that were never created; the rows have only what such an event has.
+  expect([...(await bellhop.db`select id, key from clerk_roles where deleted_at is not null`)]).toMatchObject([
+    { id: expect.stringMatching(/^role_/), key: null },
+  ]);
 });
 
 test("a list that is always newest first is read from its end, also when it grows meanwhile", async () => {
