@@ -32,7 +32,7 @@ export interface EndedAttempt {
   message?: string;
 }
 
-export type Hour = Omit<HealthJson, "writable" | "runCounts">;
+export type Hour = Omit<HealthJson, "writable" | "runs" | "lastDelivery">;
 export type HandlerCounts = Pick<HandlerJson, "ran" | "failed" | "p50" | "p99" | "lastError">;
 
 interface Minute {

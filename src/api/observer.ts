@@ -76,7 +76,12 @@ export function createObserver(options: ObserverOptions): Observer {
   async function health(): Promise<HealthJson> {
     metrics.queue(await queueAge(inbox, now()), now());
     runCounts = await count();
-    return { ...metrics.hour(now()), writable: inbox.writable, runCounts: runCounts.total };
+    return {
+      ...metrics.hour(now()),
+      writable: inbox.writable,
+      runs: runCounts.runs,
+      lastDelivery: runCounts.lastDelivery,
+    };
   }
 
   return {

@@ -105,13 +105,6 @@ export interface HandlerRunCounts {
   retrying: number;
 }
 
-/** Runs of all handlers, each the latest of its handler and delivery. */
-export interface RunCountsJson extends HandlerRunCounts {
-  /** There are more: counting has stopped. */
-  more: boolean;
-  lastDeliveryAt: number | null;
-}
-
 /** `GET /api/server`. */
 export interface ServerJson {
   pid: number;
@@ -163,7 +156,10 @@ export interface HealthJson {
    */
   queueAge: number[];
   writable: boolean;
-  runCounts: RunCountsJson;
+  /** Runs that are not done now. */
+  runs: Record<"waiting" | "retrying" | "running" | "parked" | "dead", number>;
+  /** Unix time in milliseconds; null when there is no delivery. */
+  lastDelivery: number | null;
 }
 
 /** `GET /api/handlers`. */

@@ -131,7 +131,7 @@ test.skipIf(noBrowser !== undefined)(
     await check("the list with a filter");
     await page.goto(`${url}/#/deliveries/msg_2`);
     await page.locator(".timeline .attempt").first().waitFor();
-    await page.locator(".changes").first().waitFor();
+    await page.locator("#changes-heading").waitFor();
     await check("a delivery");
     for (const [name, key] of Object.entries({ Replay: "r", Try: "t", Edit: "e", Send: "s", Help: "?" })) {
       await page.keyboard.press(key);

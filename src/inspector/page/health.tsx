@@ -10,13 +10,16 @@ import type { Filter } from "./filter.ts";
 import { health } from "./state.ts";
 import { writeView } from "./view-url.ts";
 
+const SPANS = { "1h": "last hour", "24h": "last 24 h", "14d": "last 14 days" };
+
 export function Health() {
   const hour = health.value;
   if (!hour) return <div class="health" aria-hidden="true" />;
-  const { runCounts, deliveries, failures } = hour;
-  const [p50, p99] = [lastOf(hour.p50), lastOf(hour.p99)];
+  const { runs, lastDelivery } = hour;
+  const shown = hour;
+  const [p50, p99] = [lastOf(shown.p50), lastOf(shown.p99)];
+  const [since, span] = ["1h", SPANS["1h"]] as const;
   const waits = hour.queueAge.at(-1) ?? 0;
-  const plus = runCounts.more ? "+" : "";
   return (
     <>
       {!hour.writable && (
@@ -25,31 +28,29 @@ export function Health() {
         </p>
       )}
       <section class="health" aria-label="Health">
-        <Figure name="dead now" filter={{ state: "dead" }} bad={runCounts.dead > 0}>
-          {runCounts.dead.toLocaleString("en")}
-          {runCounts.dead > 0 && plus}
+        <Figure name="dead now" filter={{ state: "dead" }} bad={runs.dead > 0}>
+          {runs.dead.toLocaleString("en")}
         </Figure>
         <Figure name="retrying now" filter={{ state: "retrying" }}>
-          {runCounts.retrying.toLocaleString("en")}
-          {runCounts.retrying > 0 && plus}
+          {runs.retrying.toLocaleString("en")}
         </Figure>
         <Figure name="oldest waiting" filter={{ state: "waiting" }}>
           {waits === 0 ? "idle" : formatDuration(waits)}
         </Figure>
         <Figure name="last delivery" filter={{}}>
-          {runCounts.lastDeliveryAt === null ? "none" : <Ago at={runCounts.lastDeliveryAt} />}
+          {lastDelivery === null ? "none" : <Ago at={lastDelivery} />}
         </Figure>
-        <Figure name="deliveries, last hour" filter={{ since: "1h" }} chart={bars(deliveries, "accent", "Deliveries")}>
-          {sum(deliveries)}
+        <Figure name={`deliveries, ${span}`} filter={{ since }} chart={bars(shown.deliveries, "accent", "Deliveries")}>
+          {sum(shown.deliveries)}
         </Figure>
         <Figure
-          name="failures, last hour"
-          filter={{ since: "1h", state: "dead" }}
-          chart={bars(failures, "bad", "Failures")}
+          name={`failures, ${span}`}
+          filter={{ since, state: "dead" }}
+          chart={bars(shown.failures, "bad", "Failures")}
         >
-          {sum(failures)}
+          {sum(shown.failures)}
         </Figure>
-        <Figure name="p50 · p99, last hour" filter={{ since: "1h" }} chart={lines(hour.p50, hour.p99)}>
+        <Figure name={`p50 · p99, ${span}`} filter={{ since }} chart={lines(shown.p50, shown.p99)}>
           {p50 === null || p99 === null ? "–" : `${formatDuration(p50)} · ${formatDuration(p99)}`}
         </Figure>
       </section>
@@ -76,7 +77,7 @@ function Figure({ name, filter, bad = false, chart, children }: FigureProps) {
 }
 
 function bars(values: Values, tone: string, what: string) {
-  return <Chart kind="bars" label={`${what} per minute`} lines={[{ values, tone }]} />;
+  return <Chart kind="bars" label={`${what} over time`} lines={[{ values, tone }]} />;
 }
 
 function lines(p50: Values, p99: Values) {
@@ -84,7 +85,7 @@ function lines(p50: Values, p99: Values) {
     { values: p50, tone: "accent" },
     { values: p99, tone: "faint" },
   ];
-  return <Chart kind="line" label="Durations per minute, on a logarithmic scale" lines={shown} />;
+  return <Chart kind="line" label="Durations over time, on a logarithmic scale" lines={shown} />;
 }
 
 function sum(values: readonly number[]): string {

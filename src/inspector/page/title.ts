@@ -8,7 +8,7 @@ import { connection, health, server } from "./state.ts";
 export function followTitle() {
   effect(() => {
     const { mode, project } = server.value ?? {};
-    const trouble = openProblems.value ?? health.value?.runCounts.dead ?? 0;
+    const trouble = openProblems.value ?? health.value?.runs.dead ?? 0;
     const name = ["Bellhop", project, mode === "start" ? "production" : undefined].filter(Boolean).join(" · ");
     document.title = trouble > 0 ? `(${trouble.toLocaleString("en")}) ${name}` : name;
     const link = document.querySelector<HTMLLinkElement>('link[rel="icon"]');
