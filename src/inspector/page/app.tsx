@@ -21,7 +21,7 @@ import { open } from "./opened.ts";
 import { People } from "./people.tsx";
 import { Person } from "./person.tsx";
 import { Problems } from "./problems-view.tsx";
-import { openProblems, problems } from "./problems.ts";
+import { problems, shownAtHome } from "./problems.ts";
 import { Refused, RefusedAlert } from "./refused.tsx";
 import { Replay } from "./replay.tsx";
 import { loadNewest } from "./rows.ts";
@@ -69,7 +69,7 @@ function SignedIn() {
 
 function Main() {
   const { page, id } = view.value;
-  const shown = page === "home" ? ((openProblems.value ?? 0) > 0 ? "problems" : "deliveries") : page;
+  const shown = page === "home" ? shownAtHome.value : page;
   const isSplit = id !== null && (shown === "deliveries" || shown === "problems");
   return (
     <main id="main" tabIndex={-1} class={`${shown}${isSplit ? " split" : ""}`}>

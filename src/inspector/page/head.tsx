@@ -1,7 +1,7 @@
 // The head of the page: which server this is, the pages with what needs attention, and the connection.
 
 import { api, signedOut, unreachableSince } from "./api.ts";
-import { openProblems } from "./problems.ts";
+import { openProblems, shownAtHome } from "./problems.ts";
 import { refusedToSee } from "./refused.tsx";
 import { release } from "./rows.ts";
 import { attempt, connection, dialog, filter, handlers, isPaused, isProduction, server, view } from "./state.ts";
@@ -68,7 +68,7 @@ interface NavLinkProps {
 
 function NavLink({ to, label, number = 0, of, calm = false }: NavLinkProps) {
   const { page } = view.value;
-  const shown = page === "home" ? ((openProblems.value ?? 0) > 0 ? "problems" : "deliveries") : page;
+  const shown = page === "home" ? shownAtHome.value : page;
   return (
     <a
       href={writeView({ page: to, id: null, problem: null, filter: filter.value })}
