@@ -51,12 +51,14 @@ max_client_conn = 500
   };
   await until("PgBouncer to accept connections", async () => {
     const sql = new SQL(`postgres://postgres@127.0.0.1:${port}/postgres`, { max: 1, prepare: false });
-    return sql`select 1`
-      .then(
-        () => true,
-        () => false,
-      )
-      .finally(() => sql.close());
+    try {
+      await sql`select 1`;
+      return true;
+    } catch {
+      return false;
+    } finally {
+      await sql.close();
+    }
   });
   return {
     through,

@@ -168,6 +168,8 @@ test("the README and .env.example show the actual defaults", async () => {
     CLERK_SECRET_KEY: undefined,
     INBOX_URL: undefined,
     INSPECTOR_TOKEN: undefined,
+    METRICS_PORT: undefined,
+    HEARTBEAT_URL: undefined,
     ALERT_URLS: undefined,
     ALERT_SECRET: undefined,
   };

@@ -4,13 +4,24 @@
 import { chown, copyFile, cp, mkdir, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+import { commands } from "../../src/cli/cli.ts";
 import { startClerkApi } from "../clerk-api.ts";
-import { until } from "../harness.ts";
+import { SECRET, until } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
-import { ensure, idIn, type Proof, ROOT, run, start, statesOf, statusOf } from "./tools.ts";
+import { ensure, idIn, type Proof, ROOT, run, start, type Started, statesOf, statusOf } from "./tools.ts";
 
 const USER = 1000;
 const TOKEN = "a-token-of-more-than-24-characters";
+const WAIT_MS = 60_000;
+
+type Settings = Record<string, string>;
+
+interface Chroot {
+  path: string;
+  /** Runs a command, and returns its output. */
+  bellhop(settings: Settings, ...args: string[]): Promise<string>;
+  start(command: "dev" | "start", settings: Settings): Promise<Started>;
+}
 
 export const binary: Proof = {
   name: "the binary in an empty chroot",
@@ -18,110 +29,133 @@ export const binary: Proof = {
   async *prove(folder) {
     const built = join(folder, "bellhop");
     await run([process.execPath, "run", "build", "--outfile", built]);
-    const root = await emptyRoot(join(folder, "root"), built);
-    yield `the root has ${(await readdir(root)).toSorted().join(", ")}, and nothing else`;
+    const chroot = await emptyRoot(join(folder, "root"), built);
+    yield `the root has ${(await readdir(chroot.path)).toSorted().join(", ")}, and nothing else`;
 
-    const inRoot = (env: Record<string, string>, ...args: string[]) => {
-      const settings = Object.entries({ INSPECTOR_PORT: "0", INSPECTOR_TOKEN: TOKEN, ...env });
-      const variables = settings.map(([name, value]) => `${name}=${value}`);
-      const chroot = [Bun.which("chroot")!, `--userspec=${USER}:${USER}`, root, "/bellhop", ...args];
-      // The mount ends with the process. `env -i` drops PATH, so that nothing of this machine is found.
-      const enter = 'mount -t proc proc "$0/proc" && exec env -i "$@"';
-      return ["unshare", "--mount", "sh", "-c", enter, root, ...variables, ...chroot];
-    };
-    const bellhop = (env: Record<string, string>, ...args: string[]) => run(inRoot(env, ...args));
-
-    ensure((await bellhop({}, "handlers", "--check")).includes("✓ _schema.sql"), "the handlers load");
-    yield "handlers --check loads the handlers, and tries their SQL files";
-    await bellhop({}, "new", "organization.created");
-    yield "new writes a handler";
-
-    await using server = await start((env) => inRoot(env, "start"));
-    ensure(
-      (await statusOf(server.pid, "Uid")).every((id) => id === String(USER)),
-      "the server is not root",
-    );
-    const id = idIn(await bellhop(server.env, "send", "user.created"));
-    const done = async (count: number) => {
-      const states = statesOf(await bellhop(server.env, "deliveries", "--json"), id) ?? [];
-      return states.length === count && states.every((state) => state === "done");
-    };
-    await until("a run that is done", () => done(1));
-    yield "start stores an event, and its handler ends as done";
-    await bellhop(server.env, "try", id);
-    await bellhop(server.env, "replay", id);
-    await until("a replay that is done", () => done(2));
-    yield "send, deliveries, try and replay work";
-
-    const [, inspector = ""] = /the inspector is on (http:[^"\s]+)/.exec(server.output()) ?? [];
-    const html = await (await fetch(inspector)).text();
-    const [, script = ""] = /<script[^>]* src="([^"]+)"/.exec(html) ?? [];
-    const { ok, headers } = await fetch(new URL(script, inspector));
-    ensure(ok && headers.get("content-type")!.includes("javascript"), `the inspector has its script:\n${html}`);
-    yield "the inspector's page is built in";
-
-    // Without its thread, a handler that blocks would not be named.
-    const threads = await readdir(`/proc/${server.pid}/task`);
-    const names = await Promise.all(threads.map((id) => Bun.file(`/proc/${server.pid}/task/${id}/comm`).text()));
-    ensure(names.filter((name) => name.startsWith("Worker")).length >= 2, `the workers run: ${names.join()}`);
-    yield "its worker threads run";
-
-    await bellhop(server.env, "backup", "/work/backup");
-    ensure((await server.stop()) === 0, `SIGTERM ends it with 0:\n${server.output()}`);
-    yield "backup works, and SIGTERM ends the server with 0";
-    const restored = { ...server.env, DATA_DIR: "/work/restored" };
-    await bellhop(restored, "restore", "/work/backup");
-    const json = await bellhop(restored, "deliveries", "--json");
-    ensure(statesOf(json, id)?.length === 2, "the restored inbox has the delivery");
-    yield "restore puts the backup in place, and deliveries reads it while no server runs";
-
-    {
-      await using clerk = await startClerkApi();
-      clerk.fill(3);
-      const settings = { CLERK_SECRET_KEY: clerk.secretKey, CLERK_API_URL: clerk.url, DATA_DIR: "/work/mirror" };
-      await bellhop({}, "new", "mirror");
-      const filled = await bellhop(settings, "backfill");
-      ensure(/clerk_users +3 from Clerk/.test(filled), `backfill copies the users:\n${filled}`);
-      await bellhop(settings, "drift");
-    }
-    yield "new mirror, backfill and drift work";
-
-    {
-      await using dev = await start((env) => inRoot({ ...env, DATA_DIR: "/work/dev" }, "dev"));
-      await Bun.write(join(root, "handlers/session.created.ts"), "export default () => undefined;\n");
-      await until("the new handler", () => dev.output().includes("session.created.ts"));
-      await dev.stop();
-    }
-    yield "dev loads a file that is added";
-
-    if (noPostgres) return yield `not checked: an inbox in Postgres: ${noPostgres}`;
-    await using postgres = await startPostgres();
-    const url = await postgres.database();
-    await bellhop(server.env, "move", url);
-    await using shared = await start((env) => inRoot({ ...env, INBOX_URL: url }, "start"));
-    const inbox = { ...shared.env, INBOX_URL: url };
-    const states = async (event: string) => statesOf(await bellhop(inbox, "deliveries", "--json"), event)?.join();
-    ensure((await states(id)) === "done,done", "the moved inbox has the delivery");
-    const later = idIn(await bellhop(inbox, "send", "user.created"));
-    // The profile's handler and the mirror.
-    await until("two runs that are done", async () => (await states(later)) === "done,done");
-    ensure((await shared.stop()) === 0, `SIGTERM ends it with 0:\n${shared.output()}`);
-    yield "move takes the inbox to Postgres, and start uses it there";
+    for (const name of Object.keys(commands)) await chroot.bellhop({}, name, "--help");
+    yield `all ${Object.keys(commands).length} commands load`;
+    ensure((await chroot.bellhop({}, "handlers", "--check")).includes("✓ _schema.sql"), "the handlers load");
+    await chroot.bellhop({}, "new", "organization.created");
+    yield "handlers --check loads the handlers and tries their SQL files, and new writes a handler";
+    yield* server(chroot);
+    yield* mirror(chroot);
+    yield* dev(chroot);
+    yield* postgres(chroot);
   },
 };
 
+async function* server(chroot: Chroot) {
+  await using server = await chroot.start("start", {});
+  ensure(
+    (await statusOf(server.pid, "Uid")).every((id) => id === String(USER)),
+    "the server is not root",
+  );
+  const id = idIn(await chroot.bellhop(server.env, "send", "user.created"));
+  await untilStates(chroot, server.env, id, "done");
+  yield "start stores an event, and its handler ends as done";
+  await chroot.bellhop(server.env, "try", id);
+  await chroot.bellhop(server.env, "replay", id);
+  await untilStates(chroot, server.env, id, "done,done");
+  yield "send, deliveries, try and replay work";
+
+  const [, inspector = ""] = /the inspector is on (http:[^"\s]+)/.exec(server.output()) ?? [];
+  const html = await (await fetch(inspector)).text();
+  const [, script = ""] = /<script[^>]* src="([^"]+)"/.exec(html) ?? [];
+  const { ok, headers } = await fetch(new URL(script, inspector));
+  ensure(ok && headers.get("content-type")!.includes("javascript"), `the inspector has its script:\n${html}`);
+  yield "the inspector's page is built in";
+
+  // The watchdog's and the checkpoint's. Without them, the server works, but less well.
+  await until("the worker threads", async () => (await threadsOf(server.pid, "Worker")) >= 2, WAIT_MS);
+  yield "its worker threads run";
+
+  await chroot.bellhop(server.env, "backup", "/work/backup");
+  await stopsGracefully(server);
+  yield "backup works, and SIGTERM ends the server with 0";
+  const restored = { ...server.env, DATA_DIR: "/work/restored" };
+  await chroot.bellhop(restored, "restore", "/work/backup");
+  await untilStates(chroot, restored, id, "done,done");
+  yield "restore puts the backup in place, and deliveries reads it while no server runs";
+}
+
+async function* mirror(chroot: Chroot) {
+  await using clerk = await startClerkApi();
+  clerk.fill(3);
+  const settings = { CLERK_SECRET_KEY: clerk.secretKey, CLERK_API_URL: clerk.url, DATA_DIR: "/work/mirror" };
+  await chroot.bellhop({}, "new", "mirror");
+  const filled = await chroot.bellhop(settings, "backfill");
+  ensure(/clerk_users +3 from Clerk/.test(filled), `backfill copies the users:\n${filled}`);
+  await chroot.bellhop(settings, "drift");
+  yield "new mirror, backfill and drift work";
+}
+
+async function* dev(chroot: Chroot) {
+  await using server = await chroot.start("dev", { DATA_DIR: "/work/dev" });
+  await Bun.write(join(chroot.path, "handlers/session.created.ts"), "export default () => undefined;\n");
+  await until("the new handler", () => server.output().includes("session.created.ts"), WAIT_MS);
+  await stopsGracefully(server);
+  yield "dev loads a file that is added";
+}
+
+/** On the inbox of the first server, which has stopped. */
+async function* postgres(chroot: Chroot) {
+  if (noPostgres) {
+    yield `not checked: move, and an inbox in Postgres: ${noPostgres}`;
+    return;
+  }
+  await using database = await startPostgres();
+  const url = await database.database();
+  await chroot.bellhop({ CLERK_WEBHOOK_SIGNING_SECRET: SECRET }, "move", url);
+  await using server = await chroot.start("start", { INBOX_URL: url });
+  const settings = { ...server.env, INBOX_URL: url };
+  const moved = JSON.parse(await chroot.bellhop(settings, "deliveries", "--json")) as { deliveries: unknown[] };
+  ensure(moved.deliveries.length === 1, "the moved inbox has the delivery");
+  const id = idIn(await chroot.bellhop(settings, "send", "user.created"));
+  // The profile's handler and the mirror.
+  await untilStates(chroot, settings, id, "done,done");
+  await stopsGracefully(server);
+  yield "move takes the inbox to Postgres, and start uses it there";
+}
+
 /** The executable, what its loader needs, and directories that the server's user may write to. */
-async function emptyRoot(root: string, built: string): Promise<string> {
-  const libraries = [...(await run(["ldd", built])).matchAll(/(\/\S+) \(0x/g)].map(([, path = ""]) => path);
-  for (const path of libraries) {
-    await mkdir(join(root, dirname(path)), { recursive: true });
-    await copyFile(path, join(root, path));
+async function emptyRoot(path: string, built: string): Promise<Chroot> {
+  const libraries = [...(await run(["ldd", built])).matchAll(/(\/\S+) \(0x/g)].map(([, library = ""]) => library);
+  for (const library of libraries) {
+    await mkdir(join(path, dirname(library)), { recursive: true });
+    await copyFile(library, join(path, library));
   }
-  await copyFile(built, join(root, "bellhop"));
-  await cp(join(ROOT, "handlers"), join(root, "handlers"), { recursive: true });
-  for (const path of ["handlers", "data", "work", "proc"]) {
-    await mkdir(join(root, path), { recursive: true });
-    await chown(join(root, path), USER, USER);
+  await copyFile(built, join(path, "bellhop"));
+  await cp(join(ROOT, "handlers"), join(path, "handlers"), { recursive: true });
+  for (const name of ["handlers", "data", "work", "proc"]) {
+    await mkdir(join(path, name), { recursive: true });
+    await chown(join(path, name), USER, USER);
   }
-  return root;
+  const inside = (settings: Settings, args: string[]) => {
+    const all = Object.entries({ INSPECTOR_PORT: "0", INSPECTOR_TOKEN: TOKEN, ...settings });
+    const chroot = [Bun.which("chroot")!, `--userspec=${USER}:${USER}`, path, "/bellhop", ...args];
+    // The mount ends with the process. `env -i` drops PATH, so that nothing of this machine is found.
+    const enter = 'mount -t proc proc "$0/proc" && exec env -i "$@"';
+    const variables = all.map(([name, value]) => `${name}=${value}`);
+    return ["unshare", "--mount", "sh", "-c", enter, path, ...variables, ...chroot];
+  };
+  return {
+    path,
+    bellhop: (settings, ...args) => run(inside(settings, args)),
+    start: (command, settings) => start((env) => inside({ ...env, ...settings }, [command])),
+  };
+}
+
+async function untilStates(chroot: Chroot, settings: Settings, id: string, states: string) {
+  const read = async () => statesOf(await chroot.bellhop(settings, "deliveries", "--json"), id)?.join() === states;
+  await until(`the runs of ${id} to be ${states}`, read, WAIT_MS);
+}
+
+async function threadsOf(pid: number, name: string): Promise<number> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const names = await Promise.all(threads.map((thread) => Bun.file(`/proc/${pid}/task/${thread}/comm`).text()));
+  return names.filter((text) => text.startsWith(name)).length;
+}
+
+async function stopsGracefully(server: Started) {
+  ensure((await server.stop()) === 0, `SIGTERM ends it with 0:\n${server.output()}`);
 }

@@ -24,6 +24,7 @@ const dockerfile = await example("Dockerfile");
 const unit = await example("bellhop.service");
 const fly = Bun.TOML.parse(await example("fly.toml")) as {
   kill_timeout: number;
+  build: { dockerfile: string; ignorefile: string };
   mounts: { destination: string }[];
   http_service: { internal_port: number; checks: { path: string }[] };
 };
@@ -106,6 +107,9 @@ test("the image is pinned to the Bun that the README installs, and is not root",
   const [, version] = /npm install -g bun@(\S+)/.exec(await read("README.md"))!;
   expect(dockerfile).toContain(`\nARG BASE=oven/bun:${version}-slim\n`);
   expect(dockerfile).toContain("\nARG RUN_AS=1000:1000\nUSER ${RUN_AS}\n");
+  // Fly looks them up beside its file, the others from the root of the repository.
+  expect(await example(fly.build.dockerfile)).toBe(dockerfile);
+  expect(await example(fly.build.ignorefile)).toContain("\n.env\n");
   for (const { dockerfilePath } of [render.services[0], railway.build])
     expect(await read(dockerfilePath)).toBe(dockerfile);
 });

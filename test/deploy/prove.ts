@@ -32,3 +32,5 @@ for (const [key, proof] of Object.entries(PROOFS)) {
   }
   console.log(`  ${((performance.now() - startedAt) / 1_000).toFixed(1)} s`);
 }
+
+console.log("not checked: fly.toml, render.yaml and railway.json by their hosts' schemas, which no package has");

@@ -7,13 +7,21 @@ import type { DeliveryView } from "../../inbox/views.ts";
 import type { ReadFrame } from "../code-frame.ts";
 import type { Feed } from "../feed.ts";
 import type { Send } from "../send-sample.ts";
-import type { HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson, TriedJson } from "../types.ts";
+import type {
+  ChartWindow,
+  HandlerJson,
+  HealthJson,
+  RefusedJson,
+  ServerJson,
+  ServerRowJson,
+  TriedJson,
+} from "../types.ts";
 
 export interface Live {
   server(): ServerJson;
   handlers(): HandlerJson[];
   servers(): ServerRowJson[];
-  health(): Promise<HealthJson>;
+  health(window?: ChartWindow): Promise<HealthJson>;
   refused(): RefusedJson;
   feed: Feed;
   send: Send;
@@ -21,6 +29,9 @@ export interface Live {
   dryRun: (handler: string, delivery: DeliveryView, body: Uint8Array) => Promise<Omit<TriedJson, "frame"> | undefined>;
 }
 
+const healthQuery = t.Object({
+  window: t.Optional(t.Union([t.Literal("1h"), t.Literal("24h"), t.Literal("14d")])),
+});
 const sendBody = t.Object({
   event: t.String({ maxLength: 100 }),
   data: t.Optional(t.Record(t.String(), t.Unknown())),
@@ -33,7 +44,7 @@ export function liveRoutes(live: Live, inbox: Pick<Inbox, "get">, frame: ReadFra
     .get("/server", () => live.server())
     .get("/handlers", () => live.handlers())
     .get("/servers", () => live.servers())
-    .get("/health", () => live.health())
+    .get("/health", ({ query }) => live.health(query.window), { query: healthQuery })
     .get("/refused", () => live.refused())
     .get("/feed", ({ request, status }) => {
       const stream = live.feed.connect(request.headers.get("last-event-id"));

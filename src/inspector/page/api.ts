@@ -6,6 +6,7 @@ import { signal } from "@preact/signals";
 import type {
   BulkJobJson,
   ChangesJson,
+  ChartWindow,
   DeliveryJson,
   ErrorJson,
   HandlerJson,
@@ -43,7 +44,7 @@ type Query = Record<string, string | number | boolean>;
 
 export const api = {
   server: () => get<ServerJson>("server"),
-  health: () => get<HealthJson>("health"),
+  health: (window: ChartWindow = "1h") => get<HealthJson>("health", { window }),
   handlers: () => get<HandlerJson[]>("handlers"),
   servers: () => get<ServerRowJson[]>("servers"),
   refused: () => get<RefusedJson>("refused"),

@@ -1,24 +1,46 @@
 // One strip: what is dead, retrying and waiting now, and the deliveries, failures and durations of a time span. Each figure
 // is a link to what it counts.
 
+import { signal, useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 
+import type { ChartWindow } from "../../api/types.ts";
 import { formatDuration } from "../../duration.ts";
+import { api } from "./api.ts";
 import { Chart, type Values } from "./chart.tsx";
 import { Ago } from "./components.tsx";
 import type { Filter } from "./filter.ts";
+import { remote } from "./remote.tsx";
 import { health } from "./state.ts";
+import { throttled } from "./throttled.ts";
 import { writeView } from "./view-url.ts";
 
-const SPANS = { "1h": "last hour", "24h": "last 24 h", "14d": "last 14 days" };
+const WINDOWS: Record<ChartWindow, string> = { "1h": "last hour", "24h": "last 24 h", "14d": "last 14 days" };
+const RELOAD_MS = 15_000;
+
+const shownWindow = signal<ChartWindow>("1h");
+/** The figures of a longer time than an hour, which the feed does not report. */
+const longer = remote(() => api.health(shownWindow.peek()));
+const reloadLonger = throttled(RELOAD_MS, () => longer.load());
+
+function show(window: ChartWindow) {
+  shownWindow.value = window;
+  longer.clear();
+  if (window !== "1h") void longer.load();
+}
 
 export function Health() {
+  useSignalEffect(() => {
+    // With each message of the feed.
+    if (health.value && shownWindow.value !== "1h") reloadLonger();
+  });
   const hour = health.value;
   if (!hour) return <div class="health" aria-hidden="true" />;
   const { runs, lastDelivery } = hour;
-  const shown = hour;
+  const since = shownWindow.value;
+  const shown = since === "1h" ? hour : (longer.value.value ?? hour);
   const [p50, p99] = [lastOf(shown.p50), lastOf(shown.p99)];
-  const [since, span] = ["1h", SPANS["1h"]] as const;
+  const span = WINDOWS[since];
   const waits = hour.queueAge.at(-1) ?? 0;
   return (
     <>
@@ -53,6 +75,17 @@ export function Health() {
         <Figure name={`p50 · p99, ${span}`} filter={{ since }} chart={lines(shown.p50, shown.p99)}>
           {p50 === null || p99 === null ? "–" : `${formatDuration(p50)} · ${formatDuration(p99)}`}
         </Figure>
+        <select
+          aria-label="Charts of"
+          value={since}
+          onChange={({ currentTarget }) => show(currentTarget.value as ChartWindow)}
+        >
+          {Object.keys(WINDOWS).map((name) => (
+            <option key={name} value={name}>
+              {name.replace("h", " h").replace("d", " d")}
+            </option>
+          ))}
+        </select>
       </section>
     </>
   );
