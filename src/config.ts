@@ -31,8 +31,16 @@ export interface Config {
   /** The handlers' database. */
   database: DatabaseUrl;
   concurrency: number;
+  /** How many runs in a row fail alike before their handler is paused; 0: never. */
+  breakerAfter: number;
   maxBodyBytes: number;
+  /** How many proxies in front of the public port add their client's address to `X-Forwarded-For`. */
+  trustProxy: number;
   retentionDays: number;
+  /** Milliseconds between comparisons of the mirror with Clerk. */
+  driftEvery: number | "never";
+  /** Milliseconds after which a deleted user is erased. */
+  eraseAfter: number | "never";
   shutdownSeconds: number;
   inspector: {
     port: number;
@@ -95,8 +103,28 @@ export const settings: readonly Setting[] = [
     description: "where `db` writes: postgres://… or sqlite:…",
   },
   { name: "CONCURRENCY", default: "16", description: "runs at a time of one handler" },
+  {
+    name: "BREAKER_AFTER",
+    default: "20",
+    description: "how many runs in a row fail alike before their handler is paused; 0: never",
+  },
   { name: "MAX_BODY_BYTES", default: "1048576", description: "larger requests are refused" },
+  {
+    name: "TRUST_PROXY",
+    default: "0",
+    description: "proxies in front that add the client's address to X-Forwarded-For, for logs and counts of refusals",
+  },
   { name: "RETENTION_DAYS", default: "90", description: "how long payloads are kept once their runs have ended" },
+  {
+    name: "DRIFT_EVERY",
+    default: "never",
+    description: "how often the mirror is compared with Clerk, and differences are reported: 1d",
+  },
+  {
+    name: "ERASE_AFTER",
+    default: "never",
+    description: "how long after its deletion in Clerk a user is erased here: 30d",
+  },
   { name: "SHUTDOWN_SECONDS", default: "25", description: "how long running handlers may finish" },
   {
     name: "INSPECTOR_PORT",
@@ -118,11 +146,7 @@ export const settings: readonly Setting[] = [
   { name: "HEARTBEAT_URL", default: "none", description: "pinged every minute while all is well (healthchecks.io)" },
   { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
   { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
-  {
-    name: "MCP_WRITE",
-    default: "0",
-    description: "1 lets coding agents send samples, try handlers and replay deliveries; see docs/agents.md",
-  },
+  { name: "MCP_WRITE", default: "0", description: "1 lets coding agents send samples, try handlers and replay" },
   { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
   { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
 ];
@@ -164,7 +188,11 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     inbox,
     database: readDatabase(env, reader.text("DATA_DIR"), inbox, problems),
     concurrency: reader.integer("CONCURRENCY", 1, 10_000),
+    breakerAfter: reader.integer("BREAKER_AFTER", 0, 10_000),
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_024, 1_073_741_824),
+    trustProxy: reader.integer("TRUST_PROXY", 0, 10),
+    driftEvery: readDriftEvery(env, reader, problems),
+    eraseAfter: reader.durationOr("ERASE_AFTER", ["never"]),
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
@@ -184,6 +212,11 @@ export function withAbsolutePaths(config: Config): Config {
   const { dataDir, database } = config;
   const own = database.kind === "sqlite" ? { ...database, filename: resolve(database.filename) } : database;
   return { ...config, dataDir: resolve(dataDir), database: own };
+}
+
+/** Whether a database is a file in DATA_DIR, or near it. */
+export function usesDisk({ inbox, database }: Pick<Config, "inbox" | "database">): boolean {
+  return !inbox || database.kind === "sqlite";
 }
 
 /** Whether only this machine can reach a host. */
@@ -243,6 +276,19 @@ function readClerkSecretKey(env: Environment, problems: Problem[]): string | und
       example: "CLERK_SECRET_KEY=sk_test_…   (Clerk Dashboard, API keys)",
     });
   return key;
+}
+
+// Clerk lists 500 objects at a time, and limits requests.
+const SHORTEST_DRIFT_MS = 600_000;
+
+function readDriftEvery(env: Environment, reader: SettingReader, problems: Problem[]): number | "never" {
+  const every = reader.durationOr("DRIFT_EVERY", ["never"]);
+  if (every === "never") return every;
+  const example = "DRIFT_EVERY=1d";
+  if (every < SHORTEST_DRIFT_MS) problems.push({ name: "DRIFT_EVERY", message: "is less than 10m", example });
+  if (!env.CLERK_SECRET_KEY?.trim())
+    problems.push({ name: "DRIFT_EVERY", message: "needs CLERK_SECRET_KEY, to ask Clerk's API", example });
+  return every;
 }
 
 const POSTGRES_EXAMPLE = "postgres://user:password@localhost:5432/mydb";

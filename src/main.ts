@@ -36,11 +36,12 @@ import {
   logTrouble,
 } from "./log.ts";
 import { openTraces } from "./monitor/traces.ts";
-import { openAlerts, openMonitor } from "./monitoring.ts";
+import { notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
+import { startUpkeep } from "./upkeep.ts";
 
 export interface Server {
   port: number;
@@ -122,7 +123,13 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
     servers: () => listCluster(cluster, describeOwn()),
     handlers: () => table().handlers,
+    pauses: {
+      list: () => dispatcher.pauses.list(),
+      pause: (handler, reason) => dispatcher.pauses.pause(handler, reason),
+      resume: (handler) => dispatcher.pauses.resume(handler),
+    },
     refused: () => receiver?.refused() ?? [],
+    addresses: () => receiver?.addresses() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
     dryRun: async (name, delivery, body) => {
       const handler = table().get(name);
@@ -164,6 +171,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
       inbox.note(run, line).catch(() => undefined);
     },
+    breaker: { after: config.breakerAfter },
+    ...observePauses(log, alerts.notify),
     onLog: (run, line, ids) => logHandlerLine(log, run, line, ids),
     traces,
     frame,
@@ -204,7 +213,25 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const { createUnverifiedBodies, openInspector, openSocket, startMetricsServer, startWebhookServer } =
     await loadingServers;
   const lost = () => findLost({ inbox, effects });
-  const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
+  const upkeep = startUpkeep({
+    config,
+    log,
+    inbox,
+    effects,
+    cluster,
+    table,
+    onDrift: (report) => notifyDrift(alerts.notify, report),
+  });
+  opened.defer(() => upkeep.stop());
+  const api = {
+    inbox,
+    erasures: upkeep.erasures,
+    handlers: () => table().handlers,
+    lost,
+    frame,
+    live,
+    onError: inspectorFailed,
+  };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
   if (socket) opened.defer(() => socket.stop());
 

@@ -1,8 +1,9 @@
 // The JSON that the API returns, shared by its routes, the commands and the page.
 // Shapes only, so that the page can import them.
 
+import type { PausedHandler } from "../dispatch/pauses.ts";
 import type { RefusalCode } from "../errors.ts";
-import type { AttemptRecord, ErrorRecord } from "../inbox/inbox.ts";
+import type { AttemptRecord, Erasure, ErrorRecord } from "../inbox/inbox.ts";
 import type { DeliverySummary, DeliveryView, LogLine, ProblemView, ReplayProgress, RunView } from "../inbox/views.ts";
 import type { FieldChange } from "./payload-diff.ts";
 import type { Who } from "./who.ts";
@@ -183,7 +184,7 @@ export interface HandlerJson extends HandlerRunCounts {
   lastGoodRuns: boolean;
   warning: string | null;
   /** Its runs wait, and no attempt is counted. */
-  paused?: { cause: "person" | "breaker"; reason: string | null; since: number } | null;
+  paused: Omit<PausedHandler, "handler"> | null;
   /** Since the server started: attempts that ended. */
   ran: number;
   failed: number;
@@ -191,6 +192,25 @@ export interface HandlerJson extends HandlerRunCounts {
   p50: number | null;
   p99: number | null;
   lastError: { at: number; delivery: string; message: string } | null;
+}
+
+/** `POST /api/erasures`, `GET /api/erasures`. */
+export interface ErasureJson {
+  /** Null when none was requested. */
+  erasure: Erasure | null;
+  /** This process works on it. Otherwise, it has finished, waits for unfinished runs, or has failed. */
+  isUnderWay: boolean;
+}
+
+/** `GET /api/pauses`. */
+export interface PausesJson {
+  paused: PausedHandler[];
+}
+
+/** `POST /api/pause`, `POST /api/resume`. */
+export interface PauseChangedJson {
+  /** False when the handler was paused, or not paused, already. */
+  changed: boolean;
 }
 
 /** `POST /api/bulk`, `GET /api/bulk`: a bulk replay that the server runs by itself. */
@@ -238,7 +258,11 @@ export interface RefusedJson {
     path?: string;
     rightPath?: string;
     proxied?: true;
+    /** How a proxy has changed the body, if that explains the refusal. */
+    change?: string;
   }[];
+  /** The addresses with the most refused requests, see TRUST_PROXY. */
+  addresses?: { address: string; count: number }[];
   /** For each code in `counts`. */
   explanations: Partial<Record<RefusalCode, { message: string; remedy: string }>>;
 }

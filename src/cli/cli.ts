@@ -46,6 +46,22 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "run a handler on a stored delivery, and roll back what it wrote",
       load: async () => (await import("./try.ts")).tryHandler,
     },
+    pause: {
+      description: "make the runs of a handler wait",
+      load: async () => (await import("./pause.ts")).pause,
+    },
+    resume: {
+      description: "let the runs of a paused handler continue",
+      load: async () => (await import("./pause.ts")).resume,
+    },
+    erase: {
+      description: "erase what is stored about a user",
+      load: async () => (await import("./erase.ts")).eraseUser,
+    },
+    doctor: {
+      description: "check this installation, and what it depends on",
+      load: async () => (await import("./doctor.ts")).doctor,
+    },
     backup: {
       description: "copy the inbox and the handlers' database, while the server runs",
       load: async () => (await import("./backup.ts")).backup,

@@ -13,7 +13,9 @@ import {
   type Mode,
   processEnvironment,
   readConfig,
+  usesDisk,
 } from "../config.ts";
+import { describeRisk, diskOf } from "../disk.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
 import { createLogger, logChange, type Logger } from "../log.ts";
 import type { Server } from "../main.ts";
@@ -102,6 +104,8 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
       EXIT_CONFIG,
     );
   const log = await createLogger(config);
+  const risk = usesDisk(config) ? describeRisk(diskOf(config.dataDir)?.fileSystem) : undefined;
+  if (risk) log.warn(`DATA_DIR (${config.dataDir}) is ${risk}`);
   const server = await openServer(config, log);
   for (const handler of server.table().handlers) {
     if (handler.error) logChange(log, config.handlersDir, { kind: "broken", handler });

@@ -50,6 +50,13 @@ export const TABLES: readonly Table[] = [
   table("attempt", ["run", "n"], 100, ["run", "n", "took"], {
     run: "int", n: "int", started_at: "int", took: "int", outcome: "text", error: "text", log: "text",
   }),
+  table("erasure", ["user_id"], 500, ["until_seq", "deliveries"], {
+    user_id: "text", requested_at: "int", cause: "text", gives_up: "int", until_seq: "int", scanned_to: "int",
+    own_to: "int", held: "text", deliveries: "int", elsewhere: "text", finished_at: "int",
+  }),
+  table("pause", ["handler"], 500, ["since"], {
+    handler: "text", since: "int", cause: "text", reason: "text", probe_at: "int",
+  }),
   table("rollup", ["span", "start", "server"], 500, ["deliveries"], {
     span: "int", start: "int", server: "text", deliveries: "int", figures: "text",
   }),

@@ -8,11 +8,13 @@ import type { ReceivedEvent } from "../clerk/events.ts";
 import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import type { Traces } from "../monitor/traces.ts";
+import { findChange } from "./changed-body.ts";
+import { clientAddress } from "./client-address.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
 import { describeHealth, type HealthDetails } from "./health-details.ts";
 import { createRefusedRequests, type RefusedRequest } from "./refused-requests.ts";
 import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
-import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";
+import { type Key, readSignedHeaders, type SignedHeaders, verifyBody } from "./verify.ts";
 
 export interface WebhookServerOptions {
   host: string;
@@ -20,6 +22,8 @@ export interface WebhookServerOptions {
   port: number;
   webhookPath: string;
   maxBodyBytes: number;
+  /** How many proxies in front of this port add their client's address to `X-Forwarded-For`. Default: 0. */
+  trustProxy?: number;
   /** Read for each request, since `bun dev` reloads them. */
   secrets: () => readonly Key[];
   /** Stores a delivery; resolves when it is flushed. */
@@ -64,6 +68,8 @@ export interface WebhookServer {
   port: number;
   /** Recently refused requests, for people. */
   refused(): readonly RefusedRequest[];
+  /** The addresses with the most refused requests. */
+  addresses(): { address: string; count: number }[];
   /** Accepts no more and resolves when every request in flight is answered. */
   stop(): Promise<void>;
 }
@@ -71,6 +77,7 @@ export interface WebhookServer {
 // Bun's own limit answers without a reason, so it only catches bodies that the limit below can't see.
 const HARD_LIMIT_BYTES = 1_073_741_824;
 const IDLE_SECONDS = 10;
+const EXPLAIN_EVERY_MS = 1_000;
 // A request that has not arrived by then is an attack or dead. Svix retries it.
 const IN_FLIGHT_MS = 3_000;
 
@@ -85,19 +92,13 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
   const unverified = options.unverified ?? createUnverifiedBodies(maxBodyBytes);
   const refused = createRefusedRequests((latest, count) => options.onRefused?.(latest, count));
   let stopping = false;
+  let explainAt = -Infinity;
 
   async function receive(request: Request): Promise<Response> {
     const start = performance.now();
     const at = now();
-    const refuse = (code: RefusalCode, size: number, claimedId: string | null, skewSeconds?: number) => {
-      refused.add({
-        code,
-        at,
-        size,
-        claimedId,
-        ...(skewSeconds !== undefined && { skewSeconds }),
-        ...viaProxy(request),
-      });
+    const refuse = (code: RefusalCode, size: number, claimedId: string | null, more: Partial<RefusedRequest> = {}) => {
+      refused.add({ code, at, size, claimedId, address: addressOf(request), ...viaProxy(request), ...more });
       return answer(code);
     };
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
@@ -110,7 +111,14 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     if (body === "dropped") return refuse("body_dropped", declaredSize(request), claimedId);
 
     const verdict = verifyBody(signed, { body, keys: secrets(), now: Math.floor(at / 1_000) });
-    if (!verdict.ok) return refuse(verdict.code, body.length, verdict.id, verdict.skewSeconds);
+    if (!verdict.ok) {
+      const { code, skewSeconds } = verdict;
+      const change = code === "no_match" ? explain(signed, body) : undefined;
+      return refuse(code, body.length, verdict.id, {
+        ...(skewSeconds !== undefined && { skewSeconds }),
+        ...(change && { change }),
+      });
+    }
 
     const event = parseEvent(body);
     if (!event) return refuse("not_an_event", body.length, verdict.id);
@@ -132,6 +140,17 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
       if (!(error instanceof InboxUnavailable)) throw error;
       return refuse("unavailable", body.length, id);
     }
+  }
+
+  function addressOf(request: Request): string | undefined {
+    return clientAddress(request.headers, app.server?.requestIP(request)?.address, options.trustProxy ?? 0);
+  }
+
+  /** Of a flood of such requests, one in a while: a refusal has to be cheap. */
+  function explain(signed: SignedHeaders, body: Uint8Array) {
+    if (performance.now() < explainAt) return undefined;
+    explainAt = performance.now() + EXPLAIN_EVERY_MS;
+    return findChange(signed, body, secrets());
   }
 
   const app = new Elysia({
@@ -200,9 +219,16 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
   function unknownPath(request: Request): Response {
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
     if (request.method !== "POST" || claimedId === null) return answer("not_found");
-    const path = pathOf(request.url);
-    const size = declaredSize(request);
-    refused.add({ code: "wrong_path", at: now(), size, claimedId, path, rightPath: webhookPath, ...viaProxy(request) });
+    refused.add({
+      code: "wrong_path",
+      at: now(),
+      size: declaredSize(request),
+      claimedId,
+      address: addressOf(request),
+      path: pathOf(request.url),
+      rightPath: webhookPath,
+      ...viaProxy(request),
+    });
     return answer("wrong_path");
   }
 
@@ -217,6 +243,7 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
   return {
     port: server.port ?? options.port,
     refused: () => refused.recent(),
+    addresses: () => refused.addresses(),
     async stop() {
       // The port stays open to answer 503 to new requests.
       stopping = true;

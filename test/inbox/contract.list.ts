@@ -51,7 +51,7 @@ export function listContract(name: string, open: OpenInbox): void {
       await using box = await emptyBox(open);
       await box.accept("one", { subject: "one" });
       const error = { name: "TypeError", message: "no plan\nand more" };
-      await box.claimAndFinish({ ...dead, record: { startedAt: 1, took: 2, error } });
+      await box.claimAndFinish({ kind: "dead", reason: "no", record: { startedAt: 1, took: 2, error } });
       for (const id of ["two", "three"]) await box.accept(id, { subject: id });
       const { deliveries } = await box.inbox.list({}, { before: null, limit: 10 });
       const contents = await box.inbox.contents({ before: null, limit: 2 });

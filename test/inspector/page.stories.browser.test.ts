@@ -211,6 +211,11 @@ describe.skipIf(noBrowser !== undefined).each(COMBINATIONS)("at a width of %d px
     const first = page.locator("table [data-row]").first();
     await first.waitFor();
     expect(await first.innerText()).toBe("user.created/crm");
+    await page.getByRole("button", { name: "Pause session.created" }).click();
+    await page.getByRole("button", { name: "Resume session.created" }).waitFor();
+    expect(await first.innerText()).toBe("session.created");
+    await page.getByRole("button", { name: "Resume session.created" }).click();
+    await page.getByRole("button", { name: "Pause session.created" }).waitFor();
     await page.evaluate(() => localStorage.removeItem("bellhop.refused-seen-at"));
     await fetch(scene.server.url.replace("/api/webhooks", "/webhooks"), {
       method: "POST",

@@ -2,6 +2,7 @@
 
 import { Elysia, t } from "elysia";
 
+import type { Pauses } from "../../dispatch/pauses.ts";
 import type { Inbox } from "../../inbox/inbox.ts";
 import type { DeliveryView } from "../../inbox/views.ts";
 import type { ReadFrame } from "../code-frame.ts";
@@ -23,6 +24,9 @@ export interface Live {
   servers(): ServerRowJson[];
   health(window?: ChartWindow): Promise<HealthJson>;
   refused(): RefusedJson;
+  pauses: Pauses;
+  /** A handler was added, changed, paused or resumed. */
+  handlersChanged(): void;
   feed: Feed;
   send: Send;
   /** Runs a handler on a delivery and rolls back; undefined when no version of the handler has loaded. */

@@ -176,6 +176,7 @@ export function byTrouble(a: HandlerJson, b: HandlerJson): number {
   const share = ({ failed, ran }: HandlerJson) => (ran === 0 ? 0 : failed / ran);
   return (
     Number(b.error !== null) - Number(a.error !== null) ||
+    Number(b.paused !== null) - Number(a.paused !== null) ||
     b.dead - a.dead ||
     b.retrying - a.retrying ||
     share(b) - share(a) ||

@@ -22,7 +22,6 @@ export function Paused({ handler: { paused } }: { handler: HandlerJson }) {
 
 export function PauseButton({ handler: { name, paused } }: { handler: HandlerJson }) {
   const sure = useSignal(false);
-  if (paused === undefined) return null;
   const change = (work: () => Promise<unknown>) =>
     attempt(async () => {
       await work();

@@ -103,13 +103,14 @@ export function evidenceOf(latest: readonly RefusedRequest[]): string[] {
   const [newest] = latest;
   if (!newest) return [];
   const sentences: string[] = [];
-  const { skewSeconds = 0, path, rightPath } = newest;
+  const { skewSeconds = 0, path, rightPath, change } = newest;
   if (newest.code === "too_old" || newest.code === "too_new") {
     const by = formatDuration(Math.abs(skewSeconds) * 1_000);
     sentences.push(
       `The last one was signed ${by} ${newest.code === "too_old" ? "before" : "after"} this machine's time.`,
     );
   }
+  if (change !== undefined) sentences.push(`A proxy has changed the body: ${change}.`);
   if (path !== undefined && rightPath !== undefined)
     sentences.push(`It was sent to ${path}; the webhook's path is ${rightPath}.`);
   if (
