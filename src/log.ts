@@ -3,6 +3,7 @@
 
 import pino, { type LogFn, type Logger } from "pino";
 
+import { COMMAND } from "./command.ts";
 import type { Config } from "./config.ts";
 import { count } from "./count.ts";
 import type { SchemaStep } from "./db/schema.ts";
@@ -12,7 +13,7 @@ import { formatDuration } from "./duration.ts";
 import { messageOf, refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
 import type { LoadError } from "./handlers/load-error.ts";
-import type { Handler } from "./handlers/loader.ts";
+import type { Handler, HandlerTable } from "./handlers/loader.ts";
 import type { ClaimedRun, Erasure, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
@@ -142,7 +143,7 @@ export function describeOutcome(
       // Only this handler: others may have succeeded, and a replay would repeat their effects outside of `db`.
       const how = delivery.sensitive
         ? "its payload contained a one-time code and is deleted, so it can't be replayed"
-        : `when it is fixed: bun replay ${id} --handler ${shellWord(handler)}`;
+        : `when it is fixed: ${COMMAND} replay ${id} --handler ${shellWord(handler)}`;
       const text = `${handler} is dead: ${outcome.reason}: ${error && errorSummary(error)}; ${how}`;
       return { level: "error", fields, text };
     }
@@ -162,6 +163,15 @@ export function describeOutcome(
 }
 
 /** One readable line for each change of the folder. */
+/** The files of a folder that a person has to look at, when a server starts. */
+export function logTable(log: Logger, dir: string, { handlers, notHandlers }: HandlerTable) {
+  for (const handler of handlers) {
+    if (handler.error) logChange(log, dir, { kind: "broken", handler });
+    if (handler.warning) log.warn(`${dir}/${handler.file}: ${handler.warning}`);
+  }
+  for (const { file, reason, quiet } of notHandlers) if (!quiet) logChange(log, dir, { kind: "ignored", file, reason });
+}
+
 export function logChange(log: Logger, dir: string, change: Change) {
   if (change.kind === "ignored")
     return log.warn(
@@ -218,7 +228,7 @@ export function logMissed(log: Logger, { name, event }: Handler, { found, more }
   const stored = count(found, "stored delivery", more ? "or more stored deliveries" : "stored deliveries");
   const word = shellWord(name);
   const of = event === "*" ? "" : ` of ${event}`;
-  log.info(`${stored}${of} never went through ${name}. To run them: bun replay --handler ${word} --missing`);
+  log.info(`${stored}${of} never went through ${name}. To run them: ${COMMAND} replay --handler ${word} --missing`);
 }
 
 /** Logs that a part of the schema was applied, or why not. */
@@ -238,8 +248,8 @@ export function logDrift(log: Logger, { tables, differences }: DriftReport) {
   const where = tables.filter((table) => table.differences > 0).map((table) => `${table.name} ${table.differences}`);
   log.warn(
     { differences },
-    `the mirror differs from Clerk in ${count(differences, "row")} (${where.join(", ")}). To list them: bun drift; to ` +
-      "repair them: bun drift --fix",
+    `the mirror differs from Clerk in ${count(differences, "row")} (${where.join(", ")}). To list them: ${COMMAND} drift; to ` +
+      `repair them: ${COMMAND} drift --fix`,
   );
 }
 
@@ -252,7 +262,7 @@ export function logErased(log: Logger, { user, deliveries, elsewhere }: Erasure)
 export function logPaused(log: Logger, { handler, cause, reason }: PauseChange) {
   const why = reason === null ? "" : `: ${reason}`;
   const until =
-    cause === "breaker" ? "one run is tried from time to time" : `to continue: bun resume ${shellWord(handler)}`;
+    cause === "breaker" ? "one run is tried from time to time" : `to continue: ${COMMAND} resume ${shellWord(handler)}`;
   log.warn(
     { handler },
     `${handler} is paused by ${cause === "breaker" ? "the breaker" : "a person"}${why}. Its runs wait; ${until}`,
@@ -275,7 +285,7 @@ export function logDatabaseTrouble(log: Logger, where: string, reason: unknown) 
 /** Logs runs whose effects the handlers' database lacks, as after one database was restored from an older backup. */
 export function logLost(log: Logger, where: string, lost: number) {
   const what = count(lost, "run is done, and what it wrote is", "runs are done, and what they wrote is");
-  log.warn(`${what} not in ${where}: was an older backup restored? To replay them: bun replay --lost`);
+  log.warn(`${what} not in ${where}: was an older backup restored? To replay them: ${COMMAND} replay --lost`);
 }
 
 /** Logs that more transactions are requested than SQLite's one writer can finish. */

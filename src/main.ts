@@ -12,6 +12,7 @@ import { createClerk } from "./clerk/client.ts";
 import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
+import { COMMAND } from "./command.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
@@ -37,6 +38,7 @@ import {
 } from "./log.ts";
 import { openTraces } from "./monitor/traces.ts";
 import { notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
+import { loadPorts, type Mount } from "./ports.ts";
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
@@ -63,15 +65,15 @@ export interface Server {
 }
 
 /** Opens a whole server. After an error, everything that it has opened is closed. */
-export async function openServer(given: Config, log: Logger): Promise<Server> {
+export async function openServer(given: Config, log: Logger, mount?: Mount): Promise<Server> {
   const config = withAbsolutePaths(given);
   const projectDir = process.cwd();
   const handlersPath = resolve(config.handlersDir);
   await using opened = new AsyncDisposableStack();
   const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
   // Loading Elysia takes longer than opening everything else.
-  const loadingServers = loadServers();
-  loadingServers.catch(() => undefined);
+  const loadingPorts = loadPorts(mount);
+  loadingPorts.catch(() => undefined);
   let { secrets } = config;
 
   // Opened first, because an outage at the start is reported too, and stopped before the inbox.
@@ -85,10 +87,12 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const traces = opened.use(await openTraces());
   const storage = opened.use(
     await openStorage(config, log, {
+      signal: mount?.signal,
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
       onUnavailable: async (reason) => {
         alerts.unavailable(reason);
-        return (await loadingServers).refuseAll({ ...config, secrets: () => secrets });
+        const { openWebhookServer, refuseAll } = await loadingPorts;
+        return refuseAll({ ...config, secrets: () => secrets }, openWebhookServer);
       },
     }),
   );
@@ -120,7 +124,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const live = createObserver({
     ...monitor,
     inbox,
-    server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
+    server: () => ({ ...shown, pid: process.pid, command: COMMAND, webhookUrl: webhookUrl() }),
     servers: () => listCluster(cluster, describeOwn()),
     handlers: () => table().handlers,
     pauses: {
@@ -210,8 +214,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, openSocket, startMetricsServer, startWebhookServer } =
-    await loadingServers;
+  const { createUnverifiedBodies, openInspector, openSocket, openWebhookServer, startMetricsServer } =
+    await loadingPorts;
   const lost = () => findLost({ inbox, effects });
   const upkeep = startUpkeep({
     config,
@@ -237,7 +241,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
   const unverified = createUnverifiedBodies(config.maxBodyBytes);
-  const webhookServer = startWebhookServer({
+  const webhookServer = openWebhookServer({
     ...config,
     unverified,
     secrets: () => secrets,
@@ -271,7 +275,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
   const inspectorOptions = { ...config, unverified, projectDir, scrape: monitor.scrape };
-  const inspector = openInspector(inspectorOptions, api, (note) => log.warn(note));
+  const hasInspector = !mount || mount.hasInspector;
+  const inspector = hasInspector ? openInspector(inspectorOptions, api, (note) => log.warn(note)) : undefined;
   if (inspector) opened.defer(() => inspector.stop());
   const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());
@@ -302,17 +307,6 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
     stop: () => (stopped ??= everything.disposeAsync()),
   };
-}
-
-async function loadServers() {
-  const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
-    import("./receive/server.ts"),
-    import("./receive/unverified.ts"),
-    import("./api/socket.ts"),
-    import("./inspector/inspector.ts"),
-    import("./monitor/metrics-server.ts"),
-  ]);
-  return { ...receiver, ...unverified, ...socket, ...inspector, ...metrics };
 }
 
 function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config, projectDir: string) {

@@ -110,6 +110,8 @@ export interface HandlerRunCounts {
 export interface ServerJson {
   pid: number;
   mode: "dev" | "start";
+  /** Begins each command that the page names: `bun`, or `bunx bellhop` where Bellhop is installed as a package. */
+  command: string;
   /** The webhook endpoint on this machine. */
   webhookUrl: string;
   /** The public address, when a tunnel is known. */

@@ -24,6 +24,7 @@ import type {
   RunJson,
   ServerJson,
 } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
 import { type Erasures, startErasures } from "../dispatch/erasures.ts";
@@ -102,7 +103,8 @@ export async function connectOrOpen(config: Config): Promise<Client> {
   // A server with an inbox in SQLite may still run on this data folder.
   const connected = (await connectShared(config)) ?? (await connect(dataDir));
   if (connected) return connected;
-  if (!existsSync(dataDir)) throw new UserError(`There is no inbox in ${dataDir} yet: start a server with bun dev`);
+  if (!existsSync(dataDir))
+    throw new UserError(`There is no inbox in ${dataDir} yet: start a server with ${COMMAND} dev`);
   await using opened = new AsyncDisposableStack();
   opened.defer(await lockDataDir(dataDir));
   const inbox = opened.use(await openSqliteInbox(dataDir));

@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 
+import { COMMAND } from "../command.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
@@ -25,6 +26,7 @@ export const commands: Record<string, { description: string; load: (openServer: 
       load: async (open) => (await import("./serve.ts")).start(open),
     },
     send: { description: "send a signed sample event", load: async () => (await import("./send.ts")).send },
+    init: { description: "add Bellhop to a project", load: async () => (await import("./init.ts")).init },
     new: { description: "write a handler file", load: async () => (await import("./new.ts")).newHandler },
     handlers: {
       description: "list the handlers, and what is not loaded",
@@ -135,6 +137,8 @@ function plainIfPiped(text: string): string {
 }
 
 function overview(): string {
-  const rows = Object.entries(commands).map(([name, { description }]) => [`  bun ${name}`, description]);
-  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: bun send --help`;
+  // `bun init` is Bun's own command, and a clone needs no `init`.
+  const named = Object.entries(commands).filter(([name]) => COMMAND !== "bun" || name !== "init");
+  const rows = named.map(([name, { description }]) => [`  ${COMMAND} ${name}`, description]);
+  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: ${COMMAND} send --help`;
 }

@@ -1,6 +1,7 @@
 // Moves an inbox to an empty one in another database: table by table in the order of the keys, so that an interrupted move
 // continues. Servers never start on both: the source is closed before the target is opened.
 
+import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
 import { describeIncomplete, markBegin, markComplete, markMoved, marksOf } from "./move-marks.ts";
 import type { ServerAbout } from "./servers.ts";
@@ -124,7 +125,7 @@ export async function moveInbox(source: Place, target: Place, options: MoveOptio
     if (!(await markMoved(source.store, id, target.name)))
       throw new UserError(
         `A server was started on ${source.name} during the move, so the copy in ${target.name} is out of date.\n\n` +
-          "    Stop the server, remove the copy, and run bun move again.",
+          `    Stop the server, remove the copy, and run ${COMMAND} move again.`,
       );
   }
   await markComplete(target.store);
@@ -172,7 +173,7 @@ async function compare(source: Place, target: Place): Promise<void> {
     if (!Bun.deepEquals(original, copy))
       throw new UserError(
         `The table ${name} differs: ${JSON.stringify(original)} in ${source.name}, ${JSON.stringify(copy)} in ` +
-          `${target.name}. The inbox was not moved: remove the copy, and run bun move again`,
+          `${target.name}. The inbox was not moved: remove the copy, and run ${COMMAND} move again`,
       );
   }
 }

@@ -4,6 +4,7 @@
 import { Database } from "bun:sqlite";
 import { closeSync, existsSync, openSync } from "node:fs";
 
+import { COMMAND } from "../command.ts";
 import { InboxUnavailable, UserError } from "../errors.ts";
 import { FileMoved, watchNames } from "../open-files.ts";
 import type { Checkpointer } from "./checkpoint.ts";
@@ -246,7 +247,7 @@ function refuseOtherVersions(version: number) {
   if (version > 0 && version < FIRST_SQLITE_VERSION)
     throw new UserError(
       "inbox.db was written by the first generation of Bellhop, whose format this version does not read.\n\n" +
-        "    Start the old version once more and let it finish its runs (bun deliveries --state waiting is then empty),\n" +
+        `    Start the old version once more and let it finish its runs (${COMMAND} deliveries --state waiting is then empty),\n` +
         "    stop it, and start with an empty inbox: move inbox.db away, or set another folder: DATA_DIR=data2",
     );
 }

@@ -14,6 +14,7 @@ import type {
 } from "../api/types.ts";
 import { explainRun } from "./explain.ts";
 import { maskPayload, withoutValues } from "./mask.ts";
+import type { RunCommand } from "./run-command.ts";
 import { type Ask, defineTool, type Tool, ToolError } from "./tool.ts";
 
 const STATES = ["waiting", "retrying", "running", "done", "dead", "skipped", "parked", "unhandled"] as const;
@@ -23,7 +24,7 @@ const id = t.String({ description: "The delivery's id: msg_…" });
 /** Reads a delivery with its payload. `reveal`: with its secrets. */
 type Read = (delivery: string, reveal: boolean) => Promise<DeliveryJson>;
 
-export function readTools(ask: Ask): Tool[] {
+export function readTools(ask: Ask, runCommand: RunCommand): Tool[] {
   const read: Read = (delivery, reveal) =>
     ask<DeliveryJson>(`/deliveries/${encodeURIComponent(delivery)}`, { query: { payload: true, reveal } });
 
@@ -124,6 +125,14 @@ export function readTools(ask: Ask): Tool[] {
         const shown = latest.slice(0, PAGE).map(({ at, ...request }) => ({ at: time(at), ...request }));
         return json({ storesDeliveries: health.writable, counts, explanations, latest: shown });
       },
+    }),
+    defineTool({
+      name: "doctor",
+      description:
+        "Checks this installation: settings, handlers, databases, disk, clock, and Clerk's API and endpoint.",
+      input: t.Object({}),
+      isWrite: false,
+      call: () => runCommand(["doctor"]),
     }),
   ];
 }

@@ -52,6 +52,7 @@ test("the client and docs/agents.md list every tool, and the ones that write are
     "get_delivery",
     "explain_run",
     "list_refused",
+    "doctor",
     "send_sample",
     "try_handler",
     "replay",
@@ -186,7 +187,7 @@ test("mistakes get a sentence and not the text of an internal error", async () =
     expect(await agent.call(name, args)).toEqual({ text: message, isError: true });
 });
 
-test("try_handler runs the current code in another process, and rolls back", async () => {
+test("try_handler and doctor run in another process, and try_handler rolls back", async () => {
   await using dev = await devWith(
     {
       "user.created.ts": "export default ({ db }) => db`insert into seen (id) values (1)`;",
@@ -205,6 +206,8 @@ test("try_handler runs the current code in another process, and rolls back", asy
   const tried = await agent.call("try_handler", { id, handler: "user.created" });
   expect(tried.text).toContain("✓ done");
   expect(tried.text).toContain("`db` was rolled back");
+  const checked = await agent.call("doctor");
+  expect(checked).toEqual({ text: expect.stringMatching(/^✓ .*Bun/m), isError: false });
   using app = new Database(join(dev.path, "data/app.db"), { readonly: true });
   expect(app.query("select count(*) from seen").values()).toEqual([[1]]);
 });

@@ -6,11 +6,12 @@ import { deadHandlers, latestRuns } from "../../api/latest-runs.ts";
 import type { DeliveryJson } from "../../api/types.ts";
 import { api } from "./api.ts";
 import { replayCommand, testOf, tryCommand } from "./copy-texts.ts";
-import { attempt, notify } from "./state.ts";
+import { attempt, notify, server } from "./state.ts";
 
 export function CopyMenu({ delivery }: { delivery: DeliveryJson }) {
   const box = useRef<HTMLDetailsElement>(null);
   const { id, type, payload, hidden = [], runs } = delivery;
+  const command = server.value?.command ?? "bun";
   const [dead] = deadHandlers(runs);
   const handlers = latestRuns(runs).map(({ handler }) => handler);
   const copy = (what: string, text: () => string | Promise<string>) => {
@@ -39,11 +40,11 @@ export function CopyMenu({ delivery }: { delivery: DeliveryJson }) {
         <button type="button" onClick={() => copy("the link", () => location.href)}>
           Link to this view
         </button>
-        <button type="button" onClick={() => copy("the command", () => replayCommand(id, dead))}>
-          <code>bun replay</code>
+        <button type="button" onClick={() => copy("the command", () => replayCommand(command, id, dead))}>
+          <code>{command} replay</code>
         </button>
-        <button type="button" onClick={() => copy("the command", () => tryCommand(id, dead))}>
-          <code>bun try</code>
+        <button type="button" onClick={() => copy("the command", () => tryCommand(command, id, dead))}>
+          <code>{command} try</code>
         </button>
         {typeof payload === "string" && (
           <>

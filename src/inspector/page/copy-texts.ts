@@ -1,11 +1,11 @@
-// Texts to copy from a delivery: commands, and a test for its handler. Pure.
+// Texts to copy from a delivery: commands, and a test for its handler. `command` is `bun` or `bunx bellhop`. Pure.
 
-export function replayCommand(id: string, handler?: string): string {
-  return `bun replay ${id}${handler === undefined ? "" : ` --handler ${handler}`}`;
+export function replayCommand(command: string, id: string, handler?: string): string {
+  return `${command} replay ${id}${handler === undefined ? "" : ` --handler ${handler}`}`;
 }
 
-export function tryCommand(id: string, handler?: string): string {
-  return `bun try ${id}${handler === undefined ? "" : ` ${handler}`}`;
+export function tryCommand(command: string, id: string, handler?: string): string {
+  return `${command} try ${id}${handler === undefined ? "" : ` ${handler}`}`;
 }
 
 /** A test that delivers the same event with `bellhop/test`. */

@@ -10,7 +10,7 @@ import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
 import { opened, refreshOpen } from "./opened.ts";
 import { rows } from "./rows.ts";
-import { actingOn, attempt, dialog, handlers, notify, openId } from "./state.ts";
+import { actingOn, attempt, dialog, handlers, notify, openId, server } from "./state.ts";
 
 export function Replay() {
   const id = actingOn.value ?? "";
@@ -44,7 +44,11 @@ export function Replay() {
       </p>
       {matching.length === 0 ? (
         <p class="warn">
-          No handler matches it: <code>bun new {type}</code> writes one.
+          No handler matches it:{" "}
+          <code>
+            {server.value?.command} new {type}
+          </code>{" "}
+          writes one.
         </p>
       ) : (
         <p class="choices">
