@@ -210,7 +210,7 @@ test("each external dependency is used only by the files that own it", () => {
   const owners: Record<string, string[]> = {
     elysia: [
       "api/app.ts",
-      ...["deliveries", "erasure-routes", "handler-pauses", "live", "problems", "replays", "selection"].map(
+      ...["deliveries", "erasure-routes", "handler-pauses", "live", "problems", "replays", "searches", "selection"].map(
         (name) => `api/routes/${name}.ts`,
       ),
       "inspector/inspector.ts",
