@@ -48,7 +48,7 @@ export interface Config {
   logFormat: "pretty" | "json";
 }
 
-/** One row of the README's table and of `.env.example`. */
+/** One entry of docs/configuration.md and of `.env.example`. */
 export interface Setting {
   name: string;
   default: string;
