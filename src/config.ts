@@ -40,6 +40,11 @@ export interface Config {
     /** Opens the inspector. If undefined, each start generates one for browsers on this machine. */
     token: string | undefined;
   };
+  /** Serves /metrics alone, without a token. */
+  metricsPort: number | undefined;
+  /** Milliseconds without a delivery. */
+  silenceAfter: number | "learned" | "off";
+  heartbeatUrl: string | undefined;
   /** The receivers of alerts. */
   alerts: readonly AlertTarget[];
   /** Coding agents may send samples, try handlers and replay deliveries. */
@@ -108,6 +113,9 @@ export const settings: readonly Setting[] = [
     default: "made by `bun dev`",
     description: "24 characters or more; opens the inspector to anyone who has it, in start too",
   },
+  { name: "METRICS_PORT", default: "none", description: "serves /metrics for Prometheus, without a token" },
+  { name: "SILENCE_AFTER", default: "learned", description: "reports when no delivery came for so long: 6h, or off" },
+  { name: "HEARTBEAT_URL", default: "none", description: "pinged every minute while all is well (healthchecks.io)" },
   { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
   { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
   {
@@ -160,6 +168,9 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
+    metricsPort: reader.port("METRICS_PORT"),
+    silenceAfter: reader.durationOr("SILENCE_AFTER", ["learned", "off"]),
+    heartbeatUrl: reader.secretUrl("HEARTBEAT_URL", "https://hc-ping.com/…"),
     alerts: readAlertTargets(env, problems, (text) => parseSecrets(text)[0]!),
     mcpWrite: reader.oneOf("MCP_WRITE", ["0", "1"]) === "1",
     logLevel: reader.oneOf("LOG_LEVEL", LOG_LEVELS),

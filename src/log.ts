@@ -15,6 +15,8 @@ import type { Handler } from "./handlers/loader.ts";
 import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
+import { describeSilence, type SilenceFacts } from "./monitor/silence.ts";
+import type { TraceIds } from "./monitor/traces.ts";
 import { printableJson, printableLines } from "./printable.ts";
 import type { RefusedRequest } from "./receive/refused-requests.ts";
 import type { ReceivedDelivery } from "./receive/server.ts";
@@ -246,8 +248,30 @@ export function logFenced(log: Logger, reason: string | undefined) {
   );
 }
 
-export function logHandlerLine(log: Logger, { handler, delivery }: ClaimedRun, { level, message }: LogLine) {
-  log[level]({ handler, id: delivery.id }, `${handler}: ${message}`);
+/** Logs that no delivery comes any more, although some should, and when the silence is over. */
+export function logSilence(log: Logger, isSilent: boolean, facts: SilenceFacts) {
+  const { silentMs, lastDelivery } = facts;
+  const fields = { silentSeconds: Math.round(silentMs / 1_000), lastDelivery };
+  if (!isSilent) return log.info(fields, `a delivery was received again, after ${formatDuration(silentMs)}`);
+  log.error(
+    fields,
+    `${describeSilence(facts)}. Is the endpoint still enabled? Clerk Dashboard, Webhooks, your endpoint, Message Attempts`,
+  );
+}
+
+/** Logs that HEARTBEAT_URL can't be pinged, once, and that it can again. */
+export function logHeartbeat(log: Logger, reason: string | undefined) {
+  if (reason === undefined) return log.info("HEARTBEAT_URL can be pinged again");
+  log.warn(`HEARTBEAT_URL can't be pinged: ${reason}; retrying every minute`);
+}
+
+export function logHandlerLine(
+  log: Logger,
+  { handler, delivery }: ClaimedRun,
+  { level, message }: LogLine,
+  ids?: TraceIds,
+) {
+  log[level]({ handler, id: delivery.id, ...ids }, `${handler}: ${message}`);
 }
 
 /** Only the standard properties of an error: a handler may have attached a payload, and reading it may throw. */

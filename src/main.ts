@@ -24,7 +24,6 @@ import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import {
-  logAlertFailure,
   logChange,
   logDeadError,
   type Logger,
@@ -35,8 +34,9 @@ import {
   logSchema,
   logTrouble,
 } from "./log.ts";
-import { startAlerts } from "./monitor/alerts.ts";
-import { describeHealth, describeTrouble } from "./receive/health-details.ts";
+import { openTraces } from "./monitor/traces.ts";
+import { openAlerts, openMonitor } from "./monitoring.ts";
+import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
@@ -50,6 +50,8 @@ export interface Server {
   inspectorUrl: string | undefined;
   /** The same with the token of this start, for a browser on this machine: to print, never to log. */
   inspectorLink: string | undefined;
+  /** The port of METRICS_PORT, if it is set. */
+  metricsPort: number | undefined;
   /** Replaces the secrets with which requests may be signed. */
   useSecrets(secrets: readonly Key[], shown?: Pick<Config, "secretHint" | "isDevSecret">): void;
   /** Sets the public address of a tunnel, for display. */
@@ -71,18 +73,14 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   let { secrets } = config;
 
   // Opened first, because an outage at the start is reported too, and stopped before the inbox.
-  const alerts = startAlerts({
-    targets: config.alerts,
-    describe: describeTrouble,
-    logTrouble: () => logTrouble(log),
-    onFailed: (target, error, retryMs) => logAlertFailure(log, target, error, retryMs),
-    onBug: (error) => log.error({ err: error }, "alerts failed because of a bug in Bellhop"),
-  });
+  const alerts = openAlerts(config, log);
   opened.defer(() => alerts.stop());
 
   const startedAt = Date.now();
   let isSchemaChanged = false;
   let [changes, changesElsewhere] = [0, 0];
+  // Its last spans end with the dispatcher and the storage.
+  const traces = opened.use(await openTraces());
   const storage = opened.use(
     await openStorage(config, log, {
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
@@ -113,7 +111,10 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const shown = { ...shownOf(config), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
+  // Stopped after the dispatcher, to save what was counted until the end.
+  const monitor = opened.use(openMonitor(config, log, { inbox, cluster, notify: alerts.notify }));
   const live = createObserver({
+    ...monitor,
     inbox,
     server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
     servers: () => listCluster(cluster, describeOwn()),
@@ -148,13 +149,15 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     onOutcome(run, outcome) {
       changes += 1;
       lines.ended(run, outcome);
-      live.ended(run, outcome);
+      monitor.metrics.ended(run, outcome);
+      live.changed(run.delivery.id);
     },
     onLate: (run, message) => {
       const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
       inbox.note(run, line).catch(() => undefined);
     },
-    onLog: (run, line) => logHandlerLine(log, run, line),
+    onLog: (run, line, ids) => logHandlerLine(log, run, line, ids),
+    traces,
     frame,
     onDeadError: (error, retryMs) => logDeadError(log, config.handlersDir, error, retryMs),
     onTrouble: (error) =>
@@ -190,7 +193,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, openSocket, startWebhookServer } = await loadingServers;
+  const { createUnverifiedBodies, openInspector, openSocket, startMetricsServer, startWebhookServer } =
+    await loadingServers;
   const lost = () => findLost({ inbox, effects });
   const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
@@ -213,20 +217,29 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
         alerts: alerts.failing.length > 0,
       }),
     match,
+    traces,
     onDelivery(delivery) {
       changes += 1;
       lines.delivered(delivery);
-      live.delivered(delivery.delivery.id, delivery.status);
+      monitor.delivered(delivery.event.type, delivery.status);
+      live.changed(delivery.delivery.id);
       checkShape?.(delivery.event.type, delivery.event.data);
     },
-    onRefused: (refused, count) => logRefused(log, refused, count),
+    onRefused(refused, count) {
+      monitor.metrics.refused(refused.code, count);
+      logRefused(log, refused, count);
+    },
+    onAnswered: (request) => monitor.metrics.answered(request),
     onError: (error) => log.error({ err: error }, "a request failed with an internal error"),
   });
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
-  const inspector = openInspector({ ...config, unverified, projectDir }, api, (note) => log.warn(note));
+  const inspectorOptions = { ...config, unverified, projectDir, scrape: monitor.scrape };
+  const inspector = openInspector(inspectorOptions, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
+  const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
+  if (metrics) opened.defer(() => metrics.stop());
 
   function inspectorFailed(error: unknown) {
     log.error({ err: error }, "a request to the inspector failed with an internal error");
@@ -246,6 +259,7 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     receiver: webhookServer,
     inspectorUrl: inspector?.url,
     inspectorLink: inspector?.link,
+    metricsPort: metrics?.port,
     useSecrets(fresh, { secretHint, isDevSecret } = shown) {
       secrets = fresh;
       Object.assign(shown, { secretHint, isDevSecret });
@@ -256,13 +270,14 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
 }
 
 async function loadServers() {
-  const [receiver, unverified, socket, inspector] = await Promise.all([
+  const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
     import("./receive/server.ts"),
     import("./receive/unverified.ts"),
     import("./api/socket.ts"),
     import("./inspector/inspector.ts"),
+    import("./monitor/metrics-server.ts"),
   ]);
-  return { ...receiver, ...unverified, ...socket, ...inspector };
+  return { ...receiver, ...unverified, ...socket, ...inspector, ...metrics };
 }
 
 function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {

@@ -1,5 +1,7 @@
 // Reads single variables of the environment. Pure; a message never contains a value that may be a secret.
 
+import { parseDuration } from "./duration.ts";
+
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface Problem {
@@ -28,6 +30,33 @@ export function settingReader(env: Environment, defaults: Readonly<Record<string
       const message = `is ${quote(found)}, expected a whole number from ${min} to ${max}`;
       return Number(refuse(name, message, fallbackOf(name)));
     },
+    /** Undefined when it is not set. */
+    port(name: string): number | undefined {
+      const found = env[name]?.trim();
+      if (!found) return undefined;
+      const value = Number(found);
+      if (/^\d+$/.test(found) && value <= 65_535) return value;
+      problems.push({
+        name,
+        message: `is ${quote(found)}, expected a whole number from 0 to 65535`,
+        example: `${name}=9464`,
+      });
+      return undefined;
+    },
+    /** Milliseconds, at least a minute, or one of the choices. */
+    durationOr<const T extends string>(name: string, choices: readonly T[]): number | T {
+      const found = text(name);
+      const choice = choices.find((known) => known === found);
+      if (choice !== undefined) return choice;
+      try {
+        const duration = parseDuration(found);
+        if (duration < 60_000) throw new RangeError("too short");
+        return duration;
+      } catch {
+        const message = `is ${quote(found)}, expected a duration of 1m or more, such as 6h, or ${choices.join(" or ")}`;
+        return refuse(name, message, fallbackOf(name)) as T;
+      }
+    },
     path(name: string): string {
       const found = text(name).replace(/(.)\/+$/, "$1");
       if (/^\/[\w\-./~]*$/.test(found) && found !== "/health") return found;
@@ -41,6 +70,13 @@ export function settingReader(env: Environment, defaults: Readonly<Record<string
       const found = text(name).replace(/\/+$/, "");
       if (/^https?:$/.test(URL.parse(found)?.protocol ?? "")) return found;
       return refuse(name, `is ${quote(found)}, expected an address`, fallbackOf(name));
+    },
+    /** Its path may be a secret. Undefined when it is not set. */
+    secretUrl(name: string, example: string): string | undefined {
+      const found = env[name]?.trim();
+      if (!found || /^https?:$/.test(URL.parse(found)?.protocol ?? "")) return found || undefined;
+      problems.push({ name, message: "is not an address that begins with https://", example: `${name}=${example}` });
+      return undefined;
     },
     oneOf<const T extends string>(name: string, choices: readonly T[], fallback = fallbackOf(name) as T): T {
       const found = text(name, fallback);

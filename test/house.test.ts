@@ -73,7 +73,7 @@ const SHARED = [
 const ALLOWED_IMPORTS: Record<string, string[]> = {
   adapters: [],
   "address.ts": [],
-  api: ["inbox (types)", "clerk"],
+  api: ["inbox (types)", "clerk", "monitor (types)"],
   clerk: [],
   cli: [
     "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
@@ -82,7 +82,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "config.ts": ["db", "monitor", "receive", "setting-reader.ts"],
   "count.ts": [],
   db: ["clerk"],
-  dispatch: ["inbox (types)", "handlers", "db", "clerk"],
+  dispatch: ["inbox (types)", "handlers", "db", "clerk", "monitor (types)"],
   "deadline.ts": [],
   "duration.ts": [],
   "errors.ts": [],
@@ -90,11 +90,16 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   handlers: ["adapters", "clerk", "inbox (types)", "mirror"],
   inbox: ["clerk"],
   "index.ts": ["clerk (types)"],
-  inspector: ["api", "clerk", "config.ts (types)", "mcp", "receive (types)"],
+  inspector: ["api", "clerk", "config.ts (types)", "mcp", "monitor", "receive (types)"],
   "json.ts": [],
   "log-output.ts": [],
-  "log.ts": ["config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "receive (types)"],
+  "log.ts": [
+    "config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "monitor", "receive (types)",
+  ],
   monitor: ["clerk", "inbox (types)", "setting-reader.ts (types)"],
+  "monitoring.ts": [
+    "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "monitor", "receive",
+  ],
   "open-files.ts": [],
   "require-bun.ts": [],
   "setting-reader.ts": [],
@@ -106,7 +111,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   ],
   "printable.ts": [],
   "redact.ts": [],
-  receive: ["inbox (types)", "clerk"],
+  receive: ["inbox (types)", "clerk", "monitor (types)"],
   testing: ["clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "receive"],
 }; // prettier-ignore
 
@@ -196,6 +201,8 @@ test("each external dependency is used only by the files that own it", () => {
     "bun:sqlite": ["inbox/copy.ts", "inbox/sqlite.ts"],
     pino: ["log.ts"],
     "pino-pretty": ["log.ts"],
+    "@opentelemetry/api": ["monitor/traces.ts"],
+    "prom-client": ["monitor/prometheus.ts"],
     nodemailer: ["monitor/alert-channels.ts"],
     // Tests use it as an oracle.
     svix: [],

@@ -90,6 +90,8 @@ test("docs/configuration.md and .env.example show the actual defaults", () => {
     CLERK_SECRET_KEY: undefined,
     INBOX_URL: undefined,
     INSPECTOR_TOKEN: undefined,
+    METRICS_PORT: undefined,
+    HEARTBEAT_URL: undefined,
     ALERT_URLS: undefined,
     ALERT_SECRET: undefined,
   };

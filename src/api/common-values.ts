@@ -7,15 +7,15 @@ const SHOWN = 3;
 // A value that only one delivery has is that delivery's own, perhaps a name or an address.
 const MIN_DELIVERIES = 2;
 const MIN_SHARE = 0.5;
-/** How much more often failed deliveries must have a value. */
-const MIN_DIFFERENCE = 0.3;
+/** How much more often failed deliveries must have a value, by shares that few deliveries move towards a half. */
+const MIN_DIFFERENCE = 0.4;
 const MAX_VALUE = 60;
 const MAX_DEPTH = 12;
 
 /** The values of `data` that distinguish the failed bodies from the others, at most three. */
 export function commonValues(failed: readonly string[], done: readonly string[]): CommonValuesJson {
   const [inFailed, inDone] = [countValues(failed), countValues(done)];
-  const share = (count: number, of: readonly string[]) => (of.length === 0 ? 0 : count / of.length);
+  const share = (count: number, of: readonly string[]) => (count + 1) / (of.length + 2);
   const values = [...inFailed]
     .map(([key, count]) => {
       const [path, value] = JSON.parse(key) as [string, string];

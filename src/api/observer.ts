@@ -1,17 +1,22 @@
-// Observes a running server for the inspector: counts deliveries and attempts, and reports changes to the feed.
+// Observes a running server for the inspector: shows what the metrics have counted, and reports changes to the feed.
 
 import { type RefusalCode, refusals } from "../errors.ts";
-import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
+import type { Inbox } from "../inbox/inbox.ts";
+import type { History } from "../monitor/history.ts";
+import type { ReadFigures } from "../monitor/inbox-figures.ts";
+import type { Metrics } from "../monitor/metrics.ts";
 import { createFeed } from "./feed.ts";
-import { createMetrics } from "./metrics.ts";
-import { queueAge } from "./queue.ts";
 import type { Live } from "./routes/live.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 import type { SendSample } from "./send-sample.ts";
-import type { HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./types.ts";
+import type { ChartWindow, HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./types.ts";
 
 export interface ObserverOptions {
   inbox: Pick<Inbox, "list" | "writable">;
+  metrics: Pick<Metrics, "handler">;
+  history: Pick<History, "chart">;
+  /** Reads how many runs are not done. */
+  figures: ReadFigures;
   server: () => ServerJson;
   servers?: () => ServerRowJson[];
   /** The current handlers. */
@@ -20,7 +25,6 @@ export interface ObserverOptions {
   refused: () => readonly RefusedJson["latest"][number][];
   send: SendSample;
   onError: (error: unknown) => void;
-  now?: () => number;
 }
 
 export interface LoadedHandler extends ApiHandler, Pick<HandlerJson, "file" | "options"> {
@@ -28,18 +32,17 @@ export interface LoadedHandler extends ApiHandler, Pick<HandlerJson, "file" | "o
   warning?: string;
 }
 
-/** The server calls these as things happen. Each call updates a few counts in memory. */
+/** The server calls these as things happen. Each call costs an entry in a ring buffer. */
 export interface Observer extends Live {
-  delivered(id: string, status: "accepted" | "duplicate"): void;
-  ended(run: ClaimedRun, outcome: Outcome): void;
+  /** A delivery is new, or a run of it has changed. */
+  changed(id: string): void;
   handlersChanged(): void;
 }
 
 const MAX_REFUSED_SHOWN = 200;
 
 export function createObserver(options: ObserverOptions): Observer {
-  const { inbox, handlers, send, onError, now = Date.now } = options;
-  const metrics = createMetrics();
+  const { inbox, metrics, history, figures, handlers, send, onError } = options;
   const feed = createFeed({
     find: (id) => inbox.list({ id }, { before: null, limit: 1 }),
     handlers: handlersJson,
@@ -67,39 +70,17 @@ export function createObserver(options: ObserverOptions): Observer {
     );
   }
 
-  async function health(): Promise<HealthJson> {
-    metrics.queue(await queueAge(inbox, now()), now());
-    return { ...metrics.hour(now()), writable: inbox.writable };
+  async function health(window: ChartWindow = "1h"): Promise<HealthJson> {
+    const [chart, { counts, oldestWaitingMs, newest }] = await Promise.all([history.chart(window), figures()]);
+    const runs = { waiting: 0, retrying: 0, running: 0, parked: 0, dead: 0 };
+    for (const { state, count } of counts) runs[state] += count;
+    // Runs that are waiting now belong to the last step.
+    const queueAge = [...chart.queueAge.slice(0, -1), Math.max(chart.queueAge.at(-1) ?? 0, oldestWaitingMs)];
+    return { ...chart, queueAge, runs, lastDelivery: newest?.receivedAt ?? null, writable: inbox.writable };
   }
 
   return {
-    delivered(id, status) {
-      if (status === "accepted") metrics.delivery(now());
-      feed.changed(id);
-    },
-    ended({ handler, attempt, replay, delivery }, outcome) {
-      feed.changed(delivery.id);
-      if (outcome.kind === "interrupted" || outcome.kind === "released") return;
-      const { kind, record } = outcome;
-      // An unreachable database is not the handler's failure, and a skipped run did not run.
-      if (kind === "postponed" || kind === "skipped") return;
-      const failed = kind !== "done";
-      metrics.ended(
-        {
-          handler,
-          delivery: delivery.id,
-          receivedAt: delivery.receivedAt,
-          isReplay: replay !== "",
-          isFirst: attempt === 1,
-          isLast: kind !== "retry",
-          failed,
-          startedAt: record.startedAt,
-          took: record.took,
-          ...(record.error && { message: record.error.message }),
-        },
-        now(),
-      );
-    },
+    changed: (id) => feed.changed(id),
     handlersChanged: () => feed.handlersChanged(),
     server: options.server,
     servers: options.servers ?? (() => []),

@@ -121,7 +121,8 @@ function describeAttempts(run: RunJson): string {
     const result = error ? `${outcome}: ${printableLines(error.message, "        ")}` : outcome;
     return `\n      attempt ${attempt}, ${formatTime(startedAt)}, ${formatDuration(took)}: ${result}`;
   });
-  return `${describeRun(run)}${run.replay === "" ? "" : "\n      a replay"}${earlier.join("")}`;
+  const problem = run.problem === null ? "" : `\n      bun problems ${run.problem}`;
+  return `${describeRun(run)}${run.replay === "" ? "" : "\n      a replay"}${earlier.join("")}${problem}`;
 }
 
 function pretty(payload: string): string {

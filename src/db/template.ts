@@ -23,6 +23,9 @@ export interface RanQuery {
   error?: unknown;
 }
 
+/** Called before a query, with its text without values. Returns a function to call when it has ended. */
+export type TraceQuery = (text: string, system: "sqlite" | "postgres") => (error?: unknown) => void;
+
 export interface ScopeOptions {
   /** Builds fragments and helpers. No query ever runs on it. */
   root: SQL;
@@ -31,6 +34,7 @@ export interface ScopeOptions {
   /** Called before a query that might end the transaction. */
   beforeControl: (tx: TransactionSQL) => Promise<void>;
   onQuery: ((query: RanQuery) => void) | undefined;
+  traceQuery: TraceQuery | undefined;
   /** Called with the error of each query that failed. */
   onError: (error: unknown) => void;
 }
@@ -55,7 +59,8 @@ export const TRANSACTION_ENDED =
 const asHost = AsyncLocalStorage.snapshot();
 
 /** One level of a transaction: the whole of it, or a savepoint. */
-export function createScope({ root, client, beforeControl, onQuery, onError }: ScopeOptions): Scope {
+export function createScope(options: ScopeOptions): Scope {
+  const { root, client, beforeControl, onQuery, traceQuery, onError } = options;
   const notAwaited = new Set<RunQuery>();
   const active = new Set<Promise<unknown>>();
   let doomed: { by: unknown } | undefined;
@@ -81,6 +86,7 @@ export function createScope({ root, client, beforeControl, onQuery, onError }: S
 
   async function start(query: RunQuery) {
     const { text, plain, isPartial } = query.parts;
+    const traced = traceQuery?.(withoutLiterals(plain), adapterOf(root));
     try {
       // Only for an early error. The database finds what this check misses, at the end.
       if (controlsTransaction(plain)) throw new Error(OWNED);
@@ -88,10 +94,12 @@ export function createScope({ root, client, beforeControl, onQuery, onError }: S
       if (isPartial || mayControlTransaction(plain)) await beforeControl(tx);
       const result = await query.on(tx);
       onQuery?.({ text: text(), rows: result?.count });
+      traced?.();
       return result;
     } catch (thrown) {
       const error = isTransactionEnded(thrown) ? new Error(TRANSACTION_ENDED, { cause: thrown }) : thrown;
       doomed ??= { by: error };
+      traced?.(error);
       onError(error);
       onQuery?.({ text: text(), rows: undefined, error });
       throw query.explain(error);
@@ -111,7 +119,7 @@ export function createScope({ root, client, beforeControl, onQuery, onError }: S
         if (ended) throw new Error("a savepoint was used after it had ended: await every query in its function");
         return sp;
       };
-      const inner = createScope({ root, client: innerClient, beforeControl, onQuery, onError });
+      const inner = createScope({ ...options, client: innerClient });
       try {
         const result = await asHandler(() => callback(inner.db));
         await inner.finish();
@@ -187,6 +195,10 @@ export function createScope({ root, client, beforeControl, onQuery, onError }: S
       if (doomed) throw doomed.by;
     },
   };
+}
+
+export function adapterOf(sql: SQL): "sqlite" | "postgres" {
+  return sql.options.adapter === "sqlite" ? "sqlite" : "postgres";
 }
 
 /** Bun's own error on SQLite, before each query: the transaction or savepoint is no longer open. */

@@ -9,7 +9,7 @@ import type { SQL, TransactionSQL } from "bun";
 import { GroupLost } from "./group.ts";
 import type { AttemptKey, Claim } from "./ledger.ts";
 import { isOutage, type Outages } from "./outage.ts";
-import { createScope, type RanQuery, type Scope, TRANSACTION_ENDED } from "./template.ts";
+import { adapterOf, createScope, type RanQuery, type Scope, type TraceQuery, TRANSACTION_ENDED } from "./template.ts";
 
 /** The part of SQLite or Postgres that a transaction needs. */
 export interface AppDatabase {
@@ -62,6 +62,8 @@ export interface TransactionOptions {
   /** Called once when the transaction has been open for `time` milliseconds. */
   onLong?: (milliseconds: number) => void;
   onQuery?: (query: RanQuery) => void;
+  /** Called before each query, and before the COMMIT, with a text without values. Returns a function to call after it. */
+  traceQuery?: TraceQuery;
 }
 
 /**
@@ -109,7 +111,7 @@ const REFUSED = {
 const asHost = AsyncLocalStorage.snapshot();
 
 export function createTransaction(app: Database, options: TransactionOptions): RunTransaction {
-  const { key, timeoutMs, onWait = () => () => {}, onLong, onQuery } = options;
+  const { key, timeoutMs, onWait = () => () => {}, onLong, onQuery, traceQuery } = options;
   let phase: "unused" | "beginning" | "open" | "committing" | "ended" = "unused";
   let hindrance: Hindrance | undefined;
   let begun: Promise<TransactionSQL> | undefined;
@@ -182,7 +184,8 @@ export function createTransaction(app: Database, options: TransactionOptions): R
 
   return {
     get db() {
-      return (scope ??= createScope({ root: app.sql, client, beforeControl, onQuery, onError: noteError })).db;
+      return (scope ??= createScope({ root: app.sql, client, beforeControl, onQuery, traceQuery, onError: noteError }))
+        .db;
     },
     get hindrance() {
       return hindrance;
@@ -204,10 +207,13 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       await begun;
       phase = "committing";
       const limit = app.canHang ? setTimeout(() => app.cut(tx!), COMMIT_MS) : undefined;
+      const traced = traceQuery?.("COMMIT", adapterOf(app.sql));
       decision.resolve();
       try {
         await ending;
+        traced?.();
       } catch (error) {
+        traced?.(error);
         hindrance = "unknown";
         const state = await app.resolve(key, signal);
         hindrance = state === "void" && (isOutage(error) || error instanceof GroupLost) ? "lost" : undefined;

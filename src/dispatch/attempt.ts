@@ -12,6 +12,7 @@ import { createContext, createLog, type CurrentRun, currentRun } from "../handle
 import type { Code, Handler } from "../handlers/loader.ts";
 import type { AttemptRecord, ClaimedRun, ErrorRecord, LogLine, Outcome } from "../inbox/inbox.ts";
 import type { HandlerLog } from "../index.ts";
+import type { AttemptTrace, TraceIds, Traces } from "../monitor/traces.ts";
 import { readError } from "./error-record.ts";
 import { isInnocent, nextAttempt, postponeDelay } from "./retry.ts";
 import type { Timeout, Timeouts } from "./timeout.ts";
@@ -33,7 +34,8 @@ interface AttemptOptions {
   /** Aborted when the server stops waiting for the database. */
   shutdown: AbortSignal;
   now: () => number;
-  print: (line: LogLine) => void;
+  traces?: Traces | undefined;
+  print: (line: LogLine, ids?: TraceIds) => void;
   /** An error that the handler's code threw after the attempt had ended. */
   onLate: (message: string) => void;
 }
@@ -43,6 +45,13 @@ interface AttemptOptions {
  * the database confirmed the commit: the next start looks up the ledger.
  */
 export async function runAttempt(options: AttemptOptions): Promise<Outcome | undefined> {
+  const trace = options.traces?.attempt(options.run);
+  const outcome = await tryOnce(options, trace);
+  trace?.end(outcome);
+  return outcome;
+}
+
+async function tryOnce(options: AttemptOptions, trace: AttemptTrace | undefined): Promise<Outcome | undefined> {
   const { run, handler, now } = options;
   const startedAt = now();
   const start = performance.now();
@@ -65,7 +74,7 @@ export async function runAttempt(options: AttemptOptions): Promise<Outcome | und
   if (misfit) return { kind: "dead", reason: misfit, record: record([], { name: "DataError", message: misfit }) };
 
   const lines: LogLine[] = [];
-  const failure = await callHandler(options, event, lines);
+  const failure = await callHandler(options, event, lines, trace);
   if ("wrote" in failure) return { kind: "done", record: record(lines), ...(failure.wrote && { wrote: true }) };
   if (failure.hindrance === "unknown") return undefined;
   if (failure.thrown === SHUTDOWN) return { kind: "released" };
@@ -94,10 +103,11 @@ async function callHandler(
   options: AttemptOptions,
   event: ClerkEvent,
   lines: LogLine[],
+  trace: AttemptTrace | undefined,
 ): Promise<Failure | { wrote: boolean }> {
   const { run, handler, code, clerk, timeouts, shutdown, ended: stopped = shutdown, watchdog, print, onLate } = options;
   if (stopped.aborted) return { thrown: SHUTDOWN, hindrance: undefined };
-  const handlerLog = createLog(print);
+  const handlerLog = createLog((line) => print(line, trace?.ids));
   let ended = false;
   const current: CurrentRun = {
     handler: handler.name,
@@ -105,7 +115,8 @@ async function callHandler(
     log: handlerLog.log,
     fail: (message) => (ended ? onLate(message) : handlerLog.log.error("not caught:", message)),
   };
-  const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(current, call));
+  const inTrace = <T>(call: () => T) => (trace ? () => trace.enter(call) : call);
+  const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(current, inTrace(call)));
   const signal = createSignal(inRun);
   const { promise: returned, resolve, reject } = Promise.withResolvers<void>();
   const stop = (reason: Error) => {
@@ -114,7 +125,7 @@ async function callHandler(
   };
   const limit = timeoutOf(handler);
   const timeout = timeouts.start(limit, (why) => stop(why === "late" ? new TimeoutError(limit) : SHUTDOWN));
-  const transaction = lazily(() => createTransaction(options, limit, timeout, handlerLog.log));
+  const transaction = lazily(() => createTransaction(options, limit, timeout, handlerLog.log, trace));
   const context = createContext({
     run,
     event,
@@ -154,8 +165,15 @@ async function callHandler(
   }
 }
 
-function createTransaction({ run, effects }: AttemptOptions, timeoutMs: number, timeout: Timeout, log: HandlerLog) {
+function createTransaction(
+  { run, effects }: AttemptOptions,
+  timeoutMs: number,
+  timeout: Timeout,
+  log: HandlerLog,
+  trace: AttemptTrace | undefined,
+) {
   return effects.transaction({
+    ...(trace && { traceQuery: trace.query }),
     key: attemptKey(run),
     timeoutMs,
     onWait: () => timeout.pause(),

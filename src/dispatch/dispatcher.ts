@@ -7,6 +7,7 @@ import type { Effects } from "../db/effects.ts";
 import { InboxUnavailable } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { Claim, ClaimedRun, Claimer, Inbox, LogLine, Outcome } from "../inbox/inbox.ts";
+import type { TraceIds, Traces } from "../monitor/traces.ts";
 import { runAttempt } from "./attempt.ts";
 import { type Cluster, singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
@@ -30,7 +31,8 @@ interface DispatcherOptions {
   /** Called when the end of an attempt is recorded. */
   onOutcome?: (run: ClaimedRun, outcome: Outcome) => void;
   /** Called for each line that a handler logs. */
-  onLog?: (run: ClaimedRun, line: LogLine) => void;
+  onLog?: (run: ClaimedRun, line: LogLine, ids?: TraceIds) => void;
+  traces?: Traces | undefined;
   /** Called when `_dead.ts` failed. It is called again in `retryMs`, if that is set. */
   onDeadError?: (error: unknown, retryMs: number | undefined) => void;
   /** Finds the line of code that threw an error. */
@@ -68,8 +70,7 @@ const RELEASE_MS = 2_000;
 /** Recovers runs that a crash left running, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
   const { inbox, table, concurrency, effects, clerk, now = Date.now } = options;
-  const { cluster = singleServer() } = options;
-  const { watchdog = createWatchdog(options.logFormat ?? "json") } = options;
+  const { cluster = singleServer(), watchdog = createWatchdog(options.logFormat ?? "json") } = options;
   const slots = createSlots(concurrency);
   /** This server's attempts whose end is not recorded yet, by run. */
   const held = new Map<number, { attempt: number; holding: Promise<void> }>();
@@ -193,7 +194,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             ended,
             shutdown: shutdown.signal,
             now,
-            print: (line) => options.onLog?.(run, line),
+            traces: options.traces,
+            print: (line, ids) => options.onLog?.(run, line, ids),
             onLate: (message) => options.onLate?.(run, message),
           });
     release?.();

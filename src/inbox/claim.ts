@@ -27,7 +27,7 @@ const KEY_STATES = selectBy("order_key k", "k.key", { key: "text" }, 'k.key, k.s
 const RUN_KEY = updateBy("order_key.key", { key: "text" }, `state = ${HEAD_RUNS}`);
 
 /** For each handler with a waiting head, live and bulk: when the first head is due, and the first one after now. */
-const WAITING_HEADS = query({ now: "int" })`${waitingHeads()}`;
+export const WAITING_HEADS = query({ now: "int" })`${waitingHeads()}`;
 
 function waitingHeads(): string {
   const first = (after: string) => `(
@@ -73,7 +73,8 @@ const CLAIMED_RUNS = selectBy(
   { id: "int" },
   `r.id as run, r.attempts as attempt, r.owner, r.handler, r.order_key as "orderKey", r.spent, r.interrupted, r.exclusive,
     r.replay, k.done_at as "doneAt", d.seq as arrival, d.id, d.type, d.subject, d.received_at as "receivedAt",
-    d.receipts, d.sample, d.at, d.wipe_at as "wipeAt", p.body`,
+    d.receipts, d.sample, d.at, d.wipe_at as "wipeAt", p.body,
+    case when p.headers like '%"traceparent"%' then p.headers end as traced`,
 );
 
 interface WaitingHead {
@@ -217,7 +218,7 @@ export function claimedNew(
   { seq, delivery, handler, key }: NewRunRow,
   { run, owner, doneAt, event }: { run: number; owner: string; doneAt: number | null; event: object | undefined },
 ): ClaimedRun {
-  const { id, type, subject, receivedAt, sample, sensitive, at, body } = delivery;
+  const { id, type, subject, receivedAt, sample, sensitive, at, body, headers } = delivery;
   return {
     run,
     attempt: 1,
@@ -232,6 +233,7 @@ export function claimedNew(
     delivery: { id, arrival: seq, type, subject, receivedAt, receipts: 1, sample, at, sensitive },
     body,
     ...(event && { event }),
+    ...(headers.traceparent !== undefined && { trace: headers }),
   };
 }
 
@@ -241,6 +243,8 @@ type ClaimedRow = Omit<ClaimedRun, "delivery" | "exclusive" | "stale"> &
     sample: number;
     wipeAt: number | null;
     doneAt: number | null;
+    /** All headers, if there is a `traceparent` among them. */
+    traced: string | null;
   };
 
 /** Running runs as their attempts see them, in the order given. */
@@ -254,7 +258,22 @@ export async function claimedRuns(reader: Reader, runs: readonly { id: number }[
 }
 
 function claimedRun(row: ClaimedRow): ClaimedRun {
-  const { id, arrival, type, subject, receivedAt, receipts, sample, at, wipeAt, doneAt, exclusive, body, ...run } = row;
+  const {
+    id,
+    arrival,
+    type,
+    subject,
+    receivedAt,
+    receipts,
+    sample,
+    at,
+    wipeAt,
+    doneAt,
+    exclusive,
+    body,
+    traced,
+    ...run
+  } = row;
   return {
     ...run,
     exclusive: exclusive === 1,
@@ -271,5 +290,6 @@ function claimedRun(row: ClaimedRow): ClaimedRun {
       sensitive: wipeAt !== null,
     },
     body: body && new Uint8Array(body),
+    ...(traced !== null && { trace: JSON.parse(traced) }),
   };
 }

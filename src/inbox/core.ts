@@ -1,6 +1,7 @@
 // The inbox over a store: assigns operations to commits. The state machine is in the files beside this one.
 
 import { accept, type Incoming } from "./accept.ts";
+import { backlog, newestDelivery } from "./backlog.ts";
 import { claim } from "./claim.ts";
 import { createCommits } from "./commits.ts";
 import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
@@ -14,6 +15,7 @@ import { findResolved, forget, mute, resolve } from "./problems.ts";
 import { get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
+import { deleteRollups, rollups, saveRollups } from "./rollups.ts";
 import { query, type Store, type Transaction } from "./store.ts";
 import { createTrustedTime } from "./trusted-time.ts";
 
@@ -164,6 +166,14 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
     get: (id) => get(read, id, clock()),
     list: (filter, page) => list(read, filter, page, clock()),
+    backlog: () => backlog(read, clock()),
+    newestDelivery: () => newestDelivery(read),
+    rollups: (span, since) => rollups(read, span, since),
+    saveRollups: (rows, before) =>
+      write(async (transaction) => {
+        await saveRollups(transaction, rows);
+        for (const [span, time] of before) await deleteRollups(transaction, span, time);
+      }),
     problems: (listed, limit) => listProblems(read, listed, limit, clock()),
     problem: (id) => getProblem(read, id, clock()),
     muteProblem: (id, muted) => write((transaction) => mute(transaction, id, muted)),

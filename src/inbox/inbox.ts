@@ -4,6 +4,7 @@
 
 import type {
   AttemptRecord,
+  Backlog,
   DeliveryFilter,
   DeliveryList,
   DeliveryView,
@@ -21,6 +22,7 @@ import type {
   ReplayStepRequest,
   RetentionResult,
   RetentionStep,
+  Rollup,
   RunRange,
   RunState,
   WroteRuns,
@@ -98,6 +100,8 @@ export interface ClaimedRun extends AttemptId {
   body: Uint8Array | null;
   /** The parsed body of a delivery that was just received. Only this run has it and may change it. */
   event?: object;
+  /** The stored headers that continue the trace of its receipt, if it was traced. */
+  trace?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -178,6 +182,14 @@ export interface Inbox extends AsyncDisposable {
   get(id: string): Promise<DeliveryView | null>;
   /** Newest first, without payloads and headers. */
   list(filter: DeliveryFilter, page: Page): Promise<DeliveryList>;
+  /** Counts the runs that are not done, in bounded time. */
+  backlog(): Promise<Backlog>;
+  /** The last stored delivery, of any server. */
+  newestDelivery(): Promise<{ arrival: number; receivedAt: number } | null>;
+  /** Figures of minutes or hours (`span`, in milliseconds) since a Unix time, of all servers, oldest first. */
+  rollups(span: number, since: number): Promise<Rollup[]>;
+  /** Replaces the figures of the same span, start and server, and deletes those of each span that start before its time. */
+  saveRollups(rollups: readonly Rollup[], before: ReadonlyMap<number, number>): Promise<void>;
   /** The problems whose failures came last, at most `limit`. */
   problems(listed: ProblemListed, limit: number): Promise<ProblemView[]>;
   problem(id: string): Promise<ProblemView | null>;

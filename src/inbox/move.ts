@@ -50,6 +50,9 @@ export const TABLES: readonly Table[] = [
   table("attempt", ["run", "n"], 100, ["run", "n", "took"], {
     run: "int", n: "int", started_at: "int", took: "int", outcome: "text", error: "text", log: "text",
   }),
+  table("rollup", ["span", "start", "server"], 500, ["deliveries"], {
+    span: "int", start: "int", server: "text", deliveries: "int", figures: "text",
+  }),
   table("problem", ["id"], 500, ["failures", "first_at", "last_at"], {
     id: "text", handler: "text", name: "text", message: "text", place: "text", source: "text", first_at: "int",
     last_at: "int", newest: "text", failures: "int", opened_failures: "int", muted: "int", resolved_at: "int",

@@ -70,7 +70,7 @@ async function viewOf(reader: Reader, { muted, ...row }: ProblemRow, now: number
     reader.all<{ subjects: number }>(SUBJECTS, input),
     reader.all<{ day: number; failures: number }>(DAYS, { problem: row.id, from: today - TREND_DAYS + 1 }),
   ]);
-  const counted = new Map(states.map(({ state, runs }) => [state, Number(runs)]));
+  const counted = new Map(states.map(({ state, runs }) => [state, runs]));
   const of = (...wanted: number[]) => wanted.reduce((sum, state) => sum + (counted.get(state) ?? 0), 0);
   const runs = { dead: of(3), retrying: of(0, 1), done: of(2), skipped: of(4) };
   const failuresOf = new Map(days.map(({ day, failures }) => [day, failures]));
@@ -80,7 +80,7 @@ async function viewOf(reader: Reader, { muted, ...row }: ProblemRow, now: number
     state: isOpen ? "open" : "resolved",
     muted: muted === 1,
     runs,
-    subjects: Number(subjects[0]!.subjects),
+    subjects: subjects[0]!.subjects,
     more: of(0, 1, 2, 3, 4) === MAX_COUNTED,
     days: Array.from({ length: TREND_DAYS }, (_, index) => failuresOf.get(today - TREND_DAYS + 1 + index) ?? 0),
   };

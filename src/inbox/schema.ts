@@ -45,11 +45,12 @@ export const POSTGRES_SCHEMAS = [
   alter table run set (autovacuum_vacuum_scale_factor = 0.02);
   alter table delivery set (autovacuum_vacuum_scale_factor = 0.02);`,
   problems(POSTGRES_TYPES),
+  rollups(POSTGRES_TYPES),
 ];
 
 /** The scripts of SQLite. Its versions 1 to 3 were the first generation. */
 export const FIRST_SQLITE_VERSION = 4;
-export const SQLITE_SCHEMAS = [tables(SQLITE_TYPES), problems(SQLITE_TYPES)];
+export const SQLITE_SCHEMAS = [tables(SQLITE_TYPES), problems(SQLITE_TYPES), rollups(SQLITE_TYPES)];
 
 type Types = Record<"runId" | "arrival" | "integer" | "bytes" | "text" | "byKey", string>;
 
@@ -83,6 +84,20 @@ function problems({ integer, text, byKey }: Types): string {
   create index problem_news on problem(id) where news > 0;
   create table problem_day(
     problem ${text} not null, day integer not null, failures integer not null, primary key(problem, day)
+  ) ${byKey};
+`;
+}
+
+/** Figures of past minutes and hours. */
+function rollups({ integer, text, byKey }: Types): string {
+  return `
+  create table rollup(
+    span ${integer} not null,                  -- a minute or an hour, in ms
+    start ${integer} not null,                 -- Unix time in ms
+    server ${text} not null,                   -- random for each start
+    deliveries ${integer} not null,
+    figures ${text} not null,                  -- JSON, see rollups.ts
+    primary key(span, start, server)
   ) ${byKey};
 `;
 }

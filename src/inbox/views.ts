@@ -261,3 +261,37 @@ export interface RetentionResult {
   payloads: number;
   deliveries: number;
 }
+
+/** Runs of a handler in a state that is neither done nor skipped. `retrying`: waiting for the time of a retry. */
+export interface BacklogCount {
+  handler: string;
+  state: "waiting" | "retrying" | "running" | "parked" | "dead";
+  /** At most `MAX_COUNTED` of backlog.ts. */
+  count: number;
+}
+
+export interface Backlog {
+  counts: BacklogCount[];
+  /** How long the oldest live run that may start has waited to start; 0 when none waits. */
+  oldestWaitingMs: number;
+}
+
+/** Figures of one server in one minute or hour. */
+export interface Rollup {
+  /** Milliseconds: a minute or an hour. */
+  span: number;
+  /** Unix time in milliseconds. */
+  start: number;
+  /** Random for each start of a server. */
+  server: string;
+  /** New deliveries. */
+  deliveries: number;
+  figures: {
+    /** Attempts that failed. */
+    failures: number;
+    /** The longest time in milliseconds that a run had waited when it began. */
+    longestWait: number;
+    /** Times from receipt to end: the number of each bucket of durations.ts. */
+    times: Readonly<Record<string, number>>;
+  };
+}

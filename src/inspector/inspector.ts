@@ -12,6 +12,8 @@ import type { ApiOptions } from "../api/app.ts";
 import type { Live } from "../api/routes/live.ts";
 import type { Config } from "../config.ts";
 import { UserError } from "../errors.ts";
+import { answerScrape } from "../monitor/metrics-server.ts";
+import type { Scrape } from "../monitor/prometheus.ts";
 import type { UnverifiedBodies } from "../receive/unverified.ts";
 import { type AccessRequest, MCP_PATH, refuse } from "./access.ts";
 import { createPage, type Page } from "./bundle.ts";
@@ -27,6 +29,8 @@ export interface InspectorOptions {
   api: ApiOptions & { live: Live };
   /** Reads the bodies of browsers that have not signed in. */
   unverified: UnverifiedBodies;
+  /** The answer to a scrape of Prometheus, which sends the token as its bearer token. */
+  scrape: () => Promise<Scrape>;
   /** Stores signed-out sessions, so that they stay signed out after a restart. */
   signedOutFile?: string;
   /** The number of further ports to try when the port is taken. */
@@ -72,16 +76,17 @@ const HEADERS = {
 /** Always on in dev; in production only with a token. In dev, an inspector that can't start is only a warning. */
 export function openInspector(
   config: Pick<Config, "mode" | "inspector" | "dataDir" | "mcpWrite"> &
-    Pick<InspectorOptions, "unverified" | "projectDir">,
+    Pick<InspectorOptions, "unverified" | "scrape" | "projectDir">,
   api: InspectorOptions["api"],
   warn: (note: string) => void,
 ): Inspector | undefined {
-  const { mode, inspector, dataDir, unverified, mcpWrite, projectDir } = config;
+  const { mode, inspector, dataDir, unverified, scrape, mcpWrite, projectDir } = config;
   if (mode === "start" && inspector.token === undefined) return undefined;
   try {
     const opened = startInspector({
       ...inspector,
       unverified,
+      scrape,
       mcpWrite,
       projectDir,
       api,
@@ -100,7 +105,7 @@ export function openInspector(
 
 /** Starts listening. Throws a `UserError` with a remedy when it can't. */
 export function startInspector(options: InspectorOptions): Inspector {
-  const { api, unverified, page = createPage() } = options;
+  const { api, unverified, scrape, page = createPage() } = options;
   const { feed } = api.live;
   const remote = options.token !== undefined;
   const token = options.token ?? randomBytes(TOKEN_BYTES).toString("hex");
@@ -116,6 +121,7 @@ export function startInspector(options: InspectorOptions): Inspector {
   const app = new Elysia()
     .onError(({ code, error }) => errorAnswer(code, error, api.onError))
     .use(createApi(api))
+    .get("/metrics", () => answerScrape(scrape))
     .use(pageRoutes({ page, sessions, dropStreams: () => feed.drop() }));
 
   async function answer(request: Request): Promise<Response> {
@@ -124,7 +130,8 @@ export function startInspector(options: InspectorOptions): Inspector {
     const url = URL.parse(request.url);
     const path = url?.pathname ?? "";
     if (path === MCP_PATH) return await answerAgent({ method, path, headers }, request);
-    const signedIn = sessions.knows(headers.get("cookie"));
+    const signedIn =
+      sessions.knows(headers.get("cookie")) || (path === "/metrics" && sessions.hasToken(headers.get("authorization")));
     const refusal = refuse({ method, path, headers, signedIn }, { remote });
     // Elysia searches the path from the eleventh character of the URL on. After a very short Host that is in the query,
     // so a client could choose the path after the access check.

@@ -9,6 +9,8 @@ export interface Sessions {
   signIn(token: string): Promise<SignIn>;
   /** Whether the `cookie` header contains a valid session. */
   knows(cookies: string | null): boolean;
+  /** Whether the `authorization` header is the token, as a bearer token. For programs, which keep no cookie. */
+  hasToken(authorization: string | null): boolean;
   /** Ends the session in the `cookie` header. */
   signOut(cookies: string | null): void;
   /** The `set-cookie` header of a session; null deletes the cookie. `secure` when the browser uses TLS. */
@@ -81,6 +83,7 @@ export function createSessions(options: SessionOptions): Sessions {
       return { kind: "wrong" };
     },
     knows: (cookies) => read(cookies).length > 0,
+    hasToken: (authorization) => equal(bearerOf(authorization) ?? "", token),
     signOut(cookies) {
       for (const { session, until } of read(cookies)) signedOut.add(session, until);
     },

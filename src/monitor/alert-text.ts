@@ -65,8 +65,7 @@ function describe(notice: Notice): { title: string; details?: string[] } {
     case "outage over":
       return { title: `${OUTAGES[notice.of].ends}, after ${formatDuration(notice.lastedMs)}` };
     case "silence": {
-      const usual =
-        notice.usualMs === undefined ? "" : `; a pause is usually at most ${formatDuration(notice.usualMs)}`;
+      const usual = notice.expected === null ? "" : `; in such a time, ${notice.expected} usually come`;
       return {
         title: `No delivery for ${formatDuration(notice.quietMs)}${usual}`,
         details: ["Is the endpoint still enabled in the Clerk Dashboard, and is its address right?"],
@@ -78,9 +77,8 @@ function describe(notice: Notice): { title: string; details?: string[] } {
       const tables = notice.tables.map(({ table, rows }) => `${table}: ${count(rows, "row")}`).join(", ");
       return { title: `The mirror differs from Clerk: ${tables}`, details: ["bun drift"] };
     }
-    case "test":
-      return { title: `A test alert from Bellhop on ${notice.host}`, details: ["bun alert --test"] };
   }
+  return { title: `A test alert from Bellhop on ${notice.host}`, details: ["bun alert --test"] };
 }
 
 /** The most important change first. */

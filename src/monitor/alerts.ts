@@ -129,6 +129,12 @@ export function startAlerts(options: AlertsOptions): Alerts {
     if (isSent.some(Boolean) || !stopped) await inbox.newsReported(taker, news);
   }
 
+  async function flush() {
+    await polling;
+    await Promise.all(outboxes.map(({ outbox }) => outbox.flush()));
+    await Promise.all(reports);
+  }
+
   return {
     notify,
     unavailable: (reason) => void (startTrouble = reason),
@@ -138,11 +144,9 @@ export function startAlerts(options: AlertsOptions): Alerts {
     },
     async stop() {
       if (stopped) return;
-      clearInterval(timer);
-      await polling;
       stopped = true;
-      const flushing = Promise.all(outboxes.map(({ outbox }) => outbox.flush())).then(() => Promise.all(reports));
-      await withDeadline(flushing, FLUSH_MS, () => new Error("late")).catch(() => undefined);
+      clearInterval(timer);
+      await withDeadline(flush(), FLUSH_MS, () => new Error("late")).catch(() => undefined);
     },
   };
 }

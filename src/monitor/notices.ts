@@ -14,8 +14,8 @@ export type Notice =
   /** Reported once when it begins and once when it ends. */
   | { kind: "outage"; of: OutageOf; reason: string }
   | { kind: "outage over"; of: OutageOf; lastedMs: number }
-  /** `quietMs`: since the latest verified delivery. `usualMs`: the longest pause that is usual, if it is known. */
-  | { kind: "silence"; quietMs: number; usualMs?: number }
+  /** `quietMs`: since the latest verified delivery. `expected`: deliveries that usually come in such a time, if known. */
+  | { kind: "silence"; quietMs: number; expected: number | null }
   | { kind: "silence over"; quietMs: number }
   /** The mirror differs from Clerk: the number of rows for each table. */
   | { kind: "drift"; tables: readonly { table: string; rows: number }[] }

@@ -7,6 +7,7 @@ import { listenError } from "../address.ts";
 import type { ReceivedEvent } from "../clerk/events.ts";
 import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
+import type { Traces } from "../monitor/traces.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
 import { describeHealth, type HealthDetails } from "./health-details.ts";
 import { createRefusedRequests, type RefusedRequest } from "./refused-requests.ts";
@@ -31,7 +32,9 @@ export interface WebhookServerOptions {
   match: (type: string) => NewRun[];
   onDelivery?: (delivery: ReceivedDelivery) => void;
   onRefused?: (refused: RefusedRequest, count: number) => void;
+  onAnswered?: (request: AnsweredRequest) => void;
   onError?: (error: unknown) => void;
+  traces?: Pick<Traces, "receive"> | undefined;
   now?: () => number;
   /** Shared with the inspector. */
   unverified?: UnverifiedBodies;
@@ -43,6 +46,16 @@ export interface ReceivedDelivery {
   status: Accepted["status"];
   /** The runs that were or would have been created. */
   runs: readonly NewRun[];
+  /** Milliseconds from the request to the answer. */
+  took: number;
+}
+
+/** A request of any path. */
+export interface AnsweredRequest {
+  method: string;
+  /** Undefined for a path that is not served. */
+  route: string | undefined;
+  status: number;
   /** Milliseconds from the request to the answer. */
   took: number;
 }
@@ -98,13 +111,17 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     const { id } = verdict;
     const { headers } = request;
     const delivery = deliveryOf(event, { id, at: eventTime(event, at), receivedAt: at, headers, body });
+    const trace = options.traces?.receive(delivery, headers, at);
+    if (trace) Object.assign(delivery.headers, trace.headers);
     const runs = match(event.type);
     try {
       const accepted = await accept({ ...delivery, event }, runs);
+      trace?.end(accepted.status, runs.length);
       const took = performance.now() - start;
       options.onDelivery?.({ delivery, event, status: accepted.status, runs, took });
       return answerStored(delivery, accepted);
     } catch (error) {
+      trace?.fail(error);
       if (!(error instanceof InboxUnavailable)) throw error;
       return refuse("unavailable", body.length, id);
     }
@@ -128,9 +145,25 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
       return notRouted(request);
     })
     // `none`: the bytes are read here.
-    .post(webhookPath, ({ request }) => receive(request), { parse: "none" })
-    .get("/health", () => health())
-    .head("/health", () => health());
+    .post(webhookPath, ({ request }) => answered(request, webhookPath, receive), { parse: "none" })
+    .get("/health", ({ request }) => answered(request, "/health", health))
+    .head("/health", ({ request }) => answered(request, "/health", health));
+
+  async function answered(
+    request: Request,
+    route: string | undefined,
+    respond: (request: Request) => Response | Promise<Response>,
+  ): Promise<Response> {
+    const start = performance.now();
+    let response: Response;
+    try {
+      response = await respond(request);
+    } catch (error) {
+      response = failed(error);
+    }
+    options.onAnswered?.({ method: request.method, route, status: response.status, took: performance.now() - start });
+    return response;
+  }
 
   function failed(error: unknown): Response {
     // The client closed the connection in the middle of its request.
@@ -151,7 +184,13 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
   /** Requests without a route: other paths, and the webhook's path in other methods and spellings. */
   function notRouted(request: Request): Response | Promise<Response> {
     if (pathOf(request.url) === webhookPath)
-      return request.method === "POST" ? receive(request).catch(failed) : answer("method_not_allowed");
+      return answered(request, webhookPath, () =>
+        request.method === "POST" ? receive(request) : answer("method_not_allowed"),
+      );
+    return answered(request, undefined, unknownPath);
+  }
+
+  function unknownPath(request: Request): Response {
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
     if (request.method !== "POST" || claimedId === null) return answer("not_found");
     refused.add({ code: "wrong_path", at: now(), size: declaredSize(request), claimedId, rightPath: webhookPath });

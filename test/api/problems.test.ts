@@ -4,7 +4,6 @@ import { expect, test } from "bun:test";
 
 import { commonValues } from "../../src/api/common-values.ts";
 import type { CommonValuesJson, DeliveryList, ProblemsJson, ProblemView } from "../../src/api/types.ts";
-import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
 import { inspected } from "../inspector/inspected.ts";
 
@@ -20,12 +19,13 @@ test("lists a problem with its line of code, compares its deliveries, and replay
     "user.created/log.ts": "export default () => {};",
   });
   const send = async (id: string, data: object) => {
-    const event = sample("user.created");
-    await bellhop.post({ ...event, data: { ...event.data, ...data } }, { id });
+    await bellhop.post({ type: "user.created", object: "event", data, timestamp: Date.now() }, { id });
     await bellhop.ended(id);
   };
-  for (const n of [1, 2, 3]) await send(`msg_${n}`, { id: `user_${n}000000`, primary_email_address_id: null });
-  for (const n of [4, 5]) await send(`msg_${n}`, { id: `user_${n}000000`, first_name: `Ada ${n}` });
+  for (const n of [1, 2, 3])
+    await send(`msg_${n}`, { id: `user_${n}000000`, locked: false, primary_email_address_id: null });
+  for (const n of [4, 5])
+    await send(`msg_${n}`, { id: `user_${n}000000`, locked: n === 4, primary_email_address_id: "idn_1" });
   const { problems } = await bellhop.json<ProblemsJson>("/api/problems");
   expect(problems).toMatchObject([
     {

@@ -129,6 +129,21 @@ describe("a running server", () => {
     expect(refused.explanations.no_match?.remedy).toContain("CLERK_WEBHOOK_SIGNING_SECRET");
   });
 
+  test("shows the last hour, day and two weeks, and what is not done now", async () => {
+    await using bellhop = await inspected({ "user.created.ts": FAILS });
+    await bellhop.post(sample("user.created"), { id: "msg_1" });
+    const dayWith = () => bellhop.json<HealthJson>("/api/health?window=24h");
+    const day = await until("a run that is retried", async () => {
+      const found = await dayWith();
+      return found.runs.retrying === 1 && found.failures.at(-1) === 1 ? found : undefined;
+    });
+    expect(day).toMatchObject({ step: 900_000, runs: { waiting: 0, retrying: 1, running: 0, parked: 0, dead: 0 } });
+    expect(day.deliveries).toHaveLength(96);
+    expect(day.lastDelivery).toBeGreaterThan(day.since);
+    expect((await bellhop.json<HealthJson>("/api/health?window=14d")).deliveries).toHaveLength(336);
+    expect((await bellhop.get("/api/health?window=1y")).status).toBe(422);
+  });
+
   test("shows how long the oldest run has waited, without retries", async () => {
     const files = { "user.created.ts": "export default () => Bun.sleep(3_000);", "user.updated.ts": FAILS };
     await using bellhop = await inspected(files);

@@ -3,6 +3,7 @@
 
 import type { OpenInbox } from "./box.ts";
 import { acceptContract } from "./contract.accept.ts";
+import { backlogContract } from "./contract.backlog.ts";
 import { bulkContract } from "./contract.bulk.ts";
 import { claimContract } from "./contract.claim.ts";
 import { clocksContract } from "./contract.clocks.ts";
@@ -36,6 +37,7 @@ const CONTRACTS = [
   retentionContract,
   problemsContract,
   clocksContract,
+  backlogContract,
 ];
 
 /** Runs the whole suite against one store. */

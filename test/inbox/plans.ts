@@ -109,7 +109,7 @@ function literal({ columns, overRows }: Statement<Columns>, name: string, rows: 
 
 // A partial index, which contains only rows with pending work, may be scanned.
 const SCAN = /^SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?/;
-const TABLES = /^(delivery|d|run|r|later|payload|p|attempt|a|order_key|k|problem|p|problem_day)$/;
+const TABLES = /^(delivery|d|run|r|later|payload|p|attempt|a|order_key|k|problem|p|problem_day|rollup)$/;
 
 /** Steps of statements that read a whole table, or a whole index that is not partial. */
 export async function scansOnSqlite(store: Store, recording: Recording): Promise<string[]> {

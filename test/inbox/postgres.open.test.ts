@@ -7,11 +7,13 @@ import { SQL } from "bun";
 import { InboxUnavailable, UserError } from "../../src/errors.ts";
 import { openPostgresInbox } from "../../src/inbox/open.ts";
 import { openPostgresStore } from "../../src/inbox/postgres.ts";
+import { POSTGRES_SCHEMAS } from "../../src/inbox/schema.ts";
 import { freePort } from "../free-port.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 import { startProxy } from "../proxy.ts";
 import { failure } from "./postgres-store.ts";
 
+const VERSION = String(POSTGRES_SCHEMAS.length);
 const postgres = noPostgres ? undefined : await startPostgres();
 afterAll(() => postgres?.[Symbol.asyncDispose]());
 if (noPostgres) console.log(`skipped: ${noPostgres}`);
@@ -26,7 +28,7 @@ describe.skipIf(!postgres)("opening a Postgres store", () => {
     const open = () => openPostgresStore({ url, prepare: true });
     const stores = await Promise.all([open(), open(), openPostgresStore({ url, prepare: false })]);
     await Promise.all(stores.map((store) => store.close()));
-    expect([...(await tables(sql))]).toEqual([{ value: "1" }]);
+    expect([...(await tables(sql))]).toEqual([{ value: VERSION }]);
     await sql`insert into meta(key, value) values ('clock', 5)`;
     await (await open()).close();
     expect(await sql`select value from meta where key = 'clock'`).toHaveLength(1);
@@ -46,9 +48,22 @@ describe.skipIf(!postgres)("opening a Postgres store", () => {
       await sql`create table run(application text)`;
       const store = await openPostgresStore({ url: url.href, prepare });
       await store.close();
-      expect([...(await sql`select value from bellhop.meta where key = 'schema'`)]).toEqual([{ value: "1" }]);
+      expect([...(await sql`select value from bellhop.meta where key = 'schema'`)]).toEqual([{ value: VERSION }]);
     },
   );
+
+  test("adds the tables and columns of later versions to an inbox of version 1", async () => {
+    const url = await postgres!.database();
+    await using sql = new SQL(url, { max: 1 });
+    await sql.unsafe(`${POSTGRES_SCHEMAS[0]};
+      insert into meta(key, value) values ('schema', 1);
+      insert into delivery(id, type, at, sample, received_at) values ('msg_1', 'user.created', 1, 0, 1);
+      insert into run(seq, handler, order_key, at, state, due) values (1, 'user.created', 'user', 1, 3, 1)`);
+    await using inbox = await openPostgresInbox({ url, prepare: true });
+    expect((await inbox.get("msg_1"))?.runs).toMatchObject([{ state: "dead", problem: null }]);
+    expect(await inbox.problems("open", 9)).toEqual([]);
+    expect([...(await tables(sql))]).toEqual([{ value: VERSION }]);
+  });
 
   test("refuses tables of a newer version", async () => {
     const url = await postgres!.database();

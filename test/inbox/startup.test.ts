@@ -9,6 +9,7 @@ import { UserError } from "../../src/errors.ts";
 import { lockDataDir } from "../../src/inbox/data-dir.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
+import { FIRST_SQLITE_VERSION, SQLITE_SCHEMAS } from "../../src/inbox/schema.ts";
 import { post, runCommand, serverWith, spawnServer, until } from "../harness.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { fill, isRoot, mounts, smallDisk } from "./small-disk.ts";
@@ -56,6 +57,22 @@ for (const [content, prepare, message] of refusals)
     await prepare(join(folder.path, "data"));
     await expectRefusal(folder.path, message);
   });
+
+test("adds the tables and columns of later versions to an inbox.db of the first one", async () => {
+  await using folder = await temporaryFolder();
+  {
+    using db = new Database(join(folder.path, "inbox.db"));
+    db.run(SQLITE_SCHEMAS[0]!);
+    db.run(`pragma user_version = ${FIRST_SQLITE_VERSION}`);
+    db.run("insert into delivery(id, type, at, sample, received_at) values ('msg_1', 'user.created', 1, 0, 1)");
+    db.run("insert into run(seq, handler, order_key, at, state, due) values (1, 'user.created', 'user', 1, 3, 1)");
+  }
+  for (let starts = 0; starts < 2; starts += 1) {
+    await using inbox = await openSqliteInbox(folder.path);
+    expect((await inbox.get("msg_1"))?.runs).toMatchObject([{ state: "dead", problem: null }]);
+    expect(await inbox.problems("open", 9)).toEqual([]);
+  }
+});
 
 test.concurrent("exits with 1 and an error message when another program has locked inbox.db", async () => {
   await using folder = await temporaryFolder();

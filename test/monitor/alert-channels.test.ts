@@ -27,7 +27,7 @@ const NOTICES: Notice[] = [
   { kind: "resumed", handler: "user.created/crm", pausedMs: 720_000 },
   { kind: "outage", of: "inbox", reason: "the disk is full" },
   { kind: "outage over", of: "inbox", lastedMs: 61_000 },
-  { kind: "silence", quietMs: 21_600_000, usualMs: 1_800_000 },
+  { kind: "silence", quietMs: 21_600_000, expected: 41 },
   { kind: "silence over", quietMs: 25_200_000 },
   { kind: "drift", tables: [{ table: "users", rows: 3 }] },
 ];
@@ -51,7 +51,7 @@ test("writes one sentence about each notice", () => {
     "user.created/crm runs again, after a pause of 12 min",
     "Deliveries can't be stored: the disk is full",
     "Deliveries are stored again, after 61 s",
-    "No delivery for 6 h; a pause is usually at most 30 min",
+    "No delivery for 6 h; in such a time, 41 usually come",
     "Deliveries arrive again, after 7 h",
     "The mirror differs from Clerk: users: 3 rows",
   ]);

@@ -45,6 +45,7 @@ const PRIMARY_KEYS: Record<string, readonly string[]> = {
   attempt: ["run", "n"],
   problem: ["id"],
   problem_day: ["problem", "day"],
+  rollup: ["span", "start", "server"],
 };
 const GENERATED: Record<string, string> = { delivery: "seq", run: "id" };
 

@@ -4,18 +4,21 @@ import { Elysia, t } from "elysia";
 
 import type { Feed } from "../feed.ts";
 import type { SendSample } from "../send-sample.ts";
-import type { HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "../types.ts";
+import type { ChartWindow, HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "../types.ts";
 
 export interface Live {
   server(): ServerJson;
   handlers(): HandlerJson[];
   servers(): ServerRowJson[];
-  health(): Promise<HealthJson>;
+  health(window?: ChartWindow): Promise<HealthJson>;
   refused(): RefusedJson;
   feed: Feed;
   send: SendSample;
 }
 
+const healthQuery = t.Object({
+  window: t.Optional(t.Union([t.Literal("1h"), t.Literal("24h"), t.Literal("14d")])),
+});
 const sendBody = t.Object({
   event: t.String({ maxLength: 100 }),
   data: t.Optional(t.Record(t.String(), t.Unknown())),
@@ -26,7 +29,7 @@ export function liveRoutes(live: Live) {
     .get("/server", () => live.server())
     .get("/handlers", () => live.handlers())
     .get("/servers", () => live.servers())
-    .get("/health", () => live.health())
+    .get("/health", ({ query }) => live.health(query.window), { query: healthQuery })
     .get("/refused", () => live.refused())
     .get("/feed", ({ request, status }) => {
       const stream = live.feed.connect(request.headers.get("last-event-id"));

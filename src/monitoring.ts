@@ -1,0 +1,57 @@
+// Connects a server with its alerts and its monitor: what they observe, and whom they notify.
+
+import type { Config } from "./config.ts";
+import type { Cluster } from "./dispatch/cluster.ts";
+import { InboxUnavailable } from "./errors.ts";
+import type { Inbox } from "./inbox/inbox.ts";
+import { logAlertFailure, type Logger, logHeartbeat, logSilence, logTrouble } from "./log.ts";
+import { type Alerts, startAlerts } from "./monitor/alerts.ts";
+import { type Monitor, startMonitor } from "./monitor/monitor.ts";
+import type { Notify } from "./monitor/notices.ts";
+import type { SilenceFacts } from "./monitor/silence.ts";
+import { describeHealth, describeTrouble } from "./receive/health-details.ts";
+
+// Enough to know that there are some.
+const MAX_PROBLEMS = 100;
+
+export function openAlerts({ alerts }: Config, log: Logger): Alerts {
+  return startAlerts({
+    targets: alerts,
+    describe: describeTrouble,
+    logTrouble: () => logTrouble(log),
+    onFailed: (target, error, retryMs) => logAlertFailure(log, target, error, retryMs),
+    onBug: (error) => log.error({ err: error }, "alerts failed because of a bug in Bellhop"),
+  });
+}
+
+export function reportSilence(log: Logger, notify: Notify, isSilent: boolean, facts: SilenceFacts) {
+  const { silentMs: quietMs, expected } = facts;
+  logSilence(log, isSilent, facts);
+  notify(isSilent ? { kind: "silence", quietMs, expected } : { kind: "silence over", quietMs });
+}
+
+export function openMonitor(
+  { mode, silenceAfter, heartbeatUrl }: Config,
+  log: Logger,
+  { inbox, cluster, notify }: { inbox: Inbox; cluster: Cluster; notify: Notify },
+): Monitor {
+  return startMonitor({
+    inbox,
+    trouble: () => describeHealth({ inbox: inbox.trouble ?? cluster.fenced }).reason,
+    isFirst: () => cluster.isFirst() && cluster.fenced === undefined,
+    // In dev, deliveries are rare.
+    silenceAfter: mode === "dev" && silenceAfter === "learned" ? "off" : silenceAfter,
+    heartbeatUrl,
+    async openProblems() {
+      const problems = await inbox.problems("open", MAX_PROBLEMS);
+      return problems.filter(({ runs }) => runs.dead > 0).length;
+    },
+    onSilence: (isSilent, facts) => reportSilence(log, notify, isSilent, facts),
+    onHeartbeat: (reason) => logHeartbeat(log, reason),
+    onError(error) {
+      // The inbox reports its outages itself.
+      if (!(error instanceof InboxUnavailable))
+        log.error({ err: error }, "the monitor failed because of a bug in Bellhop");
+    },
+  });
+}
