@@ -12,7 +12,7 @@ import { sample } from "../src/clerk/samples.ts";
 import { readName } from "../src/handlers/names.ts";
 import { startClerkApi } from "./clerk-api.ts";
 import { type Files, serverWith, type TestServer, until } from "./harness.ts";
-import { blocks, fileOf, handlerFolders, type Page, page, pages, ROOT } from "./pages.ts";
+import { blocks, fileOf, handlerFolders, page, pages, ROOT } from "./pages.ts";
 
 // Clerk's API knows this user.
 const USER = "user_of_the_docs";
@@ -30,7 +30,7 @@ interface Request {
 interface Ran {
   server: TestServer;
   requests: Request[];
-  query(sql: string): unknown[][];
+  query: (sql: string) => unknown[][];
 }
 
 /** Further checks of a page, after the handlers of its last version have run. */
@@ -119,7 +119,7 @@ async function runHandlers(files: Files, check?: (ran: Ran) => Promise<void> | v
     expect(runs).not.toBeEmpty();
   }
   using app = new Database(join(server.dataDir, "app.db"));
-  await check?.({ server, requests, query: (sql) => app.query(sql).values() as unknown[][] });
+  await check?.({ server, requests, query: (sql) => app.query(sql).values() });
 }
 
 test("every TypeScript block is type-checked, and every test of a page passes", async () => {

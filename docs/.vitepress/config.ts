@@ -1,0 +1,93 @@
+// The site that `bun run docs` builds from the repository's own Markdown. The README is its start page, and the list of
+// pages at the README's end is the sidebar. Never a second text: what is wrong on the site is wrong in the page.
+
+import { cpSync, existsSync, globSync, readFileSync } from "node:fs";
+import { dirname, join, normalize } from "node:path";
+
+// VitePress loads this file from a bundle, in the directory of the original.
+const ROOT = join(import.meta.dirname, "../..");
+const PAGES = ["*.md", "docs/*.md", "examples/**/README.md"];
+const LINK = /\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)/g;
+
+const read = (file: string) => readFileSync(join(ROOT, file), "utf8");
+
+/** `Write handlers:` and the list below it become a group of the sidebar. Titles are those of the pages. */
+function sidebar() {
+  const [, list = ""] = read("README.md").split("\n## Documentation\n");
+  const [groups = ""] = list.split("\n## ");
+  return [...groups.matchAll(/^(\w.*):\n\n((?:- .*\n(?: .*\n)*)+)/gm)].map(([, text, links = ""]) => ({
+    text,
+    items: [...links.matchAll(LINK)].map(([, , file = ""]) => ({
+      text: /^# (.+)$/m.exec(read(file))?.[1] ?? file,
+      link: `/${file.replace(/\.md$/, "")}`,
+    })),
+  }));
+}
+
+/** Whether a link leads to a file of the repository that is not a page, such as those of examples/deploy/. */
+function linkedFile(link: string, page: string): string | undefined {
+  const file = normalize(join(dirname(page), link));
+  const isPage = file.endsWith(".md") || file.startsWith("..");
+  return isPage || /^[a-z]+:|^#/.test(link) || !existsSync(join(ROOT, file)) ? undefined : file;
+}
+
+function linkedFiles(): string[] {
+  return globSync(PAGES, { cwd: ROOT }).flatMap((page) =>
+    [...read(page).matchAll(LINK)].flatMap(([, , link = ""]) => linkedFile(link, page) ?? []),
+  );
+}
+
+interface Markdown {
+  renderer: {
+    rules: { link_open: LinkRule };
+    renderToken(tokens: LinkToken[], index: number, options: unknown): string;
+  };
+}
+type LinkToken = { attrGet(name: string): string; attrSet(name: string, value: string): void };
+type LinkRule = (
+  tokens: LinkToken[],
+  index: number,
+  options: unknown,
+  env: { relativePath: string },
+  renderer: Markdown["renderer"],
+) => string;
+
+/** Leaves links to files as they are: VitePress would look for a page of that name. */
+function openFiles({ renderer: { rules } }: Markdown) {
+  const openPage = rules.link_open;
+  rules.link_open = (tokens, index, options, env, renderer) => {
+    const token = tokens[index];
+    if (!linkedFile(token.attrGet("href"), env.relativePath)) return openPage(tokens, index, options, env, renderer);
+    // Without a target, the site's router would fetch it as a page.
+    token.attrSet("target", "_self");
+    return renderer.renderToken(tokens, index, options);
+  };
+}
+
+export default {
+  title: "Bellhop",
+  description: "Receives Clerk's webhooks and runs your code.",
+  srcDir: "..",
+  srcExclude: ["**/node_modules/**", ".*/**", "{coverage,data,handlers,packages,scripts,src,test}/**", "CHANGELOG.md"],
+  rewrites: { "README.md": "index.md" },
+  themeConfig: {
+    search: { provider: "local" },
+    outline: [2, 3],
+    sidebar: sidebar(),
+  },
+  markdown: { config: openFiles },
+  vite: {
+    plugins: [
+      {
+        name: "no-badges",
+        enforce: "pre",
+        // Badges are about the repository, and link to its host.
+        transform: (code: string, id: string) =>
+          id.endsWith("/README.md") ? code.replaceAll(/^\[!\[.*\n/gm, "") : undefined,
+      },
+    ],
+  },
+  buildEnd({ outDir }: { outDir: string }) {
+    for (const file of linkedFiles()) cpSync(join(ROOT, file), join(outDir, file));
+  },
+};
