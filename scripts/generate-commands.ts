@@ -31,7 +31,9 @@ async function section(name: string): Promise<string> {
   });
   const rows = args.map(([argument, definition]) => `- ${usage(argument, definition)}: ${textOf(definition)}`);
   const list = rows.length === 0 ? "" : `\n\n${rows.join("\n")}`;
-  return `## bun ${name}\n\n\`bun ${name}${positional.join("")}\`: ${description}.${list}`;
+  // A clone has Bellhop already.
+  const command = `${name === "init" ? "bunx bellhop" : "bun"} ${name}`;
+  return `## ${command}\n\n\`${command}${positional.join("")}\`: ${description}.${list}`;
 }
 
 function usage(name: string, { type, valueHint }: ArgDef): string {

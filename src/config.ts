@@ -7,6 +7,7 @@ import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl, type PostgresAddr
 import { type AlertTarget, readAlertTargets } from "./monitor/alert-url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
 import { type Environment, type Problem, quote, type SettingReader, settingReader } from "./setting-reader.ts";
+import { LOG_LEVELS, type SettingName, settings } from "./settings.ts";
 
 export type Mode = "dev" | "start";
 export type { Environment, Problem } from "./setting-reader.ts";
@@ -31,8 +32,16 @@ export interface Config {
   /** The handlers' database. */
   database: DatabaseUrl;
   concurrency: number;
+  /** How many runs in a row fail alike before their handler is paused; 0: never. */
+  breakerAfter: number;
   maxBodyBytes: number;
+  /** How many proxies in front of the public port add their client's address to `X-Forwarded-For`. */
+  trustProxy: number;
   retentionDays: number;
+  /** Milliseconds between comparisons of the mirror with Clerk. */
+  driftEvery: number | "never";
+  /** Milliseconds after which a deleted user is erased. */
+  eraseAfter: number | "never";
   shutdownSeconds: number;
   inspector: {
     port: number;
@@ -52,80 +61,6 @@ export interface Config {
   logLevel: (typeof LOG_LEVELS)[number];
   logFormat: "pretty" | "json";
 }
-
-/** One entry of docs/configuration.md and of `.env.example`. */
-export interface Setting {
-  name: string;
-  default: string;
-  description: string;
-}
-
-const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
-
-export const settings: readonly Setting[] = [
-  {
-    name: "CLERK_WEBHOOK_SIGNING_SECRET",
-    default: "made by `bun dev`",
-    description:
-      "from the Clerk Dashboard: Webhooks, your endpoint, Signing Secret; several with commas while you rotate",
-  },
-  {
-    name: "CLERK_SECRET_KEY",
-    default: "none",
-    description: "gives handlers `clerk`, the Backend API's client; for `bun backfill` and `bun drift`",
-  },
-  {
-    name: "CLERK_API_URL",
-    default: "https://api.clerk.com",
-    description: "Clerk's Backend API, or a proxy in front of it",
-  },
-  { name: "PORT", default: "3000", description: "the public port" },
-  { name: "HOST", default: "127.0.0.1 in dev, 0.0.0.0 in start", description: "the address that it listens on" },
-  { name: "WEBHOOK_PATH", default: "/api/webhooks", description: "the path that Clerk posts to" },
-  { name: "HANDLERS_DIR", default: "handlers", description: "the folder of your handler files" },
-  { name: "DATA_DIR", default: "data", description: "the folder of the inbox; back it up" },
-  {
-    name: "INBOX_URL",
-    default: "SQLite in DATA_DIR",
-    description: "postgres://… for the inbox of several servers",
-  },
-  {
-    name: "DATABASE_URL",
-    default: "INBOX_URL, or DATA_DIR/app.db",
-    description: "where `db` writes: postgres://… or sqlite:…",
-  },
-  { name: "CONCURRENCY", default: "16", description: "runs at a time of one handler" },
-  { name: "MAX_BODY_BYTES", default: "1048576", description: "larger requests are refused" },
-  { name: "RETENTION_DAYS", default: "90", description: "how long payloads are kept once their runs have ended" },
-  { name: "SHUTDOWN_SECONDS", default: "25", description: "how long running handlers may finish" },
-  {
-    name: "INSPECTOR_PORT",
-    default: "3001",
-    description: "the inspector, a page that shows deliveries and runs; never the public port",
-  },
-  {
-    name: "INSPECTOR_HOST",
-    default: "127.0.0.1",
-    description: "the address that the inspector listens on; another needs a token",
-  },
-  {
-    name: "INSPECTOR_TOKEN",
-    default: "made by `bun dev`",
-    description: "24 characters or more; opens the inspector to anyone who has it, in start too",
-  },
-  { name: "METRICS_PORT", default: "none", description: "serves /metrics for Prometheus, without a token" },
-  { name: "SILENCE_AFTER", default: "learned", description: "reports when no delivery came for so long: 6h, or off" },
-  { name: "HEARTBEAT_URL", default: "none", description: "pinged every minute while all is well (healthchecks.io)" },
-  { name: "ALERT_URLS", default: "none", description: "who gets alerts: Slack, Discord, https://…, smtps://…" },
-  { name: "ALERT_SECRET", default: "none", description: "whsec_…, which signs the alerts to a webhook of yours" },
-  {
-    name: "MCP_WRITE",
-    default: "0",
-    description: "1 lets coding agents send samples, try handlers and replay deliveries; see docs/agents.md",
-  },
-  { name: "LOG_LEVEL", default: "info", description: LOG_LEVELS.join(", ") },
-  { name: "LOG_FORMAT", default: "pretty in dev, json in start", description: "pretty or json" },
-];
 
 // Valid base64, so that it signs like any secret, and readable, so that `bun start` and people recognise it.
 const DEV_SECRET_MARK = "BellhopDevOnly00";
@@ -164,7 +99,11 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     inbox,
     database: readDatabase(env, reader.text("DATA_DIR"), inbox, problems),
     concurrency: reader.integer("CONCURRENCY", 1, 10_000),
+    breakerAfter: reader.integer("BREAKER_AFTER", 0, 10_000),
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_024, 1_073_741_824),
+    trustProxy: reader.integer("TRUST_PROXY", 0, 10),
+    driftEvery: readDriftEvery(env, reader, problems),
+    eraseAfter: reader.durationOr("ERASE_AFTER", ["never"]),
     retentionDays: reader.integer("RETENTION_DAYS", 1, 36_500),
     shutdownSeconds: reader.integer("SHUTDOWN_SECONDS", 0, 3_600),
     inspector: readInspector(env, reader, problems),
@@ -184,6 +123,11 @@ export function withAbsolutePaths(config: Config): Config {
   const { dataDir, database } = config;
   const own = database.kind === "sqlite" ? { ...database, filename: resolve(database.filename) } : database;
   return { ...config, dataDir: resolve(dataDir), database: own };
+}
+
+/** Whether a database is a file in DATA_DIR, or near it. */
+export function usesDisk({ inbox, database }: Pick<Config, "inbox" | "database">): boolean {
+  return !inbox || database.kind === "sqlite";
 }
 
 /** Whether only this machine can reach a host. */
@@ -216,7 +160,7 @@ function readSecret(env: Environment, mode: Mode, problems: Problem[]) {
   if (text === "") refuse("is not set");
   else if (parts.length > 1 && parts.includes("")) refuse("has a comma without a secret on both of its sides");
   else if (isDevSecret && mode === "start")
-    refuse("was made by `bun dev`, so Clerk does not know it; `bun start` needs Clerk's own");
+    refuse("was made for development, so Clerk does not know it; production needs Clerk's own");
   else {
     try {
       secrets = parseSecrets(text);
@@ -243,6 +187,19 @@ function readClerkSecretKey(env: Environment, problems: Problem[]): string | und
       example: "CLERK_SECRET_KEY=sk_test_…   (Clerk Dashboard, API keys)",
     });
   return key;
+}
+
+// Clerk lists 500 objects at a time, and limits requests.
+const SHORTEST_DRIFT_MS = 600_000;
+
+function readDriftEvery(env: Environment, reader: SettingReader, problems: Problem[]): number | "never" {
+  const every = reader.durationOr("DRIFT_EVERY", ["never"]);
+  if (every === "never") return every;
+  const example = "DRIFT_EVERY=1d";
+  if (every < SHORTEST_DRIFT_MS) problems.push({ name: "DRIFT_EVERY", message: "is less than 10m", example });
+  if (!env.CLERK_SECRET_KEY?.trim())
+    problems.push({ name: "DRIFT_EVERY", message: "needs CLERK_SECRET_KEY, to ask Clerk's API", example });
+  return every;
 }
 
 const POSTGRES_EXAMPLE = "postgres://user:password@localhost:5432/mydb";

@@ -1,5 +1,7 @@
 // The table of all refusals: code, status and remedy. A test compares the table of docs/http.md with it.
 
+import { COMMAND } from "./command.ts";
+
 export interface Refusal {
   status: number;
   /** The reason, for the log and the answer. */
@@ -12,7 +14,7 @@ export const refusals = {
   missing_headers: {
     status: 400,
     message: "the request has no complete set of svix-id, svix-timestamp and svix-signature",
-    remedy: "Only Clerk's webhooks (through Svix) belong here; to try one yourself: bun send user.created",
+    remedy: `Only Clerk's webhooks (through Svix) belong here; to try one yourself: ${COMMAND} send user.created`,
   },
   bad_id: {
     status: 400,
@@ -62,8 +64,7 @@ export const refusals = {
     status: 405,
     message:
       "This is the address for Clerk's webhooks, and it works. Clerk sends POST requests here; there is nothing to see in a browser.",
-    remedy:
-      "Nothing to do; add this address as an endpoint in the Clerk Dashboard, or try it with: bun send user.created",
+    remedy: `Nothing to do; add this address as an endpoint in the Clerk Dashboard, or try it with: ${COMMAND} send user.created`,
   },
   wrong_path: {
     status: 404,

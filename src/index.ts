@@ -19,6 +19,11 @@ export interface HandlerOptions<Data extends TSchema = TSchema> {
   /** Whether an event runs after a later one of its subject is done. Default: `"run"`, with `run.stale` set. */
   stale?: "run" | "skip";
   /**
+   * Whether the handler is paused by itself when many runs of different subjects in a row fail alike, as when an API is down,
+   * until one of its runs succeeds again. Default: true.
+   */
+  breaker?: boolean;
+  /**
    * The schema of data that *your* application stores in `public_metadata` and the like. It types `data`. A run whose event
    * does not match is dead at once, with the path and the reason, because a retry would not help.
    *

@@ -3,18 +3,21 @@
 
 import pino, { type LogFn, type Logger } from "pino";
 
+import { COMMAND } from "./command.ts";
 import type { Config } from "./config.ts";
 import { count } from "./count.ts";
 import type { SchemaStep } from "./db/schema.ts";
 import { errorSummary, readError } from "./dispatch/error-record.ts";
+import type { PauseChange } from "./dispatch/pauses.ts";
 import { formatDuration } from "./duration.ts";
 import { messageOf, refusals } from "./errors.ts";
 import type { Change } from "./handlers/folder.ts";
 import type { LoadError } from "./handlers/load-error.ts";
-import type { Handler } from "./handlers/loader.ts";
-import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
+import type { Handler, HandlerTable } from "./handlers/loader.ts";
+import type { ClaimedRun, Erasure, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
+import type { DriftReport } from "./mirror/drift-schedule.ts";
 import { describeSilence, type SilenceFacts } from "./monitor/silence.ts";
 import type { TraceIds } from "./monitor/traces.ts";
 import { printableJson, printableLines } from "./printable.ts";
@@ -89,11 +92,25 @@ export function describeStored(runs: readonly NewRun[]): string {
 }
 
 export function logRefused(log: Logger, refused: RefusedRequest, count: number) {
-  const { code, size, claimedId, skewSeconds, rightPath } = refused;
+  const { code, size, claimedId, address, skewSeconds, change, rightPath } = refused;
   const { status, message, remedy } = refusals[code];
   const skew = skewSeconds === undefined ? "" : ` (by ${formatDuration(Math.abs(skewSeconds) * 1_000)})`;
   const right = rightPath === undefined ? "" : ` (${rightPath})`;
-  const fields = { code, status, count, size, id: claimedId, ...(skewSeconds !== undefined && { skewSeconds }) };
+  const fields = {
+    code,
+    status,
+    count,
+    size,
+    id: claimedId,
+    address,
+    ...(skewSeconds !== undefined && { skewSeconds }),
+  };
+  if (change)
+    return log.warn(
+      { ...fields, change },
+      `refused: the body was changed on the way: ${change}. The secret is right: make the proxy or the body parser in ` +
+        "front of this port pass the bytes of the body on as they are",
+    );
   log.warn(fields, `refused: ${message}${skew}${right}. ${remedy}`);
 }
 
@@ -126,12 +143,13 @@ export function describeOutcome(
       // Only this handler: others may have succeeded, and a replay would repeat their effects outside of `db`.
       const how = delivery.sensitive
         ? "its payload contained a one-time code and is deleted, so it can't be replayed"
-        : `when it is fixed: bun replay ${id} --handler ${shellWord(handler)}`;
+        : `when it is fixed: ${COMMAND} replay ${id} --handler ${shellWord(handler)}`;
       const text = `${handler} is dead: ${outcome.reason}: ${error && errorSummary(error)}; ${how}`;
       return { level: "error", fields, text };
     }
     case "postponed": {
-      const reason = `the database is unavailable: ${outcome.record.error?.message}`;
+      const why = outcome.probe ? "the breaker has tried it, and it still fails" : "the database is unavailable";
+      const reason = `${why}: ${outcome.record.error?.message}`;
       // The outage itself is logged once. At a higher level, each waiting run would repeat it every few seconds.
       const text = `${handler} waits: ${reason}; retrying in ${formatDuration(outcome.delay)}`;
       return { level: "debug", fields: of, text };
@@ -145,6 +163,15 @@ export function describeOutcome(
 }
 
 /** One readable line for each change of the folder. */
+/** The files of a folder that a person has to look at, when a server starts. */
+export function logTable(log: Logger, dir: string, { handlers, notHandlers }: HandlerTable) {
+  for (const handler of handlers) {
+    if (handler.error) logChange(log, dir, { kind: "broken", handler });
+    if (handler.warning) log.warn(`${dir}/${handler.file}: ${handler.warning}`);
+  }
+  for (const { file, reason, quiet } of notHandlers) if (!quiet) logChange(log, dir, { kind: "ignored", file, reason });
+}
+
 export function logChange(log: Logger, dir: string, change: Change) {
   if (change.kind === "ignored")
     return log.warn(
@@ -201,7 +228,7 @@ export function logMissed(log: Logger, { name, event }: Handler, { found, more }
   const stored = count(found, "stored delivery", more ? "or more stored deliveries" : "stored deliveries");
   const word = shellWord(name);
   const of = event === "*" ? "" : ` of ${event}`;
-  log.info(`${stored}${of} never went through ${name}. To run them: bun replay --handler ${word} --missing`);
+  log.info(`${stored}${of} never went through ${name}. To run them: ${COMMAND} replay --handler ${word} --missing`);
 }
 
 /** Logs that a part of the schema was applied, or why not. */
@@ -209,6 +236,42 @@ export function logSchema(log: Logger, dir: string, { of, name, mistake }: Schem
   if (mistake !== undefined) return log.error(of === "tables" ? messageOf(mistake) : `${dir}/${messageOf(mistake)}`);
   // `_schema.sql` is applied at each start, a migration only once.
   if (of !== "tables") log[isStarting && of === "schema" ? "debug" : "info"](`${dir}/${name} is applied`);
+}
+
+/** Logs the result of a scheduled comparison with Clerk. */
+export function logDrift(log: Logger, { tables, differences }: DriftReport) {
+  const compared = count(
+    tables.reduce((sum, table) => sum + table.compared, 0),
+    "object",
+  );
+  if (differences === 0) return log.info(`the mirror agrees with Clerk: ${compared} compared`);
+  const where = tables.filter((table) => table.differences > 0).map((table) => `${table.name} ${table.differences}`);
+  log.warn(
+    { differences },
+    `the mirror differs from Clerk in ${count(differences, "row")} (${where.join(", ")}). To list them: bun drift; to ` +
+      "repair them: bun drift --fix",
+  );
+}
+
+/** Logs the receipt of an erasure: an id, and no data of the user. */
+export function logErased(log: Logger, { user, deliveries, elsewhere }: Erasure) {
+  log.info({ user, deliveries, ...elsewhere }, `${user} is erased from ${count(deliveries, "delivery", "deliveries")}`);
+}
+
+/** Logs that a handler is paused: when it happens, and at each start. */
+export function logPaused(log: Logger, { handler, cause, reason }: PauseChange) {
+  const why = reason === null ? "" : `: ${reason}`;
+  const until =
+    cause === "breaker" ? "one run is tried from time to time" : `to continue: bun resume ${shellWord(handler)}`;
+  log.warn(
+    { handler },
+    `${handler} is paused by ${cause === "breaker" ? "the breaker" : "a person"}${why}. Its runs wait; ${until}`,
+  );
+}
+
+export function logResumed(log: Logger, { handler, cause }: PauseChange) {
+  const why = cause === "breaker" ? ", which the breaker had paused," : "";
+  log.info({ handler }, `${handler}${why} continues`);
 }
 
 /** Logs the beginning and the end of an outage of the handlers' database. */
@@ -222,7 +285,7 @@ export function logDatabaseTrouble(log: Logger, where: string, reason: unknown) 
 /** Logs runs whose effects the handlers' database lacks, as after one database was restored from an older backup. */
 export function logLost(log: Logger, where: string, lost: number) {
   const what = count(lost, "run is done, and what it wrote is", "runs are done, and what they wrote is");
-  log.warn(`${what} not in ${where}: was an older backup restored? To replay them: bun replay --lost`);
+  log.warn(`${what} not in ${where}: was an older backup restored? To replay them: ${COMMAND} replay --lost`);
 }
 
 /** Logs that more transactions are requested than SQLite's one writer can finish. */

@@ -12,6 +12,7 @@ import { createClerk } from "./clerk/client.ts";
 import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
+import { COMMAND } from "./command.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
@@ -35,11 +36,13 @@ import {
   logTrouble,
 } from "./log.ts";
 import { openTraces } from "./monitor/traces.ts";
-import { openAlerts, openMonitor } from "./monitoring.ts";
+import { notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
+import { loadPorts, type Mount } from "./ports.ts";
 import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
+import { startUpkeep } from "./upkeep.ts";
 
 export interface Server {
   port: number;
@@ -61,15 +64,15 @@ export interface Server {
 }
 
 /** Opens a whole server. After an error, everything that it has opened is closed. */
-export async function openServer(given: Config, log: Logger): Promise<Server> {
+export async function openServer(given: Config, log: Logger, mount?: Mount): Promise<Server> {
   const config = withAbsolutePaths(given);
   const projectDir = process.cwd();
   const handlersPath = resolve(config.handlersDir);
   await using opened = new AsyncDisposableStack();
   const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
   // Loading Elysia takes longer than opening everything else.
-  const loadingServers = loadServers();
-  loadingServers.catch(() => undefined);
+  const loadingPorts = loadPorts(mount);
+  loadingPorts.catch(() => undefined);
   let { secrets } = config;
 
   // Opened first, because an outage at the start is reported too, and stopped before the inbox.
@@ -83,10 +86,12 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const traces = opened.use(await openTraces());
   const storage = opened.use(
     await openStorage(config, log, {
+      signal: mount?.signal,
       onSchema: (step) => logSchema(log, config.handlersDir, step, { isStarting: !isSchemaChanged }),
       onUnavailable: async (reason) => {
         alerts.unavailable(reason);
-        return (await loadingServers).refuseAll({ ...config, secrets: () => secrets });
+        const { openWebhookServer, refuseAll } = await loadingPorts;
+        return refuseAll({ ...config, secrets: () => secrets }, openWebhookServer);
       },
     }),
   );
@@ -116,10 +121,16 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   const live = createObserver({
     ...monitor,
     inbox,
-    server: () => ({ ...shown, pid: process.pid, webhookUrl: webhookUrl() }),
+    server: () => ({ ...shown, pid: process.pid, command: COMMAND, webhookUrl: webhookUrl() }),
     servers: () => listCluster(cluster, describeOwn()),
     handlers: () => table().handlers,
+    pauses: {
+      list: () => dispatcher.pauses.list(),
+      pause: (handler, reason) => dispatcher.pauses.pause(handler, reason),
+      resume: (handler) => dispatcher.pauses.resume(handler),
+    },
     refused: () => receiver?.refused() ?? [],
+    addresses: () => receiver?.addresses() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
     onError: inspectorFailed,
   });
@@ -156,6 +167,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
       const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
       inbox.note(run, line).catch(() => undefined);
     },
+    breaker: { after: config.breakerAfter },
+    ...observePauses(log, alerts.notify),
     onLog: (run, line, ids) => logHandlerLine(log, run, line, ids),
     traces,
     frame,
@@ -193,16 +206,34 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   if (config.mode === "dev") folder.watch(onChanges);
   else folder.retryFailed(onChanges);
 
-  const { createUnverifiedBodies, openInspector, openSocket, startMetricsServer, startWebhookServer } =
-    await loadingServers;
+  const { createUnverifiedBodies, openInspector, openSocket, openWebhookServer, startMetricsServer } =
+    await loadingPorts;
   const lost = () => findLost({ inbox, effects });
-  const api = { inbox, handlers: () => table().handlers, lost, frame, live, onError: inspectorFailed };
+  const upkeep = startUpkeep({
+    config,
+    log,
+    inbox,
+    effects,
+    cluster,
+    table,
+    onDrift: (report) => notifyDrift(alerts.notify, report),
+  });
+  opened.defer(() => upkeep.stop());
+  const api = {
+    inbox,
+    erasures: upkeep.erasures,
+    handlers: () => table().handlers,
+    lost,
+    frame,
+    live,
+    onError: inspectorFailed,
+  };
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
   if (socket) opened.defer(() => socket.stop());
 
   const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
   const unverified = createUnverifiedBodies(config.maxBodyBytes);
-  const webhookServer = startWebhookServer({
+  const webhookServer = openWebhookServer({
     ...config,
     unverified,
     secrets: () => secrets,
@@ -236,7 +267,8 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
   const inspectorOptions = { ...config, unverified, projectDir, scrape: monitor.scrape };
-  const inspector = openInspector(inspectorOptions, api, (note) => log.warn(note));
+  const hasInspector = !mount || mount.hasInspector;
+  const inspector = hasInspector ? openInspector(inspectorOptions, api, (note) => log.warn(note)) : undefined;
   if (inspector) opened.defer(() => inspector.stop());
   const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());
@@ -267,17 +299,6 @@ export async function openServer(given: Config, log: Logger): Promise<Server> {
     usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
     stop: () => (stopped ??= everything.disposeAsync()),
   };
-}
-
-async function loadServers() {
-  const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
-    import("./receive/server.ts"),
-    import("./receive/unverified.ts"),
-    import("./api/socket.ts"),
-    import("./inspector/inspector.ts"),
-    import("./monitor/metrics-server.ts"),
-  ]);
-  return { ...receiver, ...unverified, ...socket, ...inspector, ...metrics };
 }
 
 function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {

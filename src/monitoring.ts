@@ -2,9 +2,11 @@
 
 import type { Config } from "./config.ts";
 import type { Cluster } from "./dispatch/cluster.ts";
+import type { PauseChange } from "./dispatch/pauses.ts";
 import { InboxUnavailable } from "./errors.ts";
 import type { Inbox } from "./inbox/inbox.ts";
-import { logAlertFailure, type Logger, logHeartbeat, logSilence, logTrouble } from "./log.ts";
+import { logAlertFailure, type Logger, logHeartbeat, logPaused, logResumed, logSilence, logTrouble } from "./log.ts";
+import type { DriftReport } from "./mirror/drift-schedule.ts";
 import { type Alerts, startAlerts } from "./monitor/alerts.ts";
 import { type Monitor, startMonitor } from "./monitor/monitor.ts";
 import type { Notify } from "./monitor/notices.ts";
@@ -54,4 +56,28 @@ export function openMonitor(
         log.error({ err: error }, "the monitor failed because of a bug in Bellhop");
     },
   });
+}
+
+/** A pause is logged on every server, and the one whose breaker made it notifies. A person who pauses a handler knows it. */
+export function observePauses(log: Logger, notify: Notify) {
+  const isNews = ({ isOwn, cause }: PauseChange) => isOwn && cause === "breaker";
+  return {
+    onPaused(change: PauseChange) {
+      logPaused(log, change);
+      const { handler, reason } = change;
+      if (isNews(change)) notify({ kind: "paused", handler, reason: reason ?? "" });
+    },
+    onResumed(change: PauseChange) {
+      logResumed(log, change);
+      const { handler, pausedMs } = change;
+      if (isNews(change)) notify({ kind: "resumed", handler, pausedMs });
+    },
+  };
+}
+
+/** Notifies of differences that a scheduled comparison with Clerk has found. */
+export function notifyDrift(notify: Notify, { tables }: DriftReport): void {
+  const different = tables.filter(({ differences }) => differences > 0);
+  if (different.length === 0) return;
+  notify({ kind: "drift", tables: different.map(({ name, differences }) => ({ table: name, rows: differences })) });
 }

@@ -29,6 +29,8 @@ interface StorageOptions {
   onSchema: (step: SchemaStep) => void;
   /** Called when Postgres can't be reached at the start. Returns a function to call when it can. */
   onUnavailable: (reason: unknown) => Promise<() => Promise<void>>;
+  /** Ends the wait for Postgres. */
+  signal?: AbortSignal | undefined;
 }
 
 // A rolling deploy starts the new server before the old one has released the folder.
@@ -96,7 +98,7 @@ async function checkEffects({ dataDir, database }: Config, log: Logger, effects:
 /** Retries until Postgres answers. Rejects with an error that only a person can fix. */
 async function openWhenAvailable(
   open: () => Promise<Inbox>,
-  { onUnavailable }: StorageOptions,
+  { onUnavailable, signal }: StorageOptions,
   { onTrouble }: InboxOptions,
 ): Promise<Inbox> {
   let end: (() => Promise<void>) | undefined;
@@ -108,6 +110,10 @@ async function openWhenAvailable(
       return inbox;
     } catch (error) {
       if (!(error instanceof InboxUnavailable)) throw error;
+      if (signal?.aborted) {
+        await end?.();
+        throw error;
+      }
       if (!end) {
         onTrouble?.(error.cause ?? error);
         end = await onUnavailable(error.cause ?? error);

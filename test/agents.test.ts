@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 
 import { llmsText } from "../scripts/generate-llms.ts";
 import { commands } from "../src/cli/cli.ts";
-import { settings } from "../src/config.ts";
+import { settings } from "../src/settings.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 const agents = await Bun.file(join(ROOT, "AGENTS.md")).text();

@@ -42,5 +42,5 @@ test.each(["1.4.5", "1.4.10", "1.5.0", "2.0.0", "1.5.0-canary.1"])("runs on Bun 
 
 test("requires the Bun version in package.json", async () => {
   expect(engines.bun).toBe(">=1.4.5");
-  expect(await Bun.file(join(MAIN, "../require-bun.ts")).text()).toContain('NEEDED = "1.4.5"');
+  expect(await Bun.file(join(MAIN, "../bun-version.ts")).text()).toContain('NEEDED = "1.4.5"');
 });

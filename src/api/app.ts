@@ -3,11 +3,14 @@
 
 import { Elysia } from "elysia";
 
+import type { Erasures } from "../dispatch/erasures.ts";
 import { InboxUnavailable } from "../errors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { RunKey } from "../inbox/views.ts";
 import type { ReadFrame } from "./code-frame.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
+import { erasureRoutes } from "./routes/erasure-routes.ts";
+import { pauseRoutes } from "./routes/handler-pauses.ts";
 import { type Live, liveRoutes } from "./routes/live.ts";
 import { problemRoutes } from "./routes/problems.ts";
 import { replayRoutes } from "./routes/replays.ts";
@@ -17,13 +20,15 @@ import type { ApiHandler } from "./routes/selection.ts";
 export interface ApiOptions {
   inbox: Pick<
     Inbox,
-    | "get" | "list" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp"
+    "get" | "list" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp" | "pauses" | "pause" | "resume"
     | "problems" | "problem" | "muteProblem"
   >; // prettier-ignore
   /** The current handlers. */
   handlers: () => readonly ApiHandler[];
   /** Finds the source line that threw an error. */
   frame?: ReadFrame;
+  /** Set when a server runs, or the command that erases. */
+  erasures?: Pick<Erasures, "erase" | "find">;
   /** Finds runs that are done and whose effects are missing; set when a server runs. */
   lost?: () => Promise<RunKey[]>;
   /** Set when a server runs; a command that opens the inbox itself has none. */
@@ -39,6 +44,8 @@ export function createApi(options: ApiOptions) {
     .onError(({ code, error }) => errorAnswer(code, error, onError))
     .use(deliveryRoutes(options))
     .use(replayRoutes(options))
+    .use(pauseRoutes(options))
+    .use(erasureRoutes(options))
     .use(problemRoutes(options));
   return live ? app.use(liveRoutes(live)) : app.get("/server", () => ({ pid: process.pid }));
 }

@@ -1,5 +1,6 @@
 // Observes a running server for the inspector: shows what the metrics have counted, and reports changes to the feed.
 
+import type { Pauses } from "../dispatch/pauses.ts";
 import { type RefusalCode, refusals } from "../errors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { History } from "../monitor/history.ts";
@@ -21,8 +22,11 @@ export interface ObserverOptions {
   servers?: () => ServerRowJson[];
   /** The current handlers. */
   handlers: () => readonly LoadedHandler[];
+  pauses: Pauses;
   /** The latest refused requests, oldest first. */
   refused: () => readonly RefusedJson["latest"][number][];
+  /** The addresses with the most of them. */
+  addresses?: () => NonNullable<RefusedJson["addresses"]>;
   send: SendSample;
   onError: (error: unknown) => void;
 }
@@ -36,13 +40,12 @@ export interface LoadedHandler extends ApiHandler, Pick<HandlerJson, "file" | "o
 export interface Observer extends Live {
   /** A delivery is new, or a run of it has changed. */
   changed(id: string): void;
-  handlersChanged(): void;
 }
 
 const MAX_REFUSED_SHOWN = 200;
 
 export function createObserver(options: ObserverOptions): Observer {
-  const { inbox, metrics, history, figures, handlers, send, onError } = options;
+  const { inbox, metrics, history, figures, handlers, pauses, send, onError } = options;
   const feed = createFeed({
     find: (id) => inbox.list({ id }, { before: null, limit: 1 }),
     handlers: handlersJson,
@@ -51,6 +54,7 @@ export function createObserver(options: ObserverOptions): Observer {
   });
 
   function handlersJson(): HandlerJson[] {
+    const paused = new Map(pauses.list().map(({ handler, ...pause }) => [handler, pause]));
     return handlers().map(
       ({ name, file, event, lane, options: { attempts, timeout, stale }, code, error, warning }) => ({
         name,
@@ -65,6 +69,7 @@ export function createObserver(options: ObserverOptions): Observer {
         error: error ? { ...error, source: error.source ?? null } : null,
         lastGoodRuns: error !== undefined && code !== undefined,
         warning: warning ?? null,
+        paused: paused.get(name) ?? null,
         ...metrics.handler(name),
       }),
     );
@@ -85,8 +90,12 @@ export function createObserver(options: ObserverOptions): Observer {
     server: options.server,
     servers: options.servers ?? (() => []),
     handlers: handlersJson,
+    pauses,
     health,
-    refused: () => refusedJson(options.refused()),
+    refused: () => ({
+      ...refusedJson(options.refused()),
+      ...(options.addresses && { addresses: options.addresses() }),
+    }),
     feed,
     send,
   };
@@ -98,7 +107,7 @@ function refusedJson(recent: readonly RefusedJson["latest"][number][]): RefusedJ
   const latest = recent
     .slice(-MAX_REFUSED_SHOWN)
     .toReversed()
-    .map(({ code, at, size, claimedId }) => ({ code, at, size, claimedId }));
+    .map(({ code, at, size, claimedId, change }) => ({ code, at, size, claimedId, ...(change && { change }) }));
   const explanations: RefusedJson["explanations"] = {};
   for (const code of Object.keys(counts) as RefusalCode[])
     explanations[code] = { message: refusals[code].message, remedy: refusals[code].remedy };

@@ -1,8 +1,9 @@
 // The JSON that the API returns, shared by its routes, the commands and the page.
 // Shapes only, so that the page can import them.
 
+import type { PausedHandler } from "../dispatch/pauses.ts";
 import type { RefusalCode } from "../errors.ts";
-import type { AttemptRecord } from "../inbox/inbox.ts";
+import type { AttemptRecord, Erasure } from "../inbox/inbox.ts";
 import type { DeliverySummary, DeliveryView, ProblemView, ReplayProgress, RunView } from "../inbox/views.ts";
 
 export type {
@@ -54,6 +55,8 @@ export interface DeliveryJson extends Omit<DeliveryView, "body" | "runs"> {
 export interface ServerJson {
   pid: number;
   mode: "dev" | "start";
+  /** Begins each command that the page names: `bun`, or `bunx bellhop` where Bellhop is installed as a package. */
+  command: string;
   /** The webhook endpoint on this machine. */
   webhookUrl: string;
   /** The public address, when a tunnel is known. */
@@ -123,6 +126,8 @@ export interface HandlerJson {
   /** The current file does not load, and the last good version continues to run. */
   lastGoodRuns: boolean;
   warning: string | null;
+  /** Its runs wait, and no attempt is counted. */
+  paused: Omit<PausedHandler, "handler"> | null;
   /** Since the server started: attempts that ended. */
   ran: number;
   failed: number;
@@ -130,6 +135,25 @@ export interface HandlerJson {
   p50: number | null;
   p99: number | null;
   lastError: { at: number; delivery: string; message: string } | null;
+}
+
+/** `POST /api/erasures`, `GET /api/erasures`. */
+export interface ErasureJson {
+  /** Null when none was requested. */
+  erasure: Erasure | null;
+  /** This process works on it. Otherwise, it has finished, waits for unfinished runs, or has failed. */
+  isUnderWay: boolean;
+}
+
+/** `GET /api/pauses`. */
+export interface PausesJson {
+  paused: PausedHandler[];
+}
+
+/** `POST /api/pause`, `POST /api/resume`. */
+export interface PauseChangedJson {
+  /** False when the handler was paused, or not paused, already. */
+  changed: boolean;
 }
 
 /** `POST /api/bulk`, `GET /api/bulk`: a bulk replay that the server runs by itself. */
@@ -167,7 +191,16 @@ export interface ServerRowJson {
 /** `GET /api/refused`: the latest refused requests, newest first, and how many of each code. */
 export interface RefusedJson {
   counts: Partial<Record<RefusalCode, number>>;
-  latest: { code: RefusalCode; at: number; size: number; claimedId: string | null }[];
+  latest: {
+    code: RefusalCode;
+    at: number;
+    size: number;
+    claimedId: string | null;
+    /** How a proxy has changed the body, if that explains the refusal. */
+    change?: string;
+  }[];
+  /** The addresses with the most refused requests, see TRUST_PROXY. */
+  addresses?: { address: string; count: number }[];
   /** For each code in `counts`. */
   explanations: Partial<Record<RefusalCode, { message: string; remedy: string }>>;
 }

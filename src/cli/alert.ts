@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 
 import { defineCommand } from "citty";
 
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { type Alert, sendAlert } from "../monitor/alert-channels.ts";
@@ -12,13 +13,13 @@ import type { Notice } from "../monitor/notices.ts";
 import { configOrUserError } from "./serve.ts";
 
 export const alert = defineCommand({
-  meta: { name: "bun alert", description: "Send a test alert to each target of ALERT_URLS" },
+  meta: { name: `${COMMAND} alert`, description: "Send a test alert to each target of ALERT_URLS" },
   args: { test: { type: "boolean", description: "Send it" } },
   async run({ args: { test } }) {
     const { alerts } = configOrUserError(processEnvironment(), "dev");
     if (alerts.length === 0)
       throw new UserError("ALERT_URLS is not set:\n\n    ALERT_URLS=https://hooks.slack.com/services/…");
-    if (!test) throw new UserError("To send a test alert to each target of ALERT_URLS: bun alert --test");
+    if (!test) throw new UserError(`To send a test alert to each target of ALERT_URLS: ${COMMAND} alert --test`);
     const notices: Notice[] = [{ kind: "test", host: hostname() }];
     const message: Alert = {
       id: `alert_${crypto.randomUUID()}`,

@@ -10,25 +10,34 @@ import type {
   CommonValuesJson,
   DeliveryJson,
   DeliveryList,
+  ErasureJson,
   ErrorJson,
   HandlerTrouble,
   LostJson,
+  PauseChangedJson,
+  PausesJson,
   ProblemsJson,
   ProblemView,
+  RefusedJson,
   ReplayCount,
   ReplayedJson,
   RunJson,
   ServerJson,
 } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
-import { openEffects } from "../db/effects.ts";
+import { type Effects, openEffects } from "../db/effects.ts";
+import { type Erasures, startErasures } from "../dispatch/erasures.ts";
 import { findLost } from "../dispatch/lost.ts";
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
 import { lockDataDir } from "../inbox/data-dir.ts";
+import type { Inbox } from "../inbox/inbox.ts";
 import { openPostgresInbox, openSqliteInbox } from "../inbox/open.ts";
 import { openPostgresReader } from "../inbox/postgres.ts";
 import { listServers } from "../inbox/servers.ts";
+import { addressesIn, eraseRows } from "../mirror/erase-rows.ts";
+import { mirrorsOf } from "./mirror-commands.ts";
 
 const POLL_MS = 25;
 const SERVERS_DEADLINE_MS = 5_000;
@@ -52,6 +61,14 @@ export interface Client extends AsyncDisposable {
   /** The server adds no further runs. */
   stopBulk(id: string): Promise<unknown>;
   lost(): Promise<LostJson>;
+  pauses(): Promise<PausesJson>;
+  pause(handler: string, reason: string | undefined): Promise<PauseChangedJson | HandlerTrouble>;
+  resume(handler: string): Promise<PauseChangedJson>;
+  /** Begins to erase a user. `now`: gives up unfinished runs. */
+  erase(user: string, now: boolean): Promise<ErasureJson>;
+  erasure(user: string): Promise<ErasureJson>;
+  /** The state of a running server; undefined without one. */
+  live(): Promise<{ server: ServerJson; refused: RefusedJson } | undefined>;
   problems(state: string, limit: number): Promise<ProblemsJson>;
   problem(id: string): Promise<ProblemView | ErrorJson>;
   commonValues(id: string): Promise<CommonValuesJson | ErrorJson>;
@@ -86,12 +103,15 @@ export async function connectOrOpen(config: Config): Promise<Client> {
   // A server with an inbox in SQLite may still run on this data folder.
   const connected = (await connectShared(config)) ?? (await connect(dataDir));
   if (connected) return connected;
-  if (!existsSync(dataDir)) throw new UserError(`There is no inbox in ${dataDir} yet: start a server with bun dev`);
+  if (!existsSync(dataDir))
+    throw new UserError(`There is no inbox in ${dataDir} yet: start a server with ${COMMAND} dev`);
   await using opened = new AsyncDisposableStack();
   opened.defer(await lockDataDir(dataDir));
   const inbox = opened.use(await openSqliteInbox(dataDir));
   const { handlers } = await crawl(handlersDir);
-  const api = createApi({ inbox, handlers: () => handlers });
+  const erasures = erasuresOf(config, inbox);
+  opened.defer(() => erasures.stop());
+  const api = createApi({ inbox, handlers: () => handlers, erasures, onError: printError });
   const held = opened.move();
   return clientOver(
     (path, method) => api.handle(new Request(`http://bellhop${path}`, { method })),
@@ -100,7 +120,8 @@ export async function connectOrOpen(config: Config): Promise<Client> {
 }
 
 /** A client that opens an inbox in Postgres, for its servers on other machines; undefined when the inbox is SQLite. */
-export async function connectShared({ inbox: address, database, handlersDir }: Config): Promise<Client | undefined> {
+export async function connectShared(config: Config): Promise<Client | undefined> {
+  const { inbox: address, database, handlersDir } = config;
   if (!address) return undefined;
   await using opened = new AsyncDisposableStack();
   const inbox = opened.use(await openPostgresInbox(address));
@@ -117,12 +138,42 @@ export async function connectShared({ inbox: address, database, handlersDir }: C
     await using effects = await openEffects(database);
     return findLost({ inbox, effects });
   };
-  const api = createApi({ inbox, handlers: () => [...byName.values()], lost });
+  const erasures = erasuresOf(config, inbox);
+  opened.defer(() => erasures.stop());
+  const api = createApi({ inbox, handlers: () => [...byName.values()], lost, erasures, onError: printError });
   const held = opened.move();
   return clientOver(
     (path, method) => api.handle(new Request(`http://bellhop${path}`, { method })),
     () => held.disposeAsync(),
   );
+}
+
+/** Without a server, there is no log. */
+function printError(error: unknown) {
+  console.error(messageOf(error));
+}
+
+/** Opens the handlers' database only for an erasure. */
+function erasuresOf({ database, handlersDir }: Config, inbox: Inbox): Erasures {
+  const tables = async () => (await mirrorsOf(handlersDir)).flatMap((mirror) => mirror.tables);
+  const inDatabase = async <T>(use: (effects: Effects) => Promise<T>) => {
+    await using effects = await openEffects(database);
+    // Awaited before it is closed.
+    return await use(effects);
+  };
+  return startErasures({
+    inbox,
+    effects: { scrub: () => inDatabase((effects) => effects.scrub()) },
+    addressesOf: async (user) => {
+      const known = await tables();
+      return inDatabase(({ sql }) => addressesIn(sql, known, user));
+    },
+    eraseRows: async (user, addresses) => {
+      const known = await tables();
+      return inDatabase((effects) => effects.write((tx) => eraseRows(tx, known, user, addresses)));
+    },
+    everyMs: Infinity,
+  });
 }
 
 function clientOver(ask: Ask, close: () => Promise<void>): Client {
@@ -150,6 +201,18 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
     bulkJob: async (job) => (await askFor<{ job: BulkJobJson | null }>("/bulk", { job })).job,
     stopBulk: (job) => askFor("/bulk/stop", { job }, "POST"),
     lost: () => askFor("/lost"),
+    pauses: () => askFor("/pauses"),
+    pause: (handler, reason) => askFor("/pause", { handler, reason }, "POST"),
+    resume: (handler) => askFor("/resume", { handler }, "POST"),
+    erase: (user, now) => askFor("/erasures", { user, now }, "POST"),
+    erasure: (user) => askFor("/erasures", { user }),
+    async live() {
+      const server = await askFor<Partial<ServerJson>>("/server");
+      // A command that opened the inbox itself answers with its pid only.
+      return server.webhookUrl === undefined
+        ? undefined
+        : { server: server as ServerJson, refused: await askFor<RefusedJson>("/refused") };
+    },
     problems: (state, limit) => askFor("/problems", { state, limit }),
     problem: (id) => askFor(problemPathOf(id)),
     commonValues: (id) => askFor(`${problemPathOf(id)}/common`),

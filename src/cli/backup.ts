@@ -7,6 +7,7 @@ import { join } from "node:path";
 
 import { defineCommand } from "citty";
 
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { describeDatabase } from "../db/url.ts";
 import { UserError } from "../errors.ts";
@@ -19,7 +20,10 @@ export const APP_COPY = "app.db";
 export const INBOX_COPY = "inbox.db";
 
 export const backup = defineCommand({
-  meta: { name: "bun backup", description: "Copy the inbox and the handlers' database; the server may run meanwhile" },
+  meta: {
+    name: `${COMMAND} backup`,
+    description: "Copy the inbox and the handlers' database; the server may run meanwhile",
+  },
   args: {
     folder: { type: "positional", description: "The folder to create", required: false },
   },
@@ -44,7 +48,7 @@ export const backup = defineCommand({
           `    pg_dump "$DATABASE_URL" --format=custom --file=${join(folder, "app.dump")}\n`,
       );
     flush(folder);
-    console.log(`To restore it, with the server stopped: bun restore ${folder}`);
+    console.log(`To restore it, with the server stopped: ${COMMAND} restore ${folder}`);
   },
 });
 

@@ -3,6 +3,7 @@
 
 import { endedRuns } from "../api/bulk-replay.ts";
 import type { BulkJobJson, HandlerTrouble, ReplayCount, ReplayProgress } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
 import { didYouMean } from "../suggest.ts";
 import type { Client, Query } from "./api-client.ts";
@@ -79,7 +80,8 @@ function orUserError<T extends object>(handler: string | undefined, answer: T | 
   if (answer.error === "not_loaded")
     throw new UserError(`${handler} does not load, so it can't run:\n\n    ${answer.where}: ${answer.reason}`);
   const { handlers } = answer;
-  const known = handlers.length === 0 ? "there is none yet: bun new user.created" : `there are ${handlers.join(", ")}`;
+  const known =
+    handlers.length === 0 ? `there is none yet: ${COMMAND} new user.created` : `there are ${handlers.join(", ")}`;
   throw new UserError(`There is no handler ${handler}${didYouMean(handler ?? "", handlers, `; ${known}`)}`);
 }
 

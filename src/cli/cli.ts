@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 
+import { COMMAND } from "../command.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
@@ -25,6 +26,7 @@ export const commands: Record<string, { description: string; load: (openServer: 
       load: async (open) => (await import("./serve.ts")).start(open),
     },
     send: { description: "send a signed sample event", load: async () => (await import("./send.ts")).send },
+    init: { description: "add Bellhop to a project", load: async () => (await import("./init.ts")).init },
     new: { description: "write a handler file", load: async () => (await import("./new.ts")).newHandler },
     handlers: {
       description: "list the handlers, and what is not loaded",
@@ -45,6 +47,22 @@ export const commands: Record<string, { description: string; load: (openServer: 
     try: {
       description: "run a handler on a stored delivery, and roll back what it wrote",
       load: async () => (await import("./try.ts")).tryHandler,
+    },
+    pause: {
+      description: "make the runs of a handler wait",
+      load: async () => (await import("./pause.ts")).pause,
+    },
+    resume: {
+      description: "let the runs of a paused handler continue",
+      load: async () => (await import("./pause.ts")).resume,
+    },
+    erase: {
+      description: "erase what is stored about a user",
+      load: async () => (await import("./erase.ts")).eraseUser,
+    },
+    doctor: {
+      description: "check this installation, and what it depends on",
+      load: async () => (await import("./doctor.ts")).doctor,
     },
     backup: {
       description: "copy the inbox and the handlers' database, while the server runs",
@@ -119,6 +137,8 @@ function plainIfPiped(text: string): string {
 }
 
 function overview(): string {
-  const rows = Object.entries(commands).map(([name, { description }]) => [`  bun ${name}`, description]);
-  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: bun send --help`;
+  // `bun init` is Bun's own command, and a clone needs no `init`.
+  const named = Object.entries(commands).filter(([name]) => COMMAND !== "bun" || name !== "init");
+  const rows = named.map(([name, { description }]) => [`  ${COMMAND} ${name}`, description]);
+  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: ${COMMAND} send --help`;
 }

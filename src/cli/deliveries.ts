@@ -5,6 +5,7 @@ import { defineCommand } from "citty";
 import { deadHandlers, latestRuns } from "../api/latest-runs.ts";
 import { DELIVERY_STATES } from "../api/routes/selection.ts";
 import type { DeliveryJson, DeliverySummary, RunJson, RunSummary } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { formatDuration, formatTime } from "../duration.ts";
 import { UserError } from "../errors.ts";
@@ -21,7 +22,7 @@ const MAX_LIMIT = 1_000;
 const URGENCY: readonly RunSummary["state"][] = ["dead", "waiting", "running", "skipped", "done"];
 
 export const deliveries = defineCommand({
-  meta: { name: "bun deliveries", description: "List stored deliveries, or show one in full" },
+  meta: { name: `${COMMAND} deliveries`, description: "List stored deliveries, or show one in full" },
   args: {
     id: { type: "positional", description: "One delivery: msg_…", required: false },
     payload: { type: "boolean", description: "With an id: also the payload, which may contain personal data" },
@@ -64,7 +65,9 @@ async function showOne(client: Client, id: string, payload: boolean, json: boole
 
 export function describeList(found: readonly DeliverySummary[], filtered: boolean): string {
   if (found.length === 0)
-    return filtered ? "No stored delivery matches." : "Nothing is stored yet. Send something: bun send user.created";
+    return filtered
+      ? "No stored delivery matches."
+      : `Nothing is stored yet. Send something: ${COMMAND} send user.created`;
   const rows = found.map(({ receivedAt, id, type, subject, runs, sample, receipts, wiped }) => [
     formatTime(receivedAt),
     id,
@@ -111,7 +114,7 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
   if (payload === null)
     parts.push("  The payload is deleted: it contained a one-time code, or is older than RETENTION_DAYS.");
   else if (payload !== undefined) parts.push(pretty(payload));
-  else parts.push(`  The payload: bun deliveries ${id} --payload`);
+  else parts.push(`  The payload: ${COMMAND} deliveries ${id} --payload`);
   return parts.join("\n\n");
 }
 
@@ -121,7 +124,7 @@ function describeAttempts(run: RunJson): string {
     const result = error ? `${outcome}: ${printableLines(error.message, "        ")}` : outcome;
     return `\n      attempt ${attempt}, ${formatTime(startedAt)}, ${formatDuration(took)}: ${result}`;
   });
-  const problem = run.problem === null ? "" : `\n      bun problems ${run.problem}`;
+  const problem = run.problem === null ? "" : `\n      ${COMMAND} problems ${run.problem}`;
   return `${describeRun(run)}${run.replay === "" ? "" : "\n      a replay"}${earlier.join("")}${problem}`;
 }
 

@@ -1,5 +1,6 @@
 // Prints the state of a run for people.
 
+import { COMMAND } from "../command.ts";
 import { errorLines } from "../dispatch/error-record.ts";
 import { formatDuration } from "../duration.ts";
 import type { ErrorRecord, RunView } from "../inbox/views.ts";
@@ -15,7 +16,7 @@ export function describeRun({ handler, state, parked, attempts, due, reason }: R
     .map(({ level, message }) => `\n${INDENT}${level === "info" ? "" : `${level}: `}${printableLines(message, INDENT)}`)
     .join("");
   const error = last?.error ? `\n${INDENT}${describeStack(last.error)}` : "";
-  if (parked) return `  … ${handler} waits: its file does not load (bun handlers)`;
+  if (parked) return `  … ${handler} waits: its file does not load (${COMMAND} handlers)`;
   if (state === "done") return `  ✓ ${handler} done${took}${log}`;
   if (state === "skipped") return `  - ${handler} skipped: ${printable(reason ?? "")}`;
   if (state === "dead") return `  ✗ ${handler} dead: ${printable(reason ?? "")}${log}${error}`;

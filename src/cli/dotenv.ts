@@ -4,7 +4,9 @@ import { existsSync, readFileSync, unwatchFile, watchFile } from "node:fs";
 import { resolve } from "node:path";
 import { parseEnv } from "node:util";
 
-import { type Config, type Environment, makeDevSecret, processEnvironment, readConfig, settings } from "../config.ts";
+import { COMMAND } from "../command.ts";
+import { type Config, type Environment, makeDevSecret, processEnvironment, readConfig } from "../config.ts";
+import { settings } from "../settings.ts";
 import { writePrivately } from "./write-privately.ts";
 
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";
@@ -17,7 +19,7 @@ export function ensureDevSecret(env: Environment, file = ".env", template = ".en
   if (env[NAME]?.trim() || env.CLERK_WEBHOOK_SECRET?.trim()) return {};
   const secret = makeDevSecret();
   const text = existsSync(file) ? read(file) : read(template);
-  const note = "# Made by `bun dev`. Replace it with Clerk's: Dashboard, Webhooks, your endpoint, Signing Secret.";
+  const note = `# Made by \`${COMMAND} dev\`. Replace it with Clerk's: Dashboard, Webhooks, your endpoint, Signing Secret.`;
   const row = `${note}\n${NAME}=${secret}`;
   const blank = new RegExp(`^${NAME}=[ \t]*$`, "m");
   // A function, since `$` has a meaning in a replacement text.

@@ -3,6 +3,7 @@
 
 import { defineCommand } from "citty";
 
+import { COMMAND } from "../command.ts";
 import { type Environment, handlersDirOf, processEnvironment } from "../config.ts";
 import { checkSchema } from "../db/effects.ts";
 import { DatabaseUrlError, parseDatabaseUrl } from "../db/url.ts";
@@ -12,7 +13,7 @@ import { printable, printableLines } from "../printable.ts";
 import { formatTable } from "./format-table.ts";
 
 export const handlers = defineCommand({
-  meta: { name: "bun handlers", description: "List the handlers, and files that do not load" },
+  meta: { name: `${COMMAND} handlers`, description: "List the handlers, and files that do not load" },
   args: {
     check: {
       type: "boolean",
@@ -83,7 +84,7 @@ export function describeTable({ dir, handlers, notHandlers }: HandlerTable): str
     return warning ? [`! ${dir}/${file}\n    ${warning}`] : [];
   });
   const others = notHandlers.map(({ file, reason, quiet }) => `${quiet ? "·" : "✗"} ${file}: ${reason}`);
-  const none = rows.length === 0 ? `No handlers in ${dir}/ yet. Write one: bun new user.created` : "";
+  const none = rows.length === 0 ? `No handlers in ${dir}/ yet. Write one: ${COMMAND} new user.created` : "";
   return [
     none,
     formatTable(rows, { shrink: [3], isBad: (index) => handlers[index]?.error !== undefined }),

@@ -4,6 +4,7 @@
 import { defineCommand } from "citty";
 
 import { createRequests, type Get } from "../clerk/requests.ts";
+import { COMMAND } from "../command.ts";
 import { type Config, makeDevSecret, processEnvironment } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
 import { formatDuration } from "../duration.ts";
@@ -35,7 +36,10 @@ const DESCRIPTIONS: Record<Difference["kind"], string> = {
 };
 
 export const backfillCommand = defineCommand({
-  meta: { name: "bun backfill", description: "Copy what Clerk had before the first webhook into the mirror's tables" },
+  meta: {
+    name: `${COMMAND} backfill`,
+    description: "Copy what Clerk had before the first webhook into the mirror's tables",
+  },
   args: {
     table: { type: "string", description: "Only this table", valueHint: "users" },
     rate: { type: "string", description: `Requests per second to Clerk (${DEFAULT_RATE})`, valueHint: "20" },
@@ -48,12 +52,14 @@ export const backfillCommand = defineCommand({
     if (instance !== undefined) await effects.write((tx) => saveInstance(tx, instance));
     const read = await backfill({ ...opened, restart }).finally(opened.hideProgress);
     for (const [name, count] of Object.entries(read)) console.log(`${name}  ${count.toLocaleString("en")} from Clerk`);
-    console.log(`\nDone in ${formatDuration(performance.now() - startedAt)}. Compare the tables with Clerk: bun drift`);
+    console.log(
+      `\nDone in ${formatDuration(performance.now() - startedAt)}. Compare the tables with Clerk: ${COMMAND} drift`,
+    );
   },
 });
 
 export const driftCommand = defineCommand({
-  meta: { name: "bun drift", description: "Compare the mirror's tables with Clerk" },
+  meta: { name: `${COMMAND} drift`, description: "Compare the mirror's tables with Clerk" },
   args: {
     table: { type: "string", description: "Only this table", valueHint: "users" },
     rate: { type: "string", description: `Requests per second to Clerk (${DEFAULT_RATE})`, valueHint: "20" },
@@ -69,7 +75,7 @@ export const driftCommand = defineCommand({
     if (shown.length > 0) console.log(`${describe(shown)}\n`);
     if (found > shown.length) console.log(`… and ${(found - shown.length).toLocaleString("en")} more\n`);
     for (const count of counts) console.log(summary(count, fix));
-    if (found > 0 && !fix) console.log("\nTo repair them from Clerk: bun drift --fix");
+    if (found > 0 && !fix) console.log(`\nTo repair them from Clerk: ${COMMAND} drift --fix`);
     process.exitCode = found > 0 && !fix ? 1 : 0;
   },
 });
@@ -201,5 +207,5 @@ async function findMirror({ handlersDir }: Config): Promise<MirrorTable[]> {
   if (found.length > 0) return found;
   const error = table.handlers.find((handler) => handler.error)?.error;
   const why = error ? `\n\n    ${loadErrorText(handlersDir, error)}` : "";
-  throw new UserError(`There is no mirror in ${handlersDir}/ yet: bun new mirror${why}`);
+  throw new UserError(`There is no mirror in ${handlersDir}/ yet: ${COMMAND} new mirror${why}`);
 }

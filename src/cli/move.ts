@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 
 import { defineCommand } from "citty";
 
+import { COMMAND } from "../command.ts";
 import { type Config, processEnvironment } from "../config.ts";
 import { openEffects } from "../db/effects.ts";
 import { addRows, type LedgerRow, rowsAfter } from "../db/ledger.ts";
@@ -25,7 +26,7 @@ const DEADLINE_MS = 600_000;
 const LEDGER_BATCH = 500;
 
 export const move = defineCommand({
-  meta: { name: "bun move", description: "Move the inbox to Postgres, or back, while no server runs" },
+  meta: { name: `${COMMAND} move`, description: "Move the inbox to Postgres, or back, while no server runs" },
   args: {
     to: {
       type: "positional",
@@ -38,7 +39,7 @@ export const move = defineCommand({
     const path = inboxPath(config.dataDir);
     const toSqlite = args.to === "sqlite:";
     const address = toSqlite ? config.inbox : postgresAddress(args.to);
-    if (!address) throw new UserError("bun move sqlite: moves the inbox of INBOX_URL, which is not set");
+    if (!address) throw new UserError(`${COMMAND} move sqlite: moves the inbox of INBOX_URL, which is not set`);
     if (!toSqlite && !existsSync(path)) throw new UserError(`There is no inbox in ${config.dataDir}: nothing to move`);
     await using opened = new AsyncDisposableStack();
     opened.defer(await lockDataDir(config.dataDir));
@@ -59,7 +60,7 @@ export const move = defineCommand({
       if (local.store.isUnavailable(error)) throw toUserError(path, error);
       if (!shared.store.isUnavailable(error)) throw error;
       throw new UserError(
-        `${shared.name} does not answer: ${(error as Error).message}. To continue, run bun move again`,
+        `${shared.name} does not answer: ${(error as Error).message}. To continue, run ${COMMAND} move again`,
       );
     } finally {
       bar?.end();
@@ -71,7 +72,7 @@ export const move = defineCommand({
 });
 
 function postgresAddress(text: string): PostgresAddress {
-  const expected = "bun move needs postgres://user:password@host/database, or sqlite: to move back";
+  const expected = `${COMMAND} move needs postgres://user:password@host/database, or sqlite: to move back`;
   try {
     const url = parseDatabaseUrl(text);
     if (url.kind === "postgres") return url;

@@ -8,6 +8,7 @@ import { defineCommand } from "citty";
 
 import { eventNames } from "../clerk/events.ts";
 import { matchesPattern } from "../clerk/pattern.ts";
+import { COMMAND } from "../command.ts";
 import { handlersDirOf, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { fileFor, readName } from "../handlers/names.ts";
@@ -15,7 +16,7 @@ import type { TableName } from "../mirror/table.ts";
 import { didYouMean } from "../suggest.ts";
 
 export const newHandler = defineCommand({
-  meta: { name: "bun new", description: "Write a handler file" },
+  meta: { name: `${COMMAND} new`, description: "Write a handler file" },
   args: {
     event: {
       type: "positional",
@@ -28,17 +29,19 @@ export const newHandler = defineCommand({
   async run({ args: { event: name, force, tables } }) {
     const dir = handlersDirOf(processEnvironment());
     if (name === "mirror") return await writeMirror(dir, tables);
-    if (tables !== undefined) throw new UserError("--tables belongs to: bun new mirror");
+    if (tables !== undefined) throw new UserError(`--tables belongs to: ${COMMAND} new mirror`);
     const file = fileFor(name);
     const read = readName(file);
     if ("reason" in read) throw new UserError(`${name} ${read.reason}`);
     if (!force && !eventNames.some((known) => matchesPattern(read.event, known)))
       throw new UserError(
-        `Clerk has no event ${read.event}${didYouMean(read.event, eventNames)}\n\n    To write it anyway: bun new ${name} --force`,
+        `Clerk has no event ${read.event}${didYouMean(read.event, eventNames)}\n\n    To write it anyway: ${COMMAND} new ${name} --force`,
       );
-    const path = write(dir, file, template(read.event, force === true));
+    const path = write(dir, file, handlerTemplate(read.event, force));
     const example = eventNames.find((known) => matchesPattern(read.event, known));
-    console.log(`Wrote ${path}. A running bun dev has loaded it${example ? `; try it: bun send ${example}` : ""}`);
+    console.log(
+      `Wrote ${path}. A running ${COMMAND} dev has loaded it${example ? `; try it: ${COMMAND} send ${example}` : ""}`,
+    );
   },
 });
 
@@ -52,7 +55,7 @@ async function writeMirror(dir: string, wanted: string | undefined) {
     const call = `To mirror ${more.join(", ")} too, name all tables there:\n\n    export default ${mirrorCall([...there, ...more])};\n\n`;
     throw new UserError(
       `There is a mirror already: ${dir}/${existing.file}. ${more.length > 0 ? call : ""}` +
-        "To copy what Clerk had before: bun backfill",
+        `To copy what Clerk had before: ${COMMAND} backfill`,
     );
   }
   const text = `import { mirror } from "bellhop/mirror";\n\nexport default ${mirrorCall(names)};\n`;
@@ -62,9 +65,10 @@ async function writeMirror(dir: string, wanted: string | undefined) {
     : "clerk_users, clerk_organizations and their memberships and\ninvitations";
   console.log(
     `Wrote ${path}. From now on webhooks fill ${filled} in your database.\n` +
-      "To copy what Clerk had before: bun backfill",
+      `To copy what Clerk had before: ${COMMAND} backfill`,
   );
-  if (!names) console.log("Billing, sessions, roles and more: add tables to mirror(…), or bun new mirror --tables all");
+  if (!names)
+    console.log(`Billing, sessions, roles and more: add tables to mirror(…), or ${COMMAND} new mirror --tables all`);
 }
 
 /** The tables of `--tables`; undefined for those of `mirror()`. */
@@ -94,7 +98,7 @@ function write(dir: string, file: string, text: string): string {
   return path;
 }
 
-function template(event: string, unknown: boolean): string {
+export function handlerTemplate(event: string, unknown = false): string {
   const about = event.endsWith("*") ? "${event.type} of ${data.id}" : `${event} of \${data.id}`;
   const names = event.endsWith("*") ? "{ event, data, log }" : "{ data, log }";
   if (unknown)

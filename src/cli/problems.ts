@@ -5,6 +5,7 @@ import { defineCommand } from "citty";
 
 import { PROBLEM_STATES } from "../api/routes/problems.ts";
 import type { CommonValuesJson, ProblemView } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
 import { formatDuration, formatTime } from "../duration.ts";
@@ -20,7 +21,7 @@ const MAX_LIMIT = 200;
 const BARS = "▁▂▃▄▅▆▇█";
 
 export const problems = defineCommand({
-  meta: { name: "bun problems", description: "List failures by their cause, or show one of them" },
+  meta: { name: `${COMMAND} problems`, description: "List failures by their cause, or show one of them" },
   args: {
     id: { type: "positional", description: "One problem: p_…", required: false },
     state: { type: "string", description: PROBLEM_STATES.join(", "), valueHint: "resolved", default: "open" },
@@ -36,7 +37,7 @@ export const problems = defineCommand({
         `There is no state ${state}${didYouMean(state, PROBLEM_STATES, `; there are ${PROBLEM_STATES.join(", ")}`)}`,
       );
     if (mute && unmute) throw new UserError("--mute and --unmute contradict each other: give one of the two");
-    if ((mute || unmute) && !id) throw new UserError("Which problem? bun problems p_… --mute");
+    if ((mute || unmute) && !id) throw new UserError(`Which problem? ${COMMAND} problems p_… --mute`);
     const limit = readLimit(args.limit, MAX_LIMIT) ?? LIMIT;
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
     if (id && (mute || unmute)) await setMuted(client, id, mute === true);
@@ -60,7 +61,7 @@ async function showOne(client: Client, id: string, json: boolean) {
   console.log(json ? toJson({ ...problem, common }) : describeProblem(problem, common, Date.now()));
 }
 
-const unknown = (id: string) => new UserError(`There is no problem ${id}: bun problems lists them`);
+const unknown = (id: string) => new UserError(`There is no problem ${id}: ${COMMAND} problems lists them`);
 
 export function describeProblems(found: readonly ProblemView[], state: string, now: number): string {
   if (found.length > 0) return found.map((problem) => describeHead(problem, now).join("\n")).join("\n\n");
@@ -82,10 +83,10 @@ export function describeProblem(problem: ProblemView, common: CommonValuesJson, 
         `${common.failed} that failed, ${done} of ${common.done} that are done`,
     ),
     "",
-    `    The newest:      bun deliveries ${newest}`,
-    `    All deliveries:  bun deliveries --problem ${id}`,
+    `    The newest:      ${COMMAND} deliveries ${newest}`,
+    `    All deliveries:  ${COMMAND} deliveries --problem ${id}`,
   ];
-  if (state === "open" && runs.dead > 0) lines.push(`    When fixed:      bun replay --problem ${id}`);
+  if (state === "open" && runs.dead > 0) lines.push(`    When fixed:      ${COMMAND} replay --problem ${id}`);
   return lines.join("\n");
 }
 

@@ -4,6 +4,7 @@
 import { defineCommand } from "citty";
 
 import { isPartlyDead } from "../api/latest-runs.ts";
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
 import { messageOf, UserError } from "../errors.ts";
@@ -18,25 +19,29 @@ const MAX_LOST_SHOWN = 10;
 
 const REFUSALS: Record<string, string> = {
   not_found: "is not stored here",
-  no_handler: "has no handler: write one with bun new (bun start loads it at the next start)",
+  no_handler: `has no handler: write one with ${COMMAND} new (${COMMAND} start loads it at the next start)`,
   wiped: "has no payload: it contained a one-time code, or is older than RETENTION_DAYS",
 };
 
-const EXAMPLES = `    bun replay msg_…                                      one delivery
-    bun replay --dead                                     all runs that died, after you have fixed the handler
-    bun replay --problem p_…                              only those that died of one problem
-    bun replay --type user.updated --since 2h             all matching deliveries, in every handler
-    bun replay --handler user.created/crm --missing       all deliveries that this handler never saw
-    bun replay --lost                                     all runs that a restored database lacks`;
+const EXAMPLES = `    ${COMMAND} replay msg_…                                      one delivery
+    ${COMMAND} replay --dead                                     all runs that died, after you have fixed the handler
+    ${COMMAND} replay --problem p_…                              only those that died of one problem
+    ${COMMAND} replay --type user.updated --since 2h             all matching deliveries, in every handler
+    ${COMMAND} replay --handler user.created/crm --missing       all deliveries that this handler never saw
+    ${COMMAND} replay --lost                                     all runs that a restored database lacks`;
 
 export const replay = defineCommand({
-  meta: { name: "bun replay", description: "Replay a stored delivery, or many of them" },
+  meta: { name: `${COMMAND} replay`, description: "Replay a stored delivery, or many of them" },
   args: {
     id: { type: "positional", description: "The delivery: msg_…", required: false },
     handler: { type: "string", description: "Only in this handler" },
     all: { type: "boolean", description: "With an id: also in the handlers that succeeded" },
     dead: { type: "boolean", description: "Runs that died" },
-    problem: { type: "string", description: "Runs that died of this problem, as in bun problems", valueHint: "p_…" },
+    problem: {
+      type: "string",
+      description: `Runs that died of this problem, as in ${COMMAND} problems`,
+      valueHint: "p_…",
+    },
     lost: {
       type: "boolean",
       description: "Runs that are done and missing in the handlers' database, as after a restore",
@@ -59,7 +64,8 @@ export const replay = defineCommand({
     const config = configOrUserError(processEnvironment(), "dev");
     const { dataDir } = config;
     await using client = (await connectShared(config)) ?? (await connect(dataDir));
-    if (!client) throw new UserError(`No server runs on ${dataDir}. Start one, then run this command again: bun dev`);
+    if (!client)
+      throw new UserError(`No server runs on ${dataDir}. Start one, then run this command again: ${COMMAND} dev`);
     const work = args.missing ? neverSeen(args, times) : selected(args, times);
     const { id } = args;
     const isDone = await withServerErrors(() =>
@@ -152,7 +158,7 @@ async function replayOne(client: Client, id: string, { handler, all }: Partial<A
   const answer = await client.replay(id, { handler, ...(dead && { dead }) });
   if ("error" in answer) {
     if (answer.error === "no_handler" && handler)
-      throw new UserError(`${handler} does not handle ${id}: bun handlers lists the handlers and their events`);
+      throw new UserError(`${handler} does not handle ${id}: ${COMMAND} handlers lists the handlers and their events`);
     throw new UserError(`${id} ${REFUSALS[answer.error] ?? answer.error}`);
   }
   const only = dead ? ` in ${answer.handlers.join(", ")}, which died; in every handler: --all` : "";
@@ -184,7 +190,7 @@ async function replayLost(client: Client, { yes, dryRun }: { yes: boolean; dryRu
     left += 1;
     console.log(`  ${delivery} can't be replayed in ${handler}: ${answer.error}`);
   }
-  console.log(`${(runs.length - left).toLocaleString("en")} replayed; bun deliveries shows their results.`);
+  console.log(`${(runs.length - left).toLocaleString("en")} replayed; ${COMMAND} deliveries shows their results.`);
   return left === 0;
 }
 

@@ -7,6 +7,7 @@ import { basename, dirname, join } from "node:path";
 
 import { defineCommand } from "citty";
 
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { describeDatabase } from "../db/url.ts";
 import { UserError } from "../errors.ts";
@@ -17,8 +18,8 @@ import { APP_COPY, INBOX_COPY, timeInName } from "./backup.ts";
 import { configOrUserError } from "./serve.ts";
 
 export const restore = defineCommand({
-  meta: { name: "bun restore", description: "Put a backup in place, with the server stopped" },
-  args: { folder: { type: "positional", description: "The folder that bun backup made", required: true } },
+  meta: { name: `${COMMAND} restore`, description: "Put a backup in place, with the server stopped" },
+  args: { folder: { type: "positional", description: `The folder that ${COMMAND} backup made`, required: true } },
   async run({ args: { folder } }) {
     const { dataDir, database, inbox: shared } = configOrUserError(processEnvironment(), "dev");
     if (shared)
@@ -49,7 +50,8 @@ export const restore = defineCommand({
 });
 
 function check(path: string, table: string) {
-  if (!existsSync(path)) throw new UserError(`There is no ${path}: a backup is a folder that bun backup has made`);
+  if (!existsSync(path))
+    throw new UserError(`There is no ${path}: a backup is a folder that ${COMMAND} backup has made`);
   const damage = damageOf(path, table);
   if (damage) throw new UserError(`${path} can't be restored: ${damage}. Nothing was changed.`);
 }

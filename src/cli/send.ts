@@ -9,6 +9,7 @@ import { eventNames, isEvent, type ReceivedEvent } from "../clerk/events.ts";
 import { messageId } from "../clerk/message-id.ts";
 import { mergeDeep, sample } from "../clerk/samples.ts";
 import { postEvent, type PostOptions } from "../clerk/signed-message.ts";
+import { COMMAND } from "../command.ts";
 import { isLoopback, processEnvironment } from "../config.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, UserError } from "../errors.ts";
@@ -30,7 +31,7 @@ interface Sent {
 }
 
 export const send = defineCommand({
-  meta: { name: "bun send", description: "Send a signed sample event to your server" },
+  meta: { name: `${COMMAND} send`, description: "Send a signed sample event to your server" },
   args: {
     event: { type: "positional", description: "One of Clerk's events, like user.created", required: false },
     data: {
@@ -75,7 +76,8 @@ async function sendOne(post: () => Promise<Sent>, client: Client | undefined): P
   for (const run of runs) console.log(describeRun(run));
   if (runs.some(hasNotStarted)) {
     const subject = (await client.get(id).catch(gone))?.subject;
-    if (subject) console.log(`      what runs first: bun deliveries --subject ${printable(subject)} --state waiting`);
+    if (subject)
+      console.log(`      what runs first: ${COMMAND} deliveries --subject ${printable(subject)} --state waiting`);
   }
   return runs.every(isSuccessful);
 }
@@ -107,7 +109,7 @@ async function postSigned(url: string, event: ReceivedEvent, options: PostOption
     const { status, text } = await postEvent(url, event, options);
     return { id: options.id, status, answer: text.trim() };
   } catch (error) {
-    throw new UserError(`Nothing answers at ${url} (${messageOf(error)}). Is the server running? bun dev`);
+    throw new UserError(`Nothing answers at ${url} (${messageOf(error)}). Is the server running? ${COMMAND} dev`);
   }
 }
 
@@ -126,7 +128,8 @@ function readEvent({
     if (!isEvent(event)) throw new UserError(`${file} is not an event: it needs a string "type" and an object "data"`);
     return () => ({ ...event, data: mergeDeep(event.data, overrides ?? {}) as ReceivedEvent["data"] });
   }
-  if (name === undefined) throw new UserError(`Which event? For example: bun send user.created\n\n${eventList()}`);
+  if (name === undefined)
+    throw new UserError(`Which event? For example: ${COMMAND} send user.created\n\n${eventList()}`);
   const known = eventNames.find((eventName) => eventName === name);
   if (!known) throw new UserError(`Clerk has no event ${name}${didYouMean(name, eventNames, `\n\n${eventList()}`)}`);
   // The data is what a person typed, of any shape.

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { defineCommand } from "citty";
 
 import { urlOf } from "../address.ts";
+import { COMMAND } from "../command.ts";
 import {
   type Config,
   describeProblems,
@@ -13,9 +14,12 @@ import {
   type Mode,
   processEnvironment,
   readConfig,
+  usesDisk,
 } from "../config.ts";
+import { describeRisk, diskOf } from "../disk.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
-import { createLogger, logChange, type Logger } from "../log.ts";
+import { requireFolder } from "../handlers/crawl.ts";
+import { createLogger, type Logger, logTable } from "../log.ts";
 import type { Server } from "../main.ts";
 import { banner, describeAddress, localUrl } from "./banner.ts";
 import { ensureDevSecret, watchEnvFile } from "./dotenv.ts";
@@ -30,7 +34,10 @@ const LAST_ANSWERS_MS = 2_000;
 /** `relayUrl`: a stand-in for Svix's relay, in tests. */
 export function dev(openServer: OpenServer, { relayUrl }: { relayUrl?: string } = {}) {
   return defineCommand({
-    meta: { name: "bun dev", description: "Run the server while you write handlers; .env.example lists its settings" },
+    meta: {
+      name: `${COMMAND} dev`,
+      description: "Run the server while you write handlers; .env.example lists its settings",
+    },
     args: {
       tunnel: { type: "boolean", description: "Open a public address through Svix's relay, without an account" },
     },
@@ -67,13 +74,15 @@ export function dev(openServer: OpenServer, { relayUrl }: { relayUrl?: string } 
 
 export function start(openServer: OpenServer) {
   return defineCommand({
-    meta: { name: "bun start", description: "Run the server in production; .env.example lists its settings" },
+    meta: { name: `${COMMAND} start`, description: "Run the server in production; .env.example lists its settings" },
     args: {},
     async run() {
       const env = processEnvironment();
       const { config, log, server } = await serve("start", env, openServer);
       if (!env.NODE_ENV && existsSync(".env.development"))
-        log.warn("NODE_ENV is not set, so Bun has read .env.development, too: use bun start, or NODE_ENV=production");
+        log.warn(
+          `NODE_ENV is not set, so Bun has read .env.development, too: use ${COMMAND} start, or NODE_ENV=production`,
+        );
       const { handlers } = server.table();
       const broken = handlers.filter(({ error }) => error).length;
       log.info(
@@ -95,20 +104,12 @@ export function configOrUserError(env: Environment, mode: Mode): Config {
 async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
   const config = configOrUserError(env, mode);
   // In dev, the directory may be created later.
-  if (mode === "start" && !existsSync(config.handlersDir))
-    throw new UserError(
-      `The handlers directory ${config.handlersDir} does not exist, so no event would be handled. Set HANDLERS_DIR to your\n` +
-        "directory, or create it with: bun new user.created",
-      EXIT_CONFIG,
-    );
+  if (mode === "start") requireFolder(config.handlersDir);
   const log = await createLogger(config);
+  const risk = usesDisk(config) ? describeRisk(diskOf(config.dataDir)?.fileSystem) : undefined;
+  if (risk) log.warn(`DATA_DIR (${config.dataDir}) is ${risk}`);
   const server = await openServer(config, log);
-  for (const handler of server.table().handlers) {
-    if (handler.error) logChange(log, config.handlersDir, { kind: "broken", handler });
-    if (handler.warning) log.warn(`${config.handlersDir}/${handler.file}: ${handler.warning}`);
-  }
-  for (const { file, reason, quiet } of server.table().notHandlers)
-    if (!quiet) logChange(log, config.handlersDir, { kind: "ignored", file, reason });
+  logTable(log, config.handlersDir, server.table());
   const afterwards: (() => Promise<void>)[] = [];
   onStopSignal(async () => {
     log.info("stopping: waiting for runs in flight; press Ctrl-C again to stop at once");

@@ -6,6 +6,7 @@ import { defineCommand } from "citty";
 
 import type { DeliveryJson } from "../api/types.ts";
 import { createClerk } from "../clerk/client.ts";
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
@@ -26,7 +27,7 @@ import { configOrUserError } from "./serve.ts";
 const INDENT = "      ";
 
 export const tryHandler = defineCommand({
-  meta: { name: "bun try", description: "Run a handler on a stored delivery, and roll back what it wrote" },
+  meta: { name: `${COMMAND} try`, description: "Run a handler on a stored delivery, and roll back what it wrote" },
   args: {
     id: { type: "positional", description: "The delivery: msg_…", required: true },
     handler: { type: "positional", description: "Only this handler: user.created/crm", required: false },

@@ -33,6 +33,8 @@ export interface Effects extends AsyncDisposable {
   applySchema(schema: Schema): Promise<void>;
   /** Runs a transaction that belongs to no run. Resolves when it is committed. */
   write<T>(body: (tx: TransactionSQL) => Promise<T>): Promise<T>;
+  /** Removes erased bytes from SQLite's log. False when the file was in use all the time. */
+  scrub(): Promise<boolean>;
   /** Returns the runs without a committed row. Rejects when the database does not answer. */
   withoutRow(keys: readonly LedgerKey[]): Promise<LedgerKey[]>;
   /** Whether any run has committed here. False while the database is unavailable. */
@@ -153,6 +155,7 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
       await begin(async (tx) => void (result = await body(tx)), NEVER);
       return result;
     },
+    scrub: async () => (await app.scrub?.()) ?? true,
     withoutRow: (keys) => withoutRow(app.sql, keys),
     hasRuns: () =>
       app.sql`select 1 from bellhop_ledger limit 1`.then(

@@ -11,6 +11,9 @@ import { isTransactionEnded } from "./template.ts";
 import type { AppDatabase } from "./transaction.ts";
 
 const LOOK_MS = 1_000;
+// Until transactions of handlers and other programs have ended.
+const SCRUB_TRIES = 100;
+const SCRUB_RETRY_MS = 50;
 const NEVER = new AbortController().signal;
 
 interface SqliteOptions {
@@ -34,6 +37,8 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
     await connection.unsafe("pragma synchronous = full");
     if (process.platform === "darwin") await connection.unsafe("pragma fullfsync = on");
   }
+  // Deleted values are overwritten in the file. Otherwise, an erased one could still be found in it.
+  await writer.unsafe("pragma secure_delete = on");
   await writer.unsafe(CREATE_LEDGER);
   for (const connection of [writer, sql]) await connection.unsafe("pragma busy_timeout = 0");
 
@@ -92,6 +97,15 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
 
     // SQLite has no schema statement that can't run in a transaction.
     outside: () => Promise.reject(new Error("SQLite runs every file in a transaction")),
+
+    async scrub() {
+      for (let tries = 0; tries < SCRUB_TRIES; tries += 1) {
+        const [result] = await sql.unsafe("pragma wal_checkpoint(truncate)").catch(() => [undefined]);
+        if (result?.busy === 0) return true;
+        await Bun.sleep(SCRUB_RETRY_MS);
+      }
+      return false;
+    },
 
     // The transaction already holds SQLite's only lock.
     lock: async () => {},

@@ -40,6 +40,8 @@ export interface AppDatabase {
   cut(tx: TransactionSQL): void;
   /** Writes like a run, and undoes it. Does not queue behind runs where they might never end. */
   ping(): Promise<void>;
+  /** Empties SQLite's log. False when the file was in use all the time. */
+  scrub?(): Promise<boolean>;
   /** A statement may wait forever, as on a connection to a machine that is gone. */
   readonly canHang: boolean;
   /** Number of transactions that wait for their turn. */

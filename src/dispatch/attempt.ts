@@ -107,7 +107,7 @@ async function callHandler(
 ): Promise<Failure | { wrote: boolean }> {
   const { run, handler, code, clerk, timeouts, shutdown, ended: stopped = shutdown, watchdog, print, onLate } = options;
   if (stopped.aborted) return { thrown: SHUTDOWN, hindrance: undefined };
-  const handlerLog = createLog((line) => print(line, trace?.ids));
+  const handlerLog = createLog(trace ? (line) => print(line, trace.ids) : print);
   let ended = false;
   const current: CurrentRun = {
     handler: handler.name,
@@ -115,8 +115,8 @@ async function callHandler(
     log: handlerLog.log,
     fail: (message) => (ended ? onLate(message) : handlerLog.log.error("not caught:", message)),
   };
-  const inTrace = <T>(call: () => T) => (trace ? () => trace.enter(call) : call);
-  const inRun = <T>(call: () => T) => code.version.enter(() => currentRun.run(current, inTrace(call)));
+  const inRun = <T>(call: () => T) =>
+    code.version.enter(() => currentRun.run(current, trace ? () => trace.enter(call) : call));
   const signal = createSignal(inRun);
   const { promise: returned, resolve, reject } = Promise.withResolvers<void>();
   const stop = (reason: Error) => {

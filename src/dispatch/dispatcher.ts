@@ -11,6 +11,7 @@ import type { TraceIds, Traces } from "../monitor/traces.ts";
 import { runAttempt } from "./attempt.ts";
 import { type Cluster, singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
+import { type BreakerOptions, createPauses, type PauseChange, type Pauses } from "./pauses.ts";
 import { type ReadFrame, withProblem } from "./problem-key.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
@@ -30,6 +31,12 @@ interface DispatcherOptions {
   clerk?: ClerkClient | undefined;
   /** Called when the end of an attempt is recorded. */
   onOutcome?: (run: ClaimedRun, outcome: Outcome) => void;
+  /** When a handler is paused by itself. Default: never. */
+  breaker?: BreakerOptions | undefined;
+  /** Called when a handler is paused, by a person or by the breaker, and also at the start for each that is. */
+  onPaused?: (change: PauseChange) => void;
+  /** Called when a paused handler is resumed. */
+  onResumed?: (change: PauseChange) => void;
   /** Called for each line that a handler logs. */
   onLog?: (run: ClaimedRun, line: LogLine, ids?: TraceIds) => void;
   traces?: Traces | undefined;
@@ -52,6 +59,8 @@ export interface Dispatcher {
   tableChanged(): Promise<void>;
   /** Recovers the runs of dead servers. Resolves when the end of each is recorded. */
   recover(): Promise<void>;
+  /** Pauses and resumes handlers. */
+  readonly pauses: Pauses;
   /** Number of runs with an attempt whose end is not recorded. */
   readonly running: number;
   /** Resolves when each run has ended, or waits for its due time, its handler's file or an earlier run. */
@@ -78,6 +87,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   /** Attempts of before and after a fence are ended separately. */
   let epoch = startEpoch(shutdown.signal);
   let stopped = false;
+  /** Before, a claimed run would not be started. */
+  let isAttached = false;
   /** Set while a run has to run exclusively: running ones finish, then only it is claimed. */
   let exclusive: "draining" | "claiming" | undefined;
   let exclusiveRun: Promise<void> = Promise.resolve();
@@ -89,20 +100,34 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     get owner() {
       return cluster.id;
     },
-    capacity: () =>
-      stopped || exclusive || cluster.fenced !== undefined
+    capacity() {
+      const paused = pauses.closed();
+      return stopped || exclusive || cluster.fenced !== undefined || !paused
         ? { slots: new Map(), exclusive: exclusive === "claiming" }
-        : { slots: slots.free(table().loaded) },
+        : { slots: pauses.limit(slots.free(table().loaded)), paused };
+    },
     held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
   };
 
   const loaded = () => cluster.loaded(table().loaded);
+  const pauses = createPauses({
+    inbox,
+    isShared: cluster.isShared,
+    breaker: options.breaker,
+    optionsOf: (handler) => table().get(handler)?.options,
+    onOpen: claim,
+    onPaused: options.onPaused,
+    onResumed: options.onResumed,
+    onError: reportBug,
+  });
   const recovery = createRecovery({ inbox, effects, table, now, cluster, signal: shutdown.signal, end: endAbandoned });
   // Each is repeated later, so an outage at this moment does not end the process.
   await recovery.start().catch(reportBug);
   await park();
   await inbox.sweep().catch(reportBug);
+  await pauses.refresh().catch(reportBug);
   inbox.claimWithEachCommit(claimer, start);
+  isAttached = true;
   inbox.onWork(claim);
   cluster.listen({ onSeen, onFenced: fence, onResumed: () => claim() });
   const sweeper = setInterval(() => void sweep().catch(reportBug), SWEEP_MS).unref();
@@ -128,7 +153,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   }
 
   function claim() {
-    if (stopped) return;
+    if (stopped || !isAttached) return;
     claiming = inbox.claim(claimer).catch((error: unknown) => {
       reportBug(error);
       claimIn(RETRY_MS);
@@ -146,6 +171,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     const answered = new Promise<void>((resolve) => setImmediate(resolve));
     for (const run of runs) {
       slots.take(run.handler);
+      pauses.claimed(run);
       hold(run, attempt(run, answered));
     }
     if (next !== null) claimIn(next);
@@ -181,7 +207,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     const release = typeof acquiring === "function" ? acquiring : await acquiring;
     const handler = table().get(run.handler);
     const outcome: Outcome | undefined =
-      !release || stopped || ended.aborted || !cluster.owns(run) || !handler?.code
+      !release || stopped || ended.aborted || !cluster.owns(run) || !pauses.mayStart(run) || !handler?.code
         ? { kind: "released" }
         : await runAttempt({
             run,
@@ -199,7 +225,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             onLate: (message) => options.onLate?.(run, message),
           });
     release?.();
-    if (outcome) await end(run, outcome);
+    if (outcome) await end(run, pauses.ended(run, outcome));
   }
 
   /** Records the outcome of an attempt, then calls `_dead.ts`. */
@@ -280,6 +306,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     slots.drain();
     clearTimeout(timer);
     clearInterval(sweeper);
+    pauses.stop();
     await restWithin(graceMs);
     shutdown.abort();
     await restWithin(RELEASE_MS);
@@ -289,6 +316,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   let stopping: Promise<void> | undefined;
   return {
     tableChanged: park,
+    pauses,
     recover: () => recovery.start().then(() => recovery.ended()),
     get running() {
       return held.size;

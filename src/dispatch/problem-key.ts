@@ -27,16 +27,19 @@ export async function withProblem(
   const frame = await readFrame?.(error, startedAt).catch(() => null);
   const line = frame?.changed ? undefined : frame?.source.find(({ number }) => number === frame.line);
   const found = frame && { place: `${frame.file}:${frame.line}`, source: line?.text.trim() ?? null };
-  return { ...outcome, problem: { ...problemOf(handler, error), ...found } };
+  return { ...outcome, problem: { ...problemOf(handler, error, frame?.file), ...found } };
 }
 
-/** The key of a failure, without its line of code. Pure. */
-export function problemOf(handler: string, error: ErrorRecord): ProblemKey {
+/**
+ * The key of a failure, without its line of code. `file` is the path of the place in the project, which a new directory
+ * for each deploy does not change. Pure.
+ */
+export function problemOf(handler: string, error: ErrorRecord, file?: string): ProblemKey {
   const { name } = error;
   const message = generalize(error.message);
   const place = placeOf(withoutMessage(error));
   const [, path = "", line = ""] = /^(.*?):(\d+):\d+$/.exec(place === undefined ? "" : shownPlace(place)) ?? [];
-  const frame = `${path} ${place === undefined ? "" : functionAt(place, error)}`;
+  const frame = `${file ?? path} ${place === undefined ? "" : functionAt(place, error)}`;
   const hash = new Bun.CryptoHasher("sha256").update(JSON.stringify([handler, name, message, frame])).digest("hex");
   return {
     id: `p_${hash.slice(0, ID_CHARACTERS)}`,

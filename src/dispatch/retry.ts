@@ -8,6 +8,8 @@ import { NonRetriableError, RetryAfterError } from "../index.ts";
 
 export const DEFAULT_ATTEMPTS = 8;
 
+const GAVE_UP = "gave up after";
+
 const FIRST_MS = 5_000;
 const FACTOR = 4;
 const LONGEST_MS = 12 * 3_600_000;
@@ -43,6 +45,11 @@ export function isInnocent(
   return hindrance === "unreachable" || hindrance === "void";
 }
 
+/** Whether a run is dead because it has failed all of its attempts. */
+export function isGivenUp(outcome: Outcome): outcome is Outcome & { kind: "dead" } {
+  return outcome.kind === "dead" && outcome.reason.startsWith(GAVE_UP);
+}
+
 /** Milliseconds from `now` until `when`: a wait in milliseconds, a duration, or a moment. Never below zero. */
 export function delayUntil(when: number | string | Date, now: number): number {
   const delay = when instanceof Date ? when.getTime() - now : parseDuration(when);
@@ -61,7 +68,7 @@ export function nextAttempt(
   const spent = run.spent + 1;
   const attempts = handler.options.attempts ?? DEFAULT_ATTEMPTS;
   // May exceed the option by one: after a crash in the last attempt, one exclusive attempt follows.
-  if (spent >= attempts) return { reason: `gave up after ${spent} ${spent === 1 ? "attempt" : "attempts"}` };
+  if (spent >= attempts) return { reason: `${GAVE_UP} ${spent} ${spent === 1 ? "attempt" : "attempts"}` };
   const exclusive = run.interrupted > 0 && spent + 1 >= attempts;
   return { delay: chosenDelay(error, spent, now), exclusive };
 }

@@ -1,9 +1,11 @@
 // Lists the handlers folder: the handlers by name, and the files that are not handlers.
 
-import { realpathSync, statSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
+import { COMMAND } from "../command.ts";
+import { EXIT_CONFIG, UserError } from "../errors.ts";
 import { type HandlerName, type NotAHandler, readName } from "./names.ts";
 
 export interface Folder {
@@ -15,7 +17,7 @@ export interface Folder {
 export async function crawl(dir: string): Promise<Folder> {
   const files = await listFiles(dir);
   if (files === undefined) {
-    const reason = "is not a directory; create it with: bun new user.created";
+    const reason = `is not a directory; create it with: ${COMMAND} new user.created`;
     return { handlers: [], notHandlers: [{ file: dir, reason, quiet: false }] };
   }
   const handlers = new Map<string, HandlerName>();
@@ -32,6 +34,16 @@ export async function crawl(dir: string): Promise<Folder> {
     else handlers.set(read.name.toLowerCase(), read);
   }
   return { handlers: [...handlers.values()], notHandlers };
+}
+
+/** Throws a `UserError` when a server in production would have no handlers. */
+export function requireFolder(dir: string): void {
+  if (existsSync(dir)) return;
+  throw new UserError(
+    `The handlers directory ${dir} does not exist, so no event would be handled. Set HANDLERS_DIR to your\n` +
+      `directory, or create it with: ${COMMAND} new user.created`,
+    EXIT_CONFIG,
+  );
 }
 
 /** The files of a folder and its subfolders, as relative paths with `/`; undefined when the folder does not exist. */

@@ -32,10 +32,10 @@ export async function readExport({ file, event }: HandlerName, exported: unknown
   };
 }
 
-const OPTIONS = ["attempts", "timeout", "stale", "data"];
+const OPTIONS = ["attempts", "timeout", "stale", "breaker", "data"];
 
 function checkOptions(options: bellhop.HandlerOptions): bellhop.HandlerOptions {
-  const { attempts, timeout, stale, data } = options;
+  const { attempts, timeout, stale, breaker, data } = options;
   const refuse = (message: string) => {
     throw new TypeError(message);
   };
@@ -48,6 +48,8 @@ function checkOptions(options: bellhop.HandlerOptions): bellhop.HandlerOptions {
     refuse(`timeout is ${Bun.inspect(timeout)}, expected milliseconds or a duration, like timeout: "30s"`);
   if (stale !== undefined && stale !== "run" && stale !== "skip")
     refuse(`stale is ${JSON.stringify(stale)}, expected "run" or "skip"`);
+  if (breaker !== undefined && typeof breaker !== "boolean")
+    refuse(`breaker is ${Bun.inspect(breaker)}, expected true or false`);
   if (data !== undefined && typeof data !== "object")
     refuse(`data is ${typeof data}, expected a schema, like data: t.Object({ … })`);
   return options;

@@ -3,6 +3,7 @@
 // flight in a disposed graph never settles.
 
 import * as bellhop from "../index.ts";
+import type { BellhopOptions } from "../mount/bellhop-options.ts";
 import { createConsole } from "./console.ts";
 import { keepGlobals, rememberHostGlobals } from "./globals.ts";
 import { guardProcess, removeListeners } from "./process.ts";
@@ -76,6 +77,10 @@ async function needs(name: string, adapter: Promise<object>): Promise<object> {
   }
 }
 
+/** Modules of an application import it, too: the plugin replaces "bellhop" for the whole process, not only for handlers. */
+const createBellhop = async (options?: BellhopOptions) =>
+  (await import("../mount/create-bellhop.ts")).createBellhop(options);
+
 let shared = false;
 
 /** Provides the server's own modules. A second copy in the graph would make `instanceof NonRetriableError` false. */
@@ -85,7 +90,7 @@ function shareBellhop() {
   Bun.plugin({
     name: "bellhop",
     setup(build) {
-      build.module("bellhop", () => ({ exports: { ...bellhop }, loader: "object" }));
+      build.module("bellhop", () => ({ exports: { ...bellhop, createBellhop }, loader: "object" }));
       for (const [name, load] of Object.entries(OPTIONAL))
         build.module(name, async () => ({ exports: { ...(await load()) }, loader: "object" }));
     },

@@ -8,16 +8,16 @@ import type { Backlog, BacklogCount } from "./views.ts";
 
 /** Each count ends here. An exact count of a million runs would take seconds, and changes nothing for its reader. */
 export const MAX_COUNTED = 10_000;
-// Handlers of one server, in all states; a folder has a few dozen.
-const MAX_PAIRS = 2_000;
+// A folder has a few dozen, but renamed ones have left runs, too.
+const MAX_HANDLERS = 1_000;
 // A millisecond or two on SQLite, where a statement blocks the event loop.
 const SLICE = 1_000;
 
-/** The next state and handler of the index, so that it takes one probe for each pair, however many runs it has. */
-const NEXT_PAIR = query({ state: "int", handler: "text" })`
-  select state, handler from run
-  where (state, handler) > (:state, :handler) and state <> 2 and parked_at is null
-  order by state, handler limit 1`;
+/** From one handler to the next by the index: a probe for each, however many runs it has. */
+const NEXT_HANDLER = query({ state: "int", handler: "text" })`
+  select handler from run
+  where state = :state and handler > :handler and state <> 2 and parked_at is null
+  order by handler limit 1`;
 
 const NEXT_PARKED = query({ handler: "text" })`
   select handler from run where parked_at is not null and handler > :handler order by handler limit 1`;
@@ -57,6 +57,8 @@ const RETRYING = query({ handler: "text", now: "int", limit: "int" })`
 const NEWEST = query({ before: "int" })`
   select seq as arrival, received_at as "receivedAt" from delivery where seq < :before order by seq desc limit 1`;
 
+type AnyStatement = Parameters<Reader["all"]>[0];
+
 interface Slice {
   count: number;
   looked?: number;
@@ -65,27 +67,27 @@ interface Slice {
 
 export async function backlog(reader: Reader, now: number): Promise<Backlog> {
   const counts: BacklogCount[] = [];
-  for (const { state, handler } of await pairs(reader)) {
-    if (state === DEAD)
-      counts.push({
-        handler,
-        state: "dead",
-        count: await count((slice) => one(reader, DEAD_RUNS, { handler, ...slice })),
-      });
-    if (state === RUNNING || state === WAITING)
+  for (const state of [WAITING, RUNNING] as const)
+    for (const handler of await handlersIn(reader, NEXT_HANDLER, { state }))
       counts.push({
         handler,
         state: STATES[state],
         count: await count((slice) => one(reader, RUNS, { state, handler, ...slice })),
       });
-  }
+  for (const handler of await handlersIn(reader, NEXT_HANDLER, { state: DEAD }))
+    counts.push({
+      handler,
+      state: "dead",
+      count: await count((slice) => one(reader, DEAD_RUNS, { handler, ...slice })),
+    });
   for (const waiting of counts.filter(({ state }) => state === "waiting")) {
     const { handler } = waiting;
     const retrying = await one<{ count: number }>(reader, RETRYING, { handler, now, limit: MAX_COUNTED });
-    waiting.count = Math.max(0, waiting.count - retrying.count);
+    // Above the limit, how many of them wait for a retry is not known.
+    if (waiting.count < MAX_COUNTED) waiting.count = Math.max(0, waiting.count - retrying.count);
     counts.push({ handler, state: "retrying", count: retrying.count });
   }
-  for (const handler of await parkedHandlers(reader))
+  for (const handler of await handlersIn(reader, NEXT_PARKED, {}))
     counts.push({
       handler,
       state: "parked",
@@ -109,28 +111,18 @@ async function oldestWaiting(reader: Reader, now: number): Promise<number> {
   return Math.max(0, now - Math.min(now, ...due));
 }
 
-async function pairs(reader: Reader): Promise<{ state: number; handler: string }[]> {
-  const found: { state: number; handler: string }[] = [];
-  let pair: { state: number; handler: string } | undefined = { state: -1, handler: "" };
-  while (pair && found.length < MAX_PAIRS) {
-    [pair] = await reader.all<{ state: number; handler: string }>(NEXT_PAIR, pair);
-    if (pair) found.push(pair);
-  }
-  return found;
-}
-
-async function parkedHandlers(reader: Reader): Promise<string[]> {
+async function handlersIn(reader: Reader, next: AnyStatement, input: object): Promise<string[]> {
   const found: string[] = [];
   let handler: string | undefined = "";
-  while (handler !== undefined && found.length < MAX_PAIRS) {
-    const rows: { handler: string }[] = await reader.all<{ handler: string }>(NEXT_PARKED, { handler });
+  while (handler !== undefined && found.length < MAX_HANDLERS) {
+    const rows: { handler: string }[] = await reader.all<{ handler: string }>(next, { ...input, handler });
     handler = rows[0]?.handler;
     if (handler !== undefined) found.push(handler);
   }
   return found;
 }
 
-/** Counts in slices, newest first, so that other work continues in between. */
+/** Counts in slices, newest first. */
 async function count(slice: (page: { before: number; limit: number }) => Promise<Slice>): Promise<number> {
   let [total, looked, before] = [0, 0, Number.MAX_SAFE_INTEGER];
   while (looked < MAX_COUNTED) {
@@ -139,12 +131,13 @@ async function count(slice: (page: { before: number; limit: number }) => Promise
     looked += found.looked ?? found.count;
     if ((found.looked ?? found.count) < SLICE || found.last === null) break;
     before = found.last;
-    await new Promise((resolve) => setImmediate(resolve));
   }
   return total;
 }
 
-async function one<Row = Slice>(reader: Reader, statement: Parameters<Reader["all"]>[0], input: object): Promise<Row> {
+async function one<Row = Slice>(reader: Reader, statement: AnyStatement, input: object): Promise<Row> {
   const [row] = await reader.all<Row>(statement, input);
+  // On SQLite, `await` alone does not let anything else run.
+  await new Promise((resolve) => setImmediate(resolve));
   return row!;
 }

@@ -45,11 +45,14 @@ function waitingHeads(): string {
     from h, kind where h.handler is not null order by h.handler, kind.bulk`;
 }
 
+const EXCLUSIVE = `
+  state = 1 and exclusive = 1 and (select 1 from pause p where p.handler = order_key.handler limit 1) is null`;
+
 /** Usually nothing waits: two probes detect that. */
 const ANY_HEAD = query({ state: "int" })`
   select (select 1 from order_key where state = 1 and exclusive = 0 and state = :state limit 1) as waits,
-    (select due from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveDue",
-    (select handler from order_key where state = 1 and exclusive = 1 order by due limit 1) as "exclusiveHandler"`;
+    (select due from order_key where ${EXCLUSIVE} order by due limit 1) as "exclusiveDue",
+    (select handler from order_key where ${EXCLUSIVE} order by due limit 1) as "exclusiveHandler"`;
 
 const CLAIM_HEADS = query({ owner: "text", handler: "text", bulk: "int", now: "int", limit: "int" })`
   update run set state = 1, attempts = attempts + 1, owner = :owner
@@ -62,7 +65,7 @@ const CLAIM_HEADS = query({ owner: "text", handler: "text", bulk: "int", now: "i
 const CLAIM_EXCLUSIVE = query({ owner: "text", now: "int" })`
   update run set state = 1, attempts = attempts + 1, owner = :owner
   where state = 0 and id ${lockedIn(
-    "select head from order_key where state = 1 and exclusive = 1 and due <= :now order by due limit 1",
+    `select head from order_key where ${EXCLUSIVE} and due <= :now order by due limit 1`,
   )}
   returning id, order_key as key, due`;
 
@@ -150,7 +153,7 @@ async function claimHeads(
 ): Promise<boolean> {
   let left = false;
   for (const { handler, bulk, due } of heads) {
-    if (due === null || due > now) continue;
+    if (due === null || due > now || room.paused.has(handler)) continue;
     const limit = room.slots.get(handler) ?? 0;
     left ||= limit === 0;
     if (limit === 0) continue;

@@ -36,6 +36,7 @@ const PATIENCE_MS = 2;
 const RETRY_MS = 250;
 // A handler's late error may request a commit. A timer that is set in its context ends with the handler's version.
 const asHost = AsyncLocalStorage.snapshot();
+const NONE: ReadonlySet<string> = new Set();
 const NOTHING: Claim = { runs: [], next: null, exclusive: null };
 /** Only claims, at the end of its commit, and resolves to the claimed runs. */
 const CLAIM: Operation["kind"] = { order: 3, apply: async (_, inputs) => [...inputs] };
@@ -167,8 +168,8 @@ export function createCommits(options: CommitsOptions) {
 
   async function prepareRoom(transaction: Transaction, claimer: Claimer): Promise<Room> {
     if (unsureUntil > -Infinity) await releaseUnheld(transaction, claimer.owner, claimer.held());
-    const { slots, exclusive = false } = claimer.capacity();
-    return { owner: claimer.owner, slots: new Map(exclusive ? [] : slots), exclusive, claimed: [] };
+    const { slots, exclusive = false, paused = NONE } = claimer.capacity();
+    return { owner: claimer.owner, slots: new Map(exclusive ? [] : slots), exclusive, paused, claimed: [] };
   }
 
   async function applyKind(

@@ -4,11 +4,15 @@ import { accept, type Incoming } from "./accept.ts";
 import { backlog, newestDelivery } from "./backlog.ts";
 import { claim } from "./claim.ts";
 import { createCommits } from "./commits.ts";
+import {
+  erase, erasure, finishErasure, identifiersOf, openErasures, requestDue, requestErasure, searchStep,
+} from "./erasure.ts"; // prettier-ignore
 import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
 import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
+import { pause, pauses, resume, takeProbe } from "./paused.ts";
 import { getProblem, listProblems } from "./problem-list.ts";
 import { newsReported, takeNews } from "./problem-news.ts";
 import { findResolved, forget, mute, resolve } from "./problems.ts";
@@ -154,6 +158,11 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
       loaded = handlers;
       return (parking ??= parkAll());
     },
+    pauses: () => pauses(read, clock()),
+    pause: (handler, cause, reason, probeIn) =>
+      write((transaction) => pause(transaction, { handler, cause, reason, probeIn }, clock())),
+    resume: (handler, cause) => write((transaction) => resume(transaction, handler, cause ?? null)),
+    takeProbe: (handler, nextIn) => write((transaction) => takeProbe(transaction, handler, nextIn, clock())),
     async replay(request) {
       // A step that adds nothing needs no commit.
       const step = await preview(read, request, clock());
@@ -189,6 +198,18 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
       return expired(read, retentionDays, limit);
     },
     deleteExpired: (step) => write((transaction) => deleteExpired(transaction, step)),
+    requestErasure: (user, cause, givesUp) =>
+      write((transaction) => requestErasure(transaction, { user, cause, givesUp }, clock())),
+    requestDueErasures: (after) => inSteps((transaction) => requestDue(transaction, after, clock())),
+    erasure: (user) => erasure(read, user),
+    openErasures: (limit) => openErasures(read, limit),
+    identifiersOf: (user) => identifiersOf(read, user),
+    async eraseNext(user, addresses) {
+      const step = await searchStep(read, user, addresses);
+      return write((transaction) => erase(transaction, user, step));
+    },
+    finishErasure: (user, elsewhere) => write((transaction) => finishErasure(transaction, user, elsewhere, clock())),
+    scrub: async () => (await store.scrub?.()) ?? true,
     get writable() {
       return commits.trouble === undefined;
     },

@@ -3,6 +3,7 @@
 import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 
+import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
 import { watchNames } from "../open-files.ts";
 import { isOpenElsewhere, type Lock, takeLock } from "./sqlite.ts";
@@ -80,11 +81,11 @@ export async function checkNewInbox(path: string, ledgerHasRuns: () => Promise<b
   const file = statSync(path, { throwIfNoEntry: false });
   if ((file && file.size > 0) || !(await ledgerHasRuns())) return undefined;
   const odd = "the handlers' database has runs of an earlier inbox";
-  const remedy = "stop this server and restore its deliveries from a backup: bun restore <folder>";
+  const remedy = `stop this server and restore its deliveries from a backup: ${COMMAND} restore <folder>`;
   if (!file) return `${path} was missing, and a new inbox was created; but ${odd}. If that was not intended, ${remedy}`;
   throw new UserError(
     `${path} is empty, but ${odd}: its deliveries are lost, or are in another file.\n\n` +
-      "    Restore a backup (bun restore <folder>), or remove the file to start with an empty inbox.",
+      `    Restore a backup (${COMMAND} restore <folder>), or remove the file to start with an empty inbox.`,
   );
 }
 

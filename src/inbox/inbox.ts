@@ -107,13 +107,14 @@ export interface ClaimedRun extends AttemptId {
 /**
  * How an attempt ended. `released` gives the attempt back: the run was not at fault, and no attempt is counted.
  * `postponed` is not counted either, but recorded: a dependency, such as the handler's database, is not available.
+ * `probe`: the breaker tried the run, and its handler stays paused.
  */
 export type Outcome =
   /** `wrote`: it committed to the handlers' database, whose ledger has a row for it. */
   | { kind: "done"; record: AttemptRecord; wrote?: boolean }
   /** `problem`: groups its failures, here and in `dead`. */
   | { kind: "retry"; record: AttemptRecord; delay: number; exclusive: boolean; problem?: ProblemKey }
-  | { kind: "postponed"; record: AttemptRecord; delay: number }
+  | { kind: "postponed"; record: AttemptRecord; delay: number; probe?: boolean }
   | { kind: "dead"; record: AttemptRecord; reason: string; problem?: ProblemKey }
   | { kind: "skipped"; record: AttemptRecord; reason: string }
   | { kind: "interrupted"; delay: number; exclusive: boolean }
@@ -128,6 +129,22 @@ export type Accepted =
 export interface Capacity {
   slots: ReadonlyMap<string, number>;
   exclusive?: boolean;
+  /** Handlers without slots whose runs no server should claim. */
+  paused?: ReadonlySet<string>;
+}
+
+/** `breaker`: the handler was paused because many runs in a row failed alike. */
+export type PauseCause = "person" | "breaker";
+
+/** A handler whose runs wait. */
+export interface Pause {
+  handler: string;
+  cause: PauseCause;
+  reason: string | null;
+  /** Milliseconds since it was paused. */
+  pausedFor: number;
+  /** Milliseconds until a server may try one run; null when only a person resumes the handler. */
+  nextProbe: number | null;
 }
 
 /** A server that claims runs. */
@@ -147,6 +164,27 @@ export interface Claim {
   exclusive: string | null;
 }
 
+export type ErasureCause = "person" | "user.deleted";
+
+/** The erasure of what is stored about a user, and its receipt when it has finished. */
+export interface Erasure {
+  user: string;
+  cause: ErasureCause;
+  /** On the inbox's clock, in milliseconds. */
+  requestedAt: number;
+  finishedAt: number | null;
+  /** Waiting runs about the user are given up. Otherwise, their deliveries are erased when they have ended. */
+  givesUp: boolean;
+  /** The part of the stored payloads that was searched: 0 to 1. */
+  searched: number;
+  /** Erased deliveries. */
+  deliveries: number;
+  /** Deliveries with unfinished runs. */
+  held: number;
+  /** Erased rows of the handlers' database, by table. */
+  elsewhere: Record<string, number>;
+}
+
 export interface Inbox extends AsyncDisposable {
   /** Stores a delivery and its runs, or counts one more receipt of it. */
   accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
@@ -164,6 +202,17 @@ export interface Inbox extends AsyncDisposable {
   abandoned(alive: ReadonlySet<string>): Promise<ClaimedRun[]>;
   /** Parks the waiting runs whose handler is not among `loaded`, and unparks the others. */
   park(loaded: ReadonlySet<string>): Promise<void>;
+  /** The paused handlers. Servers give them no slots. */
+  pauses(): Promise<Pause[]>;
+  /**
+   * Pauses a handler, whether it exists or not. A person's pause replaces the breaker's, and not the other way round.
+   * `probeIn`: milliseconds until the first probe. False when it was paused already.
+   */
+  pause(handler: string, cause: PauseCause, reason: string | null, probeIn: number | null): Promise<boolean>;
+  /** Ends a pause; with `cause`, only one of this cause. False when there was none. */
+  resume(handler: string, cause?: PauseCause): Promise<boolean>;
+  /** Whether the caller may try one run of a paused handler now. The next probe is `nextIn` milliseconds later. */
+  takeProbe(handler: string, nextIn: number): Promise<boolean>;
   /** Adds runs to stored deliveries, oldest first, in one commit of bounded size. Idempotent. */
   replay(step: ReplayStepRequest): Promise<ReplayStep>;
   /**
@@ -196,10 +245,10 @@ export interface Inbox extends AsyncDisposable {
   /** A muted problem is counted as before, and not reported. False when there is no such problem. */
   muteProblem(id: string, muted: boolean): Promise<boolean>;
   /**
-   * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`.
-   * The caller reports them, and then passes them to `newsReported`.
+   * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`,
+   * which returns undefined while that is unknown. The caller reports them, and then passes them to `newsReported`.
    */
-  takeNews(owner: string, alive: ReadonlySet<string>): Promise<ProblemNews[]>;
+  takeNews(owner: string, alive: () => Promise<ReadonlySet<string> | undefined>): Promise<ProblemNews[]>;
   newsReported(owner: string, news: readonly ProblemNews[]): Promise<void>;
   /** Deletes problems that were resolved more than this many days ago. */
   forgetProblems(days: number): Promise<void>;
@@ -212,6 +261,24 @@ export interface Inbox extends AsyncDisposable {
   expired(retentionDays: number, limit: number): Promise<RetentionStep | null>;
   /** Deletes what is still expired, and nothing with an open run. May be repeated. */
   deleteExpired(step: RetentionStep): Promise<RetentionResult>;
+  /** Begins to erase what is stored about a user now. */
+  requestErasure(user: string, cause: ErasureCause, givesUp: boolean): Promise<void>;
+  /** Begins to erase users whose `user.deleted` was received `after` milliseconds ago. */
+  requestDueErasures(after: number): Promise<void>;
+  erasure(user: string): Promise<Erasure | null>;
+  /** Erasures that have not finished, oldest first. */
+  openErasures(limit: number): Promise<Erasure[]>;
+  /** The ids and addresses of e-mail and phone in the stored events of the user. */
+  identifiersOf(user: string): Promise<string[]>;
+  /**
+   * Erases what further payloads contain about the user, then the user's own events, and `held` deliveries whose runs have
+   * ended. False when nothing is left but what is held.
+   */
+  eraseNext(user: string, addresses: ReadonlySet<string>): Promise<boolean>;
+  /** Writes the receipt, unless something is left. `elsewhere`: what was erased outside of the inbox. */
+  finishErasure(user: string, elsewhere: Record<string, number>): Promise<boolean>;
+  /** Removes erased bytes from the files, as far as the store can. False when it could not, because the file was in use. */
+  scrub(): Promise<boolean>;
   /** Whether deliveries can be stored. While they can't, the inbox retries by itself. */
   readonly writable: boolean;
   /** Why deliveries can't be stored now. */

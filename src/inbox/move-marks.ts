@@ -1,6 +1,7 @@
 // Marks a move of an inbox in `meta` of both databases, so that servers never start on both: not on a copy before it is
 // complete, and not on the original after that.
 
+import { COMMAND } from "../command.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
 import { insertRows, query, type Reader, type Store } from "./store.ts";
 
@@ -54,8 +55,8 @@ export async function refuseMoved(store: Store): Promise<void> {
 
 export function describeIncomplete(name: string): string {
   return (
-    `The inbox is an incomplete copy of the one in ${name}: bun move was interrupted.\n\n` +
-    "    Run bun move again, or remove the copy and start the server on the other one."
+    `The inbox is an incomplete copy of the one in ${name}: ${COMMAND} move was interrupted.\n\n` +
+    `    Run ${COMMAND} move again, or remove the copy and start the server on the other one.`
   );
 }
 

@@ -1,6 +1,7 @@
 // Moves an inbox to an empty one in another database: table by table in the order of the keys, so that an interrupted move
 // continues. Servers never start on both: the source is closed before the target is opened.
 
+import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
 import { describeIncomplete, markBegin, markComplete, markMoved, marksOf } from "./move-marks.ts";
 import type { ServerAbout } from "./servers.ts";
@@ -49,6 +50,13 @@ export const TABLES: readonly Table[] = [
   }),
   table("attempt", ["run", "n"], 100, ["run", "n", "took"], {
     run: "int", n: "int", started_at: "int", took: "int", outcome: "text", error: "text", log: "text",
+  }),
+  table("erasure", ["user_id"], 500, ["until_seq", "deliveries"], {
+    user_id: "text", requested_at: "int", cause: "text", gives_up: "int", until_seq: "int", scanned_to: "int",
+    own_to: "int", held: "text", deliveries: "int", elsewhere: "text", finished_at: "int",
+  }),
+  table("pause", ["handler"], 500, ["since"], {
+    handler: "text", since: "int", cause: "text", reason: "text", probe_at: "int",
   }),
   table("rollup", ["span", "start", "server"], 500, ["deliveries"], {
     span: "int", start: "int", server: "text", deliveries: "int", figures: "text",
@@ -117,7 +125,7 @@ export async function moveInbox(source: Place, target: Place, options: MoveOptio
     if (!(await markMoved(source.store, id, target.name)))
       throw new UserError(
         `A server was started on ${source.name} during the move, so the copy in ${target.name} is out of date.\n\n` +
-          "    Stop the server, remove the copy, and run bun move again.",
+          `    Stop the server, remove the copy, and run ${COMMAND} move again.`,
       );
   }
   await markComplete(target.store);
@@ -165,7 +173,7 @@ async function compare(source: Place, target: Place): Promise<void> {
     if (!Bun.deepEquals(original, copy))
       throw new UserError(
         `The table ${name} differs: ${JSON.stringify(original)} in ${source.name}, ${JSON.stringify(copy)} in ` +
-          `${target.name}. The inbox was not moved: remove the copy, and run bun move again`,
+          `${target.name}. The inbox was not moved: remove the copy, and run ${COMMAND} move again`,
       );
   }
 }

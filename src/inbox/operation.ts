@@ -8,6 +8,8 @@ export interface Room {
   readonly owner: string;
   readonly slots: Map<string, number>;
   readonly exclusive: boolean;
+  /** Handlers whose due runs are not left for another server. */
+  readonly paused: ReadonlySet<string>;
   readonly claimed: Claim["runs"];
 }
 

@@ -7,12 +7,14 @@ import { query, type Reader, type Transaction, updateBy } from "./store.ts";
 import type { ProblemChange, ProblemNews } from "./views.ts";
 
 const HOUR_MS = 3_600_000;
+/** Older news are dropped: they are from a time before alerts were set up. */
+const OLDEST_MS = 7 * 24 * HOUR_MS;
 /** News of this many problems are taken at a time. */
 const LIMIT = 100;
 
 const PENDING = query({ since: "int", limit: "int" })`
-  select id, bits, owner, muted from (
-    select id, news_owner as owner, muted, case when reported_at > :since then news & ~reported else news end as bits
+  select id, bits, owner, muted, "lastAt" from (
+    select id, news_owner as owner, muted, last_at as "lastAt", case when reported_at > :since then news & ~reported else news end as bits
     from problem where news > 0
   ) as pending where bits > 0 order by id limit :limit`;
 
@@ -23,7 +25,12 @@ const TAKE = updateBy(
   "problem.news > 0 and coalesce(problem.news_owner, '') = :previous",
 );
 
-const DROP = updateBy("problem.id", { id: "text" }, "news = 0, news_owner = null", "problem.muted = 1");
+const DROP = updateBy(
+  "problem.id",
+  { id: "text", before: "int" },
+  "news = 0, news_owner = null",
+  "(problem.muted = 1 or problem.last_at < :before)",
+);
 
 const REPORTED = updateBy(
   "problem.id",
@@ -39,6 +46,7 @@ interface PendingRow {
   bits: number;
   owner: string | null;
   muted: number;
+  lastAt: number;
 }
 
 interface Access {
@@ -50,13 +58,20 @@ interface Access {
 export async function takeNews(
   { read, write }: Access,
   owner: string,
-  alive: ReadonlySet<string>,
+  alive: () => Promise<ReadonlySet<string> | undefined>,
   now: number,
 ): Promise<ProblemNews[]> {
   const pending = await read.all<PendingRow>(PENDING, { since: now - HOUR_MS, limit: LIMIT });
-  const muted = pending.filter((row) => row.muted === 1);
-  if (muted.length > 0) await write((transaction) => transaction.run(DROP, muted));
-  const fresh = pending.filter((row) => row.muted !== 1 && (row.owner === null || !alive.has(row.owner)));
+  const before = now - OLDEST_MS;
+  const { dropped = [], kept = [] } = Object.groupBy(pending, ({ muted, lastAt }) =>
+    muted === 1 || lastAt < before ? "dropped" : "kept",
+  );
+  const drops = dropped.map(({ id }) => ({ id, before }));
+  if (drops.length > 0) await write((transaction) => transaction.run(DROP, drops));
+  const others = kept.some((row) => row.owner !== null && row.owner !== owner) ? await alive() : undefined;
+  const isFree = (row: PendingRow) =>
+    row.owner === null || (row.owner !== owner && others !== undefined && !others.has(row.owner));
+  const fresh = kept.filter(isFree);
   if (fresh.length === 0) return [];
   const rows = fresh.map(({ id, owner: previous }) => ({ id, owner, previous: previous ?? "" }));
   const taken = await write((transaction) => transaction.changed(TAKE, rows));

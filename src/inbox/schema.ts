@@ -46,11 +46,17 @@ export const POSTGRES_SCHEMAS = [
   alter table delivery set (autovacuum_vacuum_scale_factor = 0.02);`,
   problems(POSTGRES_TYPES),
   rollups(POSTGRES_TYPES),
+  pauses(POSTGRES_TYPES) + erasures(POSTGRES_TYPES),
 ];
 
 /** The scripts of SQLite. Its versions 1 to 3 were the first generation. */
 export const FIRST_SQLITE_VERSION = 4;
-export const SQLITE_SCHEMAS = [tables(SQLITE_TYPES), problems(SQLITE_TYPES), rollups(SQLITE_TYPES)];
+export const SQLITE_SCHEMAS = [
+  tables(SQLITE_TYPES),
+  problems(SQLITE_TYPES),
+  rollups(SQLITE_TYPES),
+  pauses(SQLITE_TYPES) + erasures(SQLITE_TYPES),
+];
 
 type Types = Record<"runId" | "arrival" | "integer" | "bytes" | "text" | "byKey", string>;
 
@@ -99,6 +105,38 @@ function rollups({ integer, text, byKey }: Types): string {
     figures ${text} not null,                  -- JSON, see rollups.ts
     primary key(span, start, server)
   ) ${byKey};
+`;
+}
+
+function pauses({ integer, text, byKey }: Types): string {
+  return `
+  create table pause(
+    handler ${text} primary key,
+    since ${integer} not null,                 -- on the inbox's clock, as is probe_at
+    cause ${text} not null,                    -- 'person' or 'breaker'
+    reason ${text},
+    probe_at ${integer}                        -- when a server may try one run, if the breaker paused the handler
+  ) ${byKey};
+`;
+}
+
+function erasures({ integer, text, byKey }: Types): string {
+  return `
+  create table erasure(                        -- also the receipt: it has no data of the user but the id
+    user_id ${text} primary key,
+    requested_at ${integer} not null,          -- on the inbox's clock, as is finished_at
+    cause ${text} not null,                    -- 'person' or 'user.deleted'
+    gives_up smallint not null default 0,      -- waiting runs are given up instead of awaited
+    until_seq ${integer} not null,             -- the newest delivery when it was requested
+    scanned_to ${integer} not null default 0,
+    own_to ${integer} not null default 0,      -- as scanned_to, of the user's own events
+    held ${text} not null default '[]',        -- JSON: deliveries with unfinished runs
+    deliveries integer not null default 0,
+    elsewhere ${text},                         -- JSON: rows of the handlers' database, by table
+    finished_at ${integer}
+  ) ${byKey};
+  create index problem_newest on problem(newest);
+  create index erasure_open on erasure(requested_at) where finished_at is null;
 `;
 }
 

@@ -4,6 +4,7 @@
 import { Database } from "bun:sqlite";
 import { closeSync, existsSync, openSync } from "node:fs";
 
+import { COMMAND } from "../command.ts";
 import { InboxUnavailable, UserError } from "../errors.ts";
 import { FileMoved, watchNames } from "../open-files.ts";
 import type { Checkpointer } from "./checkpoint.ts";
@@ -18,6 +19,9 @@ export interface SqliteOptions {
   maxPages?: number | undefined;
 }
 
+// Until readers, a checkpoint or a backup have ended.
+const SCRUB_TRIES = 100;
+const SCRUB_RETRY_MS = 50;
 // About 20 ms of work, so that a flood does not block the event loop for longer at a time.
 const MAX_BATCH = 512;
 // A program that opens the file after a crash locks it briefly while it recovers the log.
@@ -105,6 +109,15 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
     // No other server shares this file.
     announce() {},
     onAnnounced() {},
+    async scrub() {
+      // The log has earlier versions of pages. Moving it with another connection does not depend on this one's transaction.
+      using db = openForCheckpoints(path);
+      for (let tries = 0; tries < SCRUB_TRIES; tries += 1) {
+        if (truncateLog(db)) return true;
+        await Bun.sleep(SCRUB_RETRY_MS);
+      }
+      return false;
+    },
     async close() {
       isClosed = true;
       await checkpointer?.stop();
@@ -148,6 +161,16 @@ function openReader(path: string): Database {
   db.run("pragma wal_autocheckpoint = 0");
   db.run("pragma cache_size = -16000");
   return db;
+}
+
+/** Moves the whole log into the file, and empties it. False while another connection reads or writes. */
+function truncateLog(db: Database): boolean {
+  try {
+    return db.query<{ busy: number }, []>("pragma wal_checkpoint(truncate)").get()?.busy === 0;
+  } catch (error) {
+    if (isLocked(error)) return false;
+    throw error;
+  }
 }
 
 /** A connection that moves the log. Here, too, moved pages are flushed before the log restarts. */
@@ -224,7 +247,7 @@ function refuseOtherVersions(version: number) {
   if (version > 0 && version < FIRST_SQLITE_VERSION)
     throw new UserError(
       "inbox.db was written by the first generation of Bellhop, whose format this version does not read.\n\n" +
-        "    Start the old version once more and let it finish its runs (bun deliveries --state waiting is then empty),\n" +
+        `    Start the old version once more and let it finish its runs (${COMMAND} deliveries --state waiting is then empty),\n` +
         "    stop it, and start with an empty inbox: move inbox.db away, or set another folder: DATA_DIR=data2",
     );
 }

@@ -94,6 +94,6 @@ function refuseUnauthenticated({ method, path, signedIn }: AccessRequest, remote
       ? "Send the header Authorization: Bearer, with INSPECTOR_TOKEN"
       : remote
         ? "Sign in with INSPECTOR_TOKEN"
-        : "Open the URL that `bun dev` printed: it contains the token";
+        : "Open the URL that the server printed at its start: it contains the token";
   return { status: 401, error: "sign_in", message };
 }

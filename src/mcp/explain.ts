@@ -1,6 +1,7 @@
 // Explains the state of a run: what happened, which line threw, what it waits for, and what to do next. Pure.
 
 import type { AttemptJson, CodeFrame, DeliveryJson, HandlerJson, RunJson } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
 
 export interface Explained {
@@ -57,7 +58,7 @@ function reasonOf(run: RunJson, handler: HandlerJson | undefined, earlier: reado
 }
 
 function nextStep({ state, parked, handler: name }: RunJson, id: string, handler: HandlerJson | undefined): string {
-  const check = `check it with try_handler (or bun try ${id} ${name})`;
+  const check = `check it with try_handler (or ${COMMAND} try ${id} ${name})`;
   const file = handler ? `the handler's file ${handler.file}` : "the handler";
   if (state === "dead") return `fix ${file}, ${check}, then replay this delivery for this handler.`;
   if (state === "skipped") return "replay this delivery if it should run after all.";

@@ -28,7 +28,8 @@ const READ_ONLY = "This MCP server is read-only. The user can allow this with MC
 /** Answers the requests of MCP clients, which have been authenticated. */
 export function createMcp({ api, canWrite, projectDir, onError }: McpOptions): (request: Request) => Promise<Response> {
   const ask = createAsk(api);
-  const tools = [...readTools(ask), ...writeTools(ask, createRunCommand(projectDir))];
+  const runCommand = createRunCommand(projectDir);
+  const tools = [...readTools(ask, runCommand), ...writeTools(ask, runCommand)];
 
   async function call(tool: Tool, args: never) {
     const refused = tool.isWrite && !canWrite;

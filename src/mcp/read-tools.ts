@@ -8,18 +8,24 @@ import type {
   DeliverySummary,
   HandlerJson,
   HealthJson,
+  ProblemsJson,
+  ProblemView,
   RefusedJson,
 } from "../api/types.ts";
 import { explainRun } from "./explain.ts";
 import { maskPayload, withoutValues } from "./mask.ts";
+import type { RunCommand } from "./run-command.ts";
 import { type Ask, defineTool, type Tool, ToolError } from "./tool.ts";
 
 const STATES = ["waiting", "retrying", "running", "done", "dead", "skipped", "parked", "unhandled"] as const;
 const PAGE = 20;
 const id = t.String({ description: "The delivery's id: msg_…" });
 
-export function readTools(ask: Ask): Tool[] {
-  const read = async (delivery: string, reveal: boolean) =>
+/** Reads a delivery with its payload. `reveal`: with its secrets. */
+type Read = (delivery: string, reveal: boolean) => Promise<DeliveryJson>;
+
+export function readTools(ask: Ask, runCommand: RunCommand): Tool[] {
+  const read: Read = (delivery, reveal) =>
     ask<DeliveryJson>(`/deliveries/${encodeURIComponent(delivery)}`, { query: { payload: true, reveal } });
 
   /** With a masked payload, and without its values in errors and logs. */
@@ -53,6 +59,7 @@ export function readTools(ask: Ask): Tool[] {
         subject: t.Optional(t.String({ description: "The Clerk object's id: user_…" })),
         handler: t.Optional(t.String({ description: "A handler that ran on it: user.created/crm" })),
         state: t.Optional(t.Union(STATES.map((state) => t.Literal(state)))),
+        problem: t.Optional(t.String({ description: "Failures of this problem: p_…" })),
         since: t.Optional(t.String({ description: "Received at this time or later, as ISO 8601" })),
         before: t.Optional(t.Number({ description: "The `next` of the page before" })),
         limit: t.Optional(t.Integer({ minimum: 1, maximum: 100 })),
@@ -63,6 +70,18 @@ export function readTools(ask: Ask): Tool[] {
         if (Number.isNaN(at)) throw new ToolError(`since is not a time: ${since}`);
         const found = await ask<DeliveryList>("/deliveries", { query: { ...query, since: at, limit } });
         return json({ deliveries: found.deliveries.map(summary), next: found.next });
+      },
+    }),
+    defineTool({
+      name: "list_problems",
+      description: "Failures grouped by their cause: handler, error, place in the code, and how many runs are dead.",
+      input: t.Object({
+        state: t.Optional(t.Union([t.Literal("open"), t.Literal("resolved"), t.Literal("muted")])),
+      }),
+      isWrite: false,
+      async call({ state = "open" }) {
+        const { problems } = await ask<ProblemsJson>("/problems", { query: { state, limit: PAGE } });
+        return json(await Promise.all(problems.map((problem) => problemSummary(problem, read))));
       },
     }),
     defineTool({
@@ -107,7 +126,30 @@ export function readTools(ask: Ask): Tool[] {
         return json({ storesDeliveries: health.writable, counts, explanations, latest: shown });
       },
     }),
+    defineTool({
+      name: "doctor",
+      description:
+        "Checks this installation: settings, handlers, databases, disk, clock, and Clerk's API and endpoint.",
+      input: t.Object({}),
+      isWrite: false,
+      call: () => runCommand(["doctor"]),
+    }),
   ];
+}
+
+/** Its message groups failures and has no ids or numbers, but may have a name of the payload. */
+async function problemSummary({ source: _source, days: _days, newest, ...problem }: ProblemView, read: Read) {
+  const { payload } = await read(newest, true).catch(() => ({ payload: null }));
+  const { firstAt, lastAt, resolvedAt, regressedAt, ...shown } =
+    typeof payload === "string" ? withoutValues(problem, payload) : problem;
+  return {
+    ...shown,
+    firstAt: time(firstAt),
+    lastAt: time(lastAt),
+    resolvedAt: resolvedAt && time(resolvedAt),
+    regressedAt: regressedAt && time(regressedAt),
+    newestDelivery: newest,
+  };
 }
 
 /** Earlier deliveries of the same subject with a run that has not ended. */

@@ -2,9 +2,9 @@
 
 import { Type as t } from "@sinclair/typebox";
 
-import type { ReplayCount, ReplayedJson, SentJson } from "../api/types.ts";
+import type { BulkJobJson, ReplayCount, ReplayedJson, SentJson } from "../api/types.ts";
 import type { RunCommand } from "./run-command.ts";
-import { type Ask, defineTool, type Tool } from "./tool.ts";
+import { type Ask, defineTool, type Tool, ToolError } from "./tool.ts";
 
 const id = t.String({ description: "The delivery's id: msg_…" });
 const handler = t.Optional(t.String({ description: "Only this handler: user.created/crm" }));
@@ -39,20 +39,26 @@ export function writeTools(ask: Ask, runCommand: RunCommand): Tool[] {
     defineTool({
       name: "replay",
       description:
-        "Runs a stored delivery again. Without confirm: true, it only reports what would run: show that to the user " +
-        "and ask. What handlers do outside of `db` happens a second time.",
+        "Runs a stored delivery again, or all dead runs of a problem. Without confirm: true, it only reports what would " +
+        "run: show that to the user and ask. What handlers do outside of `db` happens a second time.",
       input: t.Object({
-        id,
+        id: t.Optional(id),
         handler,
-        dead: t.Optional(t.Boolean({ description: "Only the handlers whose latest run is dead" })),
+        dead: t.Optional(t.Boolean({ description: "Only the handlers whose latest run of the delivery is dead" })),
+        problem: t.Optional(t.String({ description: "Instead of a delivery, a problem: p_…" })),
         confirm: t.Optional(t.Boolean({ description: "The user has agreed to this replay" })),
       }),
       isWrite: true,
-      async call({ id, handler, dead, confirm = false }) {
+      async call({ id, handler, dead, problem, confirm = false }) {
+        if ((id === undefined) === (problem === undefined)) throw new ToolError("Give an id or a problem");
         if (!confirm) {
-          const query = { id, handler, stale: true, ...(dead && { state: "dead" }) };
-          const { found } = await ask<ReplayCount>("/replays", { query });
-          return `Not replayed yet: this would start ${found} runs of ${id}. Ask the user, then repeat with confirm: true.`;
+          const query = problem ? { problem } : { id, handler, stale: true, ...(dead && { state: "dead" }) };
+          const { found, more } = await ask<ReplayCount>("/replays", { query });
+          return `Not replayed yet: this would start ${found}${more ? " or more" : ""} runs. Ask the user, then repeat with confirm: true.`;
+        }
+        if (id === undefined) {
+          await ask<BulkJobJson>("/bulk", { method: "POST", query: { problem } });
+          return `The dead runs of ${problem} are being replayed. list_problems shows when it is resolved.`;
         }
         const path = `/deliveries/${encodeURIComponent(id)}/replay`;
         const { replay, handlers } = await ask<ReplayedJson>(path, { method: "POST", query: { handler, dead } });

@@ -1,6 +1,7 @@
 // Marks rows as deleted for `bun drift --fix`. Never marks many of them without `--yes`: with the list of another
 // instance, or a truncated one, all rows look deleted, and most of them get no later event that would restore them.
 
+import { COMMAND } from "../command.ts";
 import type { Effects } from "../db/effects.ts";
 import { UserError } from "../errors.ts";
 import { BY_DRIFT, quoted, template } from "./sql.ts";
@@ -47,7 +48,7 @@ function tooMany(name: string, max: number, rows: number): string {
   const count = (value: number) => value.toLocaleString("en");
   return (
     `More than ${count(max)} of the ${count(rows)} rows of ${name} are not in Clerk, and would be marked as deleted. ` +
-    "None was. Does CLERK_SECRET_KEY belong to the right instance? To list them: bun drift\n\n" +
-    "    If they are really deleted: bun drift --fix --yes"
+    `None was. Does CLERK_SECRET_KEY belong to the right instance? To list them: ${COMMAND} drift\n\n` +
+    `    If they are really deleted: ${COMMAND} drift --fix --yes`
   );
 }

@@ -3,6 +3,7 @@
 import type { SQL } from "bun";
 
 import { UserError } from "../errors.ts";
+import { DRIFT_TABLE } from "./drift-schedule.ts";
 import { INSTANCES_TABLE } from "./instance.ts";
 import { type Dialect, dialectOf, type NamedTable, quoted, template, types } from "./sql.ts";
 import { type Column, columnsOf } from "./table.ts";
@@ -14,6 +15,7 @@ export async function migrate(tx: SQL, named: NamedTable): Promise<void> {
   const newest = Math.max(...columns.map(([, { since = 1 }]) => since));
   await tx.unsafe("create table if not exists bellhop_mirror (name text primary key, version integer not null)");
   await tx.unsafe(INSTANCES_TABLE);
+  await tx.unsafe(DRIFT_TABLE);
   const [row] = await tx`select version from bellhop_mirror where name = ${name}`;
   const version = row === undefined ? 0 : Number((row as { version: unknown }).version);
   if (version > newest)

@@ -1,5 +1,6 @@
 // Writes notices as text for people. Pure. Texts of errors are untrusted: each channel escapes them.
 
+import { COMMAND } from "../command.ts";
 import { count } from "../count.ts";
 import { formatDuration } from "../duration.ts";
 import type { ProblemChange, ProblemNews } from "../inbox/views.ts";
@@ -40,7 +41,7 @@ export function composeMessage(notices: readonly Notice[], host: string): AlertM
   return {
     title: notices.length === 1 && first ? first.title : `${count(notices.length, "alert")} from Bellhop`,
     entries,
-    footer: `Bellhop on ${host}${more > 0 ? `; ${more} more alerts: bun problems` : ""}`,
+    footer: `Bellhop on ${host}${more > 0 ? `; ${more} more alerts: ${COMMAND} problems` : ""}`,
   };
 }
 
@@ -75,10 +76,10 @@ function describe(notice: Notice): { title: string; details?: string[] } {
       return { title: `Deliveries arrive again, after ${formatDuration(notice.quietMs)}` };
     case "drift": {
       const tables = notice.tables.map(({ table, rows }) => `${table}: ${count(rows, "row")}`).join(", ");
-      return { title: `The mirror differs from Clerk: ${tables}`, details: ["bun drift"] };
+      return { title: `The mirror differs from Clerk: ${tables}`, details: [`${COMMAND} drift`] };
     }
   }
-  return { title: `A test alert from Bellhop on ${notice.host}`, details: ["bun alert --test"] };
+  return { title: `A test alert from Bellhop on ${notice.host}`, details: [`${COMMAND} alert --test`] };
 }
 
 /** The most important change first. */
@@ -104,7 +105,9 @@ function describeNews({ changes, problem }: ProblemNews): { title: string; detai
     details: [
       ...(place === null ? [] : [place]),
       facts.filter(Boolean).join(", "),
-      runs.dead > 0 ? `bun problems ${id}, and when it is fixed: bun replay --problem ${id}` : `bun problems ${id}`,
+      runs.dead > 0
+        ? `${COMMAND} problems ${id}, and when it is fixed: ${COMMAND} replay --problem ${id}`
+        : `${COMMAND} problems ${id}`,
     ],
   };
 }

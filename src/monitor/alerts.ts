@@ -29,7 +29,12 @@ export interface Watched {
   inbox: Pick<Inbox, "takeNews" | "newsReported" | "trouble">;
   effects: { readonly trouble: unknown };
   /** Only the first server reports outages and news: several at once would each report an outage of a shared database. */
-  cluster: { readonly id: string; readonly fenced: unknown; seen(): ReadonlySet<string>; isFirst(): boolean };
+  cluster: {
+    readonly id: string;
+    readonly fenced: unknown;
+    alive(): Promise<ReadonlySet<string> | undefined>;
+    isFirst(): boolean;
+  };
 }
 
 export interface Alerts {
@@ -114,7 +119,7 @@ export function startAlerts(options: AlertsOptions): Alerts {
     if (!watched?.cluster.isFirst() || stopped) return;
     const { inbox, cluster } = watched;
     const taker = cluster.id;
-    const news = await inbox.takeNews(taker, cluster.seen());
+    const news = await inbox.takeNews(taker, () => cluster.alive());
     // Not awaited: a target that is down must not delay the news for the others.
     if (news.length === 0) return;
     const report = reportAll(inbox, taker, news)

@@ -1,6 +1,7 @@
 // The figures of past minutes and hours: those of the current minute in memory, the others in the inbox, where they outlive
 // a restart. Writes once a minute if anything has happened, and never with a delivery.
 
+import { withDeadline } from "../deadline.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { Rollup } from "../inbox/views.ts";
 import { createDurations, type Durations, tenths } from "./durations.ts";
@@ -69,6 +70,7 @@ export const WINDOW_NAMES = Object.keys(WINDOWS) as ChartWindow[];
 export const HOURS_KEPT_MS = 35 * DAY_MS;
 // While the inbox can't be written; the oldest are dropped.
 const MAX_UNSAVED = 240;
+const STOP_MS = 2_000;
 
 export function createHistory({ inbox, onError, now = Date.now }: HistoryOptions): History {
   const server = crypto.randomUUID();
@@ -164,7 +166,8 @@ export function createHistory({ inbox, onError, now = Date.now }: HistoryOptions
     },
     async stop() {
       clearInterval(timer);
-      await save("all");
+      // An outage must not delay the stop: the figures of one minute are lost.
+      await withDeadline(save("all"), STOP_MS, () => new Error("late")).catch(() => undefined);
     },
   };
 }

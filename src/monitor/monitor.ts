@@ -1,6 +1,7 @@
 // Watches a running server: counts, keeps the figures of the past, notices silence, and pings the heartbeat. Everything is
 // off the path of a delivery, and may fail without an effect on it.
 
+import { COMMAND } from "../command.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { createHistory, type History } from "./history.ts";
@@ -56,7 +57,7 @@ export function startMonitor(options: MonitorOptions): Monitor {
     if (storing !== undefined) return storing;
     if (silence?.facts) return describeSilence(silence.facts);
     const problems = await openProblems();
-    return problems > 0 ? `open problems with dead runs: ${problems}; bun problems lists them` : undefined;
+    return problems > 0 ? `open problems with dead runs: ${problems}; ${COMMAND} problems lists them` : undefined;
   }
 
   return {

@@ -1,7 +1,9 @@
-// Remembers refused requests, in bounded memory: code, time, size and the claimed id. Never a body, a header or a secret.
+// Remembers refused requests, in bounded memory: code, time, size, address and the claimed id. Never a body, a header or a secret.
 // A flood of refusals causes one log line per code and second. The codes are listed in errors.ts.
 
 import type { RefusalCode } from "../errors.ts";
+import type { BodyChange } from "./changed-body.ts";
+import { countAddresses } from "./client-address.ts";
 
 export interface RefusedRequest {
   code: RefusalCode;
@@ -11,8 +13,12 @@ export interface RefusedRequest {
   size: number;
   /** The unverified id of the request: 64 printable characters at most. */
   claimedId: string | null;
+  /** Of the client, if it is known: see `TRUST_PROXY`. */
+  address?: string | undefined;
   /** The difference between its signed time and the server's clock, in seconds. */
   skewSeconds?: number;
+  /** With `no_match`: how a proxy has changed the body, if that explains it. */
+  change?: BodyChange;
   /** With `wrong_path`: the webhook's path, to correct the endpoint. */
   rightPath?: string;
 }
@@ -21,14 +27,18 @@ export interface RefusedRequests {
   add(refused: RefusedRequest): void;
   /** The latest ones, oldest first. */
   recent(): readonly RefusedRequest[];
+  /** The addresses with the most refused requests since the start. */
+  addresses(): { address: string; count: number }[];
 }
 
 const KEPT = 1_000;
 const WINDOW_MS = 1_000;
+const TOP_ADDRESSES = 10;
 
 /** `report` gets the latest refusal of a code and the number of refusals since the last report. */
 export function createRefusedRequests(report: (latest: RefusedRequest, count: number) => void): RefusedRequests {
   const kept: RefusedRequest[] = [];
+  const counts = countAddresses();
   const windows = new Map<RefusalCode, { latest: RefusedRequest; count: number }>();
 
   // The first refusal of a code is reported at once, those of the next second together.
@@ -47,6 +57,7 @@ export function createRefusedRequests(report: (latest: RefusedRequest, count: nu
     add(refused) {
       const entry = { ...refused, claimedId: shortId(refused.claimedId) };
       kept.push(entry);
+      counts.add(entry.address);
       if (kept.length > KEPT * 2) kept.splice(0, kept.length - KEPT);
       const window = windows.get(entry.code);
       if (window) {
@@ -59,6 +70,7 @@ export function createRefusedRequests(report: (latest: RefusedRequest, count: nu
       openWindow(entry.code);
     },
     recent: () => kept.slice(-KEPT),
+    addresses: () => counts.top(TOP_ADDRESSES),
   };
 }
 

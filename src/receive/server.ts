@@ -5,14 +5,17 @@ import { Elysia } from "elysia";
 
 import { listenError } from "../address.ts";
 import type { ReceivedEvent } from "../clerk/events.ts";
-import { InboxUnavailable, type RefusalCode, refusals } from "../errors.ts";
+import { InboxUnavailable, type RefusalCode } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import type { Traces } from "../monitor/traces.ts";
+import { answer, answerStored, declaredSize, pathOf } from "./answers.ts";
+import { findChange } from "./changed-body.ts";
+import { clientAddress } from "./client-address.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
 import { describeHealth, type HealthDetails } from "./health-details.ts";
 import { createRefusedRequests, type RefusedRequest } from "./refused-requests.ts";
 import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
-import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";
+import { type Key, readSignedHeaders, type SignedHeaders, verifyBody } from "./verify.ts";
 
 export interface WebhookServerOptions {
   host: string;
@@ -20,6 +23,8 @@ export interface WebhookServerOptions {
   port: number;
   webhookPath: string;
   maxBodyBytes: number;
+  /** How many proxies in front of this port add their client's address to `X-Forwarded-For`. Default: 0. */
+  trustProxy?: number;
   /** Read for each request, since `bun dev` reloads them. */
   secrets: () => readonly Key[];
   /** Stores a delivery; resolves when it is flushed. */
@@ -64,6 +69,8 @@ export interface WebhookServer {
   port: number;
   /** Recently refused requests, for people. */
   refused(): readonly RefusedRequest[];
+  /** The addresses with the most refused requests. */
+  addresses(): { address: string; count: number }[];
   /** Accepts no more and resolves when every request in flight is answered. */
   stop(): Promise<void>;
 }
@@ -71,6 +78,7 @@ export interface WebhookServer {
 // Bun's own limit answers without a reason, so it only catches bodies that the limit below can't see.
 const HARD_LIMIT_BYTES = 1_073_741_824;
 const IDLE_SECONDS = 10;
+const EXPLAIN_EVERY_MS = 1_000;
 // A request that has not arrived by then is an attack or dead. Svix retries it.
 const IN_FLIGHT_MS = 3_000;
 
@@ -79,18 +87,83 @@ const IN_FLIGHT_MS = 3_000;
 // oxlint-disable-next-line unicorn/no-thenable -- it makes answers not thenable
 Object.defineProperty(Response.prototype, "then", { value: undefined, writable: true, configurable: true });
 
+/** Opens the webhook path: on a port, or in an application. */
+export type OpenWebhookServer = (options: WebhookServerOptions) => WebhookServer;
+
+export type Fetch = (request: Request) => Promise<Response>;
+
 /** Starts to listen. Throws a `UserError` with a remedy when it can't. */
 export function startWebhookServer(options: WebhookServerOptions): WebhookServer {
+  const { app, refused, addresses, refuseNew } = createReceiver(options);
+  try {
+    app.listen({ port: options.port, hostname: options.host });
+  } catch (error) {
+    const settings = { port: ["PORT", 3000], host: "HOST=0.0.0.0" } as const;
+    throw listenError(error, { ...options, settings });
+  }
+  const server = app.server;
+  if (!server) throw new Error("the public port did not open");
+  return {
+    port: server.port ?? options.port,
+    refused,
+    addresses,
+    async stop() {
+      // The port stays open to answer 503 to new requests.
+      refuseNew();
+      await untilIdle(() => server.pendingRequests);
+      // Only incomplete requests and idle connections are left.
+      await server.stop(true);
+    },
+  };
+}
+
+/**
+ * Opens no port: an application has one, `options.port`, and passes requests to the function that `onFetch` receives. A
+ * later one replaces it.
+ */
+export function mountWebhookServer(onFetch: (fetch: Fetch) => void): OpenWebhookServer {
+  return (options) => {
+    const { app, refused, addresses, refuseNew, failed } = createReceiver(options);
+    let inFlight = 0;
+    onFetch(async (request) => {
+      if (request.bodyUsed)
+        return failed(new Error("the body was read before Bellhop received the request, so it can't be verified"));
+      inFlight += 1;
+      try {
+        return await app.fetch(request);
+      } finally {
+        inFlight -= 1;
+      }
+    });
+    return {
+      port: options.port,
+      refused,
+      addresses,
+      async stop() {
+        refuseNew();
+        await untilIdle(() => inFlight);
+      },
+    };
+  };
+}
+
+async function untilIdle(inFlight: () => number) {
+  const until = performance.now() + IN_FLIGHT_MS;
+  while (inFlight() > 0 && performance.now() < until) await Bun.sleep(10);
+}
+
+function createReceiver(options: WebhookServerOptions) {
   const { accept, webhookPath, secrets, match, maxBodyBytes, now = Date.now } = options;
   const unverified = options.unverified ?? createUnverifiedBodies(maxBodyBytes);
   const refused = createRefusedRequests((latest, count) => options.onRefused?.(latest, count));
   let stopping = false;
+  let explainAt = -Infinity;
 
   async function receive(request: Request): Promise<Response> {
     const start = performance.now();
     const at = now();
-    const refuse = (code: RefusalCode, size: number, claimedId: string | null, skewSeconds?: number) => {
-      refused.add({ code, at, size, claimedId, ...(skewSeconds !== undefined && { skewSeconds }) });
+    const refuse = (code: RefusalCode, size: number, claimedId: string | null, more: Partial<RefusedRequest> = {}) => {
+      refused.add({ code, at, size, claimedId, address: addressOf(request), ...more });
       return answer(code);
     };
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
@@ -103,7 +176,14 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
     if (body === "dropped") return refuse("body_dropped", declaredSize(request), claimedId);
 
     const verdict = verifyBody(signed, { body, keys: secrets(), now: Math.floor(at / 1_000) });
-    if (!verdict.ok) return refuse(verdict.code, body.length, verdict.id, verdict.skewSeconds);
+    if (!verdict.ok) {
+      const { code, skewSeconds } = verdict;
+      const change = code === "no_match" ? explain(signed, body) : undefined;
+      return refuse(code, body.length, verdict.id, {
+        ...(skewSeconds !== undefined && { skewSeconds }),
+        ...(change && { change }),
+      });
+    }
 
     const event = parseEvent(body);
     if (!event) return refuse("not_an_event", body.length, verdict.id);
@@ -125,6 +205,17 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
       if (!(error instanceof InboxUnavailable)) throw error;
       return refuse("unavailable", body.length, id);
     }
+  }
+
+  function addressOf(request: Request): string | undefined {
+    return clientAddress(request.headers, app.server?.requestIP(request)?.address, options.trustProxy ?? 0);
+  }
+
+  /** Of a flood of such requests, one in a while: a refusal has to be cheap. */
+  function explain(signed: SignedHeaders, body: Uint8Array) {
+    if (performance.now() < explainAt) return undefined;
+    explainAt = performance.now() + EXPLAIN_EVERY_MS;
+    return findChange(signed, body, secrets());
   }
 
   const app = new Elysia({
@@ -193,38 +284,35 @@ export function startWebhookServer(options: WebhookServerOptions): WebhookServer
   function unknownPath(request: Request): Response {
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
     if (request.method !== "POST" || claimedId === null) return answer("not_found");
-    refused.add({ code: "wrong_path", at: now(), size: declaredSize(request), claimedId, rightPath: webhookPath });
+    const size = declaredSize(request);
+    refused.add({
+      code: "wrong_path",
+      at: now(),
+      size,
+      claimedId,
+      address: addressOf(request),
+      rightPath: webhookPath,
+    });
     return answer("wrong_path");
   }
 
-  try {
-    app.listen({ port: options.port, hostname: options.host });
-  } catch (error) {
-    const settings = { port: ["PORT", 3000], host: "HOST=0.0.0.0" } as const;
-    throw listenError(error, { ...options, settings });
-  }
-  const server = app.server;
-  if (!server) throw new Error("the public port did not open");
   return {
-    port: server.port ?? options.port,
+    app,
+    failed,
     refused: () => refused.recent(),
-    async stop() {
-      // The port stays open to answer 503 to new requests.
-      stopping = true;
-      const until = performance.now() + IN_FLIGHT_MS;
-      while (server.pendingRequests > 0 && performance.now() < until) await Bun.sleep(10);
-      // Only incomplete requests and idle connections are left.
-      await server.stop(true);
-    },
+    addresses: () => refused.addresses(),
+    /** From now on, every delivery is answered 503. */
+    refuseNew: () => void (stopping = true),
   };
 }
 
 /** Answers every delivery with 503, while the server that is starting waits for its inbox. */
 export function refuseAll(
   options: Pick<WebhookServerOptions, "host" | "port" | "webhookPath" | "maxBodyBytes" | "secrets">,
+  open: OpenWebhookServer,
 ): () => Promise<void> {
   const reason = new Error("Postgres does not answer");
-  const server = startWebhookServer({
+  const server = open({
     ...options,
     match: () => [],
     accept: () => Promise.reject(new InboxUnavailable(reason)),
@@ -232,43 +320,4 @@ export function refuseAll(
     healthDetails: () => describeHealth({ inbox: reason }),
   });
   return () => server.stop();
-}
-
-/**
- * The path of a URL, without a trailing slash. Not with `URL`, because a request without a Host header has no absolute
- * URL, and Elysia searches for the path from the eleventh character on: `http://api/` is shorter.
- */
-function pathOf(url: string): string {
-  return url
-    .replace(/^\w+:\/\/[^/?#]*/, "")
-    .replace(/[?#].*$/s, "")
-    .replace(/(.)\/$/, "$1");
-}
-
-function declaredSize({ headers }: Request): number {
-  return Number(headers.get("content-length") ?? 0);
-}
-
-// For load balancers and people. Svix has its own schedule.
-const RETRY_AFTER_SECONDS = "30";
-
-/** The answer to a refused request, from the table in errors.ts. */
-function answer(code: RefusalCode): Response {
-  const { status, message } = refusals[code];
-  if (status === 405) return new Response(`${message}\n`, { status, headers: { allow: "POST" } });
-  if (status === 503)
-    return Response.json({ error: code }, { status, headers: { "retry-after": RETRY_AFTER_SECONDS } });
-  // Do not wait for the rest of the body.
-  if (status === 413 || status === 408)
-    return Response.json({ error: code }, { status, headers: { connection: "close" } });
-  return Response.json({ error: code }, { status });
-}
-
-/** The 200. Svix shows it after "Resend", so for a duplicate it contains the command for a replay. */
-function answerStored({ id, sensitive }: Pick<NewDelivery, "id" | "sensitive">, accepted: Accepted): Response {
-  if (accepted.status === "accepted") return Response.json({ id, status: accepted.status });
-  const runs = Object.fromEntries(accepted.runs.map(({ handler, state }) => [handler, state]));
-  // Its payload is deleted with its runs.
-  const how = sensitive ? "" : ` To run it again: bun replay ${id}`;
-  return Response.json({ id, status: accepted.status, runs, replay: `It is stored and was not run again.${how}` });
 }

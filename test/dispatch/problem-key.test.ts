@@ -70,6 +70,14 @@ test("an edit that moves the line changes no problem", () => {
   expect(at(12).place).toBe("/app/handlers/_lib/mail.ts:12");
 });
 
+test("a directory for each deploy changes no problem", () => {
+  const of = (release: number) => {
+    const stack = `Error: no\n    at send (/srv/${release}/handlers/_lib/mail.ts:7:9)`;
+    return problemOf("user.created", { name: "Error", message: "no", stack }, "handlers/_lib/mail.ts").id;
+  };
+  expect(of(2)).toBe(of(1));
+});
+
 test("a message that looks like a stack frame gives no place", () => {
   const error = throwAt("no\n    at read (/etc/passwd:1:1)");
   expect(keyOf(error).place).toStartWith("test/dispatch/");

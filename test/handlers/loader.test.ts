@@ -236,7 +236,7 @@ test("reports on() without a function with the line of the call", async () => {
 
 test.each([
   ["attemps: 3", "there is no option attemps; did you mean attempts?"],
-  ["colour: 3", "there is no option colour; there are attempts, timeout, stale, data"],
+  ["colour: 3", "there is no option colour; there are attempts, timeout, stale, breaker, data"],
   ["attempts: 0", "attempts is 0, expected a whole number from 1"],
   ["attempts: 1.5", "attempts is 1.5"],
   ['attempts: "5"', "attempts is"],
@@ -244,6 +244,7 @@ test.each([
   ['timeout: "soon"', 'timeout is "soon", expected milliseconds or a duration, like timeout: "30s"'],
   ["timeout: -1", "timeout is -1"],
   ["timeout: null", "timeout is null"],
+  ['breaker: "off"', 'breaker is "off", expected true or false'],
   ['stale: "drop"', 'stale is "drop", expected "run" or "skip"'],
 ])("refuses the option %s with what is expected", async (option, message) => {
   await using folder = await load({

@@ -13,7 +13,8 @@ const failed = (name: string, delay = 0): Outcome => {
 };
 const died = (name: string): Outcome => ({ kind: "dead", record, reason: "enough", problem: problemKey(name) });
 
-const ALIVE = new Set([OWNER]);
+const OTHERS = ["owner-2", "owner-3"];
+const ALIVE = async (): Promise<Set<string> | undefined> => new Set([OWNER, ...OTHERS]);
 
 /** Accepts deliveries of different subjects and ends the first attempt of each. */
 async function fail(box: Box, names: readonly string[], outcome: Outcome) {
@@ -197,14 +198,15 @@ export function problemsContract(name: string, open: OpenInbox): void {
       expect(await take()).toEqual([]);
       await fail(box, ["msg_1"], failed("a", HOUR));
       await fail(box, ["msg_2"], died("b"));
-      const [first, second] = await Promise.all([take(), take("owner-2", new Set([OWNER, "owner-2"]))]);
+      const [first, second] = await Promise.all([take(), take(OTHERS[0])]);
       expect([...first, ...second].toSorted((a, b) => (a.id < b.id ? -1 : 1))).toEqual([
         { id: "p_a", changes: ["new"] },
         { id: "p_b", changes: ["new", "dead"] },
       ]);
       // Only another server takes over, and only when their owner is not alive any longer.
-      expect(await take("owner-3", new Set([OWNER, "owner-2", "owner-3"]))).toEqual([]);
-      expect(await take("owner-3", new Set(["owner-3"]))).toHaveLength(2);
+      expect(await take(OTHERS[1])).toEqual([]);
+      expect(await take(OTHERS[1], async () => undefined)).toEqual([]);
+      expect(await take(OTHERS[1], async () => new Set(["owner-3"]))).toHaveLength(2);
     });
 
     test("reports the same change once an hour, and 10 and 100 times when they are reached", async () => {
@@ -245,6 +247,14 @@ export function problemsContract(name: string, open: OpenInbox): void {
       await fail(box, ["again"], failed("a", HOUR));
       const second = await box.inbox.takeNews(OWNER, ALIVE);
       expect(second.map(({ changes }) => changes)).toEqual([["regressed"]]);
+    });
+
+    test("drops news of more than a week ago, as of a time before alerts were set up", async () => {
+      await using box = await emptyBox(open);
+      await fail(box, ["msg_1"], died("a"));
+      box.clocks.pass(8 * DAY);
+      expect(await box.inbox.takeNews(OWNER, ALIVE)).toEqual([]);
+      expect(await problem(box, "a")).toMatchObject({ state: "open" });
     });
 
     test("a muted problem is counted, listed apart and not reported", async () => {

@@ -7,11 +7,13 @@ import { backlogContract } from "./contract.backlog.ts";
 import { bulkContract } from "./contract.bulk.ts";
 import { claimContract } from "./contract.claim.ts";
 import { clocksContract } from "./contract.clocks.ts";
+import { erasureContract } from "./contract.erasure.ts";
 import { finishContract } from "./contract.finish.ts";
 import { interventionContract } from "./contract.intervention.ts";
 import { listContract } from "./contract.list.ts";
 import { orderContract } from "./contract.order.ts";
 import { parkedContract } from "./contract.parked.ts";
+import { pauseContract } from "./contract.pause.ts";
 import { problemsContract } from "./contract.problems.ts";
 import { recoveryContract } from "./contract.recovery.ts";
 import { replayContract } from "./contract.replay.ts";
@@ -28,6 +30,8 @@ const CONTRACTS = [
   finishContract,
   recoveryContract,
   parkedContract,
+  pauseContract,
+  erasureContract,
   sensitiveContract,
   interventionContract,
   replayContract,

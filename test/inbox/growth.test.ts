@@ -30,7 +30,9 @@ const SCANS: Record<string, string> = {
   "k.exclusive = 0  order by k.handler limit 1":
     "ends at the first row of the index, and continues from there by its key",
   "where parked_at is not null  order by r.handler limit 1": "ends at the first row of the index, too",
-  "exclusive = 1 order by due limit 1": "two probes, which end at the first row of their indexes",
+  "exclusive = 1 and (select 1 from pause": "two probes, which end at the first handler that is not paused",
+  "from pause order by handler": "a row for each paused handler",
+  "from erasure where finished_at is null": "a partial index of the few erasures that have not finished",
   "where d.kept = 1": "a partial index of the few deliveries that retention found unfinished",
 };
 
@@ -74,12 +76,29 @@ async function exercise(inbox: Inbox) {
     await replayAll(inbox, { ...selection, bulk: true, replay: crypto.randomUUID(), limit: 3 });
   }
   await replayAll(inbox, { ...replayOf("msg_1", "again", [knownHandler(CREATED)]) });
+  await inbox.backlog();
+  await inbox.newestDelivery();
+  await inbox.saveRollups(
+    [{ span: 1, start: 1, server: "one", deliveries: 1, figures: { failures: 0, longestWait: 0, times: {} } }],
+    new Map([[1, 1]]),
+  );
+  await inbox.rollups(1, 0);
   await inbox.replayProgress(null, { first: 1, last: 99 });
   await inbox.replayProgress(CREATED, { first: 1, last: 99 });
   for (const { run: id } of (await inbox.get("msg_3"))!.runs) {
     await inbox.retryNow(id);
     await inbox.giveUp(id, "enough");
   }
+  await inbox.pause(CRM, "breaker", null, 0);
+  await inbox.takeProbe(CRM, 0);
+  await inbox.pauses();
+  await inbox.resume(CRM);
+  await inbox.requestErasure("user_1", "person", true);
+  await inbox.identifiersOf("user_1");
+  while (await inbox.eraseNext("user_1", new Set()));
+  await inbox.finishErasure("user_1", {});
+  await inbox.openErasures(9);
+  await inbox.requestDueErasures(1);
   await inbox.park(new Set());
   await inbox.sweep();
   await inbox.accept(delivery("newest", { receivedAt: Date.now() + 999 * DAY }), []);
@@ -110,7 +129,12 @@ test("no statement of the inbox reads a whole table", async () => {
     if (/^(savepoint|release|rollback)/.test(text)) continue;
     const plan = db.query<{ detail: string }, []>(`explain query plan ${text}`).all();
     // Scans of a query's own intermediate results are only as long as its selection.
-    const found = plan.filter(({ detail }) => /^SCAN (?!CONSTANT|h\b|t\b|kind\b|\(subquery)/.test(detail));
+    const found = plan.filter(({ detail }) =>
+      /^SCAN (?!CONSTANT|h\b|t\b|kind\b|slice\b|counted\b|\(subquery)/.test(detail),
+    );
+    // Otherwise it would read all runs of the handler before.
+    if (/select handler from run\s+where state = \S+ and handler > /.test(text))
+      expect(plan[0]?.detail).toEndWith("(state=? AND handler>?)");
     const isIntended = Object.keys(SCANS).some((part) => text.includes(part));
     if (found.length > 0 && !isIntended) scans.push(`${found.map(({ detail }) => detail).join(", ")}: ${text}`);
   }

@@ -71,6 +71,7 @@ test("adds the tables and columns of later versions to an inbox.db of the first 
     await using inbox = await openSqliteInbox(folder.path);
     expect((await inbox.get("msg_1"))?.runs).toMatchObject([{ state: "dead", problem: null }]);
     expect(await inbox.problems("open", 9)).toEqual([]);
+    expect(await inbox.pauses()).toEqual([]);
   }
 });
 

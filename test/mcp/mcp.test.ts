@@ -48,9 +48,11 @@ test("the client and docs/agents.md list every tool, and the ones that write are
   expect(tools.map(({ name }) => name)).toEqual([
     "list_handlers",
     "list_deliveries",
+    "list_problems",
     "get_delivery",
     "explain_run",
     "list_refused",
+    "doctor",
     "send_sample",
     "try_handler",
     "replay",
@@ -73,12 +75,13 @@ test("no tool shows personal data of a payload unless asked", async () => {
     agent.call("get_delivery", { id: "msg_1" }),
     agent.call("explain_run", { id: "msg_1" }),
     agent.call("list_refused"),
+    agent.call("list_problems"),
   ]);
   for (const { text, isError } of answers) {
     expect([text, isError]).toEqual([expect.any(String), false]);
     for (const value of PERSONAL) expect(text).not.toContain(value);
   }
-  const [handlers, list, one, why, refused] = answers.map(({ text }) => text);
+  const [handlers, list, one, why, refused, problems] = answers.map(({ text }) => text);
   expect(handlers).toContain('"file": "user.created/crm.ts"');
   expect(list).toContain('"msg_1"');
   // Ids, times and the structure remain.
@@ -89,6 +92,11 @@ test("no tool shows personal data of a payload unless asked", async () => {
   expect(why).toMatch(/Error: no mail to •••\n {2}at handlers\/user\.created\.ts:3:13/);
   expect(why).toContain("Why: it failed, and is retried in");
   expect(JSON.parse(refused ?? "")).toMatchObject({ storesDeliveries: true, counts: {} });
+
+  expect(problems).toContain('"message": "no mail to');
+  expect(JSON.parse(problems ?? "")).toMatchObject([
+    { handler: "user.created", place: "handlers/user.created.ts:3", newestDelivery: "msg_1", runs: { retrying: 1 } },
+  ]);
 
   const full = await agent.call("get_delivery", { id: "msg_1", payload: "full" });
   expect(full.text).toContain("adelheid@example.com");
@@ -141,11 +149,27 @@ test("with MCP_WRITE=1, an agent sends a sample, and replays it only after a con
 
   const asked = await agent.call("replay", { id });
   expect(asked).toMatchObject({ isError: false });
-  expect(asked.text).toContain(`this would start 1 runs of ${id}`);
+  expect(asked.text).toContain(`this would start 1 runs.`);
   expect((await server.get(id))?.runs).toHaveLength(1);
   const replayed = await agent.call("replay", { id, confirm: true });
   expect(replayed.text).toContain("has started: user.updated");
   await until("the replay", async () => (await server.get(id))?.runs.length === 2);
+});
+
+test("with MCP_WRITE=1, the dead runs of a problem are replayed after a confirmation", async () => {
+  const dies = `import { NonRetriableError } from "bellhop";
+export default () => { throw new NonRetriableError("no"); };`;
+  await using server = await serverWith({ "user.created.ts": dies }, { INSPECTOR_TOKEN: TOKEN, MCP_WRITE: "1" });
+  await using agent = await connectMcp(server.inspectorUrl ?? "", TOKEN);
+  await server.post(EVENT, { id: "msg_1" });
+  await server.ended("msg_1");
+  const [{ id: problem } = { id: "" }] = JSON.parse((await agent.call("list_problems")).text) as { id: string }[];
+  const list = await agent.call("list_deliveries", { problem });
+  expect(list.text).toContain('"msg_1"');
+  expect((await agent.call("replay", { problem })).text).toContain("this would start 1 runs");
+  expect((await server.get("msg_1"))?.runs).toHaveLength(1);
+  expect((await agent.call("replay", { problem, confirm: true })).text).toContain("are being replayed");
+  await until("the replay", async () => (await server.get("msg_1"))?.runs.length === 2);
 });
 
 test("mistakes get a sentence and not the text of an internal error", async () => {
@@ -155,6 +179,7 @@ test("mistakes get a sentence and not the text of an internal error", async () =
     ["get_delivery", { id: "msg_none" }, "No such delivery is stored here."],
     ["explain_run", { id: "msg_none" }, "No such delivery is stored here."],
     ["list_deliveries", { since: "yesterday" }, "since is not a time: yesterday"],
+    ["replay", { confirm: true }, "Give an id or a problem"],
     ["send_sample", { event: "user.renamed" }, "Clerk has no event user.renamed"],
     ["replay", { id: "msg_none", confirm: true }, "No such delivery is stored here."],
   ] as const;
@@ -162,7 +187,7 @@ test("mistakes get a sentence and not the text of an internal error", async () =
     expect(await agent.call(name, args)).toEqual({ text: message, isError: true });
 });
 
-test("try_handler runs the current code in another process, and rolls back", async () => {
+test("try_handler and doctor run in another process, and try_handler rolls back", async () => {
   await using dev = await devWith(
     {
       "user.created.ts": "export default ({ db }) => db`insert into seen (id) values (1)`;",
@@ -181,6 +206,8 @@ test("try_handler runs the current code in another process, and rolls back", asy
   const tried = await agent.call("try_handler", { id, handler: "user.created" });
   expect(tried.text).toContain("✓ done");
   expect(tried.text).toContain("`db` was rolled back");
+  const checked = await agent.call("doctor");
+  expect(checked).toEqual({ text: expect.stringMatching(/^✓ .*Bun/m), isError: false });
   using app = new Database(join(dev.path, "data/app.db"), { readonly: true });
   expect(app.query("select count(*) from seen").values()).toEqual([[1]]);
 });

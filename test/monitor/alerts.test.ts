@@ -8,7 +8,7 @@ import { type Alert, AlertError } from "../../src/monitor/alert-channels.ts";
 import type { AlertTarget } from "../../src/monitor/alert-url.ts";
 import { type Alerts, startAlerts, type Watched } from "../../src/monitor/alerts.ts";
 import type { Notice } from "../../src/monitor/notices.ts";
-import { claimer, CREATED, delivery, problemKey, record, run } from "../inbox/box.ts";
+import { claimer, CREATED, delivery, problemKey, run } from "../inbox/box.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { until } from "../until.ts";
 
@@ -149,7 +149,7 @@ function watched(inbox: Inbox, id = "owner-1", alive = [id], isFirst = true) {
         return troubles.database;
       },
     },
-    cluster: { id, fenced: undefined, seen: () => new Set(alive), isFirst: () => isFirst },
+    cluster: { id, fenced: undefined, alive: async () => new Set(alive), isFirst: () => isFirst },
   };
   return { parts, troubles };
 }
@@ -158,6 +158,7 @@ async function failOnce(inbox: Inbox, id: string, name: string, kind: "retry" | 
   await inbox.accept(delivery(id, { subject: id }), [run(CREATED)]);
   const { runs } = await inbox.claim(claimer({ [CREATED]: 1 }));
   const problem = problemKey(name);
+  const record = { startedAt: Date.now(), took: 3 };
   const outcome: Outcome =
     kind === "dead"
       ? { kind, record, reason: "enough", problem }
@@ -212,7 +213,7 @@ test("many failures of one problem are one message, and its news are reported on
     problem: { id: "p_a", runs: { dead: 15, retrying: 15 }, subjects: 30 },
   });
   await until("the inbox to forget them", async () =>
-    (await opened.inbox.takeNews("owner-2", new Set())).length === 0 ? true : undefined,
+    (await opened.inbox.takeNews("owner-2", async () => new Set())).length === 0 ? true : undefined,
   );
   await failOnce(opened.inbox, "msg_next", "a");
   await Bun.sleep(500);

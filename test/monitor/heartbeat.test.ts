@@ -2,23 +2,31 @@ import { expect, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { startHeartbeat } from "../../src/monitor/heartbeat.ts";
-import { folderWithHandlers, serverWith, until } from "../harness.ts";
+import { folderWithHandlers, serverWith, spawnServer, until } from "../harness.ts";
 
 /** A check of healthchecks.io: https://healthchecks.io/docs/http_api/ */
 function startChecks() {
   const pings: { path: string; method: string; body: string }[] = [];
   const state: { answer: () => Response | Promise<Response> } = { answer: () => new Response("OK") };
+  let lastAt = 0;
   const server = Bun.serve({
     port: 0,
     hostname: "127.0.0.1",
     async fetch(request) {
       const body = await request.text();
+      lastAt = performance.now();
       pings.push({ path: new URL(request.url).pathname, method: request.method, body });
       return state.answer();
     },
   });
   const url = `http://127.0.0.1:${server.port}/1a2b-uuid`;
-  return { pings, state, url, [Symbol.dispose]: () => void server.stop(true) };
+  /** As the service shows it: a failure, or a missing ping, makes a check go down; a success makes it go up. */
+  function status(graceMs: number): "new" | "up" | "down" {
+    const last = pings.at(-1);
+    if (!last) return "new";
+    return last.path.endsWith("/fail") || performance.now() - lastAt > graceMs ? "down" : "up";
+  }
+  return { pings, state, url, status, [Symbol.dispose]: () => void server.stop(true) };
 }
 
 const GOOD = { path: "/1a2b-uuid", method: "GET", body: "" };
@@ -41,6 +49,21 @@ test("pings success while all is well, and failure with the reason while it is n
   const { length } = checks.pings;
   await Bun.sleep(60);
   expect(checks.pings.length).toBeLessThanOrEqual(length + 1);
+});
+
+test("the check goes down when the server is killed, and up when it starts again", async () => {
+  using checks = startChecks();
+  await using folder = await folderWithHandlers();
+  const env = { HEARTBEAT_URL: checks.url };
+  expect(checks.status(0)).toBe("new");
+  const server = await spawnServer(folder.path, { env });
+  await until("a ping", () => checks.status(60_000) === "up");
+  await server[Symbol.asyncDispose]();
+  const { length } = checks.pings;
+  await until("a missing ping", () => checks.status(500) === "down");
+  expect(checks.pings).toHaveLength(length);
+  await using _ = await spawnServer(folder.path, { env });
+  await until("a ping", () => checks.status(60_000) === "up" && checks.pings.length > length);
 });
 
 test("a state that can't be read is a failure", async () => {

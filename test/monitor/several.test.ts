@@ -38,7 +38,7 @@ test.skipIf(!postgres)("servers count for themselves, and share the figures of t
   const [one, two] = [await figures(first), await figures(second)];
   expect([one.accepted, two.accepted]).toEqual([2, 1]);
   expect([one.writable, two.writable]).toEqual([1, 1]);
-  expect(one.last).toBe(two.last!);
+  expect(one.last).toBe(two.last);
 
   // Figures outlive their server.
   await first.stop();

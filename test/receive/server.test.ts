@@ -212,12 +212,19 @@ describe("a refused request", () => {
     expect(linesOf(server, "no_match")[0]).toMatchObject({ msg: expect.stringMatching(/a proxy.*changes the body/) });
   });
 
-  test("is listed with its code, time, size and id, and nothing else", async () => {
+  test("is listed with its code, time, size, address and id, and nothing else", async () => {
     await using server = await serverWith({});
     const before = Date.now();
     await provocations.no_match(server);
     const [refused] = server.receiver.refused();
-    expect(refused).toEqual({ code: "no_match", at: expect.any(Number), size: EVENT.length, claimedId: "msg_1" });
+    const address = "127.0.0.1";
+    expect(refused).toEqual({
+      code: "no_match",
+      at: expect.any(Number),
+      size: EVENT.length,
+      claimedId: "msg_1",
+      address,
+    });
     expect(refused?.at).toBeWithin(before, Date.now() + 1);
   });
 });

@@ -182,6 +182,7 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
   schedule(world.chance(0.3) ? 1 : 0, requests.replayDead);
   schedule(world.chance(0.3) ? world.between(1, 6) : 0, requests.deleteExpired);
   schedule(world.chance(0.3) ? world.between(1, 4) : 0, requests.changeWaitingRun);
+  schedule(world.chance(0.3) ? world.between(1, 3) : 0, requests.pause);
   schedule(world.chance(0.4) ? world.between(1, 2) : 0, reload);
   schedule(world.chance(0.5) ? world.between(1, 3) : 0, stop);
   schedule(faults.crash > 0 && world.chance(0.3) ? 2 : 0, () => {
@@ -203,6 +204,7 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
   current = table();
   world.after(4_000, () => machines.forEach((machine) => void start(machine)));
   world.after(5_000, () => void notifyTableChanged());
+  world.after(6_000, () => void requests.resumeAll());
   let next = plan.faultPhaseMs + 10_000;
   const hasDrained = () => {
     if (world.now() < next) return false;

@@ -1,5 +1,6 @@
 // The plan of a seed: the number of servers, the handlers and their behaviour, and the deliveries with their times.
 
+import type { BreakerOptions } from "../../src/dispatch/pauses.ts";
 import type { HandlerOptions } from "../../src/index.ts";
 import type { World } from "./world.ts";
 
@@ -32,6 +33,8 @@ export interface Plan {
   /** 1, or 2 or 3 that share a store. */
   servers: number;
   concurrency: number;
+  /** When the breaker pauses a handler. */
+  breaker: BreakerOptions | undefined;
   /** Whether handlers write to Postgres. */
   postgres: boolean;
   handlers: PlannedHandler[];
@@ -102,6 +105,7 @@ export function planOf(world: World): Plan {
   return {
     servers,
     concurrency: between(1, 3),
+    breaker: chance(0.3) ? { after: between(1, 3), probeMs: pick([500, 5_000]) } : undefined,
     postgres: servers > 1 || chance(0.5),
     handlers,
     deliveries,

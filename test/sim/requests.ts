@@ -116,7 +116,32 @@ export function createRequests({ world, plan, witness, anyServer, table, isFinis
     await changing?.catch(() => undefined);
   }
 
-  return { send, replay, replayDead, deleteExpired, changeWaitingRun };
+  /** A user pauses a handler for a while. */
+  async function pause() {
+    const { name } = world.pick(plan.handlers);
+    const isPaused = await anyServer()
+      ?.ask(({ dispatcher }) => dispatcher.pauses.pause(name, "by a user"))
+      .catch(() => false);
+    if (!isPaused) return;
+    world.log(`${name} is paused`);
+    witness.paused(name);
+    world.after(world.between(10, 60_000), () => void resume(name));
+  }
+
+  async function resume(name: string) {
+    witness.resuming(name);
+    await anyServer()
+      ?.ask(({ dispatcher }) => dispatcher.pauses.resume(name))
+      .catch(() => undefined);
+  }
+
+  /** After the faults, no handler may stay paused: some never succeed. */
+  async function resumeAll() {
+    for (const { name } of plan.handlers) await resume(name);
+    if (!isFinished()) world.after(10_000, () => void resumeAll());
+  }
+
+  return { send, replay, replayDead, deleteExpired, changeWaitingRun, pause, resumeAll };
 }
 
 function toStore({ id, type, subject, at, sample, sensitive }: PlannedDelivery): NewDelivery {

@@ -88,8 +88,9 @@ async function openParts(options: ServerOptions, owner: string): Promise<Parts> 
     inbox,
     effects,
     table,
-    cluster: singleServer(owner, alive),
+    cluster: { ...singleServer(owner, alive), isShared: shared !== undefined },
     concurrency: plan.concurrency,
+    breaker: plan.breaker,
     watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
     onOutcome: (run, outcome) => witness.ended(run, outcome),
   });

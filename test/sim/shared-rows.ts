@@ -43,6 +43,8 @@ const PRIMARY_KEYS: Record<string, readonly string[]> = {
   run: ["id"],
   order_key: ["key"],
   attempt: ["run", "n"],
+  pause: ["handler"],
+  erasure: ["user_id"],
   problem: ["id"],
   problem_day: ["problem", "day"],
   rollup: ["span", "start", "server"],

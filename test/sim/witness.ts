@@ -28,6 +28,9 @@ export interface Witness {
   /** Handler files were broken or fixed. */
   reloaded(): void;
   databaseFailed(): void;
+  /** A server has answered that it has paused a handler. */
+  paused(handler: string): void;
+  resuming(handler: string): void;
   died(life: Life): void;
   /** Whether every delivery was answered and every run has ended. */
   hasDrained(): boolean;
@@ -74,6 +77,7 @@ interface ActiveAttempt {
   life: Life | undefined;
 }
 
+const PAUSE_SEEN_MS = 5_000;
 const [DONE, DEAD, SKIPPED] = [2, 3, 4];
 const RUNS = `select r.id, d.id as delivery, r.handler, r.replay, r.order_key as orderKey, r.at, r.state, r.attempts,
   r.spent, r.reason from run r join delivery d on d.seq = r.seq`;
@@ -109,6 +113,8 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
   /** The unfinished runs after the previous commit. */
   let openRuns = new Map<number, OpenRun>();
   let hasReloaded = false;
+  /** When each handler was paused by a user. */
+  const pausedAt = new Map<string, number>();
   let databaseFailures = 0;
   const name = (id: string, handler: string, replay: string) => `${id} ${handler}${replay && ` (replay ${replay})`}`;
   const describe = ({ delivery, handler, replay }: Pick<RunRow, "delivery" | "handler" | "replay">) =>
@@ -176,6 +182,9 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
         return () => {};
       }
       if (row.state !== 1) report(`${describe(row)} began, but is not stored as running`);
+      // Another server reads the pauses every second, and some of its reads fail.
+      if (world.now() > (pausedAt.get(handler) ?? Infinity) + (plan.servers > 1 ? PAUSE_SEEN_MS : 0))
+        report(`${describe(row)} began, but ${handler} is paused`);
       if (row.spent + 1 !== run.attempt)
         report(`${describe(row)} got attempt ${run.attempt} after ${row.spent} counted attempts`);
       world.log(`${describe(row)} begins, attempt ${row.attempts}`);
@@ -201,6 +210,8 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
       world.log(`${name(run.delivery.id, run.handler, run.replay)} is ${outcome.kind}${reason}`);
     },
     reloaded: () => void (hasReloaded = true),
+    paused: (handler) => void pausedAt.set(handler, world.now()),
+    resuming: (handler) => void pausedAt.delete(handler),
     databaseFailed: () => void (databaseFailures += 1),
     died(life) {
       for (const attempts of active.values())

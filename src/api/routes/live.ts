@@ -2,6 +2,7 @@
 
 import { Elysia, t } from "elysia";
 
+import type { Pauses } from "../../dispatch/pauses.ts";
 import type { Feed } from "../feed.ts";
 import type { SendSample } from "../send-sample.ts";
 import type { ChartWindow, HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "../types.ts";
@@ -12,6 +13,9 @@ export interface Live {
   servers(): ServerRowJson[];
   health(window?: ChartWindow): Promise<HealthJson>;
   refused(): RefusedJson;
+  pauses: Pauses;
+  /** A handler was added, changed, paused or resumed. */
+  handlersChanged(): void;
   feed: Feed;
   send: SendSample;
 }

@@ -77,7 +77,7 @@ export function toKnown({ name, lane, event, code }: ApiHandler): KnownHandler {
   return { handler: name, lane, event, parked: code === undefined };
 }
 
-function unknownHandler(handlers: readonly ApiHandler[]): HandlerTrouble {
+export function unknownHandler(handlers: readonly ApiHandler[]): HandlerTrouble {
   return { error: "unknown_handler", handlers: handlers.map(({ name }) => name) };
 }
 

@@ -5,7 +5,7 @@ import { Snippet } from "./components.tsx";
 import { dialog } from "./state.ts";
 
 export function EmptyState({ server }: { server: ServerJson }) {
-  const { webhookUrl, publicUrl, isDevSecret, secretHint, handlersDir } = server;
+  const { command, webhookUrl, publicUrl, isDevSecret, secretHint, handlersDir } = server;
   return (
     <div class="empty-state">
       <h2>No deliveries yet</h2>
@@ -20,12 +20,12 @@ export function EmptyState({ server }: { server: ServerJson }) {
         </li>
         <li>
           <h3>From a terminal</h3>
-          <Snippet text="bun send user.created" />
+          <Snippet text={`${command} send user.created`} />
         </li>
         <li>
           <h3>From Clerk</h3>
           {publicUrl === null ? (
-            <Tunnel webhookUrl={webhookUrl} />
+            <Tunnel command={command} webhookUrl={webhookUrl} />
           ) : (
             <p>
               In the Dashboard, Webhooks, Add Endpoint, enter this URL; then on its Testing tab: <b>Send Example</b>.
@@ -34,8 +34,9 @@ export function EmptyState({ server }: { server: ServerJson }) {
           {publicUrl !== null && <Snippet text={publicUrl} />}
           {isDevSecret ? (
             <p class="warn">
-              The secret in use ({secretHint}) was made by <code>bun dev</code>, and Clerk does not know it: paste the
-              endpoint's own into <code>.env</code> as <code>CLERK_WEBHOOK_SIGNING_SECRET</code>. It is used at once.
+              The secret in use ({secretHint}) was made by <code>{command} dev</code>, and Clerk does not know it: paste
+              the endpoint's own into <code>.env</code> as <code>CLERK_WEBHOOK_SIGNING_SECRET</code>. It is used at
+              once.
             </p>
           ) : (
             <p class="faint">
@@ -45,18 +46,18 @@ export function EmptyState({ server }: { server: ServerJson }) {
         </li>
       </ol>
       <p class="faint">
-        Handlers are files in <code>{handlersDir}/</code>; <code>bun new user.created</code> writes one. An event
+        Handlers are files in <code>{handlersDir}/</code>; <code>{command} new user.created</code> writes one. An event
         without a handler is stored, too.
       </p>
     </div>
   );
 }
 
-function Tunnel({ webhookUrl }: { webhookUrl: string }) {
+function Tunnel({ command, webhookUrl }: Pick<ServerJson, "command" | "webhookUrl">) {
   return (
     <>
       <p>Clerk can't reach this machine yet. Start with the relay of Svix, or run ngrok in another terminal:</p>
-      <Snippet text="bun dev --tunnel" />
+      <Snippet text={`${command} dev --tunnel`} />
       <Snippet text={`ngrok http ${portOf(webhookUrl)}`} />
       <p>
         Then in the Dashboard, Webhooks, Add Endpoint, with the tunnel's URL and this path:{" "}

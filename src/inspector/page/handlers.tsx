@@ -19,7 +19,7 @@ export function Handlers() {
       {all?.length === 0 && (
         <Empty title={`No handlers in ${dir}/ yet`}>
           <p>A handler is a file named after its event. This writes one:</p>
-          <Snippet text="bun new user.created" />
+          <Snippet text={`${server.value?.command ?? "bun"} new user.created`} />
         </Empty>
       )}
       <ul class="handlers">

@@ -23,7 +23,7 @@ export function Health() {
         </p>
       )}
       <p class="span">
-        <span class="faint">The last hour, counted since this server's start</span>
+        <span class="faint">The last hour</span>
         <Dead />
       </p>
       <Figure

@@ -10,7 +10,7 @@ import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
 import { opened, reloadOpen } from "./opened.ts";
 import { rows } from "./rows.ts";
-import { attempt, dialog, handlers, notify, replaying } from "./state.ts";
+import { attempt, dialog, handlers, notify, replaying, server } from "./state.ts";
 
 export function Replay() {
   const id = replaying.value ?? "";
@@ -38,7 +38,11 @@ export function Replay() {
       </p>
       {matching.length === 0 ? (
         <p class="warn">
-          No handler matches it: <code>bun new {type}</code> writes one.
+          No handler matches it:{" "}
+          <code>
+            {server.value?.command} new {type}
+          </code>{" "}
+          writes one.
         </p>
       ) : (
         <p class="choices">

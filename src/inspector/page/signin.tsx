@@ -50,8 +50,8 @@ export function SignIn({ onDone }: { onDone: () => void }) {
           {waiting.value ? "Signing in…" : "Sign in"}
         </button>
         <p class="faint">
-          The server's <code>INSPECTOR_TOKEN</code>, or, without one, the token in the URL that <code>bun dev</code>{" "}
-          printed at its start.
+          The server's <code>INSPECTOR_TOKEN</code>, or, without one, the token in the URL that the server printed at
+          its start.
         </p>
       </form>
     </main>

@@ -1,0 +1,132 @@
+// `bun doctor` checks this installation and what it depends on, a line for each finding. With `--fix`, it repairs what it
+// can, after asking. It changes nothing otherwise.
+
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+
+import { defineCommand } from "citty";
+
+import { createClerk } from "../clerk/client.ts";
+import { SAMPLE_INSTANCE } from "../clerk/dashboard.ts";
+import { type Config, type Environment, handlersDirOf, processEnvironment, readConfig, usesDisk } from "../config.ts";
+import { openEffects } from "../db/effects.ts";
+import { diskOf } from "../disk.ts";
+import { messageOf } from "../errors.ts";
+import { loadHandlers, schemaOf } from "../handlers/loader.ts";
+import { printable } from "../printable.ts";
+import { connectOrOpen } from "./api-client.ts";
+import { checkBun, checkDisk, checkHandlers, checkPackages, checkSecret, checkSettings } from "./check-installation.ts";
+import { checkAddress, checkClock, checkEndpoint, checkKey } from "./check-network.ts";
+import { checkDatabase, checkInbox, checkMigrations, checkRefused, checkServer } from "./check-stores.ts";
+import { type Finding, note, problem } from "./finding.ts";
+import { findTunnel } from "./tunnel.ts";
+
+const SIGNS = { ok: "✓", note: "·", problem: "✗" } as const;
+
+export const doctor = defineCommand({
+  meta: { name: "bun doctor", description: "Check this installation, and what it depends on" },
+  args: {
+    url: { type: "string", description: "Also check this public address", valueHint: "https://hooks.example.com/…" },
+    fix: { type: "boolean", description: "Repair what can be repaired, after asking" },
+    yes: { type: "boolean", description: "With --fix: do not ask" },
+    json: { type: "boolean", description: "Print JSON" },
+  },
+  async run({ args: { url, fix, yes, json } }) {
+    await using opened = new AsyncDisposableStack();
+    const findings = await examine(processEnvironment(), url, opened);
+    if (json)
+      console.log(
+        JSON.stringify(
+          findings.map(({ fix: _, ...finding }) => finding),
+          null,
+          2,
+        ),
+      );
+    else console.log(describeFindings(findings));
+    const repaired = fix ? await repair(findings, yes === true) : new Set<Finding>();
+    const left = findings.filter((finding) => finding.state === "problem" && !repaired.has(finding));
+    await opened.disposeAsync();
+    // Timers and sockets that the handlers' modules opened keep the process alive.
+    process.exit(left.length > 0 ? 1 : 0);
+  },
+});
+
+/** Every check. A check that fails is a finding, and does not end the others. */
+async function examine(env: Environment, url: string | undefined, opened: AsyncDisposableStack): Promise<Finding[]> {
+  const read = readConfig(env, env.NODE_ENV === "production" ? "start" : "dev");
+  const table = await loadHandlers(handlersDirOf(env), () => undefined);
+  const findings = [checkBun(), checkPackages(), ...checkSettings(read, env), ...checkHandlers(table)];
+  if ("problems" in read) return findings;
+  const { config } = read;
+  findings.push(checkSecret(config), checkDisk(resolve(config.dataDir), diskOf(config.dataDir), usesDisk(config)));
+  const stores = await inSteps("inbox", () => examineInbox(config, url));
+  findings.push(...stores.findings);
+  await inSteps("database", async () => {
+    const effects = opened.use(await openEffects(config.database));
+    const answers = await checkDatabase(config, effects);
+    findings.push(answers);
+    if (answers.state === "ok") findings.push(await checkMigrations(effects, schemaOf(table)));
+    return { findings: [] };
+  }).then(({ findings: failed }) => findings.push(...failed));
+  findings.push(await checkClock(config.clerkApiUrl), await checkKey(await createClerk(config), stores.instance));
+  return findings;
+}
+
+interface Examined {
+  findings: Finding[];
+  instance?: string | undefined;
+}
+
+async function inSteps(name: string, examineStep: () => Promise<Examined>): Promise<Examined> {
+  try {
+    return await examineStep();
+  } catch (error) {
+    return { findings: [problem(name, messageOf(error), "Fix this, then run bun doctor again")] };
+  }
+}
+
+/** The inbox, and what a running server knows. */
+async function examineInbox(config: Config, url: string | undefined): Promise<Examined> {
+  if (!config.inbox && !existsSync(config.dataDir))
+    return { findings: [note("inbox", `there is no inbox in ${config.dataDir} yet`, "Start a server: bun dev")] };
+  await using client = await connectOrOpen(config);
+  const { found, instance } = await checkInbox(client, config);
+  const live = await client.live();
+  const port = live ? Number(new URL(live.server.webhookUrl).port) : config.port;
+  const tunnel = await findTunnel(port);
+  const isDev = (live?.server.mode ?? config.mode) === "dev";
+  const findings = [...found, checkServer(live?.server), checkAddress(tunnel, config.webhookPath, isDev)];
+  if (live) findings.push(await checkEndpoint(live.server.webhookUrl, "this server"), ...checkRefused(live.refused));
+  else findings.push(note("refused", "not checked: only a running server knows the requests that it has refused"));
+  const outside = url ?? (tunnel && `${tunnel}${config.webhookPath}`);
+  if (outside) findings.push(await checkEndpoint(outside, "the public address"));
+  return { findings, instance: instance === SAMPLE_INSTANCE ? undefined : instance };
+}
+
+export function describeFindings(findings: readonly Finding[]): string {
+  const width = Math.max(...findings.map(({ name }) => name.length));
+  const lines = findings.flatMap(({ state, name, fact, remedy }) => [
+    `${SIGNS[state]} ${name.padEnd(width)}  ${printable(fact)}`,
+    ...(remedy ? [`${" ".repeat(width + 4)}${printable(remedy)}`] : []),
+  ]);
+  const problems = findings.filter(({ state }) => state === "problem").length;
+  const summary = problems === 0 ? "Nothing needs a person." : `${problems} of these need a person.`;
+  return [...lines, "", summary].join("\n");
+}
+
+/** Returns the findings that were repaired. */
+async function repair(findings: readonly Finding[], yes: boolean): Promise<Set<Finding>> {
+  const repaired = new Set<Finding>();
+  for (const finding of findings) {
+    const { fix } = finding;
+    if (!fix || !(yes || (process.stdin.isTTY && confirm(fix.question)))) continue;
+    try {
+      await fix.apply();
+      repaired.add(finding);
+      console.error(`fixed: ${finding.name}`);
+    } catch (error) {
+      console.error(`not fixed: ${finding.name}: ${messageOf(error)}`);
+    }
+  }
+  return repaired;
+}

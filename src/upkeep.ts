@@ -1,0 +1,76 @@
+// The work of a server beside deliveries and runs: erasures of users, and comparisons of the mirror with Clerk.
+
+import type { Get } from "./clerk/requests.ts";
+import type { Config } from "./config.ts";
+import type { Effects } from "./db/effects.ts";
+import type { Cluster } from "./dispatch/cluster.ts";
+import { type Erasures, startErasures } from "./dispatch/erasures.ts";
+import { messageOf } from "./errors.ts";
+import type { HandlerTable } from "./handlers/loader.ts";
+import type { Inbox } from "./inbox/inbox.ts";
+import { logDrift, logErased, type Logger } from "./log.ts";
+import { type DriftReport, startDriftSchedule } from "./mirror/drift-schedule.ts";
+import { addressesIn, eraseRows } from "./mirror/erase-rows.ts";
+import { tablesOf } from "./mirror/mirror.ts";
+import type { MirrorTable } from "./mirror/write.ts";
+
+interface UpkeepOptions {
+  config: Pick<Config, "eraseAfter" | "driftEvery" | "clerkSecretKey" | "clerkApiUrl">;
+  log: Logger;
+  inbox: Inbox;
+  effects: Effects;
+  cluster: Cluster;
+  table: () => HandlerTable;
+  /** Called with the result of each scheduled comparison. */
+  onDrift?: (report: DriftReport) => void;
+}
+
+export interface Upkeep {
+  erasures: Erasures;
+  stop(): Promise<void>;
+}
+
+export function startUpkeep({ config, log, inbox, effects, cluster, table, onDrift }: UpkeepOptions): Upkeep {
+  /** The mirror's tables are those of the current handlers. */
+  const tables = (): MirrorTable[] => table().handlers.flatMap(({ code }) => (code && tablesOf(code.run)) ?? []);
+  const isOurs = () => cluster.isFirst();
+  const erasures = startErasures({
+    inbox,
+    effects,
+    addressesOf: (user) => addressesIn(effects.sql, tables(), user),
+    eraseRows: (user, addresses) => effects.write((tx) => eraseRows(tx, tables(), user, addresses)),
+    afterMs: config.eraseAfter === "never" ? undefined : config.eraseAfter,
+    isOurs,
+    onFinished: (erasure) => logErased(log, erasure),
+    onTrouble: (error) => log.warn({ err: error }, "an erasure could not be finished; the next round continues it"),
+  });
+  const { driftEvery, clerkSecretKey: secretKey, clerkApiUrl: apiUrl } = config;
+  const schedule =
+    secretKey && driftEvery !== "never"
+      ? startDriftSchedule({
+          everyMs: driftEvery,
+          get: lazyGet({ secretKey, apiUrl }),
+          effects,
+          tables,
+          isOurs,
+          onReport(report) {
+            logDrift(log, report);
+            onDrift?.(report);
+          },
+          onTrouble: (error) => log.warn(`the mirror was not compared with Clerk: ${messageOf(error)}`),
+        })
+      : undefined;
+  return {
+    erasures,
+    stop: async () => void (await Promise.all([erasures.stop(), schedule?.stop()])),
+  };
+}
+
+/** Loads Clerk's errors at the first request: they take a while, and most servers never need them. */
+function lazyGet(options: { secretKey: string; apiUrl: string }): Get {
+  let get: Promise<Get> | undefined;
+  return async (path, query) => {
+    get ??= import("./clerk/requests.ts").then(({ createRequests }) => createRequests(options));
+    return (await get)(path, query);
+  };
+}
