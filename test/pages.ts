@@ -2,6 +2,8 @@
 
 import { dirname, join, normalize, resolve } from "node:path";
 
+import { slug } from "../docs/.vitepress/slug.ts";
+
 export const ROOT = resolve(import.meta.dir, "..");
 
 export interface Page {
@@ -60,15 +62,8 @@ export function links({ file, text }: Page): { link: string; target: string; anc
   });
 }
 
-/** The anchors of a page's headings, as GitHub makes them. */
+/** The anchors of a page's headings. */
 export function anchors({ text }: Page): Set<string> {
   const prose = text.replaceAll(/^```[\s\S]*?^```/gm, "");
-  return new Set(
-    [...prose.matchAll(/^#{1,6} (.+)$/gm)].map(([, title = ""]) =>
-      title
-        .toLowerCase()
-        .replaceAll(/[^\p{L}\p{N}\p{M} _-]/gu, "")
-        .replaceAll(" ", "-"),
-    ),
-  );
+  return new Set([...prose.matchAll(/^#{1,6} (.+)$/gm)].map(([, title = ""]) => slug(title)));
 }

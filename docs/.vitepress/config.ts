@@ -2,7 +2,9 @@
 // pages at the README's end is the sidebar. Never a second text: what is wrong on the site is wrong in the page.
 
 import { cpSync, existsSync, globSync, readFileSync } from "node:fs";
-import { dirname, join, normalize } from "node:path";
+import { dirname, join, matchesGlob, normalize } from "node:path";
+
+import { slug } from "./slug.ts";
 
 // VitePress loads this file from a bundle, in the directory of the original.
 const ROOT = join(import.meta.dirname, "../..");
@@ -24,10 +26,12 @@ function sidebar() {
   }));
 }
 
-/** Whether a link leads to a file of the repository that is not a page, such as those of examples/deploy/. */
+const isPageOfSite = (file: string) => PAGES.some((pattern) => matchesGlob(file, pattern));
+
+/** The file of the repository that a link leads to, if it is not a page, such as those of examples/deploy/. */
 function linkedFile(link: string, page: string): string | undefined {
   const file = normalize(join(dirname(page), link));
-  const isPage = file.endsWith(".md") || file.startsWith("..");
+  const isPage = isPageOfSite(file) || file.startsWith("..");
   return isPage || /^[a-z]+:|^#/.test(link) || !existsSync(join(ROOT, file)) ? undefined : file;
 }
 
@@ -68,14 +72,14 @@ export default {
   title: "Bellhop",
   description: "Receives Clerk's webhooks and runs your code.",
   srcDir: "..",
-  srcExclude: ["**/node_modules/**", ".*/**", "{coverage,data,handlers,packages,scripts,src,test}/**", "CHANGELOG.md"],
+  srcExclude: ["**/node_modules/**", ".*/**", "{coverage,data,handlers,packages,scripts,src,test}/**"],
   rewrites: { "README.md": "index.md" },
   themeConfig: {
     search: { provider: "local" },
     outline: [2, 3],
     sidebar: sidebar(),
   },
-  markdown: { config: openFiles },
+  markdown: { config: openFiles, anchor: { slugify: slug } },
   vite: {
     plugins: [
       {
