@@ -2,13 +2,12 @@
 // in alternating rounds, because machines are noisy; signing is not measured. Then it checks that everything that was
 // answered 200 is stored and was handled exactly once.
 
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
 import { BELLHOP, CEILING, type Contender, contenders } from "./contenders.ts";
 import { type Started, type Turn, turn } from "./measure.ts";
-import { headline, replaceFigures, report, type Result, summary } from "./report.ts";
+import { replaceFigures, report, type Result, summary } from "./report.ts";
 import { createRequests, type Requests } from "./requests.ts";
 import { ROOT } from "./servers.ts";
 
@@ -78,15 +77,9 @@ if (problems.length === 0) console.log("each delivery was handled exactly once")
 else process.exitCode = 1;
 
 if (values.write && problems.length === 0) {
-  await write(values.readme, headline(results, setup));
-  const all = join(ROOT, "docs/benchmarks.md");
-  if (existsSync(all)) await write(all, summary(results, setup));
-}
-
-async function write(path: string, figures: string) {
-  const file = Bun.file(path);
-  await Bun.write(file, replaceFigures(await file.text(), figures));
-  console.log(`written into ${path}`);
+  const file = Bun.file(values.readme);
+  await Bun.write(file, replaceFigures(await file.text(), summary(results, setup)));
+  console.log(`written into ${values.readme}`);
 }
 
 /** Parses an option. Rejects 0, because figures of no rounds must not get into the README. */

@@ -1,6 +1,6 @@
-// Formats the report that `bun run bench` prints, and what it writes between two markers of pages.
+// Formats the report that `bun run bench` prints, and the summary that it writes between two markers of the README.
 
-import { BELLHOP, type Contender } from "./contenders.ts";
+import type { Contender } from "./contenders.ts";
 import { machine, today } from "./machine.ts";
 import { medianTurn, type Turn } from "./measure.ts";
 import { number, ratio, table } from "./table.ts";
@@ -19,8 +19,6 @@ interface Setup {
   seconds: number;
 }
 
-// Bellhop, the guide's route and the least work of a receiver that stores.
-const HEADLINE: readonly string[] = [BELLHOP, "next", "baseline"];
 const MARKERS = ["<!-- bench -->", "<!-- /bench -->"] as const;
 
 /** All figures, with one table per number of connections. */
@@ -46,18 +44,7 @@ export function report(results: readonly Result[], setup: Setup): string {
   return [...tables, conditions(setup), versions(results)].join("\n\n");
 }
 
-/** The README's figures: the rates of three contenders. */
-export function headline(results: readonly Result[], setup: Setup): string {
-  const connections = setup.connections.includes(32) ? 32 : setup.connections[0]!;
-  const chosen = results.filter(({ contender: { key } }) => HEADLINE.includes(key));
-  const rows = chosen.map(({ contender: { name, does }, turns }) => {
-    const { rate, latency } = medianTurn(turns.get(connections) ?? []);
-    return { contender: name, does, "requests/s": number(rate), "p99 ms": number(latency.quantile(0.99)) };
-  });
-  return [table(rows), `At ${connections} connections. ${written(chosen, setup)}`].join("\n\n");
-}
-
-/** The summary of docs/benchmarks.md: one table with all figures at 32 connections, and the rates at the others. */
+/** The README's summary: one table with all figures at 32 connections, and the rates at the others. */
 export function summary(results: readonly Result[], setup: Setup): string {
   const { connections } = setup;
   const shown = connections.includes(32) ? 32 : connections[0]!;
@@ -84,7 +71,7 @@ export function summary(results: readonly Result[], setup: Setup): string {
   return [
     table(rows),
     `Latency, CPU, memory and ratio at ${shown} connections. Accepted and handled a second: ${handled}.`,
-    written(results, setup),
+    `${conditions(setup)} ${versions(results)} Written by \`bun run bench --write\` on ${today()}.`,
   ].join("\n\n");
 }
 
@@ -93,10 +80,6 @@ export function replaceFigures(text: string, block: string): string {
   const [from, to] = MARKERS.map((marker) => text.indexOf(marker)) as [number, number];
   if (from < 0 || to < from) throw new Error(`the text must contain ${MARKERS[0]} followed by ${MARKERS[1]}`);
   return `${text.slice(0, from + MARKERS[0].length)}\n\n${block}\n\n${text.slice(to)}`;
-}
-
-function written(results: readonly Result[], setup: Setup): string {
-  return `${conditions(setup)} ${versions(results)} Written by \`bun run bench --write\` on ${today()}.`;
 }
 
 function conditions({ rounds, seconds }: Setup): string {
