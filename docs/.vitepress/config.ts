@@ -4,6 +4,8 @@
 import { cpSync, existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, matchesGlob, normalize } from "node:path";
 
+import { renderMermaidSVG, THEMES } from "beautiful-mermaid";
+
 import { slug } from "./slug.ts";
 
 // VitePress loads this file from a bundle, in the directory of the original.
@@ -43,13 +45,18 @@ function linkedFiles(): string[] {
 
 interface Markdown {
   renderer: {
-    rules: { link_open: LinkRule };
-    renderToken(tokens: LinkToken[], index: number, options: unknown): string;
+    rules: { link_open: Rule; fence: Rule };
+    renderToken(tokens: Token[], index: number, options: unknown): string;
   };
 }
-type LinkToken = { attrGet(name: string): string; attrSet(name: string, value: string): void };
-type LinkRule = (
-  tokens: LinkToken[],
+type Token = {
+  content: string;
+  info: string;
+  attrGet(name: string): string;
+  attrSet(name: string, value: string): void;
+};
+type Rule = (
+  tokens: Token[],
   index: number,
   options: unknown,
   env: { relativePath: string },
@@ -68,6 +75,22 @@ function openFiles({ renderer: { rules } }: Markdown) {
   };
 }
 
+/** Diagrams become pictures when the site is built, one for each theme, so that a reader's browser needs no script. */
+function drawDiagrams({ renderer: { rules } }: Markdown) {
+  const { fence } = rules;
+  rules.fence = (tokens, index, options, env, renderer) => {
+    const { content, info } = tokens[index];
+    if (info !== "mermaid") return fence(tokens, index, options, env, renderer);
+    const picture = (theme: string, name: string) => {
+      // Pictures load no fonts.
+      const svg = renderMermaidSVG(content, THEMES[name]).replaceAll(/@import url\([^)]*\);/g, "");
+      const source = `data:image/svg+xml;base64,${Buffer.from(svg).toString("base64")}`;
+      return `<img class="diagram-${theme}" src="${source}" alt="Diagram">`;
+    };
+    return `<p>${picture("light", "zinc-light")}${picture("dark", "zinc-dark")}</p>\n`;
+  };
+}
+
 export default {
   title: "Bellhop",
   description: "Receives Clerk's webhooks and runs your code.",
@@ -79,7 +102,13 @@ export default {
     outline: [2, 3],
     sidebar: sidebar(),
   },
-  markdown: { config: openFiles, anchor: { slugify: slug } },
+  markdown: {
+    anchor: { slugify: slug },
+    config(markdown: Markdown) {
+      openFiles(markdown);
+      drawDiagrams(markdown);
+    },
+  },
   vite: {
     plugins: [
       {
