@@ -248,8 +248,8 @@ export function logDrift(log: Logger, { tables, differences }: DriftReport) {
   const where = tables.filter((table) => table.differences > 0).map((table) => `${table.name} ${table.differences}`);
   log.warn(
     { differences },
-    `the mirror differs from Clerk in ${count(differences, "row")} (${where.join(", ")}). To list them: bun drift; to ` +
-      "repair them: bun drift --fix",
+    `the mirror differs from Clerk in ${count(differences, "row")} (${where.join(", ")}). To list them: ${COMMAND} drift; to ` +
+      `repair them: ${COMMAND} drift --fix`,
   );
 }
 
@@ -262,7 +262,7 @@ export function logErased(log: Logger, { user, deliveries, elsewhere }: Erasure)
 export function logPaused(log: Logger, { handler, cause, reason }: PauseChange) {
   const why = reason === null ? "" : `: ${reason}`;
   const until =
-    cause === "breaker" ? "one run is tried from time to time" : `to continue: bun resume ${shellWord(handler)}`;
+    cause === "breaker" ? "one run is tried from time to time" : `to continue: ${COMMAND} resume ${shellWord(handler)}`;
   log.warn(
     { handler },
     `${handler} is paused by ${cause === "breaker" ? "the breaker" : "a person"}${why}. Its runs wait; ${until}`,

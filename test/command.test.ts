@@ -22,7 +22,7 @@ test("no message names a command by a fixed text", async () => {
     for (const [index, line] of (await Bun.file(join(SRC, file)).text()).split("\n").entries()) {
       const isComment = /^\s*(?:\/\/|\/?\*)/.test(line);
       // The rows of the settings are documentation: a test compares them with .env.example and the README.
-      const isDocumentation = file === "config.ts" && /^\s*(?:default|description|\{ name):?/.test(line);
+      const isDocumentation = file === "settings.ts" && /^\s*(?:default|description|\{ name):?/.test(line);
       if (!isComment && !isDocumentation && fixed.test(line)) found.push(`${file}:${index + 1} ${line.trim()}`);
     }
   expect(found).toEqual([]);

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import packageJson from "../../package.json";
+import { COMMAND } from "../command.ts";
 import type { Config, Environment, Problem } from "../config.ts";
 import { count } from "../count.ts";
 import { describeRisk, type Disk } from "../disk.ts";
@@ -51,7 +52,7 @@ async function install() {
 export function checkSettings(read: { config: Config } | { problems: Problem[] }, env: Environment): Finding[] {
   if ("config" in read) return [ok("settings", "all settings are valid")];
   return read.problems.map(({ name, message, example }) => {
-    const isSecret = /^CLERK_WEBHOOK/.test(name) && message === "is not set" && env.NODE_ENV !== "production";
+    const isSecret = name.startsWith("CLERK_WEBHOOK") && message === "is not set" && env.NODE_ENV !== "production";
     const fix = { question: "Write a secret for development into .env?", apply: async () => ensureDevSecret(env) };
     return problem("settings", `${name} ${message}`, example, isSecret ? { fix } : undefined);
   });
@@ -62,7 +63,7 @@ export function checkSecret({ secrets, secretHint, isDevSecret }: Config): Findi
   if (!isDevSecret) return ok("secret", `${secretHint} is well-formed${many}`);
   return note(
     "secret",
-    `${secretHint} was made by bun dev, so Clerk does not have it`,
+    `${secretHint} was made by ${COMMAND} dev, so Clerk does not have it`,
     "To receive from Clerk, paste the endpoint's signing secret into .env (Clerk Dashboard, Webhooks, your endpoint)",
   );
 }
@@ -78,7 +79,7 @@ export function checkHandlers(table: HandlerTable): Finding[] {
         await Bun.write(join(dir, "user.created.ts"), text);
       },
     };
-    return [problem("handlers", `there is no handler in ${dir}/`, "Write one: bun new user.created", { fix })];
+    return [problem("handlers", `there is no handler in ${dir}/`, `Write one: ${COMMAND} new user.created`, { fix })];
   }
   const broken = handlers.flatMap(({ error }) =>
     error
@@ -98,7 +99,7 @@ export function checkHandlers(table: HandlerTable): Finding[] {
     .filter(({ quiet }) => !quiet)
     .map(({ file, reason }) => note("handlers", `${dir}/${file} is not a handler: ${reason}`));
   const loaded = handlers.length - broken.length;
-  return [...broken, ...warnings, ...ignored, ok("handlers", `${count(loaded, "handler loads", "handlers load")}`)];
+  return [...broken, ...warnings, ...ignored, ok("handlers", count(loaded, "handler loads", "handlers load"))];
 }
 
 /** Whether the data is safe there, and has space to grow. */

@@ -2,6 +2,7 @@
 
 import type { ClerkClient } from "@clerk/backend";
 
+import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, refusals } from "../errors.ts";
 import { type Finding, note, ok, problem } from "./finding.ts";
@@ -70,7 +71,7 @@ export function checkAddress(tunnel: string | undefined, path: string, isDev: bo
     : note(
         "address",
         "the public address is not known here",
-        "To check it: bun doctor --url https://hooks.example.com/api/webhooks",
+        `To check it: ${COMMAND} doctor --url https://hooks.example.com/api/webhooks`,
       );
 }
 

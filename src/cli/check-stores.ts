@@ -3,6 +3,7 @@
 import type { SQL } from "bun";
 
 import type { RefusedJson, ServerJson } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { count } from "../count.ts";
 import type { Effects } from "../db/effects.ts";
@@ -14,6 +15,7 @@ import type { Client } from "./api-client.ts";
 import { type Finding, note, ok, problem } from "./finding.ts";
 
 const RECENT_MS = 86_400_000;
+const MAX_PROBLEMS = 10;
 
 /** Whether the handlers' database answers, and its version. */
 export async function checkDatabase({ database }: Config, effects: Effects): Promise<Finding> {
@@ -44,9 +46,14 @@ export async function checkMigrations(effects: Effects, schema: Schema | undefin
   const missing = files.filter(({ name }) => !applied.has(name)).map(({ name }) => name);
   if (missing.length === 0) return ok("schema", `${count(files.length, "migration is", "migrations are")} applied`);
   const fix = { question: `Apply ${missing.join(", ")}?`, apply: () => effects.applySchema(schema) };
-  return problem("schema", `not applied: ${missing.join(", ")}`, "The next start applies them, or: bun doctor --fix", {
-    fix,
-  });
+  return problem(
+    "schema",
+    `not applied: ${missing.join(", ")}`,
+    `The next start applies them, or: ${COMMAND} doctor --fix`,
+    {
+      fix,
+    },
+  );
 }
 
 /** Which requests were refused since the server has started, and why. */
@@ -84,7 +91,7 @@ export async function checkInbox(client: Client, config: Config, now = Date.now(
   const { deliveries } = await client.list({}, null, 1);
   const [last] = deliveries;
   const found: Finding[] = [ok("inbox", `${where} answers, and its tables are up to date`)];
-  if (!last) found.push(note("deliveries", "nothing was received yet", "To try it: bun send user.created"));
+  if (!last) found.push(note("deliveries", "nothing was received yet", `To try it: ${COMMAND} send user.created`));
   else
     found.push(
       ok("deliveries", `the last one was received ${formatDuration(now - last.receivedAt)} ago: ${last.type}`),
@@ -95,15 +102,26 @@ export async function checkInbox(client: Client, config: Config, now = Date.now(
       problem(
         "runs",
         `${dead.deliveries.length}${dead.next === null ? "" : " or more"} deliveries have dead runs`,
-        "Look at one: bun deliveries --state dead; when it is fixed: bun replay --dead",
+        `Look at one: ${COMMAND} deliveries --state dead; when it is fixed: ${COMMAND} replay --dead`,
       ),
+    );
+  const { problems } = await client.problems("open", MAX_PROBLEMS);
+  for (const { id, handler, name, message, runs } of problems.filter(({ muted }) => !muted))
+    found.push(
+      runs.dead > 0
+        ? problem(
+            "problems",
+            `${handler}: ${name}: ${message} (${count(runs.dead, "dead run")})`,
+            `${COMMAND} problems ${id}`,
+          )
+        : note("problems", `${handler}: ${name}: ${message} (${runs.retrying} retrying)`, `${COMMAND} problems ${id}`),
     );
   for (const { handler, cause, reason } of (await client.pauses()).paused)
     found.push(
       problem(
         "paused",
         `${handler} is paused by ${cause === "breaker" ? "the breaker" : "a person"}${reason === null ? "" : `: ${reason}`}`,
-        `When it is fixed: bun resume ${handler}`,
+        `When it is fixed: ${COMMAND} resume ${handler}`,
       ),
     );
   return { found, instance: last && (await instanceOf(client, last.id)) };
@@ -118,5 +136,5 @@ async function instanceOf(client: Client, id: string): Promise<string | undefine
 
 export function checkServer(server: ServerJson | undefined): Finding {
   if (server) return ok("server", `process ${server.pid} runs on this data folder, at ${server.webhookUrl}`);
-  return note("server", "no server is running here", "Start one: bun dev, or bun start");
+  return note("server", "no server is running here", `Start one: ${COMMAND} dev, or ${COMMAND} start`);
 }

@@ -8,6 +8,7 @@ import { defineCommand } from "citty";
 
 import { createClerk } from "../clerk/client.ts";
 import { SAMPLE_INSTANCE } from "../clerk/dashboard.ts";
+import { COMMAND } from "../command.ts";
 import { type Config, type Environment, handlersDirOf, processEnvironment, readConfig, usesDisk } from "../config.ts";
 import { openEffects } from "../db/effects.ts";
 import { diskOf } from "../disk.ts";
@@ -24,7 +25,7 @@ import { findTunnel } from "./tunnel.ts";
 const SIGNS = { ok: "✓", note: "·", problem: "✗" } as const;
 
 export const doctor = defineCommand({
-  meta: { name: "bun doctor", description: "Check this installation, and what it depends on" },
+  meta: { name: `${COMMAND} doctor`, description: "Check this installation, and what it depends on" },
   args: {
     url: { type: "string", description: "Also check this public address", valueHint: "https://hooks.example.com/…" },
     fix: { type: "boolean", description: "Repair what can be repaired, after asking" },
@@ -81,14 +82,16 @@ async function inSteps(name: string, examineStep: () => Promise<Examined>): Prom
   try {
     return await examineStep();
   } catch (error) {
-    return { findings: [problem(name, messageOf(error), "Fix this, then run bun doctor again")] };
+    return { findings: [problem(name, messageOf(error), `Fix this, then run ${COMMAND} doctor again`)] };
   }
 }
 
 /** The inbox, and what a running server knows. */
 async function examineInbox(config: Config, url: string | undefined): Promise<Examined> {
   if (!config.inbox && !existsSync(config.dataDir))
-    return { findings: [note("inbox", `there is no inbox in ${config.dataDir} yet`, "Start a server: bun dev")] };
+    return {
+      findings: [note("inbox", `there is no inbox in ${config.dataDir} yet`, `Start a server: ${COMMAND} dev`)],
+    };
   await using client = await connectOrOpen(config);
   const { found, instance } = await checkInbox(client, config);
   const live = await client.live();

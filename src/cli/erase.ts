@@ -3,6 +3,7 @@
 import { defineCommand } from "citty";
 
 import type { ErasureJson } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
 import { UserError } from "../errors.ts";
@@ -13,7 +14,10 @@ import { configOrUserError } from "./serve.ts";
 const POLL_MS = 100;
 
 export const eraseUser = defineCommand({
-  meta: { name: "bun erase", description: "Erase what is stored about a user: payloads, headers, logs and errors" },
+  meta: {
+    name: `${COMMAND} erase`,
+    description: "Erase what is stored about a user: payloads, headers, logs and errors",
+  },
   args: {
     user: { type: "positional", description: "The user: user_…", required: true },
     now: { type: "boolean", description: "Give up unfinished runs about the user, instead of waiting for them" },
@@ -21,7 +25,7 @@ export const eraseUser = defineCommand({
     json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args: { user, now = false, yes = false, json = false } }) {
-    if (!/^user_\w+$/.test(user)) throw new UserError(`${user} is not the id of a user: bun erase user_…`);
+    if (!/^user_\w+$/.test(user)) throw new UserError(`${user} is not the id of a user: ${COMMAND} erase user_…`);
     if (!yes && !isConfirmed(user)) return;
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
     const erasure = await waitForErasure(client, user, await client.erase(user, now));
@@ -70,7 +74,7 @@ export function describeErasure(erasure: NonNullable<ErasureJson["erasure"]>): s
     lines.push(
       "",
       `${count(held, "delivery has", "deliveries have")} unfinished runs, and will be erased when they have ended, by a running`,
-      `server. To give these runs up: bun erase ${user} --now`,
+      `server. To give these runs up: ${COMMAND} erase ${user} --now`,
     );
   return [...lines, "", ...ELSEWHERE].join("\n");
 }

@@ -3,6 +3,7 @@
 import { defineCommand } from "citty";
 
 import type { HandlerTrouble, PausesJson } from "../api/types.ts";
+import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { formatDuration, formatTime } from "../duration.ts";
 import { UserError } from "../errors.ts";
@@ -13,7 +14,7 @@ import { formatTable } from "./format-table.ts";
 import { configOrUserError } from "./serve.ts";
 
 export const pause = defineCommand({
-  meta: { name: "bun pause", description: "Make the runs of a handler wait, or list paused handlers" },
+  meta: { name: `${COMMAND} pause`, description: "Make the runs of a handler wait, or list paused handlers" },
   args: {
     handler: { type: "positional", description: "A handler: user.created/crm", required: false },
     reason: { type: "string", description: "Shown wherever the handler is listed", valueHint: '"the CRM migrates"' },
@@ -29,14 +30,14 @@ export const pause = defineCommand({
     if ("error" in answer) throw unknown(handler, answer);
     console.log(
       answer.changed
-        ? `${handler} is paused: its runs wait, and no attempt is counted. To continue: bun resume ${handler}`
-        : `${handler} was paused already. To continue: bun resume ${handler}`,
+        ? `${handler} is paused: its runs wait, and no attempt is counted. To continue: ${COMMAND} resume ${handler}`
+        : `${handler} was paused already. To continue: ${COMMAND} resume ${handler}`,
     );
   },
 });
 
 export const resume = defineCommand({
-  meta: { name: "bun resume", description: "Let the runs of a paused handler continue" },
+  meta: { name: `${COMMAND} resume`, description: "Let the runs of a paused handler continue" },
   args: { handler: { type: "positional", description: "A handler: user.created/crm", required: true } },
   async run({ args: { handler } }) {
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));

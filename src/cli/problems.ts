@@ -40,7 +40,7 @@ export const problems = defineCommand({
     if ((mute || unmute) && !id) throw new UserError(`Which problem? ${COMMAND} problems p_… --mute`);
     const limit = readLimit(args.limit, MAX_LIMIT) ?? LIMIT;
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
-    if (id && (mute || unmute)) await setMuted(client, id, mute === true);
+    if (id && (mute || unmute)) await setMuted(client, id, mute === true, json);
     else if (id) await showOne(client, id, json);
     else {
       const found = await client.problems(state, limit);
@@ -49,9 +49,10 @@ export const problems = defineCommand({
   },
 });
 
-async function setMuted(client: Client, id: string, muted: boolean) {
+async function setMuted(client: Client, id: string, muted: boolean, json: boolean) {
   const answer = await client.muteProblem(id, muted);
   if ("error" in answer) throw unknown(id);
+  if (json) return console.log(toJson({ id, muted }));
   console.log(muted ? `${id} is muted: it is counted, and not reported.` : `${id} is reported again.`);
 }
 

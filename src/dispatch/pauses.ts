@@ -210,6 +210,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
     },
     limit(free) {
       if (!paused) return new Map();
+      if (paused.size === 0 && pausing.size === 0) return free;
       for (const handler of free.keys()) {
         if (!isPaused(handler)) continue;
         if (openProbe(handler)) free.set(handler, 1);
@@ -225,9 +226,9 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
     ended(run, outcome) {
       const { handler } = run;
       if (probes.get(handler)?.run === run.run) return endProbe(run, outcome);
-      if (!breaker || isPaused(handler) || optionsOf(handler)?.breaker === false) return outcome;
+      if (!breaker || isPaused(handler)) return outcome;
       const reason = breaker.ended(run, outcome);
-      if (reason !== undefined) void trip(handler, reason);
+      if (reason !== undefined && optionsOf(handler)?.breaker !== false) void trip(handler, reason);
       return outcome;
     },
     refresh,

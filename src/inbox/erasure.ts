@@ -11,7 +11,7 @@ import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } fr
 import { trustedTime } from "./trusted-time.ts";
 
 // Their bodies are searched in a few milliseconds.
-const STEP = 200;
+const STEP = 100;
 const OWN_STEP = 1_000;
 const WATERMARK = "erasure of deleted users";
 
@@ -26,6 +26,8 @@ const COLUMNS = `user_id as "user", requested_at as "requestedAt", cause, gives_
 const ERASURE = query({ user: "text" })`select ${COLUMNS} from erasure where user_id = :user`;
 const OPEN = query({ limit: "int" })`
   select ${COLUMNS} from erasure where finished_at is null order by requested_at limit :limit`;
+
+const LOCK = selectBy("erasure e", "e.user_id", { user_id: "text" }, "e.user_id", { lock: "e" });
 
 const PAGE = query({ seq: "int", until: "int", limit: "int" })`
   select p.seq, d.type, d.subject, p.body from payload p join delivery d on d.seq = p.seq
@@ -108,8 +110,8 @@ export async function identifiersOf(reader: Reader, user: string): Promise<strin
 
 /** One page of deliveries: those about the user, and where the page ends. */
 export interface ErasureStep {
-  user: string;
   found: number[];
+  scannedFrom: number;
   scannedTo: number;
 }
 
@@ -128,13 +130,15 @@ export async function searchStep(reader: Reader, user: string, addresses: Identi
     return mayBe && subject !== user && isAboutUser(type, dataOf(body), user, addresses);
   });
   const scannedTo = page.length < STEP ? row.until : page.at(-1)!.seq;
-  return { user, found: found.map(({ seq }) => seq), scannedTo };
+  return { found: found.map(({ seq }) => seq), scannedFrom: row.scannedTo, scannedTo };
 }
 
 /** Erases the deliveries of a step. Without one, the next of the user's own, and those whose runs have ended meanwhile. */
 export async function erase(transaction: Transaction, user: string, step: ErasureStep | null): Promise<boolean> {
-  const row = await find(transaction, user);
+  const row = await lock(transaction, user);
   if (!row) return false;
+  // Another server has applied the step, or the erasure was requested again meanwhile.
+  if (step && step.scannedFrom !== row.scannedTo) return true;
   const held = JSON.parse(row.held) as number[];
   const own = step
     ? []
@@ -174,7 +178,7 @@ export async function finishErasure(
   elsewhere: Record<string, number>,
   now: number,
 ): Promise<boolean> {
-  const row = await find(transaction, user);
+  const row = await lock(transaction, user);
   if (!row || row.scannedTo < row.until || row.held !== "[]") return false;
   await save(transaction, row, { elsewhere, finishedAt: now });
   return true;
@@ -201,6 +205,12 @@ export async function requestDue(transaction: Transaction, after: number, now: n
 async function find(reader: Reader, user: string): Promise<ErasureRow | undefined> {
   const [row] = await reader.all<ErasureRow>(ERASURE, { user });
   return row;
+}
+
+/** Held until the commit: of two servers, one at a time changes an erasure. */
+async function lock(transaction: Transaction, user: string): Promise<ErasureRow | undefined> {
+  await transaction.lock(LOCK, [{ user_id: user }]);
+  return find(transaction, user);
 }
 
 interface Progress {

@@ -5,6 +5,7 @@ import { matchesPattern } from "../clerk/pattern.ts";
 import { deadHandlers } from "./cursor.ts";
 import { createKeys, elect, lockDeliveries, orderKeyOf } from "./ordering.ts";
 import { makeDueNow } from "./parked.ts";
+import { OPEN_STATES } from "./problems.ts";
 import { nextSelected } from "./query.ts";
 import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import type {
@@ -62,7 +63,7 @@ const WITH_PROBLEM = selectBy(
   "r.seq",
   { seq: "int", handler: "text" },
   "r.id as run, r.seq, r.handler, r.problem",
-  { where: "r.handler = :handler and r.problem is not null and r.state <> 2 and r.state <> 4" },
+  { where: `r.handler = :handler and r.problem is not null and r.state in ${OPEN_STATES}` },
 );
 const LEAVE_PROBLEM = updateBy("run.id", { run: "int" }, "problem = null");
 

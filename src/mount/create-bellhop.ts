@@ -22,6 +22,8 @@ export interface Bellhop extends AsyncDisposable {
 interface Opened {
   options: string;
   bellhop: Promise<Bellhop>;
+  /** Resolves when its files are closed, so that they can be opened again. */
+  stopping?: Promise<void>;
 }
 
 // On globalThis, because a bundler or a reload (`bun --hot`) may load this module twice.
@@ -50,19 +52,28 @@ export async function createBellhop(options: BellhopOptions = {}): Promise<Bellh
   const key = config.dataDir;
   const same = JSON.stringify({ config, hasInspector });
   const existing = opened.get(key);
-  if (existing && existing.options === same) return await existing.bellhop;
+  if (existing?.stopping) {
+    await existing.stopping;
+    return await createBellhop(options);
+  }
+  if (existing?.options === same) return await existing.bellhop;
   if (existing)
     throw new UserError(
       `A Bellhop with other options is open on ${config.dataDir} in this process. Stop it first, or give this one another dataDir.`,
     );
   const forget = () => void opened.delete(key);
-  const bellhop = open(config, hasInspector, forget);
-  opened.set(key, { options: same, bellhop });
-  bellhop.catch(forget);
-  return await bellhop;
+  const onStop = (stopping: Promise<void>) => void (entry.stopping = stopping.catch(() => undefined).then(forget));
+  const entry: Opened = { options: same, bellhop: open(config, hasInspector, onStop) };
+  opened.set(key, entry);
+  entry.bellhop.catch(forget);
+  return await entry.bellhop;
 }
 
-async function open(config: Config, hasInspector: boolean, onStop: () => void): Promise<Bellhop> {
+async function open(
+  config: Config,
+  hasInspector: boolean,
+  onStop: (stopping: Promise<void>) => void,
+): Promise<Bellhop> {
   // The server is loaded when it is needed.
   const [{ openServer }, { createLogger, logTable }] = await Promise.all([import("../main.ts"), import("../log.ts")]);
   if (config.mode === "start") requireFolder(config.handlersDir);
@@ -85,12 +96,12 @@ async function open(config: Config, hasInspector: boolean, onStop: () => void): 
   // While Postgres is unreachable, deliveries are answered 503, and the server is opened later.
   await Promise.race([opening, answering.promise]);
   opening.catch((error: unknown) => {
-    onStop();
-    if (!abort.signal.aborted) log.error({ err: error }, "Bellhop could not be opened");
+    if (abort.signal.aborted) return;
+    onStop(Promise.resolve());
+    log.error({ err: error }, "Bellhop could not be opened");
   });
 
-  async function stop() {
-    onStop();
+  async function close() {
     abort.abort();
     await opening.catch(() => undefined);
     await server?.stop();
@@ -98,13 +109,20 @@ async function open(config: Config, hasInspector: boolean, onStop: () => void): 
   }
 
   let stopped: Promise<void> | undefined;
+  function stop(): Promise<void> {
+    if (stopped) return stopped;
+    stopped = close();
+    onStop(stopped);
+    return stopped;
+  }
+
   return {
     fetch: async (request) => await (fetch ?? (await answering.promise))(request),
     webhookPath: config.webhookPath,
     get inspectorUrl() {
       return config.mode === "dev" ? server?.inspectorLink : server?.inspectorUrl;
     },
-    stop: () => (stopped ??= stop()),
-    [Symbol.asyncDispose]: () => (stopped ??= stop()),
+    stop,
+    [Symbol.asyncDispose]: stop,
   };
 }

@@ -9,13 +9,13 @@ import { InboxUnavailable, type RefusalCode } from "../errors.ts";
 import type { Accepted, NewDelivery, NewRun } from "../inbox/inbox.ts";
 import type { Traces } from "../monitor/traces.ts";
 import { answer, answerStored, declaredSize, pathOf } from "./answers.ts";
-import { findChange } from "./changed-body.ts";
+import { createChangeFinder } from "./changed-body.ts";
 import { clientAddress } from "./client-address.ts";
 import { deliveryOf, eventTime, parseEvent } from "./event.ts";
 import { describeHealth, type HealthDetails } from "./health-details.ts";
 import { createRefusedRequests, type RefusedRequest } from "./refused-requests.ts";
 import { createUnverifiedBodies, type UnverifiedBodies } from "./unverified.ts";
-import { type Key, readSignedHeaders, type SignedHeaders, verifyBody } from "./verify.ts";
+import { type Key, readSignedHeaders, verifyBody } from "./verify.ts";
 
 export interface WebhookServerOptions {
   host: string;
@@ -78,7 +78,6 @@ export interface WebhookServer {
 // Bun's own limit answers without a reason, so it only catches bodies that the limit below can't see.
 const HARD_LIMIT_BYTES = 1_073_741_824;
 const IDLE_SECONDS = 10;
-const EXPLAIN_EVERY_MS = 1_000;
 // A request that has not arrived by then is an attack or dead. Svix retries it.
 const IN_FLIGHT_MS = 3_000;
 
@@ -157,7 +156,7 @@ function createReceiver(options: WebhookServerOptions) {
   const unverified = options.unverified ?? createUnverifiedBodies(maxBodyBytes);
   const refused = createRefusedRequests((latest, count) => options.onRefused?.(latest, count));
   let stopping = false;
-  let explainAt = -Infinity;
+  const findChange = createChangeFinder(secrets);
 
   async function receive(request: Request): Promise<Response> {
     const start = performance.now();
@@ -178,7 +177,7 @@ function createReceiver(options: WebhookServerOptions) {
     const verdict = verifyBody(signed, { body, keys: secrets(), now: Math.floor(at / 1_000) });
     if (!verdict.ok) {
       const { code, skewSeconds } = verdict;
-      const change = code === "no_match" ? explain(signed, body) : undefined;
+      const change = code === "no_match" ? findChange(signed, body) : undefined;
       return refuse(code, body.length, verdict.id, {
         ...(skewSeconds !== undefined && { skewSeconds }),
         ...(change && { change }),
@@ -209,13 +208,6 @@ function createReceiver(options: WebhookServerOptions) {
 
   function addressOf(request: Request): string | undefined {
     return clientAddress(request.headers, app.server?.requestIP(request)?.address, options.trustProxy ?? 0);
-  }
-
-  /** Of a flood of such requests, one in a while: a refusal has to be cheap. */
-  function explain(signed: SignedHeaders, body: Uint8Array) {
-    if (performance.now() < explainAt) return undefined;
-    explainAt = performance.now() + EXPLAIN_EVERY_MS;
-    return findChange(signed, body, secrets());
   }
 
   const app = new Elysia({

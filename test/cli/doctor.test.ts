@@ -70,6 +70,7 @@ test("each problem is named with its remedy", async () => {
     "handlers",
     "key",
     "paused",
+    "problems",
     "refused",
     "runs",
   ]);
@@ -126,7 +127,7 @@ test("every invalid setting is a finding, and no value is printed", () => {
 });
 
 test("a clock that is wrong is measured against the date of a response", async () => {
-  await using server = Bun.serve({
+  using server = Bun.serve({
     port: 0,
     fetch: () => new Response(null, { status: 404, headers: { date: new Date().toUTCString() } }),
   });
@@ -151,7 +152,7 @@ test("a key that Clerk refuses needs a person, an API that is down does not", as
 });
 
 test("an endpoint that redirects, or is another server, is a problem", async () => {
-  await using other = Bun.serve({
+  using other = Bun.serve({
     port: 0,
     fetch: ({ url }) => (url.endsWith("/moved") ? Response.redirect("https://example.com/") : new Response("hello")),
   });

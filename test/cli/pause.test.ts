@@ -97,8 +97,8 @@ describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
     const [first, second] = servers;
     const paused = await runCommand(first.folder, ["pause", "user.created"], { INBOX_URL: inbox.url });
     expect([paused.exitCode, paused.stderr]).toEqual([0, ""]);
-    for (const { output } of servers)
-      await until("both to notice", () => output().includes("user.created is paused by a person"));
+    for (const server of servers)
+      await until("both to notice", () => server.output().includes("user.created is paused by a person"));
     await Promise.all(servers.map((server, n) => send(server, "user.created", `msg_${n}`)));
     await send(second, "user.updated", "other");
     await second.ended("other");
@@ -106,6 +106,7 @@ describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
     await runCommand(second.folder, ["resume", "user.created"], { INBOX_URL: inbox.url });
     for (const id of ["msg_0", "msg_1"]) await first.ended(id);
     expect(await inbox.calls()).toHaveLength(2);
-    for (const { output } of servers) await until("both to notice", () => output().includes("user.created continues"));
+    for (const server of servers)
+      await until("both to notice", () => server.output().includes("user.created continues"));
   });
 });

@@ -59,7 +59,8 @@ test.concurrent("failures become a problem and an alert; a fix and a replay reso
   expect((await dev.bellhop("problems", id, "--mute")).stdout).toContain("is muted");
   expect((await dev.bellhop("problems")).stdout).toContain("No problem is open.");
   expect((await dev.bellhop("problems", "--state", "muted")).stdout).toContain(id);
-  await dev.bellhop("problems", id, "--unmute");
+  const unmuted = await dev.bellhop("problems", id, "--unmute", "--json");
+  expect(JSON.parse(unmuted.stdout)).toEqual({ id, muted: false });
 
   await writeHandlers(dev.path, { "user.created.ts": handler("") });
   const replayed = await until("the fixed handler", async () => {

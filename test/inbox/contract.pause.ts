@@ -39,7 +39,7 @@ export function pauseContract(name: string, open: OpenInbox): void {
       const take = () => Promise.all([1, 2].map(() => box.inbox.takeProbe(CRM, 30 * SECOND)));
       expect(await take()).toEqual([false, false]);
       box.clocks.pass(10 * SECOND);
-      expect((await take()).toSorted()).toEqual([false, true]);
+      expect((await take()).filter(Boolean)).toEqual([true]);
       box.clocks.pass(20 * SECOND);
       expect(await take()).toEqual([false, false]);
       box.clocks.pass(10 * SECOND);

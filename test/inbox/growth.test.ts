@@ -4,7 +4,7 @@ import { Database } from "bun:sqlite";
 import { expect, spyOn, test } from "bun:test";
 import { join } from "node:path";
 
-import type { Inbox } from "../../src/inbox/inbox.ts";
+import type { Inbox, Outcome } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
 import type { DeliveryFilter } from "../../src/inbox/views.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
@@ -19,6 +19,8 @@ import {
   interrupted,
   knownHandler,
   NEWEST,
+  problemKey,
+  record,
   replayAll,
   replayOf,
   retry,
@@ -33,6 +35,8 @@ const SCANS: Record<string, string> = {
   "exclusive = 1 and (select 1 from pause": "two probes, which end at the first handler that is not paused",
   "from pause order by handler": "a row for each paused handler",
   "from erasure where finished_at is null": "a partial index of the few erasures that have not finished",
+  "from problem where resolved_at is null limit": "a partial index of the open problems, at most 1,000 of them",
+  "from problem where news > 0": "a partial index of the problems with changes that no alert has reported",
   "where d.kept = 1": "a partial index of the few deliveries that retention found unfinished",
 };
 
@@ -99,8 +103,18 @@ async function exercise(inbox: Inbox) {
   await inbox.finishErasure("user_1", {});
   await inbox.openErasures(9);
   await inbox.requestDueErasures(1);
+  await inbox.accept(delivery("fails", { subject: "fails" }), runs);
+  const died: Outcome = { kind: "dead", record, reason: "enough", problem: problemKey("a") };
+  for (const claimed of (await claim()).runs) await inbox.finish(claimed, died);
+  await inbox.newsReported("owner", await inbox.takeNews("owner", async () => new Set(["owner"])));
+  for (const listed of ["open", "resolved", "muted"] as const) await inbox.problems(listed, 9);
+  await inbox.muteProblem("p_a", true);
+  await inbox.list({ problem: "p_a" }, NEWEST);
+  await replayAll(inbox, { ...replayOf("fails", "again", [knownHandler(CREATED)]) });
+  for (const claimed of (await claim()).runs) await inbox.finish(claimed, done);
   await inbox.park(new Set());
   await inbox.sweep();
+  await inbox.forgetProblems(1);
   await inbox.accept(delivery("newest", { receivedAt: Date.now() + 999 * DAY }), []);
   // A receipt whose time is from a wrong clock.
   await inbox.accept(delivery("ahead", { receivedAt: Date.now() + 9_999 * DAY }), []);

@@ -12,7 +12,7 @@ test("only the server whose breaker paused a handler reports it, and a person's 
   const notices: Notice[] = [];
   const lines: string[] = [];
   const log = pino({}, { write: (line: string) => void lines.push(line) });
-  const { onPaused, onResumed } = observePauses(log, (notice) => notices.push(notice));
+  const observer = observePauses(log, (notice) => notices.push(notice));
   const change: PauseChange = {
     handler: "user.created",
     cause: "breaker",
@@ -21,8 +21,8 @@ test("only the server whose breaker paused a handler reports it, and a person's 
     isOwn: true,
   };
   for (const one of [change, { ...change, isOwn: false }, { ...change, cause: "person" as const }]) {
-    onPaused(one);
-    onResumed(one);
+    observer.onPaused(one);
+    observer.onResumed(one);
   }
   expect(notices).toEqual([
     { kind: "paused", handler: "user.created", reason: "20 runs failed" },

@@ -66,13 +66,13 @@ test("a second call returns the Bellhop that is open, and one with other options
   await using bellhop = first;
   expect(second).toBe(bellhop);
   // As `bun --hot` loads the module again.
-  const reloaded = (await import("../../src/mount/create-bellhop.ts?reloaded" as string)) as {
-    createBellhop: typeof createBellhop;
-  };
+  const again: string = "../../src/mount/create-bellhop.ts?reloaded";
+  const reloaded: { createBellhop: typeof createBellhop } = await import(again);
   expect(reloaded.createBellhop).not.toBe(createBellhop);
   expect(await reloaded.createBellhop(options)).toBe(bellhop);
   expect(await rejection({ ...options, concurrency: 2 })).toContain("A Bellhop with other options is open on");
-  await bellhop.stop();
+  // The next one waits until it has stopped.
+  void bellhop.stop();
   await using third = await createBellhop({ ...options, concurrency: 2 });
   expect(third).not.toBe(bellhop);
   expect(await health(third)).toEqual({ status: "ok" });
