@@ -1,4 +1,4 @@
-// The table of all refusals: code, status and remedy. A test compares the README's table with it.
+// The table of all refusals: code, status and remedy. A test compares the table of docs/http.md with it.
 
 import { COMMAND } from "./command.ts";
 

@@ -3,7 +3,7 @@
 import { COMMAND } from "./command.ts";
 import { count } from "./count.ts";
 import type { SchemaStep } from "./db/schema.ts";
-import { errorSummary, readError } from "./dispatch/error-record.ts";
+import { errorSummary } from "./dispatch/error-record.ts";
 import type { PauseChange } from "./dispatch/pauses.ts";
 import { formatDuration } from "./duration.ts";
 import { messageOf, refusals } from "./errors.ts";
@@ -16,10 +16,8 @@ import type { Logger } from "./logger.ts";
 import type { DriftReport } from "./mirror/drift-schedule.ts";
 import { describeSilence, type SilenceFacts } from "./monitor/silence.ts";
 import type { TraceIds } from "./monitor/traces.ts";
-import { printableJson, printableLines } from "./printable.ts";
 import type { RefusedRequest } from "./receive/refused-requests.ts";
 import type { ReceivedDelivery } from "./receive/server.ts";
-import { redactText } from "./redact.ts";
 
 export function logDelivery(log: Logger, { delivery, status, runs, took }: ReceivedDelivery) {
   const { id, type, subject, sample } = delivery;

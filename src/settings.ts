@@ -1,6 +1,6 @@
 // The environment variables: names, defaults and descriptions. config.ts reads and checks them.
 
-/** One row of the README's table and of `.env.example`. */
+/** One entry of docs/configuration.md and of `.env.example`. */
 export interface Setting {
   name: string;
   default: string;
