@@ -1,6 +1,6 @@
 // Everything of a server that listens, loaded while its files are opened: that takes longer.
 
-import type { Fetch } from "./receive/server.ts";
+import type { Fetch } from "./receive/webhook-server.ts";
 
 /** A server inside of an application, which has the public port. */
 export interface Mount {
@@ -13,7 +13,7 @@ export interface Mount {
 
 export async function loadPorts(mount: Mount | undefined) {
   const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
-    import("./receive/server.ts"),
+    import("./receive/webhook-server.ts"),
     import("./receive/unverified.ts"),
     import("./api/socket.ts"),
     import("./inspector/inspector.ts"),

@@ -1,58 +1,18 @@
 // Runs claimed runs: each commit of the inbox claims runs into the free slots, and they start when it is durable.
 // A slot becomes free, and an order key continues, only when the end of a run is recorded.
 
-import type { ClerkClient } from "@clerk/backend";
-
-import type { Effects } from "../db/effects.ts";
 import { InboxUnavailable } from "../errors.ts";
-import type { HandlerTable } from "../handlers/loader.ts";
-import type { Claim, ClaimedRun, Claimer, Inbox, LogLine, Outcome } from "../inbox/inbox.ts";
-import type { TraceIds, Traces } from "../monitor/traces.ts";
+import type { Claim, ClaimedRun, Claimer, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
-import { type Cluster, singleServer } from "./cluster.ts";
+import { singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
-import { type BreakerOptions, createPauses, type PauseChange, type Pauses } from "./pauses.ts";
-import { type ReadFrame, withProblem } from "./problem-key.ts";
+import type { DispatcherOptions } from "./dispatcher-options.ts";
+import { createPauses, type Pauses } from "./pauses.ts";
+import { withProblem } from "./problem-key.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
 import { startEpoch } from "./timeout.ts";
-import { createWatchdog, type LogFormat, type Watchdog } from "./watchdog.ts";
-
-interface DispatcherOptions {
-  inbox: Inbox;
-  /** The servers that share the inbox. Default: this one only. */
-  cluster?: Cluster;
-  /** The current handlers. */
-  table: () => HandlerTable;
-  /** Concurrent runs of one handler. */
-  concurrency: number;
-  /** The database that handlers write to. */
-  effects: Effects;
-  clerk?: ClerkClient | undefined;
-  /** Called when the end of an attempt is recorded. */
-  onOutcome?: (run: ClaimedRun, outcome: Outcome) => void;
-  /** When a handler is paused by itself. Default: never. */
-  breaker?: BreakerOptions | undefined;
-  /** Called when a handler is paused, by a person or by the breaker, and also at the start for each that is. */
-  onPaused?: (change: PauseChange) => void;
-  /** Called when a paused handler is resumed. */
-  onResumed?: (change: PauseChange) => void;
-  /** Called for each line that a handler logs. */
-  onLog?: (run: ClaimedRun, line: LogLine, ids?: TraceIds) => void;
-  traces?: Traces | undefined;
-  /** Called when `_dead.ts` failed. It is called again in `retryMs`, if that is set. */
-  onDeadError?: (error: unknown, retryMs: number | undefined) => void;
-  /** Finds the line of code that threw an error. */
-  frame?: ReadFrame | undefined;
-  /** Called with an error that a handler's code threw after its attempt had ended. */
-  onLate?: (run: ClaimedRun, message: string) => void;
-  /** Called when an operation of the inbox failed because of a bug. It is retried. */
-  onTrouble?: (error: unknown) => void;
-  /** Detects handlers that block the thread. Default: one that writes to the log, in `logFormat`. */
-  watchdog?: Watchdog;
-  logFormat?: LogFormat;
-  now?: () => number;
-}
+import { createWatchdog } from "./watchdog.ts";
 
 export interface Dispatcher {
   /** Parks runs of handlers that have been removed, and unparks those of handlers that were added. */

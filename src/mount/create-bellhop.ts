@@ -6,7 +6,7 @@ import { type Config, processEnvironment } from "../config.ts";
 import { UserError } from "../errors.ts";
 import { requireFolder } from "../handlers/crawl.ts";
 import type { Server } from "../main.ts";
-import type { Fetch } from "../receive/server.ts";
+import type { Fetch } from "../receive/webhook-server.ts";
 import { type BellhopOptions, configOf } from "./bellhop-options.ts";
 
 export interface Bellhop extends AsyncDisposable {

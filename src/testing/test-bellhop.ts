@@ -17,7 +17,7 @@ import { currentRun } from "../handlers/context.ts";
 import { schemaOf } from "../handlers/loader.ts";
 import { openSqliteInbox } from "../inbox/open.ts";
 import type { DeliveryView } from "../inbox/views.ts";
-import { startWebhookServer } from "../receive/server.ts";
+import { startWebhookServer } from "../receive/webhook-server.ts";
 import { readRuns, type TestRuns } from "./runs.ts";
 import { type Answer, type DataInput, type EventInput, makeEvent, sendEvent, type SentEvent } from "./test-event.ts";
 import { checkLoaded, openTable, type TableOptions } from "./test-handlers.ts";

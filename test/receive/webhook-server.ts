@@ -1,8 +1,9 @@
 // A webhook server without the rest of Bellhop, an event, and the log lines of a complete server.
 
 import type { RefusedRequest } from "../../src/receive/refused-requests.ts";
-import { startWebhookServer, type WebhookServerOptions } from "../../src/receive/server.ts";
+import type { WebhookServerOptions } from "../../src/receive/server.ts";
 import { parseSecrets } from "../../src/receive/verify.ts";
+import { startWebhookServer } from "../../src/receive/webhook-server.ts";
 import { SECRET, type TestServer } from "../harness.ts";
 
 export const EVENT = JSON.stringify({ type: "user.created", object: "event", data: { id: "user_1" } });
