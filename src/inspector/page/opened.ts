@@ -1,7 +1,7 @@
 // The open delivery: loaded when it is opened; after a change only its runs are loaded again, since its payload can't
 // change.
 
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 
 import type { DeliveryJson, ListedDelivery } from "../../api/types.ts";
 import { api } from "./api.ts";
@@ -47,8 +47,20 @@ export async function open(id: string | null) {
   revealed.value = false;
   if (id === null) return;
   await delivery.load();
-  if (openId.peek() === id && opened.peek()) await Promise.all([siblings.load(), changes.load()]);
 }
+
+let openedId: string | null = null;
+// Whichever request has loaded the delivery: a change of it may replace the request that opened it.
+effect(() => {
+  const id = opened.value?.id ?? null;
+  if (id === openedId) return;
+  openedId = id;
+  if (id === null) return;
+  untracked(() => {
+    void siblings.load();
+    void changes.load();
+  });
+});
 
 export async function reveal() {
   revealed.value = true;
