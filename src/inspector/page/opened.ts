@@ -70,12 +70,13 @@ export async function reveal() {
 /** Loads the runs of the open delivery again after a change. */
 export const refreshOpen = throttled(500, async () => {
   const id = openId.peek();
-  const known = opened.peek();
   if (id === null) return;
-  if (known?.id !== id) return await delivery.load();
-  const { payload, hidden } = known;
+  if (opened.peek()?.id !== id) return await delivery.load();
   const found = await api.runs(id).catch(() => undefined);
-  if (!found || opened.peek()?.id !== id) return;
+  const current = opened.peek();
+  if (!found || current?.id !== id) return;
+  // Hidden values may have been shown meanwhile.
+  const { payload, hidden } = current;
   openedAt.value = Date.now();
   delivery.value.value = { ...found, ...(payload !== undefined && { payload }), ...(hidden && { hidden }) };
 });
