@@ -7,7 +7,7 @@ import { type DatabaseUrl, DatabaseUrlError, parseDatabaseUrl, type PostgresAddr
 import { type AlertTarget, readAlertTargets } from "./monitor/alert-url.ts";
 import { type Key, parseSecrets, SecretError } from "./receive/verify.ts";
 import { type Environment, type Problem, quote, type SettingReader, settingReader } from "./setting-reader.ts";
-import { LOG_LEVELS, type SettingName, settings } from "./settings.ts";
+import { LOG_LEVELS, settings } from "./settings.ts";
 
 export type Mode = "dev" | "start";
 export type { Environment, Problem } from "./setting-reader.ts";

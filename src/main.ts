@@ -25,17 +25,8 @@ import { InboxUnavailable } from "./errors.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
-import {
-  logChange,
-  logDeadError,
-  type Logger,
-  logHandlerLine,
-  logLost,
-  logMissed,
-  logRefused,
-  logSchema,
-  logTrouble,
-} from "./log.ts";
+import { logChange, logDeadError, logHandlerLine, logLost, logMissed, logRefused, logSchema } from "./log.ts";
+import { type Logger, logTrouble } from "./logger.ts";
 import { openTraces } from "./monitor/traces.ts";
 import { notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
 import { loadPorts, type Mount } from "./ports.ts";

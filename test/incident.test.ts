@@ -26,7 +26,7 @@ const handlers = (total: string) => ({
 const GOOD = "data.public_metadata?.total ?? 0";
 const BROKEN = "data.public_metadata.total.toFixed(2)";
 
-/** What a person reads, without its times. */
+/** The notice without its times and texts. */
 function titleOf(notice: Notice): string {
   if (notice.kind === "problem") return `problem in ${notice.problem.handler}: ${notice.changes.join(", ")}`;
   if (notice.kind === "paused" || notice.kind === "resumed") return `${notice.kind}: ${notice.handler}`;
@@ -36,7 +36,7 @@ function titleOf(notice: Notice): string {
 
 if (noPostgres) console.log(`skipped: ${noPostgres}`);
 test.skipIf(noPostgres !== undefined)(
-  "a bad day is told in a dozen messages at most, nothing missing and nothing twice",
+  "a bad day causes a dozen messages at most, nothing missing and nothing twice",
   async () => {
     await using postgres = await startPostgres();
     await using folder = await temporaryFolder();
@@ -64,7 +64,7 @@ test.skipIf(noPostgres !== undefined)(
     const messages = () =>
       alerts.requests.map(({ body }) => JSON.parse(body).data as { title: string; text: string; notices: Notice[] });
     const titles = () => messages().flatMap(({ notices }) => notices.map(titleOf));
-    const told = (title: string) =>
+    const alerted = (title: string) =>
       until(`the alert "${title}"`, () => titles().some((found) => found.startsWith(title)), PATIENCE_MS);
     const sendUntil = async (type: string, title: string) => {
       const ids: string[] = [];
@@ -94,14 +94,14 @@ test.skipIf(noPostgres !== undefined)(
       crmStatus = 503;
       const waiting = await sendUntil("user.created", "paused: user.created/crm");
       crmStatus = 200;
-      await told("resumed: user.created/crm");
+      await alerted("resumed: user.created/crm");
       for (const id of waiting) await server.ended(id, PATIENCE_MS);
 
       // A deploy breaks a handler. It is fixed, and what died runs again.
       await deploy(BROKEN);
       const died = await send("user.updated");
       await server.ended(died, PATIENCE_MS);
-      await told("problem in user.updated");
+      await alerted("problem in user.updated");
       const problem = (await openProblems()).find(({ handler }) => handler === "user.updated")!;
       await deploy(GOOD);
       const replay = await runCommand(folder.path, ["replay", "--problem", problem.id, "--yes"], env);
@@ -110,12 +110,12 @@ test.skipIf(noPostgres !== undefined)(
 
       // Postgres restarts.
       await postgres.stop();
-      await told("outage: inbox");
+      await alerted("outage: inbox");
       await postgres.start();
-      await told("outage over: inbox");
+      await alerted("outage over: inbox");
 
       // The endpoint falls silent.
-      await told("silence");
+      await alerted("silence");
       for (const { text } of messages()) console.log(`${text}\n`);
       expect(messages().length).toBeLessThanOrEqual(12);
       expect(titles().length).toBe(new Set(titles()).size);

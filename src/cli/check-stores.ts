@@ -109,8 +109,12 @@ export async function checkInbox(client: Client, config: Config, now = Date.now(
   for (const { id, handler, name, message, runs } of problems.filter(({ muted }) => !muted))
     found.push(
       runs.dead > 0
-        ? problem("problems", `${handler}: ${name}: ${message} (${count(runs.dead, "dead run")})`, `bun problems ${id}`)
-        : note("problems", `${handler}: ${name}: ${message} (${runs.retrying} retrying)`, `bun problems ${id}`),
+        ? problem(
+            "problems",
+            `${handler}: ${name}: ${message} (${count(runs.dead, "dead run")})`,
+            `${COMMAND} problems ${id}`,
+          )
+        : note("problems", `${handler}: ${name}: ${message} (${runs.retrying} retrying)`, `${COMMAND} problems ${id}`),
     );
   for (const { handler, cause, reason } of (await client.pauses()).paused)
     found.push(
