@@ -1,7 +1,7 @@
 // The open delivery: loaded when it is opened; after a change only its runs are loaded again, since its payload can't
 // change.
 
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 
 import type { DeliveryJson, ListedDelivery } from "../../api/types.ts";
 import { api } from "./api.ts";
@@ -47,8 +47,20 @@ export async function open(id: string | null) {
   revealed.value = false;
   if (id === null) return;
   await delivery.load();
-  if (openId.peek() === id && opened.peek()) await Promise.all([siblings.load(), changes.load()]);
 }
+
+let openedId: string | null = null;
+// Whichever request has loaded the delivery: a change of it may replace the request that opened it.
+effect(() => {
+  const id = opened.value?.id ?? null;
+  if (id === openedId) return;
+  openedId = id;
+  if (id === null) return;
+  untracked(() => {
+    void siblings.load();
+    void changes.load();
+  });
+});
 
 export async function reveal() {
   revealed.value = true;
@@ -58,12 +70,13 @@ export async function reveal() {
 /** Loads the runs of the open delivery again after a change. */
 export const refreshOpen = throttled(500, async () => {
   const id = openId.peek();
-  const known = opened.peek();
   if (id === null) return;
-  if (known?.id !== id) return await delivery.load();
-  const { payload, hidden } = known;
+  if (opened.peek()?.id !== id) return await delivery.load();
   const found = await api.runs(id).catch(() => undefined);
-  if (!found || opened.peek()?.id !== id) return;
+  const current = opened.peek();
+  if (!found || current?.id !== id) return;
+  // Hidden values may have been shown meanwhile.
+  const { payload, hidden } = current;
   openedAt.value = Date.now();
   delivery.value.value = { ...found, ...(payload !== undefined && { payload }), ...(hidden && { hidden }) };
 });

@@ -1,8 +1,8 @@
 // The payload as a tree, with folding, search and copy. Redacted values are shown on request.
 // Rendered as text only, never as HTML.
 
-import { useComputed, useSignal } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { useSignal } from "@preact/signals";
+import { useMemo, useRef } from "preact/hooks";
 
 import type { DeliveryJson } from "../../api/types.ts";
 import { count } from "../../count.ts";
@@ -49,12 +49,13 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
   const at = useSignal(0);
   const focused = useSignal("");
   const box = useRef<HTMLDivElement>(null);
-  const found = useComputed(() => find(parse(text), query.value));
+  // The text changes when hidden values are shown.
+  const found = useMemo(() => find(value, query.value), [text, query.value]);
   const isSearching = query.value !== "";
-  const unfolded = isSearching ? openTo(opened.value, found.value) : opened.value;
+  const unfolded = isSearching ? openTo(opened.value, found) : opened.value;
   const { rows, more, empty } = rowsOf(value, unfolded, limit.value, withEmpty.value || isSearching);
-  const matches = new Set(found.value);
-  const current = found.value[at.value];
+  const matches = new Set(found);
+  const current = found[at.value];
   const reachable = rows.some(({ path }) => path === focused.value) ? focused.value : "";
 
   const show = (path: string, move: (node: Element) => void) =>
@@ -63,10 +64,10 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
       if (node) move(node);
     });
   const step = (by: number) => {
-    const { length } = found.value;
+    const { length } = found;
     if (length === 0) return;
     at.value = (at.value + by + length) % length;
-    const path = found.value[at.value] ?? "";
+    const path = found[at.value] ?? "";
     if (!rows.some((row) => row.path === path)) limit.value = Infinity;
     show(path, (node) => node.scrollIntoView({ block: "center" }));
   };
@@ -115,7 +116,7 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
         />
         {isSearching && (
           <span class="faint" role="status">
-            {found.value.length === 0 ? "not found" : `${at.value + 1} of ${found.value.length}`}
+            {found.length === 0 ? "not found" : `${at.value + 1} of ${found.length}`}
           </span>
         )}
         <button type="button" class="subtle" onClick={() => (opened.value = openAll(value, true))}>
