@@ -3,7 +3,7 @@
 import { hostname } from "node:os";
 
 import { version } from "../package.json";
-import type { ServerRowJson } from "./api/types.ts";
+import type { ServerRowJson } from "./api/server-types.ts";
 import type { Config } from "./config.ts";
 import { type Effects, openEffects } from "./db/effects.ts";
 import type { SchemaStep } from "./db/schema.ts";

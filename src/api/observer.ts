@@ -11,15 +11,8 @@ import { withWho } from "./listed.ts";
 import type { Live } from "./routes/live.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 import type { Send } from "./send-sample.ts";
-import type {
-  ChartWindow,
-  HandlerJson,
-  HandlerRunCounts,
-  HealthJson,
-  RefusedJson,
-  ServerJson,
-  ServerRowJson,
-} from "./types.ts";
+import type { ChartWindow, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./server-types.ts";
+import type { HandlerJson, HandlerRunCounts } from "./types.ts";
 
 export interface ObserverOptions {
   inbox: Pick<Inbox, "list" | "contents" | "writable">;

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 
 import { createApi } from "../api/app.ts";
 import type { ApiHandler } from "../api/routes/selection.ts";
+import type { RefusedJson, ServerJson } from "../api/server-types.ts";
 import { socketPath } from "../api/socket.ts";
 import type {
   BulkJobJson,
@@ -18,11 +19,9 @@ import type {
   PausesJson,
   ProblemsJson,
   ProblemView,
-  RefusedJson,
   ReplayCount,
   ReplayedJson,
   RunJson,
-  ServerJson,
 } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";

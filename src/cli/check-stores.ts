@@ -2,7 +2,7 @@
 
 import type { SQL } from "bun";
 
-import type { RefusedJson, ServerJson } from "../api/types.ts";
+import type { RefusedJson, ServerJson } from "../api/server-types.ts";
 import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { count } from "../count.ts";

@@ -1,4 +1,4 @@
-// What a dispatcher needs, and what it reports.
+// The dependencies of a dispatcher, and the events that it reports.
 
 import type { ClerkClient } from "@clerk/backend";
 

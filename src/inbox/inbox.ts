@@ -2,6 +2,7 @@
 // A write resolves only when it survives a crash; it rejects with `InboxUnavailable` when nothing of it was stored.
 // Callers pass delays, never clock times, because the inbox has a clock of its own.
 
+import type { ProblemKey, ProblemListed, ProblemNews, ProblemView } from "./problem-views.ts";
 import type {
   AttemptRecord,
   Backlog,
@@ -12,10 +13,6 @@ import type {
   LogLine,
   NewRun,
   Page,
-  ProblemKey,
-  ProblemListed,
-  ProblemNews,
-  ProblemView,
   ReplayCount,
   ReplayProgress,
   ReplaySelection,
@@ -29,16 +26,8 @@ import type {
   WroteRuns,
 } from "./views.ts";
 
-export type {
-  AttemptRecord,
-  ErrorCause,
-  ErrorRecord,
-  LogLine,
-  NewRun,
-  ProblemKey,
-  ProblemNews,
-  RunState,
-} from "./views.ts";
+export type { AttemptRecord, ErrorCause, ErrorRecord, LogLine, NewRun, RunState } from "./views.ts";
+export type { ProblemKey, ProblemNews } from "./problem-views.ts";
 
 /** A verified message, ready to be stored. */
 export interface NewDelivery {

@@ -1,8 +1,8 @@
 // Reads problems with the counts of their runs.
 
+import type { ProblemListed, ProblemView } from "./problem-views.ts";
 import { OPEN_STATES } from "./problems.ts";
 import { query, type Reader } from "./store.ts";
-import type { ProblemListed, ProblemView } from "./views.ts";
 
 const DAY_MS = 86_400_000;
 const TREND_DAYS = 14;

@@ -2,9 +2,9 @@
 // a time takes them, so each is reported once.
 
 import { getProblem } from "./problem-list.ts";
+import type { ProblemChange, ProblemNews } from "./problem-views.ts";
 import { NEWS } from "./problems.ts";
 import { query, type Reader, type Transaction, updateBy } from "./store.ts";
-import type { ProblemChange, ProblemNews } from "./views.ts";
 
 const HOUR_MS = 3_600_000;
 /** Older news are dropped: they are from a time before alerts were set up. */

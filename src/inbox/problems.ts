@@ -2,9 +2,9 @@
 // from the runs themselves, so nothing is written when a run succeeds.
 
 import type { Outcome, ProblemKey } from "./inbox.ts";
+import type { ProblemChange } from "./problem-views.ts";
 import { deleteBy, insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import { trustedTime } from "./trusted-time.ts";
-import type { ProblemChange } from "./views.ts";
 
 const DAY_MS = 86_400_000;
 const STEP = 200;

@@ -2,15 +2,14 @@
 
 import { Type as t } from "@sinclair/typebox";
 
+import type { HealthJson, RefusedJson } from "../api/server-types.ts";
 import type {
   DeliveryJson,
   DeliveryList,
   DeliverySummary,
   HandlerJson,
-  HealthJson,
   ProblemsJson,
   ProblemView,
-  RefusedJson,
 } from "../api/types.ts";
 import { explainRun } from "./explain.ts";
 import { maskPayload, withoutValues } from "./mask.ts";

@@ -3,7 +3,7 @@
 import { COMMAND } from "../command.ts";
 import { count } from "../count.ts";
 import { formatDuration } from "../duration.ts";
-import type { ProblemChange, ProblemNews } from "../inbox/views.ts";
+import type { ProblemChange, ProblemNews } from "../inbox/problem-views.ts";
 import { printable } from "../printable.ts";
 import { redactText } from "../redact.ts";
 import type { Notice, OutageOf } from "./notices.ts";

@@ -1,15 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
-import type {
-  DeliveryJson,
-  DeliveryList,
-  HandlerJson,
-  HealthJson,
-  RefusedJson,
-  SearchJson,
-  SentJson,
-  ServerJson,
-} from "../../src/api/types.ts";
+import type { HealthJson, RefusedJson, ServerJson } from "../../src/api/server-types.ts";
+import type { DeliveryJson, DeliveryList, HandlerJson, SearchJson, SentJson } from "../../src/api/types.ts";
 import { messageId } from "../../src/clerk/message-id.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";

@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 
 import { version } from "../../package.json";
-import type { ServerRowJson } from "../../src/api/types.ts";
+import type { ServerRowJson } from "../../src/api/server-types.ts";
 import {
   freePort,
   post,

@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
 
-import type { SentJson, ServerJson } from "../../src/api/types.ts";
+import type { ServerJson } from "../../src/api/server-types.ts";
+import type { SentJson } from "../../src/api/types.ts";
 import { freePort, rawExchange, rawRequest, serverWith, spawnServer, temporaryFolder, until } from "../harness.ts";
 import { inspected, TOKEN, tokenIn } from "./inspected.ts";
 

@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import { Webhook } from "svix";
 
-import type { ProblemView } from "../../src/inbox/views.ts";
+import type { ProblemView } from "../../src/inbox/problem-views.ts";
 import { type Alert, AlertError, discordBody, sendAlert, slackBody } from "../../src/monitor/alert-channels.ts";
 import { composeMessage } from "../../src/monitor/alert-text.ts";
 import type { AlertTarget } from "../../src/monitor/alert-url.ts";

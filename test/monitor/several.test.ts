@@ -1,6 +1,6 @@
 import { afterAll, expect, test } from "bun:test";
 
-import type { HealthJson } from "../../src/api/types.ts";
+import type { HealthJson } from "../../src/api/server-types.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import { type Files, serverWith, until } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";

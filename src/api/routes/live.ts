@@ -8,15 +8,8 @@ import type { DeliveryView } from "../../inbox/views.ts";
 import type { ReadFrame } from "../code-frame.ts";
 import type { Feed } from "../feed.ts";
 import type { Send } from "../send-sample.ts";
-import type {
-  ChartWindow,
-  HandlerJson,
-  HealthJson,
-  RefusedJson,
-  ServerJson,
-  ServerRowJson,
-  TriedJson,
-} from "../types.ts";
+import type { ChartWindow, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "../server-types.ts";
+import type { HandlerJson, TriedJson } from "../types.ts";
 
 export interface Live {
   server(): ServerJson;

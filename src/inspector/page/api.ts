@@ -3,23 +3,19 @@
 
 import { signal } from "@preact/signals";
 
+import type { ChartWindow, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "../../api/server-types.ts";
 import type {
   BulkJobJson,
   ChangesJson,
-  ChartWindow,
   DeliveryJson,
   ErrorJson,
   HandlerJson,
-  HealthJson,
   ListJson,
   PeopleJson,
-  RefusedJson,
   ReplayCount,
   ReplayedJson,
   SearchJson,
   SentJson,
-  ServerJson,
-  ServerRowJson,
   TriedJson,
 } from "../../api/types.ts";
 

@@ -1,6 +1,6 @@
 // The list while nothing is stored: three ways to a first event, with the URLs of this server.
 
-import type { ServerJson } from "../../api/types.ts";
+import type { ServerJson } from "../../api/server-types.ts";
 import { Snippet } from "./components.tsx";
 import { dialog } from "./state.ts";
 

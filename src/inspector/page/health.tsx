@@ -4,7 +4,7 @@
 import { signal, useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 
-import type { ChartWindow } from "../../api/types.ts";
+import type { ChartWindow } from "../../api/server-types.ts";
 import { formatDuration } from "../../duration.ts";
 import { api } from "./api.ts";
 import { Chart, type Values } from "./chart.tsx";

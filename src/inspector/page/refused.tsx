@@ -2,7 +2,7 @@
 
 import { computed } from "@preact/signals";
 
-import type { RefusedJson } from "../../api/types.ts";
+import type { RefusedJson } from "../../api/server-types.ts";
 import { count } from "../../count.ts";
 import { formatDuration } from "../../duration.ts";
 import type { RefusalCode } from "../../errors.ts";

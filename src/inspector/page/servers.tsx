@@ -2,7 +2,7 @@
 
 import { useSignal, useSignalEffect } from "@preact/signals";
 
-import type { ServerRowJson } from "../../api/types.ts";
+import type { ServerRowJson } from "../../api/server-types.ts";
 import { api } from "./api.ts";
 import { Ago } from "./components.tsx";
 

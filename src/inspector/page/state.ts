@@ -2,7 +2,8 @@
 
 import { computed, signal } from "@preact/signals";
 
-import type { HandlerJson, HealthJson, RefusedJson, ServerJson } from "../../api/types.ts";
+import type { HealthJson, RefusedJson, ServerJson } from "../../api/server-types.ts";
+import type { HandlerJson } from "../../api/types.ts";
 import { messageOf } from "../../errors.ts";
 import { api, signedOut } from "./api.ts";
 import { type Filter, FILTER_NAMES } from "./filter.ts";
