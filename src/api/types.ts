@@ -6,6 +6,7 @@ import type { AttemptRecord, Erasure, ErrorRecord } from "../inbox/inbox.ts";
 import type { ProblemView } from "../inbox/problem-views.ts";
 import type { DeliverySummary, DeliveryView, LogLine, ReplayProgress, RunView } from "../inbox/views.ts";
 import type { FieldChange } from "./payload-diff.ts";
+import type { HealthJson } from "./server-types.ts";
 import type { Who } from "./who.ts";
 
 export type {
