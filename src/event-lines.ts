@@ -3,7 +3,8 @@
 
 import { formatDuration } from "./duration.ts";
 import type { ClaimedRun, Outcome } from "./inbox/inbox.ts";
-import { describeOutcome, describeStored, logDelivery, type Logger, logOutcome } from "./log.ts";
+import { describeOutcome, describeStored, logDelivery, logOutcome } from "./log.ts";
+import type { Logger } from "./logger.ts";
 import type { ReceivedDelivery } from "./receive/server.ts";
 
 export interface EventLines {

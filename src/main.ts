@@ -3,7 +3,7 @@
 
 import "./require-bun.ts";
 
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 
 import { createCodeFrames } from "./api/code-frame.ts";
 import { createObserver } from "./api/observer.ts";
@@ -16,6 +16,7 @@ import { COMMAND } from "./command.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
+import { tryHandler } from "./dispatch/dry-run.ts";
 import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
 import { countMissed } from "./dispatch/missed.ts";
@@ -24,17 +25,8 @@ import { InboxUnavailable } from "./errors.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
-import {
-  logChange,
-  logDeadError,
-  type Logger,
-  logHandlerLine,
-  logLost,
-  logMissed,
-  logRefused,
-  logSchema,
-  logTrouble,
-} from "./log.ts";
+import { logChange, logDeadError, logHandlerLine, logLost, logMissed, logRefused, logSchema } from "./log.ts";
+import { type Logger, logTrouble } from "./logger.ts";
 import { openTraces } from "./monitor/traces.ts";
 import { notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
 import { loadPorts, type Mount } from "./ports.ts";
@@ -113,7 +105,9 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const match = (type: string) => cluster.match(type, handlersOf(table().match(type)));
   const describeOwn = () => describeServer(table(), { startedAt, running: dispatcher.running, changes });
 
-  const shown = { ...shownOf(config), publicUrl: null as string | null };
+  const clerk = createClerk(config);
+  clerk.catch(() => undefined);
+  const shown = { ...shownOf(config, projectDir), publicUrl: null as string | null };
   const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
   // Stopped after the dispatcher, to save what was counted until the end.
@@ -132,6 +126,11 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     refused: () => receiver?.refused() ?? [],
     addresses: () => receiver?.addresses() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
+    dryRun: async (name, delivery, body) => {
+      const handler = table().get(name);
+      const onLate = (message: string) => log.error(`not caught, in a dry run: ${message}`);
+      return handler && (await tryHandler({ handler, delivery, body, effects, clerk: await clerk, onLate }));
+    },
     onError: inspectorFailed,
   });
   opened.defer(() => live.feed.stop());
@@ -156,7 +155,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     cluster,
     concurrency: config.concurrency,
     logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
-    clerk: await createClerk(config),
+    clerk: await clerk,
     onOutcome(run, outcome) {
       changes += 1;
       lines.ended(run, outcome);
@@ -301,9 +300,12 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   };
 }
 
-function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config) {
+function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config, projectDir: string) {
   return {
     mode,
+    project: basename(projectDir),
+    // Without INSPECTOR_TOKEN, only this machine's browsers are accepted.
+    root: inspector.token === undefined ? projectDir : null,
     secretHint,
     isDevSecret,
     handlersDir,

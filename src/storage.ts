@@ -17,7 +17,8 @@ import type { Inbox } from "./inbox/inbox.ts";
 import { openMembership } from "./inbox/membership.ts";
 import { type InboxOptions, inboxPath, openPostgresInbox, openSqliteInbox } from "./inbox/open.ts";
 import type { OtherServer, ServerAbout, ServerHandler } from "./inbox/servers.ts";
-import { logDatabaseTrouble, logFenced, type Logger, logInboxTrouble, logQueue } from "./log.ts";
+import { logDatabaseTrouble, logFenced, logInboxTrouble, logQueue } from "./log.ts";
+import type { Logger } from "./logger.ts";
 
 export interface Storage extends AsyncDisposable {
   inbox: Inbox;

@@ -12,7 +12,7 @@ import { messageId } from "../src/clerk/message-id.ts";
 import { signedHeaders } from "../src/clerk/signed-message.ts";
 import { type Config, type Environment, readConfig } from "../src/config.ts";
 import type { DeliveryView } from "../src/inbox/views.ts";
-import type { Logger } from "../src/log.ts";
+import type { Logger } from "../src/logger.ts";
 import { openServer, type Server } from "../src/main.ts";
 import { freePort } from "./free-port.ts";
 import { type RawConnection, rawConnection, rawExchange, rawRequest } from "./raw-connection.ts";

@@ -82,7 +82,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   clerk: [],
   "command.ts": [],
   cli: [
-    "..", "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "main.ts (types)", "mirror",
+    "..", "api", "clerk", "config.ts", "db", "dispatch", "handlers", "inbox", "log.ts", "logger.ts", "main.ts (types)", "mirror",
     "monitor",
   ],
   "config.ts": ["db", "monitor", "receive", "setting-reader.ts"],
@@ -93,20 +93,21 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "disk.ts": [],
   "duration.ts": [],
   "errors.ts": [],
-  "event-lines.ts": ["inbox (types)", "log.ts", "receive (types)"],
+  "event-lines.ts": ["inbox (types)", "log.ts", "logger.ts (types)", "receive (types)"],
   handlers: ["adapters", "clerk", "inbox (types)", "mirror", "mount"],
   inbox: ["clerk"],
   "index.ts": ["clerk (types)"],
   inspector: ["api", "clerk", "config.ts (types)", "mcp", "monitor", "receive (types)"],
   "json.ts": [],
   "log-output.ts": [],
+  "logger.ts": ["config.ts (types)", "dispatch"],
   "log.ts": [
-    "config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "mirror (types)", "monitor",
-    "receive (types)",
+    "db (types)", "dispatch", "handlers (types)", "inbox (types)", "logger.ts (types)", "mirror (types)",
+    "monitor", "receive (types)",
   ],
   monitor: ["clerk", "inbox (types)", "setting-reader.ts (types)"],
   "monitoring.ts": [
-    "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "mirror (types)", "monitor", "receive",
+    "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "logger.ts", "mirror (types)", "monitor", "receive",
   ],
   "open-files.ts": [],
   "require-bun.ts": ["bun-version.ts"],
@@ -115,12 +116,12 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "suggest.ts": [],
   mcp: ["..", "api (types)"],
   mirror: ["clerk", "db"],
-  mount: ["config.ts", "handlers", "log.ts", "main.ts", "receive (types)"],
+  mount: ["config.ts", "handlers", "log.ts", "logger.ts", "main.ts", "receive (types)"],
   "storage.ts": [
-    "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts",
+    "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts", "logger.ts (types)",
   ],
   "upkeep.ts": [
-    "clerk", "config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "log.ts", "mirror",
+    "clerk", "config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "log.ts", "logger.ts (types)", "mirror",
   ],
   "ports.ts": ["api", "inspector", "monitor", "receive"],
   "printable.ts": [],
@@ -209,7 +210,7 @@ test("each external dependency is used only by the files that own it", () => {
   const owners: Record<string, string[]> = {
     elysia: [
       "api/app.ts",
-      ...["deliveries", "erasure-routes", "handler-pauses", "live", "problems", "replays", "selection"].map(
+      ...["deliveries", "erasure-routes", "handler-pauses", "live", "problems", "replays", "searches", "selection"].map(
         (name) => `api/routes/${name}.ts`,
       ),
       "inspector/inspector.ts",
@@ -218,8 +219,8 @@ test("each external dependency is used only by the files that own it", () => {
       "receive/server.ts",
     ],
     "bun:sqlite": ["inbox/copy.ts", "inbox/sqlite.ts"],
-    pino: ["log.ts"],
-    "pino-pretty": ["log.ts"],
+    pino: ["logger.ts"],
+    "pino-pretty": ["logger.ts"],
     "@opentelemetry/api": ["monitor/traces.ts"],
     "prom-client": ["monitor/prometheus.ts"],
     nodemailer: ["monitor/alert-channels.ts"],

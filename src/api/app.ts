@@ -14,13 +14,15 @@ import { pauseRoutes } from "./routes/handler-pauses.ts";
 import { type Live, liveRoutes } from "./routes/live.ts";
 import { problemRoutes } from "./routes/problems.ts";
 import { replayRoutes } from "./routes/replays.ts";
+import { searchRoutes } from "./routes/searches.ts";
 import type { ApiHandler } from "./routes/selection.ts";
 
 /** The parts of the process that the API reads and changes. */
 export interface ApiOptions {
   inbox: Pick<
     Inbox,
-    "get" | "list" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp" | "pauses" | "pause" | "resume"
+    | "get" | "list" | "contents" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp"
+    | "pauses" | "pause" | "resume"
     | "problems" | "problem" | "muteProblem"
   >; // prettier-ignore
   /** The current handlers. */
@@ -43,11 +45,14 @@ export function createApi(options: ApiOptions) {
     // An Elysia hook covers only the routes after it; without this one, the answer is the error's message.
     .onError(({ code, error }) => errorAnswer(code, error, onError))
     .use(deliveryRoutes(options))
+    .use(searchRoutes(options))
     .use(replayRoutes(options))
     .use(pauseRoutes(options))
     .use(erasureRoutes(options))
     .use(problemRoutes(options));
-  return live ? app.use(liveRoutes(live)) : app.get("/server", () => ({ pid: process.pid }));
+  return live
+    ? app.use(liveRoutes(live, options.inbox, options.frame))
+    : app.get("/server", () => ({ pid: process.pid }));
 }
 
 /** The answer to a request that failed. Errors that no route expects are passed to `onError`, and answered as `internal`. */

@@ -2,13 +2,12 @@
 // and no query. A slow page is not waited for: it gets a `summary` of what it missed, and after a reconnect the rows that
 // have changed meanwhile, so that no row stays outdated.
 
-import type { DeliveryList, DeliverySummary } from "../inbox/views.ts";
 import { createChanges } from "./changes.ts";
-import type { FeedEvents } from "./types.ts";
+import type { FeedEvents, ListedDelivery, ListJson } from "./types.ts";
 
 export interface FeedOptions {
   /** Finds one delivery by its id. */
-  find: (id: string) => Promise<DeliveryList>;
+  find: (id: string) => Promise<ListJson>;
   handlers: () => FeedEvents["handlers"];
   health: () => Promise<FeedEvents["health"]>;
   onError?: (error: unknown) => void;
@@ -113,7 +112,7 @@ export function createFeed(options: FeedOptions): Feed {
       const runs = Math.min(until - from, until);
       return message("summary", { deliveries: ids?.size ?? runs, runs }, id);
     }
-    const found: DeliverySummary[] = [];
+    const found: ListedDelivery[] = [];
     for (const changed of ids) found.push(...(await find(changed)).deliveries);
     found.sort((a, b) => b.arrival - a.arrival);
     return message("deliveries", found, id);

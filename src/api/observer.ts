@@ -7,13 +7,22 @@ import type { History } from "../monitor/history.ts";
 import type { ReadFigures } from "../monitor/inbox-figures.ts";
 import type { Metrics } from "../monitor/metrics.ts";
 import { createFeed } from "./feed.ts";
+import { withWho } from "./listed.ts";
 import type { Live } from "./routes/live.ts";
 import type { ApiHandler } from "./routes/selection.ts";
-import type { SendSample } from "./send-sample.ts";
-import type { ChartWindow, HandlerJson, HealthJson, RefusedJson, ServerJson, ServerRowJson } from "./types.ts";
+import type { Send } from "./send-sample.ts";
+import type {
+  ChartWindow,
+  HandlerJson,
+  HandlerRunCounts,
+  HealthJson,
+  RefusedJson,
+  ServerJson,
+  ServerRowJson,
+} from "./types.ts";
 
 export interface ObserverOptions {
-  inbox: Pick<Inbox, "list" | "writable">;
+  inbox: Pick<Inbox, "list" | "contents" | "writable">;
   metrics: Pick<Metrics, "handler">;
   history: Pick<History, "chart">;
   /** Reads how many runs are not done. */
@@ -27,7 +36,8 @@ export interface ObserverOptions {
   refused: () => readonly RefusedJson["latest"][number][];
   /** The addresses with the most of them. */
   addresses?: () => NonNullable<RefusedJson["addresses"]>;
-  send: SendSample;
+  send: Send;
+  dryRun: Live["dryRun"];
   onError: (error: unknown) => void;
 }
 
@@ -46,8 +56,9 @@ const MAX_REFUSED_SHOWN = 200;
 
 export function createObserver(options: ObserverOptions): Observer {
   const { inbox, metrics, history, figures, handlers, pauses, send, onError } = options;
+  let backlog: Awaited<ReturnType<ReadFigures>>["counts"] = [];
   const feed = createFeed({
-    find: (id) => inbox.list({ id }, { before: null, limit: 1 }),
+    find: async (id) => withWho(inbox, await inbox.list({ id }, { before: null, limit: 1 })),
     handlers: handlersJson,
     health,
     onError,
@@ -71,12 +82,23 @@ export function createObserver(options: ObserverOptions): Observer {
         warning: warning ?? null,
         paused: paused.get(name) ?? null,
         ...metrics.handler(name),
+        ...countsOf(name),
       }),
     );
   }
 
+  function countsOf(name: string): HandlerRunCounts {
+    const counts = { dead: 0, waiting: 0, retrying: 0 };
+    for (const { handler, state, count } of backlog) {
+      if (handler !== name || state === "running") continue;
+      counts[state === "parked" ? "waiting" : state] += count;
+    }
+    return counts;
+  }
+
   async function health(window: ChartWindow = "1h"): Promise<HealthJson> {
     const [chart, { counts, oldestWaitingMs, newest }] = await Promise.all([history.chart(window), figures()]);
+    backlog = counts;
     const runs = { waiting: 0, retrying: 0, running: 0, parked: 0, dead: 0 };
     for (const { state, count } of counts) runs[state] += count;
     // Runs that are waiting now belong to the last step.
@@ -98,6 +120,7 @@ export function createObserver(options: ObserverOptions): Observer {
     }),
     feed,
     send,
+    dryRun: options.dryRun,
   };
 }
 
@@ -107,7 +130,11 @@ function refusedJson(recent: readonly RefusedJson["latest"][number][]): RefusedJ
   const latest = recent
     .slice(-MAX_REFUSED_SHOWN)
     .toReversed()
-    .map(({ code, at, size, claimedId, change }) => ({ code, at, size, claimedId, ...(change && { change }) }));
+    .map((request) => {
+      // The addresses are counted apart.
+      const { address: _, ...shown } = request as typeof request & { address?: string };
+      return shown;
+    });
   const explanations: RefusedJson["explanations"] = {};
   for (const code of Object.keys(counts) as RefusalCode[])
     explanations[code] = { message: refusals[code].message, remedy: refusals[code].remedy };

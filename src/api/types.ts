@@ -3,8 +3,10 @@
 
 import type { PausedHandler } from "../dispatch/pauses.ts";
 import type { RefusalCode } from "../errors.ts";
-import type { AttemptRecord, Erasure } from "../inbox/inbox.ts";
-import type { DeliverySummary, DeliveryView, ProblemView, ReplayProgress, RunView } from "../inbox/views.ts";
+import type { AttemptRecord, Erasure, ErrorRecord } from "../inbox/inbox.ts";
+import type { DeliverySummary, DeliveryView, LogLine, ProblemView, ReplayProgress, RunView } from "../inbox/views.ts";
+import type { FieldChange } from "./payload-diff.ts";
+import type { Who } from "./who.ts";
 
 export type {
   DeliveryList,
@@ -51,6 +53,59 @@ export interface DeliveryJson extends Omit<DeliveryView, "body" | "runs"> {
   hidden?: string[];
 }
 
+/** A delivery in a list; `who` with `who=true`. */
+export interface ListedDelivery extends DeliverySummary {
+  who?: Who | null;
+}
+
+/** `GET /api/deliveries`. */
+export interface ListJson {
+  deliveries: ListedDelivery[];
+  next: number | null;
+}
+
+/** `GET /api/deliveries/:id/changes`: what differs from the event of the same subject before this one. */
+export interface ChangesJson {
+  /** Null when this is the first stored event of its subject, or a payload is deleted. */
+  previous: { id: string; type: string; at: number } | null;
+  changes: FieldChange[];
+}
+
+/** `GET /api/people`. */
+export interface PeopleJson {
+  people: PersonJson[];
+  /** The `before` of the next request; null at the end. */
+  next: number | null;
+}
+
+/** A user, as stored payloads show it. */
+export interface PersonJson {
+  id: string;
+  /** The name, the username, e-mail addresses and phone numbers. */
+  names: string[];
+  /** The newest event that was read. */
+  arrival: number;
+}
+
+/** `POST /api/deliveries/:id/try`: a run that was rolled back. */
+export interface TriedJson {
+  handler: string;
+  outcome: "done" | "failed" | "dead" | "skipped";
+  took: number;
+  log: LogLine[];
+  /** The queries that `db` ran. */
+  sql: { text: string; rows: number | null; error: string | null }[];
+  error: ErrorRecord | null;
+  frame: CodeFrame | null;
+}
+
+export interface HandlerRunCounts {
+  dead: number;
+  /** Waiting for a first attempt, or parked. */
+  waiting: number;
+  retrying: number;
+}
+
 /** `GET /api/server`. */
 export interface ServerJson {
   pid: number;
@@ -68,6 +123,10 @@ export interface ServerJson {
   handlersDir: string;
   /** Names of the events that `POST /api/send` can make. */
   samples: string[];
+  /** The name of the project's folder. */
+  project: string;
+  /** The project's folder, for links that open an editor. Null unless only this machine's browsers are accepted. */
+  root: string | null;
   /** A token is set, so the page offers to sign out. */
   signedIn: boolean;
 }
@@ -75,7 +134,7 @@ export interface ServerJson {
 /** `GET /api/feed`: the `data` of each server-sent event, by its name. A new connection continues after the last `id`. */
 export interface FeedEvents {
   /** Deliveries that are new, or whose runs have changed: at most one summary for each. */
-  deliveries: DeliverySummary[];
+  deliveries: ListedDelivery[];
   /**
    * Too many changes to send them one by one: the page has to reload its list. A new stream begins with an empty summary,
    * because a list that was loaded before may be older than the stream.
@@ -115,7 +174,7 @@ export interface HealthJson {
 }
 
 /** `GET /api/handlers`. */
-export interface HandlerJson {
+export interface HandlerJson extends HandlerRunCounts {
   name: string;
   file: string;
   event: string;
@@ -196,6 +255,11 @@ export interface RefusedJson {
     at: number;
     size: number;
     claimedId: string | null;
+    /** The difference between its signed time and the server's clock, in seconds. */
+    skewSeconds?: number;
+    path?: string;
+    rightPath?: string;
+    proxied?: true;
     /** How a proxy has changed the body, if that explains the refusal. */
     change?: string;
   }[];
@@ -207,7 +271,7 @@ export interface RefusedJson {
 
 /** `GET /api/search`: a text search through the newest deliveries. */
 export interface SearchJson {
-  deliveries: DeliverySummary[];
+  deliveries: ListedDelivery[];
   /** Deliveries searched so far, earlier pages included. */
   searched: number;
   /** The `before` of the next page; null at the end. */
@@ -231,6 +295,8 @@ export interface ReplayedJson {
 export interface ProblemsJson {
   problems: ProblemView[];
 }
+
+export type ProblemJson = ProblemView;
 
 /** `GET /api/problems/:id/common`: values that failed deliveries have in common, and successful ones have less often. */
 export interface CommonValuesJson {

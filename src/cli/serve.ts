@@ -19,7 +19,8 @@ import {
 import { describeRisk, diskOf } from "../disk.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
 import { requireFolder } from "../handlers/crawl.ts";
-import { createLogger, type Logger, logTable } from "../log.ts";
+import { logTable } from "../log.ts";
+import { createLogger, type Logger } from "../logger.ts";
 import type { Server } from "../main.ts";
 import { banner, describeAddress, localUrl } from "./banner.ts";
 import { ensureDevSecret, watchEnvFile } from "./dotenv.ts";

@@ -11,14 +11,13 @@ import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
 import type { RanQuery } from "../db/template.ts";
-import { runAttempt } from "../dispatch/attempt.ts";
+import { dryRun } from "../dispatch/dry-run.ts";
 import { errorText } from "../dispatch/error-record.ts";
-import { createTimeouts } from "../dispatch/timeout.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { loadErrorText } from "../handlers/load-error.ts";
 import { type Code, type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
-import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
+import type { Outcome } from "../inbox/inbox.ts";
 import { printable, printableLines } from "../printable.ts";
 import { connectOrOpen } from "./api-client.ts";
 import { describeStack } from "./describe.ts";
@@ -78,65 +77,16 @@ async function tryOne(
   effects: Effects,
   clerk: ClerkClient | undefined,
 ): Promise<boolean> {
-  const queries: RanQuery[] = [];
-  const shutdown = new AbortController().signal;
-  const outcome = await runAttempt({
-    run: runOf(delivery, handler.name),
-    // Two attempts, so that an ordinary failure shows as failed and not as dead.
-    handler: { ...handler, options: { ...handler.options, attempts: 2 } },
-    code: handler.code,
+  const { outcome, queries } = await dryRun({
+    handler,
+    delivery,
+    body: new TextEncoder().encode(delivery.payload ?? ""),
+    effects,
     clerk,
-    effects: rolledBack(effects, (query) => queries.push(query)),
-    timeouts: createTimeouts(shutdown),
-    watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
-    shutdown,
-    now: Date.now,
-    print: () => undefined,
     onLate: reportLate,
   });
   console.log(describeTry(handler.name, delivery, outcome, queries));
   return outcome?.kind === "done";
-}
-
-/** The same effects, with a rollback in place of each commit. */
-function rolledBack(effects: Effects, onQuery: (query: RanQuery) => void): Effects {
-  return {
-    ...effects,
-    transaction(options) {
-      const transaction = effects.transaction({ ...options, onQuery });
-      return {
-        db: transaction.db,
-        get used() {
-          return transaction.used;
-        },
-        get hindrance() {
-          return transaction.hindrance;
-        },
-        finish: () => transaction.finish(),
-        commit: () => transaction.rollback(),
-        rollback: () => transaction.rollback(),
-      };
-    },
-  };
-}
-
-/** A run as if the inbox had claimed it. Its replay id gives it an `idempotencyKey` of its own. */
-function runOf({ payload, ...stored }: DeliveryJson, handler: string): ClaimedRun {
-  const { id, type, subject, receivedAt, receipts, sample, at } = stored;
-  return {
-    run: 0,
-    attempt: 1,
-    handler,
-    orderKey: "",
-    owner: "try",
-    spent: 0,
-    interrupted: 0,
-    exclusive: false,
-    replay: `try-${crypto.randomUUID()}`,
-    stale: false,
-    delivery: { id, arrival: 0, type, subject, receivedAt, receipts, sample, at, sensitive: false },
-    body: new TextEncoder().encode(payload ?? ""),
-  };
 }
 
 function reportLate(message: string) {

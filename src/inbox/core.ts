@@ -16,7 +16,7 @@ import { pause, pauses, resume, takeProbe } from "./paused.ts";
 import { getProblem, listProblems } from "./problem-list.ts";
 import { newsReported, takeNews } from "./problem-news.ts";
 import { findResolved, forget, mute, resolve } from "./problems.ts";
-import { get, list, wroteRuns } from "./query.ts";
+import { contents, get, list, wroteRuns } from "./query.ts";
 import { add, count, preview, progress } from "./replay.ts";
 import { deleteExpired, expired } from "./retention.ts";
 import { deleteRollups, rollups, saveRollups } from "./rollups.ts";
@@ -175,6 +175,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
     get: (id) => get(read, id, clock()),
     list: (filter, page) => list(read, filter, page, clock()),
+    contents: (which) => contents(read, which),
     backlog: () => backlog(read, clock()),
     newestDelivery: () => newestDelivery(read),
     rollups: (span, since) => rollups(read, span, since),

@@ -5,6 +5,7 @@
 import type {
   AttemptRecord,
   Backlog,
+  DeliveryContent,
   DeliveryFilter,
   DeliveryList,
   DeliveryView,
@@ -231,6 +232,8 @@ export interface Inbox extends AsyncDisposable {
   get(id: string): Promise<DeliveryView | null>;
   /** Newest first, without payloads and headers. */
   list(filter: DeliveryFilter, page: Page): Promise<DeliveryList>;
+  /** The payloads of the deliveries with these arrivals, or of the newest `limit` below the arrival `before`. */
+  contents(which: readonly number[] | { before: number | null; limit: number }): Promise<DeliveryContent[]>;
   /** Counts the runs that are not done, in bounded time. */
   backlog(): Promise<Backlog>;
   /** The last stored delivery, of any server. */

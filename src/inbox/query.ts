@@ -3,10 +3,11 @@
 
 import { matchesPattern } from "../clerk/pattern.ts";
 import { type Direction, NEWEST, nextSlice } from "./cursor.ts";
-import type { AttemptRecord } from "./inbox.ts";
+import type { AttemptRecord, ErrorRecord } from "./inbox.ts";
 import { STATES, WAITING } from "./schema.ts";
 import { query, type Reader, selectBy } from "./store.ts";
 import type {
+  DeliveryContent,
   DeliveryFilter,
   DeliveryList,
   DeliverySummary,
@@ -47,8 +48,15 @@ const RUN_SUMMARIES = selectBy(
   `r.seq as arrival, r.id as run, r.handler, r.replay, r.state, r.parked_at is not null as parked, r.due,
     r.reason, r.problem, r.first_took as "firstTook",
     case when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id) else 0 end as attempts,
-    case when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took`,
+    case when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took,
+    case when r.attempts > 0 and r.state in (0, 1, 3)
+      then (select a.error from attempt a where a.run = r.id order by a.n desc limit 1) end as error`,
 );
+
+const CONTENT = `d.seq as arrival, d.id, d.type, d.subject, (select p.body from payload p where p.seq = d.seq) as body`;
+const CONTENTS_OF = selectBy("delivery d", "d.seq", { arrival: "int" }, CONTENT);
+const CONTENTS_BELOW = query({ before: "int", limit: "int" })`
+  select ${CONTENT} from delivery d where d.seq < :before order by d.seq desc limit :limit`;
 
 // Counts all runs, whether they wrote or not, so that one statement takes a few milliseconds.
 const WROTE_PAGE = 1_000;
@@ -64,7 +72,8 @@ const WROTE = query({ from: "int", before: "int" })`
 
 type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & { sample: number; wiped: number | boolean };
 
-type RunSummaryRow = Omit<RunSummary, "state" | "parked" | "due"> & {
+type RunSummaryRow = Omit<RunSummary, "state" | "parked" | "due" | "error"> & {
+  error: string | null;
   arrival: number;
   state: number;
   parked: number | boolean;
@@ -193,6 +202,7 @@ async function runsOf(reader: Reader, deliveries: readonly { arrival: number }[]
     firstTook,
     attempts,
     took,
+    error,
     ...run
   }: RunSummaryRow): RunSummary => ({
     ...run,
@@ -202,11 +212,33 @@ async function runsOf(reader: Reader, deliveries: readonly { arrival: number }[]
     due: state === WAITING ? Math.max(0, due - now) : null,
     attempts: attempts + Number(firstTook !== null),
     took: firstTook ?? took,
+    ...(error !== null && { error: firstLine(JSON.parse(error) as ErrorRecord) }),
   });
   const byArrival = Map.groupBy(rows, ({ arrival }) => arrival);
   return new Map(
     [...byArrival].map(([arrival, runs]) => [arrival, runs.toSorted((a, b) => a.run - b.run).map(summary)]),
   );
+}
+
+const MAX_ERROR_CHARACTERS = 300;
+
+/** An error in a row of a list: its name and the first line of its message. */
+function firstLine({ name, message }: ErrorRecord): string {
+  return `${name}: ${message.trimStart().split("\n", 1)[0] ?? ""}`.slice(0, MAX_ERROR_CHARACTERS);
+}
+
+export async function contents(
+  reader: Reader,
+  which: readonly number[] | { before: number | null; limit: number },
+): Promise<DeliveryContent[]> {
+  const rows =
+    "limit" in which
+      ? await reader.all<DeliveryContent>(CONTENTS_BELOW, { before: which.before ?? NEWEST, limit: which.limit })
+      : await reader.all<DeliveryContent>(
+          CONTENTS_OF,
+          which.map((arrival) => ({ arrival })),
+        );
+  return rows;
 }
 
 /** The runs whose effects must be in the handlers' database. After a backup was restored, some may be missing. */

@@ -74,6 +74,18 @@ export interface RunSummary extends Omit<RunView, "attempts"> {
   attempts: number;
   /** Milliseconds that the last attempt took. */
   took: number | null;
+  /** The last attempt failed, and the run has not succeeded since: the first line of its error, `TypeError: x is not …`. */
+  error?: string;
+}
+
+/** The content of a delivery that a text search reads. */
+export interface DeliveryContent {
+  arrival: number;
+  id: string;
+  type: string;
+  subject: string | null;
+  /** Null once it was deleted. */
+  body: Uint8Array | null;
 }
 
 /** A delivery without its payload, as in a list. */

@@ -10,6 +10,8 @@ export interface Page {
 
 export interface Asset {
   text: string;
+  /** The same, compressed. */
+  gzip: Uint8Array<ArrayBuffer>;
   type: string;
   tag: string;
 }
@@ -53,5 +55,5 @@ async function bundle(file: string): Promise<string> {
 }
 
 function asset(text: string, type: string): Asset {
-  return { text, type, tag: `"${Bun.hash(text).toString(36)}"` };
+  return { text, gzip: Bun.gzipSync(text, { level: 9 }), type, tag: `"${Bun.hash(text).toString(36)}"` };
 }

@@ -46,8 +46,9 @@ function cookie(sessions: Sessions, value: string | null, { headers }: Request):
   return new Response(null, { status: 204, headers: { "set-cookie": sessions.setCookie(value, secure) } });
 }
 
-function serve({ headers }: Request, { text, type, tag }: Page["html"]): Response {
-  const caching = { "content-type": type, etag: tag, "cache-control": "no-cache" };
+function serve({ headers }: Request, { text, gzip, type, tag }: Page["html"]): Response {
+  const caching = { "content-type": type, etag: tag, "cache-control": "no-cache", vary: "accept-encoding" };
   if (headers.get("if-none-match") === tag) return new Response(null, { status: 304, headers: caching });
-  return new Response(text, { headers: caching });
+  if (!/\bgzip\b/.test(headers.get("accept-encoding") ?? "")) return new Response(text, { headers: caching });
+  return new Response(gzip, { headers: { ...caching, "content-encoding": "gzip" } });
 }

@@ -75,7 +75,11 @@ async function open(
   onStop: (stopping: Promise<void>) => void,
 ): Promise<Bellhop> {
   // The server is loaded when it is needed.
-  const [{ openServer }, { createLogger, logTable }] = await Promise.all([import("../main.ts"), import("../log.ts")]);
+  const [{ openServer }, { createLogger }, { logTable }] = await Promise.all([
+    import("../main.ts"),
+    import("../logger.ts"),
+    import("../log.ts"),
+  ]);
   if (config.mode === "start") requireFolder(config.handlersDir);
   const log = await createLogger(config);
   const abort = new AbortController();

@@ -19,8 +19,12 @@ export interface RefusedRequest {
   skewSeconds?: number;
   /** With `no_match`: how a proxy has changed the body, if that explains it. */
   change?: BodyChange;
+  /** With `wrong_path`: the path that was asked for, 100 printable characters at most. */
+  path?: string;
   /** With `wrong_path`: the webhook's path, to correct the endpoint. */
   rightPath?: string;
+  /** It came through a proxy, which may have changed the body or the headers. */
+  proxied?: true;
 }
 
 export interface RefusedRequests {
@@ -55,7 +59,8 @@ export function createRefusedRequests(report: (latest: RefusedRequest, count: nu
 
   return {
     add(refused) {
-      const entry = { ...refused, claimedId: shortId(refused.claimedId) };
+      const path = refused.path === undefined ? {} : { path: copyOf(refused.path, 100) };
+      const entry = { ...refused, ...path, claimedId: shortId(refused.claimedId) };
       kept.push(entry);
       counts.add(entry.address);
       if (kept.length > KEPT * 2) kept.splice(0, kept.length - KEPT);
@@ -75,8 +80,11 @@ export function createRefusedRequests(report: (latest: RefusedRequest, count: nu
 }
 
 function shortId(id: string | null): string | null {
-  if (id === null) return null;
-  const short = id.slice(0, 64).replace(/[^\x20-\x7e]/g, "?");
+  return id === null ? null : copyOf(id, 64);
+}
+
+function copyOf(text: string, length: number): string {
+  const short = text.slice(0, length).replace(/[^\x20-\x7e]/g, "?");
   // A slice keeps the whole string alive, and a header may have 16 KB: through a buffer it is a copy.
   return Buffer.from(short, "latin1").toString("latin1");
 }

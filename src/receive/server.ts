@@ -162,7 +162,7 @@ function createReceiver(options: WebhookServerOptions) {
     const start = performance.now();
     const at = now();
     const refuse = (code: RefusalCode, size: number, claimedId: string | null, more: Partial<RefusedRequest> = {}) => {
-      refused.add({ code, at, size, claimedId, address: addressOf(request), ...more });
+      refused.add({ code, at, size, claimedId, address: addressOf(request), ...viaProxy(request), ...more });
       return answer(code);
     };
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
@@ -276,14 +276,15 @@ function createReceiver(options: WebhookServerOptions) {
   function unknownPath(request: Request): Response {
     const claimedId = request.headers.get("svix-id") ?? request.headers.get("webhook-id");
     if (request.method !== "POST" || claimedId === null) return answer("not_found");
-    const size = declaredSize(request);
     refused.add({
       code: "wrong_path",
       at: now(),
-      size,
+      size: declaredSize(request),
       claimedId,
       address: addressOf(request),
+      path: pathOf(request.url),
       rightPath: webhookPath,
+      ...viaProxy(request),
     });
     return answer("wrong_path");
   }
@@ -312,4 +313,9 @@ export function refuseAll(
     healthDetails: () => describeHealth({ inbox: reason }),
   });
   return () => server.stop();
+}
+
+/** Most proxies and tunnels add one of these headers. */
+function viaProxy({ headers }: Request): { proxied?: true } {
+  return ["x-forwarded-for", "forwarded", "via"].some((name) => headers.has(name)) ? { proxied: true } : {};
 }

@@ -4,11 +4,11 @@
 import { median } from "./histogram.ts";
 import { type Turn, turn } from "./measure.ts";
 import { createRequests } from "./requests.ts";
-import type { Running } from "./servers.ts";
+import type { Checked } from "./servers.ts";
 
 export interface Entrant {
   name: string;
-  running: Running & { check(answered: readonly string[]): Promise<string[]> };
+  running: Checked;
   answered: string[];
   handles: true;
 }

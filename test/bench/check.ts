@@ -50,6 +50,19 @@ export function checkEffects(folder: string, answered: readonly string[]): strin
   return checkRows("app.db", rows(db, "select id, count(*) as count from handled group by id"), answered);
 }
 
+/** Returns the problems in the rows of the route with one SQLite insert for each request. */
+export function checkRoute(folder: string, answered: readonly string[]): string[] {
+  using db = new Database(join(folder, "route.db"), { readonly: true });
+  return checkRows("route.db", rows(db, "select id, count(*) as count from delivery group by id"), answered);
+}
+
+/** Returns the problems in a list of the ids that were handled: each answered id is in it once. */
+export function checkHandled(handled: readonly string[], answered: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const id of handled) counts.set(id, (counts.get(id) ?? 0) + 1);
+  return checkRows("the list of the handled", counts, answered);
+}
+
 /** Returns the problems in the rows that the baseline server wrote. */
 export function checkBaseline(folder: string, answered: readonly string[]): string[] {
   using db = new Database(join(folder, "baseline.db"), { readonly: true });

@@ -1,13 +1,17 @@
 // `bun run bench`: compares Bellhop with receivers that people write without it and with a baseline. All run on one machine
 // in alternating rounds, because machines are noisy; signing is not measured. Then it checks that everything that was
-// answered 200 is stored and was handled exactly once.
+// answered 200 is stored and was handled exactly once. `--write` writes docs/benchmarks.md and the README's rows.
 
+import { loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+import { llmsText } from "../../scripts/generate-llms.ts";
 import { BELLHOP, CEILING, type Contender, contenders } from "./contenders.ts";
+import { machine } from "./machine.ts";
 import { type Started, type Turn, turn } from "./measure.ts";
-import { replaceFigures, report, type Result, summary } from "./report.ts";
+import { writeFigures } from "./page.ts";
+import { answeringTable, conditions, ratioTable, type Result, storingTable, versions } from "./report.ts";
 import { createRequests, type Requests } from "./requests.ts";
 import { ROOT } from "./servers.ts";
 
@@ -15,7 +19,6 @@ const { values } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     write: { type: "boolean", default: false },
-    readme: { type: "string", default: join(ROOT, "README.md") },
     rounds: { type: "string" },
     seconds: { type: "string" },
     connections: { type: "string", default: "1,32,256" },
@@ -25,7 +28,8 @@ const { values } = parseArgs({
 const rounds = positive("rounds", values.rounds ?? (values.quick ? "1" : "3"));
 const seconds = positive("seconds", values.seconds ?? (values.quick ? "0.8" : "5"));
 const connections = values.connections.split(",").map((text) => positive("connections", text));
-const setup = { rounds, seconds, connections };
+const setup = { rounds, seconds, connections, machine: machine(), loadAverage: loadavg()[0]! };
+if (values.write && values.only) throw new Error("--write needs the figures of all contenders; leave out --only");
 const WARM_UP_SECONDS = values.quick ? 0.4 : 2;
 // Above this share of the ceiling, the load generator may be the bottleneck.
 const MAX_CEILING_SHARE = 0.7;
@@ -35,7 +39,10 @@ const signed = createRequests();
 const unverified = createRequests({ repeat: true });
 
 const started: (Started & { turns: Map<number, Turn[]> })[] = [];
-for (const contender of selected(contenders(signed.size))) {
+const all = selected(contenders(signed.size));
+const missing = all.filter((contender) => contender.missing);
+for (const { name, missing: reason } of missing) console.log(`Without ${name}: ${reason}.`);
+for (const contender of all.filter((contender) => !contender.missing)) {
   await contender.install?.();
   const running = opened.use(await contender.start());
   started.push({ ...contender, running, answered: [], turns: new Map() });
@@ -62,24 +69,25 @@ for (const count of connections) {
 }
 
 const results: Result[] = started.map((contender) => ({ contender, turns: contender.turns }));
-console.log(`${report(results, setup)}\n`);
+const tables = [storingTable, ratioTable, answeringTable].map((format) => format(results, setup));
+console.log([...tables, conditions(setup), versions(results)].filter((text) => text !== "").join("\n\n"));
 warnOfCeiling();
 
 for (const { running } of started) await running.stop();
-const problems = started.flatMap(({ name, running, answered, ...contender }) => {
-  const found = contender.check?.(running.folder, answered) ?? [];
-  if (contender.check && found.length === 0)
-    console.log(`${name}: all ${answered.length} requests that were answered 200 are stored`);
-  return found.map((problem) => `${name}: ${problem}`);
-});
+const problems: string[] = [];
+for (const { name, running, answered, handles } of started) {
+  if (!("check" in running)) continue;
+  const found = await running.check(answered);
+  problems.push(...found.map((problem) => `${name}: ${problem}`));
+  if (found.length > 0) continue;
+  console.log(`${name}: each of ${answered.length} deliveries is stored${handles ? " and was handled once" : ""}`);
+}
 for (const problem of problems) console.error(problem);
-if (problems.length === 0) console.log("each delivery was handled exactly once");
-else process.exitCode = 1;
-
-if (values.write && problems.length === 0) {
-  const file = Bun.file(values.readme);
-  await Bun.write(file, replaceFigures(await file.text(), summary(results, setup)));
-  console.log(`written into ${values.readme}`);
+if (problems.length > 0) process.exitCode = 1;
+else if (values.write) {
+  const paths = await writeFigures(ROOT, results, setup, missing);
+  await Bun.write(join(ROOT, "docs/llms.txt"), await llmsText());
+  console.log(`written: ${paths.join(", ")}`);
 }
 
 /** Parses an option. Rejects 0, because figures of no rounds must not get into the README. */

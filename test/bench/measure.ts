@@ -3,13 +3,13 @@
 import type { Contender } from "./contenders.ts";
 import { createHistogram, type Histogram, median } from "./histogram.ts";
 import { load } from "./load.ts";
-import { usageOf } from "./process.ts";
+import { proportionalMegabytes, usageOf } from "./process.ts";
 import type { Requests } from "./requests.ts";
-import type { Running } from "./servers.ts";
+import type { Checked, Running } from "./servers.ts";
 
 /** A running contender and the ids that it has answered so far. */
 export interface Started extends Contender {
-  running: Running;
+  running: Running | Checked;
   answered: string[];
 }
 
@@ -18,6 +18,8 @@ export interface Turn {
   rate: number;
   /** Responses with status 200 per second, with the time counted until the last run was done; NaN for a server without handlers. */
   handledRate: number;
+  /** From the last answer until the last run was done. NaN for a server without handlers. */
+  remainingMs: number;
   latency: Histogram;
   wrong: number;
   /** CPU seconds per 10,000 requests, until all were handled. */
@@ -25,6 +27,8 @@ export interface Turn {
   /** The same of the database server; NaN for a server that has its database in its own process. */
   storeCpuSeconds: number;
   residentMegabytes: number;
+  /** The memory of the database server; NaN as above. */
+  storeMegabytes: number;
 }
 
 /** Measures one turn. The requests must be prepared, so that signing them is not measured. */
@@ -37,18 +41,20 @@ export async function turn(
   const storeUsage = () => usageOf(...(running.storePid ? [running.storePid] : []));
   const [before, storeBefore] = [usage(), storeUsage()];
   const port = servers.map(({ port }) => port);
-  const { answers, wrong, began, rate, latency } = await load({ ...options, port, answered });
+  const { answers, wrong, began, rate, latency, seconds } = await load({ ...options, port, answered });
   await running.settle();
   const elapsed = (performance.now() - began) / 1_000;
   const [after, storeAfter] = [usage(), storeUsage()];
   return {
     rate,
     handledRate: handles ? (answers - wrong) / elapsed : Number.NaN,
+    remainingMs: handles ? (elapsed - seconds) * 1_000 : Number.NaN,
     latency,
     wrong,
     cpuSeconds: ((after.cpuSeconds - before.cpuSeconds) / answers) * 10_000,
     storeCpuSeconds: ((storeAfter.cpuSeconds - storeBefore.cpuSeconds) / answers) * 10_000,
     residentMegabytes: after.residentMegabytes,
+    storeMegabytes: running.storePid ? proportionalMegabytes(running.storePid) : Number.NaN,
   };
 }
 
@@ -60,10 +66,12 @@ export function medianTurn(turns: readonly Turn[]): Turn {
   return {
     rate: medianOf(({ rate }) => rate),
     handledRate: medianOf(({ handledRate }) => handledRate),
+    remainingMs: medianOf(({ remainingMs }) => remainingMs),
     latency,
     wrong: turns.reduce((sum, { wrong }) => sum + wrong, 0),
     cpuSeconds: medianOf(({ cpuSeconds }) => cpuSeconds),
     storeCpuSeconds: medianOf(({ storeCpuSeconds }) => storeCpuSeconds),
     residentMegabytes: medianOf(({ residentMegabytes }) => residentMegabytes),
+    storeMegabytes: medianOf(({ storeMegabytes }) => storeMegabytes),
   };
 }

@@ -4,7 +4,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 export interface Peer {
   name: string;
@@ -13,6 +13,8 @@ export interface Peer {
   versions: Record<string, string>;
   /** The file in `peers/`. */
   template: string;
+  /** Other files in `peers/`, which are copied beside the target. */
+  beside?: readonly string[];
   /** The path of the copy in the installed directory. */
   target: string;
   build?: string[];
@@ -20,7 +22,10 @@ export interface Peer {
 }
 
 const NEXT = "node_modules/next/dist/bin/next";
+// Node closes a connection that is idle for 5 s. On a busy machine, it does so before it reads the next request.
+const KEEP_ALIVE_MS = 72_000;
 
+/** They store nothing; those that store are in `queues.ts`. */
 export const peers: readonly Peer[] = [
   {
     name: "Next.js, the guide's route",
@@ -30,7 +35,7 @@ export const peers: readonly Peer[] = [
     template: "next.mjs",
     target: "app/api/webhooks/route.js",
     build: [NEXT, "build"],
-    start: (port) => [NEXT, "start", "--port", String(port), "--hostname", "127.0.0.1"],
+    start: (port) => `${NEXT} start --port ${port} --hostname 127.0.0.1 --keepAliveTimeout ${KEEP_ALIVE_MS}`.split(" "),
   },
   {
     name: "Express + svix",
@@ -77,9 +82,10 @@ export function runtimeOf({ runtime }: Peer): string {
 
 /** Installs and builds a peer unless that is done already; returns its directory. */
 export async function installPeer(peer: Peer): Promise<string> {
-  const text = await Bun.file(join(import.meta.dir, "peers", peer.template)).text();
+  const sources = [peer.template, ...(peer.beside ?? [])];
+  const texts = await Promise.all(sources.map((name) => Bun.file(join(import.meta.dir, "peers", name)).text()));
   const manifest = JSON.stringify({ private: true, dependencies: peer.versions }, null, 2);
-  const key = Bun.hash(manifest + text).toString(36);
+  const key = Bun.hash(manifest + texts.join("")).toString(36);
   const folder = join(tmpdir(), "bellhop-bench", `${peer.template.replace(".mjs", "")}-${key}`);
   const ready = join(folder, "ready");
   if (existsSync(ready)) return folder;
@@ -88,7 +94,8 @@ export async function installPeer(peer: Peer): Promise<string> {
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   await Bun.write(join(folder, "package.json"), manifest);
-  await Bun.write(join(folder, peer.target), text);
+  for (const [index, text] of texts.entries())
+    await Bun.write(join(folder, index === 0 ? peer.target : join(dirname(peer.target), sources[index]!)), text);
   await run([process.execPath, "install"], folder);
   if (peer.build) await run([runtimeOf(peer), ...peer.build], folder);
   await Bun.write(ready, "");

@@ -17,8 +17,13 @@ export function usageOf(...pids: number[]): Usage {
   if (all.length === 0) return { cpuSeconds: Number.NaN, residentMegabytes: Number.NaN };
   return {
     cpuSeconds: all.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND,
-    residentMegabytes: all.reduce((sum, { pid }) => sum + resident(pid), 0),
+    residentMegabytes: all.reduce((sum, { pid }) => sum + megabytes(`/proc/${pid}/status`, /VmRSS:\s+(\d+)/), 0),
   };
+}
+
+/** The memory of a process and its descendants. Pages that they share count once, such as the buffers of Postgres. */
+export function proportionalMegabytes(pid: number): number {
+  return tree([pid]).reduce((sum, { pid }) => sum + megabytes(`/proc/${pid}/smaps_rollup`, /^Pss:\s+(\d+)/m), 0);
 }
 
 function tree(roots: readonly number[]) {
@@ -40,8 +45,8 @@ function processes(): { pid: number; parent: number; ticks: number }[] {
   });
 }
 
-function resident(pid: number): number {
-  return Number(/VmRSS:\s+(\d+)/.exec(read(`/proc/${pid}/status`))?.[1] ?? 0) / 1_024;
+function megabytes(path: string, kilobytes: RegExp): number {
+  return Number(kilobytes.exec(read(path))?.[1] ?? 0) / 1_024;
 }
 
 function entries(folder: string): string[] {

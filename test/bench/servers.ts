@@ -29,6 +29,12 @@ export interface Running extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** A server whose store is read after it has stopped. */
+export interface Checked extends Running {
+  /** Returns the problems of the deliveries that were answered 200. */
+  check(answered: readonly string[]): Promise<string[]>;
+}
+
 export const HANDLER: Files = {
   "user.created.ts": `import { on } from "bellhop";\nexport default on("user.created", () => {});\n`,
 };
@@ -71,6 +77,11 @@ export async function startBellhop(files: Files, { mode = "start", env, folder }
 /** Starts the baseline server, see `baseline.ts`. */
 export async function startBaseline(): Promise<Running> {
   return startScript("baseline.ts");
+}
+
+/** Starts the route with one SQLite insert for each request, see `peers/sqlite.mjs`. */
+export async function startSqliteRoute(): Promise<Running> {
+  return startScript("peers/sqlite.mjs");
 }
 
 /** Starts the server that shows the load generator's ceiling, see `ceiling.ts`. */

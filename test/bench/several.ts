@@ -12,7 +12,7 @@ import { fillBacklog, fillHandled, SLOW_SUBJECT } from "./fill-postgres.ts";
 import { median } from "./histogram.ts";
 import { machine } from "./machine.ts";
 import { medianTurn, type Turn } from "./measure.ts";
-import { QUEUE_VERSIONS, startBullMq, startPgBoss } from "./queues.ts";
+import { BULLMQ, PG_BOSS, startBullMq, startPgBoss } from "./queues.ts";
 import { noRedis, startRedis } from "./redis.ts";
 import { HANDLER } from "./servers.ts";
 import { number, ratio, table } from "./table.ts";
@@ -78,7 +78,7 @@ async function measureServers(database: Postgres): Promise<void> {
         if (contender.name.startsWith("Bellhop"))
           verdict(contender.name, list, turns.get(pgBoss)!, "pg-boss's", MIN_TO_PG_BOSS);
   }
-  const versions = Object.entries(QUEUE_VERSIONS).map((version) => version.join(" "));
+  const versions = Object.entries({ ...PG_BOSS.versions, ...BULLMQ.versions }).map((version) => version.join(" "));
   console.log(`\nWith ${versions.join(", ")}, on Bun like Bellhop. They keep no order; pg-boss keeps duplicates.`);
   await stopAndCheck(entrants);
 }

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 
 import { createProgress, drawBar } from "../../src/cli/progress.ts";
-import { type Logger, logMissed } from "../../src/log.ts";
+import { logMissed } from "../../src/log.ts";
+import type { Logger } from "../../src/logger.ts";
 
 test("the progress bar shows the finished part, and without a terminal a line is printed every 2 seconds", () => {
   expect(drawBar(0, 20)).toBe(`[${"░".repeat(30)}]   0 %  0 of 20`);

@@ -5,7 +5,8 @@ import { expect, test } from "bun:test";
 import { describe } from "../../src/handlers/folder.ts";
 import type { Handler, HandlerTable } from "../../src/handlers/loader.ts";
 import { readName } from "../../src/handlers/names.ts";
-import { logChange, type Logger } from "../../src/log.ts";
+import { logChange } from "../../src/log.ts";
+import type { Logger } from "../../src/logger.ts";
 import { until } from "../harness.ts";
 import { describeChange, liveFolder } from "./living.ts";
 

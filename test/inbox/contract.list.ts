@@ -47,6 +47,27 @@ export function listContract(name: string, open: OpenInbox): void {
   const all = ["unhandled", "parked", "waiting", "running", "retried", "skipped", "dead", "done"];
 
   describe(`${name}: listing deliveries`, () => {
+    test("reads contents by arrival and from the newest down, and the first line of a failure", async () => {
+      await using box = await emptyBox(open);
+      await box.accept("one", { subject: "one" });
+      const error = { name: "TypeError", message: "no plan\nand more" };
+      await box.claimAndFinish({ kind: "dead", reason: "no", record: { startedAt: 1, took: 2, error } });
+      for (const id of ["two", "three"]) await box.accept(id, { subject: id });
+      const { deliveries } = await box.inbox.list({}, { before: null, limit: 10 });
+      const contents = await box.inbox.contents({ before: null, limit: 2 });
+      expect(contents.map(({ id }) => id)).toEqual(["three", "two"]);
+      const arrivals = deliveries.map(({ arrival }) => arrival);
+      const below = await box.inbox.contents({ before: contents[1]!.arrival, limit: 2 });
+      expect(below.map(({ id, arrival }) => [id, arrival])).toEqual([["one", arrivals.at(-1)!]]);
+      const some = await box.inbox.contents([arrivals[0]!, arrivals[2]!]);
+      expect(some.map(({ id }) => id).toSorted()).toEqual(["one", "three"]);
+      const body = (await box.inbox.get("one"))?.body;
+      expect(body && Buffer.from(some.find(({ id }) => id === "one")!.body!).equals(body)).toBe(true);
+      expect(await box.inbox.contents([])).toEqual([]);
+      const errors = deliveries.flatMap(({ runs }) => runs.flatMap(({ error }) => error ?? []));
+      expect(errors).toEqual(["TypeError: no plan"]);
+    });
+
     test("lists the newest first, with the states of their runs and without payloads", async () => {
       await using box = await stored();
       expect(await listed(box)).toEqual(all);

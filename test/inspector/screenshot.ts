@@ -13,16 +13,20 @@ export default on("user.created", async ({ data, log }) => {
   log.info("a profile for", data.first_name);
 });
 `,
-  "user.created/crm.ts": `import { on } from "bellhop";
+  "user.created/crm.ts": `import { NonRetriableError, on } from "bellhop";
 
 export default on("user.created", async ({ data, log }) => {
   log.info("asking the CRM for", data.id);
-  const response = { ok: data.first_name !== "Ada", status: 503 };
-  if (!response.ok) throw new Error(\`the CRM answered \${response.status}\`);
+  const response = { ok: data.first_name !== "Ada", status: 422 };
+  if (!response.ok) throw new NonRetriableError(\`the CRM answered \${response.status}\`);
 });
 `,
   "organizationMembership.[action].ts": "export default () => {};",
   "session.created.ts": "export default () => {};",
+  "user.updated.ts": `export default ({ data }) => {
+  const { plan } = data.public_metadata.billing;
+};
+`,
 };
 const EVENTS = [
   "session.created",
@@ -48,13 +52,19 @@ for (const name of EVENTS) {
 await until("the failing run", async () =>
   (await server.get("msg_5"))?.runs.some(({ attempts }) => attempts.some(({ error }) => error)),
 );
-await page.goto(`${url}/#/deliveries/msg_5`);
-await page.locator("figure.frame").waitFor();
-await until(
-  "the count of deliveries",
-  async () => /Deliveries\s*8/.test(await page.locator(".above").innerText()),
-  20_000,
-);
+// The name of this checkout's folder would be in the picture.
+await page.route("**/api/server", async (route) => {
+  const response = await route.fetch();
+  await route.fulfill({ response, json: { ...((await response.json()) as object), project: "acme" } });
+});
+await page.goto("about:blank");
+await page.goto(`${url}/#/problems`);
+await page.locator(".problem").first().waitFor();
+await page.keyboard.press("j");
+await page.keyboard.press("Enter");
+await page.locator("figure.frame mark").first().waitFor();
+await page.getByRole("link", { name: "8 deliveries, last hour" }).waitFor();
+await page.locator(".brand").click();
 await page.screenshot({ path: file });
 console.log(`wrote ${file}`);
 await closeBrowser();

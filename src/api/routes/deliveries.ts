@@ -1,15 +1,13 @@
-// Stored deliveries: lists, search, one delivery with its runs, and a replay of it.
+// Stored deliveries: lists, one delivery with its runs, and a replay of it.
 
 import { Elysia, t } from "elysia";
 
-import { matchesPattern } from "../../clerk/pattern.ts";
 import type { DeliveryView, RunView } from "../../inbox/views.ts";
 import type { ApiOptions } from "../app.ts";
-import { deadHandlers } from "../latest-runs.ts";
+import { withWho } from "../listed.ts";
 import { redact } from "../redact-payload.ts";
-import { search } from "../search.ts";
 import type { DeliveryJson, RunJson } from "../types.ts";
-import { filterParameters, readFilter, toKnown } from "./selection.ts";
+import { filterParameters, handlersFor, readFilter } from "./selection.ts";
 
 const PAGE = 50;
 const GIVEN_UP = "given up by hand";
@@ -22,13 +20,7 @@ const listQuery = t.Object({
   ...filterParameters,
   before: t.Optional(t.Numeric()),
   limit: t.Optional(t.Numeric({ minimum: 1, maximum: 1_000 })),
-});
-const searchQuery = t.Object({
-  ...filterParameters,
-  text: t.String({ minLength: 1, maxLength: 200 }),
-  before: t.Optional(t.Numeric()),
-  searched: t.Optional(t.Numeric({ minimum: 0 })),
-  limit: t.Optional(t.Numeric({ minimum: 1, maximum: 200 })),
+  who: t.Optional(t.BooleanString()),
 });
 /** `dead`: only in the handlers whose latest run is dead. */
 const replayQuery = t.Object({ handler: t.Optional(t.String()), dead: t.Optional(t.BooleanString()) });
@@ -57,20 +49,13 @@ export function deliveryRoutes({ inbox, handlers, frame, live }: ApiOptions) {
   return new Elysia()
     .get(
       "/deliveries",
-      ({ query: { before = null, limit = PAGE, ...query }, status }) => {
-        const filter = readFilter(query, handlers());
-        return "error" in filter ? status(409, filter) : inbox.list(filter, { before, limit });
-      },
-      { query: listQuery },
-    )
-    .get(
-      "/search",
-      ({ query: { text, before = null, searched = 0, limit = PAGE, ...query }, request: { signal }, status }) => {
+      async ({ query: { before = null, limit = PAGE, who, ...query }, status }) => {
         const filter = readFilter(query, handlers());
         if ("error" in filter) return status(409, filter);
-        return search(inbox, { text, filter, before, searched, limit, signal });
+        const list = await inbox.list(filter, { before, limit });
+        return who === true ? await withWho(inbox, list) : list;
       },
-      { query: searchQuery },
+      { query: listQuery },
     )
     .get(
       "/deliveries/:id",
@@ -88,11 +73,7 @@ export function deliveryRoutes({ inbox, handlers, frame, live }: ApiOptions) {
         const found = await inbox.get(id);
         if (!found) return status(404, { error: "not_found" });
         if (found.body === null) return status(409, { error: "wiped" });
-        const dead = deadHandlers(found.runs);
-        const selected = handlers()
-          .filter(({ name, event }) => matchesPattern(event, found.type) && (!query.handler || name === query.handler))
-          .filter(({ name }) => query.dead !== true || dead.includes(name))
-          .map(toKnown);
+        const selected = handlersFor(found, handlers(), query);
         if (selected.length === 0) return status(409, { error: "no_handler" });
         const replay = crypto.randomUUID();
         await inbox.replay({

@@ -4,10 +4,14 @@ import { Elysia, t } from "elysia";
 
 import type { ApiOptions } from "../app.ts";
 import { createBulkJobs } from "../bulk-jobs.ts";
-import { filterParameters, readSelection } from "./selection.ts";
+import { filterParameters, handlersFor, readSelection } from "./selection.ts";
 
 const selectionQuery = t.Object({ ...filterParameters, stale: t.Optional(t.BooleanString()) });
 const jobQuery = t.Composite([selectionQuery, t.Object({ rate: t.Optional(t.Numeric({ exclusiveMinimum: 0 })) })]);
+
+const rowsQuery = t.Object({ handler: t.Optional(t.String()), dead: t.Optional(t.BooleanString()) });
+// More than the handlers of one delivery.
+const MAX_RUNS_OF_ONE = 1_000;
 
 export function replayRoutes({ inbox, handlers, live, lost }: ApiOptions) {
   const jobs = createBulkJobs();
@@ -42,6 +46,31 @@ export function replayRoutes({ inbox, handlers, live, lost }: ApiOptions) {
           });
         },
         { query: jobQuery },
+      )
+      .post(
+        "/bulk/deliveries",
+        ({ query: { handler, dead }, body: { ids } }) =>
+          jobs.start({
+            /** One delivery a step, so that each step has a range of runs of its own. */
+            async add(replay, after) {
+              const next = after + 1 < ids.length ? after + 1 : null;
+              const found = await inbox.get(ids[after] ?? "");
+              const nothing = { added: 0, stale: 0, wiped: Number(found?.body === null), gone: 0, runs: null, next };
+              if (!found?.body) return nothing;
+              const selected = handlersFor(found, handlers(), { handler, dead });
+              if (selected.length === 0) return nothing;
+              const limit = MAX_RUNS_OF_ONE;
+              const selection = { filter: { id: found.id }, handlers: selected, stale: true };
+              const step = await inbox.replay({ ...selection, replay, bulk: true, after: 0, limit });
+              live?.feed.changed(found.id);
+              return { ...step, next };
+            },
+            progressOf: (runs) => inbox.replayProgress(null, runs),
+          }),
+        {
+          query: rowsQuery,
+          body: t.Object({ ids: t.Array(t.String({ maxLength: 256 }), { minItems: 1, maxItems: 1_000 }) }),
+        },
       )
       // An object, since an empty answer has no JSON.
       .get("/bulk", ({ query: { job } }) => ({ job: (job ? jobs.get(job) : jobs.latest()) ?? null }), {

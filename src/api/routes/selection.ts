@@ -3,7 +3,9 @@
 
 import { t } from "elysia";
 
-import type { DeliveryFilter, KnownHandler, ReplaySelection } from "../../inbox/views.ts";
+import { matchesPattern } from "../../clerk/pattern.ts";
+import type { DeliveryFilter, DeliveryView, KnownHandler, ReplaySelection } from "../../inbox/views.ts";
+import { deadHandlers } from "../latest-runs.ts";
 import type { HandlerTrouble } from "../types.ts";
 
 /** A handler as the API needs it. */
@@ -71,6 +73,19 @@ export function readSelection(
   const filter = readFilter(query.problem == null ? query : { ...query, state: "dead" }, handlers);
   if ("error" in filter) return filter;
   return { filter, handlers: filter.neverSeenBy ? [filter.neverSeenBy] : handlers.map(toKnown), stale };
+}
+
+/** The handlers in which a replay runs a delivery. `dead`: only those whose latest run is dead. */
+export function handlersFor(
+  { type, runs }: Pick<DeliveryView, "type" | "runs">,
+  handlers: readonly ApiHandler[],
+  { handler, dead = false }: { handler?: string | undefined; dead?: boolean | undefined },
+): KnownHandler[] {
+  const failed = new Set(deadHandlers(runs));
+  return handlers
+    .filter(({ name, event }) => matchesPattern(event, type) && (handler === undefined || name === handler))
+    .filter(({ name }) => !dead || failed.has(name))
+    .map(toKnown);
 }
 
 export function toKnown({ name, lane, event, code }: ApiHandler): KnownHandler {

@@ -5,11 +5,14 @@ import { signal } from "@preact/signals";
 
 import type {
   BulkJobJson,
+  ChangesJson,
+  ChartWindow,
   DeliveryJson,
-  DeliveryList,
   ErrorJson,
   HandlerJson,
   HealthJson,
+  ListJson,
+  PeopleJson,
   RefusedJson,
   ReplayCount,
   ReplayedJson,
@@ -17,10 +20,11 @@ import type {
   SentJson,
   ServerJson,
   ServerRowJson,
+  TriedJson,
 } from "../../api/types.ts";
 
-/** The last request got no answer. */
-export const unreachable = signal(false);
+/** Since when requests get no answer; null while they do. */
+export const unreachableSince = signal<number | null>(null);
 
 /** The server requires a token, and this browser has no session. */
 export const signedOut = signal(false);
@@ -40,32 +44,46 @@ type Query = Record<string, string | number | boolean>;
 
 export const api = {
   server: () => get<ServerJson>("server"),
-  health: () => get<HealthJson>("health"),
+  health: (window: ChartWindow = "1h") => get<HealthJson>("health", { window }),
   handlers: () => get<HandlerJson[]>("handlers"),
   servers: () => get<ServerRowJson[]>("servers"),
   refused: () => get<RefusedJson>("refused"),
-  list: (query: Query, signal?: AbortSignal) => get<DeliveryList>("deliveries", query, signal),
+  list: (query: Query, signal?: AbortSignal) => get<ListJson>("deliveries", { ...query, who: true }, signal),
   search: (query: Query, signal?: AbortSignal) => get<SearchJson>("search", query, signal),
+  matching: (query: Query, ids: readonly string[]) => post<{ ids: string[] }>("deliveries/matching", query, { ids }),
+  people: (query: Query, signal?: AbortSignal) => get<PeopleJson>("people", query, signal),
   delivery: (id: string, reveal: boolean, signal?: AbortSignal) =>
-    get<DeliveryJson>(`deliveries/${encodeURIComponent(id)}`, { payload: true, ...(reveal && { reveal }) }, signal),
+    get<DeliveryJson>(one(id), { payload: true, ...(reveal && { reveal }) }, signal),
+  runs: (id: string, signal?: AbortSignal) => get<DeliveryJson>(one(id), {}, signal),
+  changes: (id: string, signal?: AbortSignal) => get<ChangesJson>(`${one(id)}/changes`, {}, signal),
+  curl: (id: string) => get<{ command: string }>(`${one(id)}/curl`),
+  tryHandler: (id: string, handler: string) => post<TriedJson>(`${one(id)}/try`, { handler }),
+  edited: (id: string, event: object) => post<SentJson>(`${one(id)}/edited`, {}, { event }),
   replay: (id: string, which: { handler?: string; dead?: boolean } = {}) =>
-    post<ReplayedJson>(`deliveries/${encodeURIComponent(id)}/replay`, which),
+    post<ReplayedJson>(`${one(id)}/replay`, which),
   retry: (run: number) => post<{ done: boolean }>(`runs/${run}/retry`),
   giveUp: (run: number) => post<{ done: boolean }>(`runs/${run}/give-up`),
   countReplay: (query: Query, signal?: AbortSignal) => get<ReplayCount>("replays", query, signal),
   startBulk: (query: Query) => post<BulkJobJson>("bulk", query),
+  startBulkOf: (ids: readonly string[], query: Query) => post<BulkJobJson>("bulk/deliveries", query, { ids }),
   bulk: (job?: string) => get<{ job: BulkJobJson | null }>("bulk", job === undefined ? {} : { job }),
   stopBulk: (job: string) => post<{ job: BulkJobJson | null }>("bulk/stop", { job }),
+  pause: (handler: string) => post<unknown>("pause", { handler }),
+  resume: (handler: string) => post<unknown>("resume", { handler }),
   send: (event: string, data?: Record<string, unknown>) => post<SentJson>("send", {}, { event, ...(data && { data }) }),
   signIn: (token: string) => post<null>("sign-in", {}, { token }),
   signOut: () => post<null>("sign-out"),
 };
 
-function get<Answer>(path: string, query: Query = {}, signal?: AbortSignal): Promise<Answer> {
+function one(id: string): string {
+  return `deliveries/${encodeURIComponent(id)}`;
+}
+
+export function get<Answer>(path: string, query: Query = {}, signal?: AbortSignal): Promise<Answer> {
   return ask(path, query, signal ? { signal } : {});
 }
 
-function post<Answer>(path: string, query: Query = {}, body?: object): Promise<Answer> {
+export function post<Answer>(path: string, query: Query = {}, body?: object): Promise<Answer> {
   if (body === undefined) return ask(path, query, { method: "POST" });
   const headers = { "content-type": "application/json" };
   return ask(path, query, { method: "POST", headers, body: JSON.stringify(body) });
@@ -75,10 +93,10 @@ async function ask<Answer>(path: string, query: Query, init: RequestInit): Promi
   const search = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)]));
   const response = await fetch(`/api/${path}${search.size > 0 ? `?${search}` : ""}`, init).catch((error: unknown) => {
     if (init.signal?.aborted) throw error;
-    unreachable.value = true;
+    unreachableSince.value ??= Date.now();
     throw new ApiError(0, "The server does not answer. Is it still running?", "unreachable");
   });
-  unreachable.value = false;
+  unreachableSince.value = null;
   if (response.status === 204) return null as Answer;
   const answer: unknown = await response.json().catch(() => null);
   if (response.ok) return answer as Answer;

@@ -1,8 +1,11 @@
-// One attempt of a run: how it ended, its error with the lines of code that threw it, and its log.
+// The attempts of a run: how each ended and the waits between them, with the error, the code that threw it, and the log.
+// Attempts that failed with the same error in a row are shown once.
 
-import type { AttemptJson, CodeFrame } from "../../api/types.ts";
+import type { AttemptJson } from "../../api/types.ts";
 import { formatDuration } from "../../duration.ts";
+import { Frame } from "./code.tsx";
 import { Copy, Time } from "./components.tsx";
+import { sourceOf } from "./problems.ts";
 
 const OUTCOMES: Record<string, string> = {
   done: "done",
@@ -14,30 +17,104 @@ const OUTCOMES: Record<string, string> = {
   released: "released",
 };
 
-export function Attempt({ attempt, open }: { attempt: AttemptJson; open: boolean }) {
-  const { attempt: number, outcome, startedAt, took, error, frame, log } = attempt;
+interface AttemptsProps {
+  attempts: readonly AttemptJson[];
+  isOpen: boolean;
+  /** The problem of the latest failure. */
+  problem: string | null;
+}
+
+export function Attempts({ attempts, isOpen, problem }: AttemptsProps) {
+  if (attempts.length === 0) return null;
+  const groups = groupsOf(attempts);
+  return (
+    <>
+      {attempts.length > 1 && <Waits attempts={attempts} />}
+      <ol class="attempts">
+        {groups.toReversed().map((group, index) => (
+          <Group
+            key={group[0]?.attempt}
+            group={group}
+            open={isOpen && index === 0}
+            before={index === 0 ? sourceOf(problem) : null}
+          />
+        ))}
+      </ol>
+    </>
+  );
+}
+
+/** `1 ✕ +5 s 2 ✕ +20 s 3 ✓` */
+function Waits({ attempts }: { attempts: readonly AttemptJson[] }) {
+  return (
+    <ol class="waits" aria-label="Attempts and the waits between them">
+      {attempts.map(({ attempt, startedAt, outcome }, index) => {
+        const before = attempts[index - 1];
+        const wait = before && startedAt - before.startedAt - before.took;
+        return (
+          <li key={attempt} class={outcome}>
+            {wait !== undefined && wait > 0 && <span class="faint">+{formatDuration(wait)} </span>}
+            {attempt} <span aria-hidden="true">{outcome === "done" ? "✓" : "✕"}</span>
+            <span class="visually-hidden">{OUTCOMES[outcome] ?? outcome}</span>
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+/** Pure: attempts in a row that failed with the same error and logged the same. */
+export function groupsOf(attempts: readonly AttemptJson[]): AttemptJson[][] {
+  const groups: AttemptJson[][] = [];
+  for (const attempt of attempts) {
+    const group = groups.at(-1);
+    if (group?.[0] && attempt.error && same(group[0], attempt)) group.push(attempt);
+    else groups.push([attempt]);
+  }
+  return groups;
+}
+
+function same(one: AttemptJson, other: AttemptJson): boolean {
+  const key = ({ error, log = [], outcome }: AttemptJson) =>
+    JSON.stringify([error?.name, error?.message, log, outcome === "dead" ? "retry" : outcome]);
+  return key(one) === key(other);
+}
+
+interface GroupProps {
+  group: readonly AttemptJson[];
+  open: boolean;
+  /** The line that threw, as it was then. */
+  before: string | null;
+}
+
+function Group({ group, open, before }: GroupProps) {
+  const last = group.at(-1)!;
+  const { attempt: number, outcome, startedAt, took, error, frame, log } = last;
+  const numbers = group.length > 1 ? `Attempts ${group[0]?.attempt}–${number}` : `Attempt ${number}`;
   return (
     <li class={`attempt ${outcome}`}>
       <details open={open}>
         <summary>
           <span>
-            Attempt {number}: <b>{OUTCOMES[outcome] ?? outcome}</b>
+            {numbers}: <b>{OUTCOMES[outcome] ?? outcome}</b>
+            {group.length > 1 && `, ${group.length} × the same error`}
           </span>
           <span class="faint">
             <Time at={startedAt} /> · {formatDuration(took)}
           </span>
         </summary>
         {error && <Thrown error={error} />}
-        {frame && <Frame frame={frame} />}
+        {frame && <Frame frame={frame} before={before} />}
         {log && log.length > 0 && <Log lines={log} />}
+        {error?.stack !== undefined && <Stack stack={error.stack} />}
         {!error && !(log && log.length > 0) && <p class="faint">Its log is empty.</p>}
       </details>
     </li>
   );
 }
 
-function Thrown({ error }: { error: NonNullable<AttemptJson["error"]> }) {
-  const { name, message, stack, causes = [] } = error;
+export function Thrown({ error }: { error: NonNullable<AttemptJson["error"]> }) {
+  const { name, message, causes = [] } = error;
   return (
     <div class="thrown">
       <p>
@@ -49,48 +126,21 @@ function Thrown({ error }: { error: NonNullable<AttemptJson["error"]> }) {
           {cause.at !== undefined && <code>{cause.at}</code>}
         </p>
       ))}
-      {stack !== undefined && (
-        <details class="stack">
-          <summary>Stack</summary>
-          <pre tabIndex={0}>{stack}</pre>
-          <Copy text={stack} what="the stack" />
-        </details>
-      )}
     </div>
   );
 }
 
-function Frame({ frame }: { frame: CodeFrame }) {
-  const { file, line, column, source, changed } = frame;
-  const place = `${file}:${line}:${column}`;
-  // In a file that was saved since, this line may have been fixed or moved.
-  const thrownAt = changed === true ? null : line;
+function Stack({ stack }: { stack: string }) {
   return (
-    <figure class="frame">
-      <figcaption>
-        <code>{place}</code> <Copy text={place} what="the place" />
-        {changed === true && (
-          <span class="warn"> The file was saved after this attempt and is shown as it is now: other code threw.</span>
-        )}
-      </figcaption>
-      <pre tabIndex={0}>
-        {source.map(({ number, text }) => (
-          <span key={number} class={number === thrownAt ? "line thrown-here" : "line"}>
-            <span class="line-number" aria-hidden="true">
-              {number === thrownAt ? "▸" : " "}
-              {String(number).padStart(4)}
-            </span>
-            {number === thrownAt && <span class="visually-hidden">Thrown here: </span>}
-            {number === thrownAt ? <mark>{text}</mark> : text}
-            {"\n"}
-          </span>
-        ))}
-      </pre>
-    </figure>
+    <details class="stack">
+      <summary>Stack</summary>
+      <pre tabIndex={0}>{stack}</pre>
+      <Copy text={stack} what="the stack" />
+    </details>
   );
 }
 
-function Log({ lines }: { lines: NonNullable<AttemptJson["log"]> }) {
+export function Log({ lines }: { lines: NonNullable<AttemptJson["log"]> }) {
   return (
     <ol class="log" aria-label="Log">
       {lines.map(({ level, message }, index) => (

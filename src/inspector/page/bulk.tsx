@@ -1,37 +1,44 @@
-// Replays what the list shows: first the count, then a confirmation, then the progress.
+// Replays what the list shows: first the count, then a confirmation. Above 100 runs, or when runs repeat that succeeded, the
+// number has to be typed.
 
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
-import { endedRuns } from "../../api/bulk-replay.ts";
 import { deadHandlers } from "../../api/latest-runs.ts";
-import type { DeliverySummary, ReplayCount } from "../../api/types.ts";
+import type { ReplayCount } from "../../api/types.ts";
 import { count } from "../../count.ts";
 import { api } from "./api.ts";
-import { describeFilter, planOf } from "./bulk-plan.ts";
-import { type BulkProgress, progress, runQuery, runRows, stop } from "./bulk-run.ts";
+import { startQuery, startRows } from "./bulk-job.ts";
 import { Dialog } from "./dialog.tsx";
+import { describeFilter, type Filter, toQuery } from "./filter.ts";
 import { rows } from "./rows.ts";
 import { attempt, dialog, filter } from "./state.ts";
 
-export function Bulk() {
-  const running = progress.value;
-  return <Dialog title="Replay what the list shows">{running ? <Progress progress={running} /> : <Question />}</Dialog>;
-}
+/** Up to here a click is enough. */
+const MAX_WITHOUT_TYPING = 100;
 
-function Question() {
+export function Bulk() {
   // Resolve times like `1h` once, so that the count and the replay select the same deliveries.
-  const plan = useSignal(planOf(filter.peek(), Date.now())).value;
+  const query = useSignal(queryOf(filter.peek(), Date.now())).value;
   return (
-    <>
-      <p class="faint">Of {describeFilter(filter.peek())}.</p>
-      {plan.by === "query" ? <ByQuery query={plan.query} onlyDead={plan.dead} /> : <ByRows />}
-    </>
+    <Dialog title="Replay these">
+      <p class="faint">All deliveries of: {describeFilter(filter.peek())}.</p>
+      {query ? <ByQuery query={query} /> : <ByRows />}
+    </Dialog>
   );
 }
 
+/**
+ * Pure: what the server selects by itself, or null. A bulk replay can't search for text; by another state than `dead` it
+ * would select handlers, not deliveries.
+ */
+export function queryOf({ text, id, state, ...rest }: Filter, now: number): Record<string, string> | null {
+  if (text || id || (state && state !== "dead")) return null;
+  return { ...toQuery(rest, now), ...(state && { state }) };
+}
+
 /** By default only dead runs: replaying a successful one would repeat its effects outside of `db`. */
-function ByQuery({ query, onlyDead }: { query: Record<string, string>; onlyDead: boolean }) {
+function ByQuery({ query: { state, ...query } }: { query: Record<string, string> }) {
   const dead = useSignal(true);
   const stale = useSignal(false);
   const found = useSignal<ReplayCount | null>(null);
@@ -53,7 +60,7 @@ function ByQuery({ query, onlyDead }: { query: Record<string, string>; onlyDead:
           <input
             type="checkbox"
             checked={!dead.value}
-            disabled={onlyDead}
+            disabled={state === "dead"}
             onChange={() => (dead.value = !dead.value)}
           />{" "}
           Also runs that succeeded
@@ -67,7 +74,8 @@ function ByQuery({ query, onlyDead }: { query: Record<string, string>; onlyDead:
         number={many?.found ?? 0}
         more={many?.more ?? false}
         what="run"
-        onYes={() => void attempt(() => runQuery(selection))}
+        repeats={!dead.value}
+        onYes={() => startQuery(selection)}
       />
     </>
   );
@@ -92,21 +100,17 @@ function Counted({ found: { found, more, stale, wiped, gone } }: { found: Replay
 
 function ByRows() {
   const dead = useSignal(true);
-  const { deliveries } = rows.value;
   const { handler } = filter.peek();
-  const isWanted = ({ runs }: DeliverySummary) =>
-    deadHandlers(runs).some((name) => handler === undefined || name === handler);
-  const ids = deliveries
+  const ids = rows.value.deliveries
     .filter(({ wiped }) => !wiped)
-    .filter((delivery) => !dead.value || isWanted(delivery))
+    .filter(({ runs }) => !dead.value || deadHandlers(runs).some((name) => handler === undefined || name === handler))
     .map(({ id }) => id);
   const which = { ...(handler !== undefined && { handler }), ...(dead.value && { dead: true }) };
   return (
     <>
       <p>
         <b>{count(ids.length, "delivery", "deliveries")}</b>: the rows that the list has loaded. A bulk replay can't
-        filter by text, id, or a state other than dead, so further rows are not included. It stops when this page is
-        closed.
+        filter by text, id, or a state other than dead, so further rows are not included.
       </p>
       <p class="choices">
         <label>
@@ -118,66 +122,59 @@ function ByRows() {
         number={ids.length}
         more={false}
         what="delivery"
-        onYes={() => void attempt(() => runRows(ids.toReversed(), which))}
+        repeats={!dead.value}
+        onYes={() => startRows(ids.toReversed(), which)}
       />
     </>
   );
 }
 
-function Confirm(props: { number: number; more: boolean; what: "run" | "delivery"; onYes: () => void }) {
-  const { number, more, what, onYes } = props;
-  const amount = what === "run" ? count(number, "run") : count(number, "delivery", "deliveries");
-  return (
-    <footer>
-      <p class="faint">Live deliveries run first. Effects outside of db are repeated.</p>
-      <button type="button" onClick={() => (dialog.value = null)}>
-        Cancel
-      </button>
-      <button type="button" class="primary" disabled={number === 0} onClick={onYes}>
-        {number === 0 ? "Nothing to replay" : `Replay ${more ? "all of them" : amount}`}
-      </button>
-    </footer>
-  );
+interface ConfirmProps {
+  number: number;
+  more: boolean;
+  what: "run" | "delivery";
+  repeats: boolean;
+  onYes: () => Promise<unknown>;
+  onNo?: () => void;
 }
 
-function Progress({ progress: { added, isAdding, runs, isStopped, isFinished, refused } }: { progress: BulkProgress }) {
-  const ended = endedRuns(runs);
-  const close = () => {
-    progress.value = null;
-    dialog.value = null;
-  };
+const closeDialog = () => {
+  dialog.value = null;
+};
+
+export function Confirm({ number, more, what, repeats, onYes, onNo = closeDialog }: ConfirmProps) {
+  const typed = useSignal("");
+  const amount = what === "run" ? count(number, "run") : count(number, "delivery", "deliveries");
+  const mustType = number > MAX_WITHOUT_TYPING || (repeats && number > 1);
+  const isSure = !mustType || typed.value.replaceAll(/[,.\s]/g, "") === String(number);
   return (
-    <>
-      <p role="status">
-        <b>{isAdding ? `Adding runs: ${added.toLocaleString("en")} so far` : `${count(added, "run")} added`}</b>
-        {isStopped && ", then stopped"}
-      </p>
-      <progress
-        max={Math.max(1, added)}
-        {...(isFinished ? { value: Math.max(1, added) } : isAdding ? {} : { value: ended })}
-      />
-      <p class="faint">
-        {ended > 0 &&
-          `${runs.done.toLocaleString("en")} done, ${runs.dead.toLocaleString("en")} dead, ${runs.skipped.toLocaleString("en")} skipped`}
-        {runs.waiting > 0 && `, ${runs.waiting.toLocaleString("en")} waiting`}
-      </p>
-      {refused.reason !== "" && (
-        <p class="bad">
-          {refused.number > 0
-            ? `${count(refused.number, "delivery", "deliveries")} could not be replayed: ${refused.reason}`
-            : `It ended early: ${refused.reason}`}
-        </p>
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        onNo();
+        void attempt(async () => void (await onYes()));
+      }}
+    >
+      {mustType && (
+        <label class="typed">
+          To confirm, type {number}
+          <input
+            inputMode="numeric"
+            autocomplete="off"
+            value={typed.value}
+            onInput={({ currentTarget }) => (typed.value = currentTarget.value)}
+          />
+        </label>
       )}
       <footer>
-        {!isFinished && isAdding && (
-          <button type="button" disabled={isStopped} onClick={stop}>
-            Stop adding
-          </button>
-        )}
-        <button type="button" class="primary" onClick={isFinished ? close : () => (dialog.value = null)}>
-          {isFinished ? "Close" : "Continue in the background"}
+        <p class="faint">It runs on the server, also when this page is closed. Live deliveries run first.</p>
+        <button type="button" onClick={onNo}>
+          Cancel
+        </button>
+        <button type="submit" class="primary" disabled={number === 0 || !isSure}>
+          {number === 0 ? "Nothing to replay" : `Replay ${more ? "all of them" : amount}`}
         </button>
       </footer>
-    </>
+    </form>
   );
 }

@@ -1,75 +1,58 @@
-// A small chart of the last hour, a point per minute. Colours come from the style sheet, so that they follow the theme.
-
-import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
-import uPlot from "uplot";
+// A small chart in SVG: bars, or lines on a logarithmic scale. Colours come from the style sheet by `currentColor`.
 
 export type Values = readonly (number | null)[];
 
 interface ChartProps {
-  /** Unix time in milliseconds of the first minute. */
-  since: number;
-  /** The first one is drawn on top. */
-  lines: readonly { values: Values; colour: string }[];
+  /** The first one is drawn on top. `tone` is a class name. */
+  lines: readonly { values: Values; tone: string }[];
   kind: "bars" | "line";
-  /** The minute under the pointer, or null. */
-  onPoint: (index: number | null) => void;
+  /** The description for screen readers. */
+  label: string;
 }
 
-const HEIGHT = 34;
-const scheme = matchMedia("(prefers-color-scheme: dark)");
-const dark = signal(scheme.matches);
-scheme.addEventListener("change", () => (dark.value = scheme.matches));
+const WIDTH = 120;
+const HEIGHT = 24;
 
-export function Chart({ since, lines, kind, onPoint }: ChartProps) {
-  const box = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot | null>(null);
-  const data = [
-    Array.from({ length: lines[0]?.values.length ?? 0 }, (_, index) => since / 1_000 + index * 60),
-    ...lines.map(({ values }) => [...values]),
-  ] as uPlot.AlignedData;
-  // The data changes every few seconds, the options only with the theme.
-  useEffect(() => {
-    const { current: parent } = box;
-    if (!parent) return undefined;
-    const made = new uPlot(options(parent, lines, kind, onPoint), data, parent);
-    plot.current = made;
-    const observer = new ResizeObserver(() => made.setSize({ width: parent.clientWidth, height: HEIGHT }));
-    observer.observe(parent);
-    return () => {
-      observer.disconnect();
-      made.destroy();
-      plot.current = null;
-    };
-  }, [dark.value]);
-  useEffect(() => plot.current?.setData(data), [since, ...lines.map(({ values }) => values)]);
-  return <div class="chart" ref={box} aria-hidden="true" />;
+export function Chart({ lines, kind, label }: ChartProps) {
+  return (
+    <svg class="chart" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={label}>
+      {lines.toReversed().map(({ values, tone }) => (
+        <path
+          key={tone}
+          class={tone}
+          d={kind === "bars" ? barsOf(values) : lineOf(values)}
+          {...(kind === "bars"
+            ? { fill: "currentColor" }
+            : { fill: "none", stroke: "currentColor", "vector-effect": "non-scaling-stroke" })}
+        />
+      ))}
+    </svg>
+  );
 }
 
-function options(
-  parent: HTMLElement,
-  lines: ChartProps["lines"],
-  kind: ChartProps["kind"],
-  onPoint: ChartProps["onPoint"],
-): uPlot.Options {
-  const bars = uPlot.paths.bars?.({ size: [0.7, 8], align: 1 });
-  return {
-    width: parent.clientWidth,
-    height: HEIGHT,
-    padding: [2, 0, 1, 0],
-    legend: { show: false },
-    axes: [{ show: false }, { show: false }],
-    cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
-    scales: { y: { range: (_plot, _low, high) => [0, Math.max(high || 0, 1) * 1.05] } },
-    hooks: { setCursor: [({ cursor }) => onPoint(cursor.idx ?? null)] },
-    series: [
-      {},
-      ...lines.map(({ colour }) => {
-        const drawn = getComputedStyle(parent).getPropertyValue(colour).trim();
-        return kind === "bars" && bars
-          ? { fill: drawn, width: 0, paths: bars, points: { show: false } }
-          : { stroke: drawn, width: 1.5, spanGaps: true, points: { show: false } };
-      }),
-    ],
-  };
+/** Pure: a path of bars from the bottom. A value above zero is at least two units high, so that it is seen. */
+export function barsOf(values: Values): string {
+  const step = WIDTH / Math.max(1, values.length);
+  const highest = Math.max(1, ...values.map((value) => value ?? 0));
+  const bars = values.map((value, index) => {
+    const height = value ? Math.max(2, (value / highest) * HEIGHT) : 0.5;
+    return `M${round(index * step)} ${HEIGHT}v${round(-height)}h${round(step * 0.7)}V${HEIGHT}z`;
+  });
+  return bars.join("");
+}
+
+/** Pure: a path of a line. Durations differ by orders of magnitude, so the scale is logarithmic; gaps are bridged. */
+export function lineOf(values: Values): string {
+  const step = WIDTH / Math.max(1, values.length - 1);
+  const highest = Math.log10(1 + Math.max(1, ...values.map((value) => value ?? 0)));
+  const points = values.flatMap((value, index) =>
+    value === null ? [] : [[round(index * step), round(HEIGHT - 1 - (Math.log10(1 + value) / highest) * (HEIGHT - 2))]],
+  );
+  const [only] = points;
+  if (points.length === 1 && only) return `M${only[0]} ${only[1]}h2`;
+  return points.map(([x, y], index) => `${index === 0 ? "M" : "L"}${x} ${y}`).join("");
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
 }

@@ -1,10 +1,10 @@
 // Small components of many views: chip, mark, time, countdown, copy button.
 
 import { useSignal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
 
 import type { DeliverySummary } from "../../api/types.ts";
 import type { Chip, Mark } from "./labels.ts";
+import { dashboardUrl } from "./links.ts";
 import { attempt, now } from "./state.ts";
 import { ago, clock, countdown, exact } from "./time.ts";
 
@@ -58,7 +58,16 @@ export function Countdown({ until }: { until: number }) {
   return <span class="countdown">{countdown(until, now.value)}</span>;
 }
 
-export function Copy({ text, what }: { text: string | (() => string); what: string }) {
+interface CopyProps {
+  text: string | (() => string);
+  what: string;
+  /** Shown in place of the icon. */
+  sign?: string;
+  /** The tab key does not stop here. */
+  isPointerOnly?: boolean;
+}
+
+export function Copy({ text, what, sign, isPointerOnly = false }: CopyProps) {
   const copied = useSignal(false);
   const copy = () =>
     attempt(async () => {
@@ -69,8 +78,14 @@ export function Copy({ text, what }: { text: string | (() => string); what: stri
       }, COPIED_MS);
     });
   return (
-    <button type="button" class="copy" title={`Copy ${what}`} onClick={() => void copy()}>
-      {copied.value ? <span aria-hidden="true">✓</span> : <CopyIcon />}
+    <button
+      type="button"
+      class="copy"
+      title={`Copy ${what}`}
+      tabIndex={isPointerOnly ? -1 : 0}
+      onClick={() => void copy()}
+    >
+      {copied.value || sign !== undefined ? <span aria-hidden="true">{copied.value ? "✓" : sign}</span> : <CopyIcon />}
       <span class="visually-hidden" aria-live="polite">
         {copied.value ? "Copied" : `Copy ${what}`}
       </span>
@@ -104,11 +119,20 @@ export function Snippet({ text }: { text: string }) {
   );
 }
 
-export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
+/** A user or an organization: its timeline, its id to copy, and its page in Clerk's Dashboard. */
+export function SubjectLink({ id, name }: { id: string; name?: string | null }) {
+  const dashboard = dashboardUrl(id);
   return (
-    <div class="empty">
-      <h2>{title}</h2>
-      {children}
-    </div>
+    <span class="subject-link">
+      <a href={`#/person/${encodeURIComponent(id)}`} title="Everything about it">
+        {name ?? <code>{id}</code>}
+      </a>
+      <Copy text={id} what={id} />
+      {dashboard !== null && (
+        <a class="outside" href={dashboard} target="_blank" rel="noreferrer">
+          Clerk ↗
+        </a>
+      )}
+    </span>
   );
 }

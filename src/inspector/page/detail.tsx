@@ -1,23 +1,30 @@
-// The open delivery: its facts, runs, payload, headers, and the other events of its subject.
+// The open delivery: whom it is about, its runs, payload, changes and headers, and the actions on it.
 
 import { useEffect, useRef } from "preact/hooks";
 
+import { originalOf } from "../../api/edited.ts";
+import { deadHandlers } from "../../api/latest-runs.ts";
 import type { DeliveryJson } from "../../api/types.ts";
 import { count } from "../../count.ts";
-import { Copy, Empty, Marks, Time } from "./components.tsx";
+import { Changes } from "./changes.tsx";
+import { Ago, Copy, Marks, SubjectLink, Time } from "./components.tsx";
+import { CopyMenu } from "./copy-menu.tsx";
 import { Headers } from "./headers.tsx";
 import { marksOf } from "./labels.ts";
-import { missing, opened } from "./opened.ts";
+import { changes, delivery, openRow, siblings } from "./opened.ts";
 import { Payload } from "./payload.tsx";
-import { dialog, go, narrow, openId, replaying } from "./state.ts";
-import { Subject } from "./subject.tsx";
+import { ProblemSteps } from "./problem-steps.tsx";
+import { Empty, Show } from "./remote.tsx";
+import { Chips } from "./row.tsx";
+import { act, go, openId, view } from "./state.ts";
 import { Timeline } from "./timeline.tsx";
+import { writeView } from "./view-url.ts";
 
 export function Detail() {
-  const delivery = opened.value;
   const id = openId.value;
+  const loaded = delivery.value.value;
   const heading = useRef<HTMLHeadingElement>(null);
-  // Move the focus here for keyboards and screen readers, except while the user steps through the list.
+  // Move the focus here for keyboards and screen readers, except while the person steps through a list.
   useEffect(() => {
     if (!document.activeElement?.hasAttribute("data-row")) heading.current?.focus({ preventScroll: true });
   }, [id]);
@@ -29,94 +36,172 @@ export function Detail() {
           <span class="visually-hidden">Close</span>
         </button>
         <h1 id="detail-heading" ref={heading} tabIndex={-1}>
-          {delivery?.type ?? id}
+          {loaded?.type ?? openRow.value?.type ?? id}
         </h1>
-        {delivery && <Actions delivery={delivery} />}
+        {loaded && <Actions delivery={loaded} />}
       </header>
-      {missing.value && <Missing />}
-      {delivery && <Whole delivery={delivery} />}
+      {view.value.problem !== null && <ProblemSteps id={view.value.problem} />}
+      {delivery.trouble.value !== null && isMissing() ? (
+        <Empty title="This server does not store it">
+          <p>The URL may be from another server, or the delivery is older than RETENTION_DAYS.</p>
+        </Empty>
+      ) : (
+        <Show of={delivery} what="The delivery">
+          {(found) => <Whole delivery={found} />}
+        </Show>
+      )}
     </section>
   );
 }
 
-function Whole({ delivery }: { delivery: DeliveryJson }) {
+function isMissing(): boolean {
+  return delivery.value.value === null && delivery.trouble.value === "It is not stored here.";
+}
+
+const SECTIONS = { runs: "Runs", payload: "Payload", changes: "Changes", subject: "Subject", headers: "Headers" };
+
+function Whole({ delivery: found }: { delivery: DeliveryJson }) {
+  const shown = Object.entries(SECTIONS).filter(([name]) => name !== "subject" || found.subject !== null);
   return (
-    <div class="whole" key={delivery.id}>
-      <Facts delivery={delivery} />
-      <Timeline delivery={delivery} />
-      <Payload delivery={delivery} />
-      <Subject delivery={delivery} />
-      <Headers delivery={delivery} />
+    <div class="whole" key={found.id}>
+      <Facts delivery={found} />
+      <nav class="sections" aria-label="Parts of the delivery">
+        {shown.map(([name, label]) => (
+          <button key={name} type="button" class="subtle" onClick={() => jump(name)}>
+            {label}
+          </button>
+        ))}
+      </nav>
+      <Timeline delivery={found} />
+      <Payload delivery={found} />
+      <section aria-labelledby="changes-heading">
+        <h2 id="changes-heading" tabIndex={-1}>
+          Changes
+        </h2>
+        <Show
+          of={changes}
+          what="The changes"
+          isEmpty={({ previous }) => previous === null}
+          empty={<p class="faint">It is the first stored event of its subject.</p>}
+        >
+          {(known) => <Changes of={known} />}
+        </Show>
+      </section>
+      {found.subject !== null && <Subject delivery={found} subject={found.subject} />}
+      <Headers delivery={found} />
     </div>
   );
 }
 
-function Actions({ delivery }: { delivery: DeliveryJson }) {
-  const gone = delivery.payload === null;
-  const replay = () => {
-    replaying.value = delivery.id;
-    dialog.value = "replay";
-  };
+/** An anchor would change the hash, which holds the view. */
+function jump(name: string) {
+  const heading = document.querySelector<HTMLElement>(`#${name}-heading`);
+  heading?.scrollIntoView({ block: "start" });
+  heading?.focus({ preventScroll: true });
+}
+
+function Actions({ delivery: found }: { delivery: DeliveryJson }) {
+  const gone = found.payload === null;
+  const isDead = deadHandlers(found.runs).length > 0;
+  const title = gone ? "Its payload is deleted" : undefined;
   return (
-    <button
-      type="button"
-      class="primary"
-      disabled={gone}
-      title={gone ? "Its payload is deleted, so it can't be replayed" : "Replay it (r)"}
-      onClick={replay}
-    >
-      Replay…
-    </button>
+    <div class="actions">
+      <button
+        type="button"
+        class={isDead ? "primary" : ""}
+        disabled={gone}
+        title={title ?? "Run it again (r)"}
+        onClick={() => act("replay", found.id)}
+      >
+        Replay…
+      </button>
+      <button
+        type="button"
+        disabled={gone}
+        title={title ?? "Dry run: db is rolled back (t)"}
+        onClick={() => act("try", found.id)}
+      >
+        Try…
+      </button>
+      <button
+        type="button"
+        disabled={gone}
+        title={title ?? "Edit the payload and run it (e)"}
+        onClick={() => act("edit", found.id)}
+      >
+        Edit…
+      </button>
+      <CopyMenu delivery={found} />
+    </div>
   );
 }
 
-function Facts({ delivery }: { delivery: DeliveryJson }) {
-  const { id, subject, at, receivedAt, receipts, payload } = delivery;
-  const marks = marksOf({ ...delivery, wiped: payload === null });
+function Facts({ delivery: found }: { delivery: DeliveryJson }) {
+  const { id, subject, at, receivedAt, receipts, payload, headers } = found;
+  const marks = marksOf({ ...found, wiped: payload === null });
+  const { name, email } = openRow.value?.who ?? {};
+  const original = originalOf(headers);
   return (
-    <dl class="facts">
-      <dt>Delivery</dt>
-      <dd>
-        <code>{id}</code> <Copy text={id} what="the id" />
-      </dd>
-      <dt>Subject</dt>
-      <dd>
-        {subject === null ? (
-          <span class="nothing">none</span>
-        ) : (
+    <p class="facts-line">
+      {name && <span>{name}</span>}
+      {email && <span>{email}</span>}
+      {subject !== null && <SubjectLink id={subject} />}
+      <span>
+        <Time at={at} />, <Ago at={at} />
+        {receivedAt - at > 60_000 && (
           <>
-            <button type="button" class="link" title="Show all of this subject" onClick={() => narrow({ subject })}>
-              <code>{subject}</code>
-            </button>{" "}
-            <Copy text={subject} what="the subject" />
+            {" "}
+            (received <Time at={receivedAt} />)
           </>
         )}
-      </dd>
-      <dt>Happened</dt>
-      <dd>
-        <Time at={at} />
-      </dd>
-      <dt>Received</dt>
-      <dd>
-        <Time at={receivedAt} />
-        {receipts > 1 && <span class="faint">, and {count(receipts, "time")} in all</span>}
-      </dd>
-      {marks.length > 0 && (
-        <>
-          <dt>Marks</dt>
-          <dd class="marks">
-            <Marks marks={marks} receipts={receipts} />
-          </dd>
-        </>
+        {receipts > 1 && <span class="faint">, received {count(receipts, "time")}</span>}
+      </span>
+      <span>
+        <code>{id}</code> <Copy text={id} what="the id" />
+      </span>
+      {original !== null && (
+        <span>
+          edited from <a href={writeView({ ...view.value, page: "deliveries", id: original })}>{original}</a>
+        </span>
       )}
-    </dl>
+      <Marks marks={marks} receipts={receipts} />
+    </p>
   );
 }
 
-function Missing() {
+/** All events of the same subject, in event order. */
+function Subject({ delivery: { id }, subject }: { delivery: DeliveryJson; subject: string }) {
   return (
-    <Empty title="It is not stored here">
-      <p>The URL may be from another server, or the delivery is older than RETENTION_DAYS.</p>
-    </Empty>
+    <section class="siblings" aria-labelledby="subject-heading">
+      <h2 id="subject-heading" tabIndex={-1}>
+        Events of this subject
+      </h2>
+      <Show of={siblings} what="The events">
+        {({ deliveries, more }) => (
+          <>
+            <ol>
+              {deliveries.map((event) => (
+                <li key={event.id} class={event.id === id ? "this" : ""}>
+                  <Time at={event.at} />
+                  <a
+                    href={writeView({ ...view.value, page: "deliveries", id: event.id })}
+                    aria-current={event.id === id ? "true" : undefined}
+                  >
+                    {event.type}
+                  </a>
+                  <span class="chips">
+                    <Chips type={event.type} runs={event.runs} />
+                  </span>
+                </li>
+              ))}
+            </ol>
+            {more && <p class="faint">Only the latest are listed.</p>}
+          </>
+        )}
+      </Show>
+      <p>
+        <a href={writeView({ ...view.value, page: "person", id: subject })}>Everything about {subject}, of all kinds</a>
+      </p>
+    </section>
   );
 }

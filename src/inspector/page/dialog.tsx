@@ -5,7 +5,15 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 
 import { dialog } from "./state.ts";
 
-export function Dialog({ title, children, wide }: { title: string; children: ComponentChildren; wide?: boolean }) {
+interface DialogProps {
+  title: string;
+  children: ComponentChildren;
+  wide?: boolean;
+  /** Something was typed: a click beside the dialog does not close it. */
+  isDirty?: () => boolean;
+}
+
+export function Dialog({ title, children, wide = false, isDirty = () => false }: DialogProps) {
   const box = useRef<HTMLDialogElement>(null);
   useLayoutEffect(() => {
     const { current } = box;
@@ -29,7 +37,7 @@ export function Dialog({ title, children, wide }: { title: string; children: Com
         if (box.current) dialog.value = null;
       }}
       onClick={(event) => {
-        if (event.target === box.current) dialog.value = null;
+        if (event.target === box.current && !isDirty()) dialog.value = null;
       }}
     >
       <div class="sheet">

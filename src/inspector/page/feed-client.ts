@@ -1,98 +1,105 @@
-// Receives the feed of the server and updates the page. After a lost connection the browser continues from its last
-// event id; after a refused one, the page reconnects every few seconds.
+// Receives the feed of the server and updates the page. One tab of the browser holds the stream and passes its messages
+// to the others: a browser has only six connections to a server over HTTP/1.1. When that tab is closed, another takes
+// over; its stream begins with a summary, which brings all tabs up to date.
 
 import type { FeedEvents } from "../../api/types.ts";
-import { api, signedOut, unreachable } from "./api.ts";
-import { reloadOpen } from "./opened.ts";
-import { refreshNewest, takeLive, throttled } from "./rows.ts";
-import { connection, deadRuns, handlers, health, openId, refused } from "./state.ts";
+import { api, signedOut, unreachableSince } from "./api.ts";
+import { refreshOpen } from "./opened.ts";
+import { refreshProblems } from "./problems.ts";
+import { refreshRows, takeLive } from "./rows.ts";
+import { connection, handlers, health, openId, refused } from "./state.ts";
+import { throttled } from "./throttled.ts";
 
 const RECONNECT_MS = 3_000;
-// At most a twentieth of the time is spent counting.
-const COUNT_SHARE = 20;
+const NAMES = ["deliveries", "summary", "handlers", "health"] as const;
 
-let source: EventSource | undefined;
-let timer: ReturnType<typeof setTimeout> | undefined;
+type FeedMessage = { [Name in keyof FeedEvents]: { name: Name; data: FeedEvents[Name] } }[keyof FeedEvents];
+type TabMessage = FeedMessage | { name: "connection"; data: "connecting" | "live" | "lost" } | { name: "hello" };
 
-function listen() {
-  source?.close();
-  clearTimeout(timer);
-  source = new EventSource("/api/feed");
-  source.addEventListener("open", () => {
-    connection.value = "live";
-  });
-  source.addEventListener("error", () => {
-    connection.value = "lost";
-    if (source?.readyState !== EventSource.CLOSED || signedOut.value) return;
-    // Refused. Another request finds out whether the session has ended.
-    api.server().catch(() => undefined);
-    timer = setTimeout(listen, RECONNECT_MS);
-  });
-  on("deliveries", (changed) => {
-    takeLive(changed);
-    countDead();
-    if (changed.some(({ id }) => id === openId.value)) reloadOpen();
-  });
-  on("summary", () => {
-    countDead();
-    refreshNewest();
-    reloadOpen();
-  });
-  on("handlers", (table) => {
-    handlers.value = table;
-  });
-  on("health", (hour) => {
-    health.value = hour;
-    lookAtRefused();
-    countDead();
-  });
-}
-
-function stopListening() {
-  source?.close();
-  clearTimeout(timer);
-}
-
-/**
- * Closes the stream while the page is hidden: a browser has six connections to a server over HTTP/1.1, and a stream in
- * each tab would leave none to load another page. The next stream begins with a summary, which brings the list up to
- * date.
- */
-export function listenWhileVisible(): () => void {
-  const follow = () => {
-    if (!document.hidden) return listen();
-    stopListening();
-    connection.value = "paused";
+/** Returns a function that stops listening. */
+export function listenToFeed(): () => void {
+  const tabs = new BroadcastChannel("bellhop-feed");
+  const stopped = new AbortController();
+  let stream: { close: () => void } | undefined;
+  const pass = (message: TabMessage) => {
+    take(message);
+    tabs.postMessage(message);
   };
-  follow();
-  document.addEventListener("visibilitychange", follow);
+  tabs.addEventListener("message", ({ data }: MessageEvent<TabMessage>) => {
+    if (data.name !== "hello") take(data);
+    // A tab that was just opened asks whether there is a stream.
+    else if (stream) tabs.postMessage({ name: "connection", data: connection.value } satisfies TabMessage);
+  });
+  const lead = () => {
+    stream = openStream(pass);
+    return new Promise<void>((resolve) => stopped.signal.addEventListener("abort", () => resolve()));
+  };
+  // Without TLS, another host than localhost has no locks: each tab then has its own stream.
+  const locks = navigator.locks as LockManager | undefined;
+  if (locks) {
+    locks.request("bellhop-feed", { signal: stopped.signal }, lead).catch(() => undefined);
+    tabs.postMessage({ name: "hello" } satisfies TabMessage);
+  } else void lead();
   return () => {
-    document.removeEventListener("visibilitychange", follow);
-    stopListening();
+    stopped.abort();
+    stream?.close();
+    tabs.close();
   };
+}
+
+function openStream(pass: (message: TabMessage) => void) {
+  let source: EventSource | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const connect = () => {
+    source?.close();
+    clearTimeout(timer);
+    source = new EventSource("/api/feed");
+    source.addEventListener("open", () => pass({ name: "connection", data: "live" }));
+    source.addEventListener("error", () => {
+      pass({ name: "connection", data: "lost" });
+      if (source?.readyState !== EventSource.CLOSED || signedOut.value) return;
+      // Refused. Another request finds out whether the session has ended.
+      api.server().catch(() => undefined);
+      timer = setTimeout(connect, RECONNECT_MS);
+    });
+    for (const name of NAMES)
+      source.addEventListener(name, ({ data }: MessageEvent<string>) => {
+        pass({ name, data: JSON.parse(data) });
+      });
+  };
+  connect();
+  return {
+    close() {
+      source?.close();
+      clearTimeout(timer);
+    },
+  };
+}
+
+function take(message: TabMessage) {
+  if (message.name === "hello") return;
+  if (message.name === "connection") {
+    connection.value = message.data;
+    // The server is there again: what was shown as unreachable is asked for again.
+    if (message.data === "live" && unreachableSince.value !== null) refreshRows();
+    return;
+  }
+  connection.value = "live";
+  unreachableSince.value = null;
+  if (message.name === "handlers") handlers.value = message.data;
+  else if (message.name === "health") {
+    health.value = message.data;
+    lookAtRefused();
+    refreshProblems();
+  } else {
+    refreshProblems();
+    if (message.name === "summary") refreshRows();
+    else takeLive(message.data);
+    if (message.name === "summary" || message.data.some(({ id }) => id === openId.value)) refreshOpen();
+  }
 }
 
 /** The feed does not report refused requests, so they are loaded along with the other updates. */
 const lookAtRefused = throttled(4_000, async () => {
-  if (document.hidden) return;
   refused.value = await api.refused().catch(() => refused.value);
 });
-
-let countDeadAfter = 0;
-
-/** Counting reads every dead run: the more there are, the less often it is done. */
-const countDead = throttled(2_000, async () => {
-  const startedAt = performance.now();
-  if (document.hidden || startedAt < countDeadAfter) return;
-  const counted = await api.countReplay({ state: "dead", stale: true }).catch(() => null);
-  countDeadAfter = performance.now() + COUNT_SHARE * (performance.now() - startedAt);
-  // Dead runs that can't be replayed count as well.
-  if (counted) deadRuns.value = { found: counted.found + counted.wiped + counted.gone, more: counted.more };
-});
-
-function on<Name extends keyof FeedEvents>(name: Name, take: (changed: FeedEvents[Name]) => void) {
-  source?.addEventListener(name, (message: MessageEvent<string>) => {
-    unreachable.value = false;
-    take(JSON.parse(message.data) as FeedEvents[Name]);
-  });
-}

@@ -1,68 +1,67 @@
-// The controls of the filter. Each change goes to the page's URL at once, so that the view can be shared.
+// The filter: a search box that also takes conditions as text, a few menus, and a removable pill for each condition.
+// Each change goes to the page's URL at once, so that the view can be shared.
 
-import { useComputed, useSignal, useSignalEffect } from "@preact/signals";
+import { useSignal, useSignalEffect } from "@preact/signals";
 
-import { type Filter, readText, STATES } from "./filter.ts";
+import { type Filter, pillsOf, readText, STATES } from "./filter.ts";
 import { rows } from "./rows.ts";
-import { dialog, filter, handlers, narrow, narrowed, server } from "./state.ts";
+import { dialog, filter, handlers, narrow, narrowed, NOTHING, server } from "./state.ts";
 
 const TYPING_MS = 400;
 const SPANS = { "15m": "last 15 min", "1h": "last hour", "24h": "last 24 h", "7d": "last 7 days" };
 
 export function Filters() {
-  const more = useSignal(false);
-  const current = filter.value;
-  const isNarrowed = narrowed(current);
-  const hasMore = [current.subject, current.id, current.until].some(Boolean) || isMoment(current.since);
-  const shown = more.value || hasMore;
+  const pills = pillsOf(filter.value);
   return (
     <form class="filters" role="search" aria-label="Filter deliveries" onSubmit={(event) => event.preventDefault()}>
       <SearchBox />
-      <div class="choices-row">
-        <SelectField name="state" label="State" any="any state" choices={STATES} />
-        <TextField name="type" label="Type" hint="any type" list={typesOf(server.value?.samples ?? [])} />
-        <SelectField name="handler" label="Handler" any="any handler" choices={handlersOf(current.handler)} />
-        <SelectField name="since" label="Time" any="any time" choices={spansOf(current.since)} />
-        <button
-          type="button"
-          class="subtle"
-          aria-expanded={shown}
-          disabled={hasMore}
-          onClick={() => (more.value = !more.value)}
-        >
-          More
-        </button>
-        {isNarrowed && (
-          <button type="button" class="subtle" onClick={() => narrow(NOTHING)}>
-            Clear
-          </button>
-        )}
-        <button type="button" disabled={rows.value.deliveries.length === 0} onClick={() => (dialog.value = "bulk")}>
-          Replay these…
-        </button>
-      </div>
-      {shown && (
-        <div class="more">
-          <TextField name="subject" label="Subject" hint="user_…" />
-          <TextField name="id" label="Delivery" hint="msg_…" />
-          <TimeField name="since" label="From" />
-          <TimeField name="until" label="To" />
-        </div>
+      <Menu name="state" label="State" choices={STATES} />
+      <Menu name="type" label="Event" choices={typesOf(server.value?.samples ?? [])} />
+      <Menu name="handler" label="Handler" choices={namesOf((handlers.value ?? []).map(({ name }) => name))} />
+      <Menu name="since" label="Time" choices={SPANS} />
+      <Moment />
+      <ReplayThese />
+      {pills.length > 0 && (
+        <ul class="pills" aria-label="Conditions">
+          {pills.map(({ name, label }) => (
+            <li key={name}>
+              <button
+                type="button"
+                class="pill"
+                title="Remove this condition"
+                onClick={() => narrow({ [name]: undefined })}
+              >
+                {label} <span aria-hidden="true">×</span>
+                <span class="visually-hidden">remove</span>
+              </button>
+            </li>
+          ))}
+          <li>
+            <button type="button" class="subtle" onClick={() => narrow(NOTHING)}>
+              Clear
+            </button>
+          </li>
+        </ul>
       )}
     </form>
   );
 }
 
-const NOTHING: { [Name in keyof Filter]: undefined } = {
-  text: undefined,
-  state: undefined,
-  type: undefined,
-  handler: undefined,
-  subject: undefined,
-  id: undefined,
-  since: undefined,
-  until: undefined,
-};
+/** Bulk replays need a condition: without one, everything that is stored would run again. */
+function ReplayThese() {
+  const isNarrowed = narrowed(filter.value);
+  return (
+    <button
+      type="button"
+      class="bulk"
+      disabled={!isNarrowed || rows.value.deliveries.length === 0}
+      title={isNarrowed ? "Run again what the list shows" : "Narrow the list first"}
+      onClick={() => (dialog.value = "bulk")}
+    >
+      Replay these…
+    </button>
+  );
+}
 
 function SearchBox() {
   const typed = useSignal(filter.value.text ?? "");
@@ -80,7 +79,7 @@ function SearchBox() {
       <input
         id="search"
         type="search"
-        placeholder="Search, or paste an id"
+        placeholder="Name, e-mail, id, or state:dead handler:… since:7d"
         autocomplete="off"
         spellcheck={false}
         maxLength={200}
@@ -88,94 +87,63 @@ function SearchBox() {
         onInput={({ currentTarget: { value } }) => {
           typed.value = value;
           clearTimeout(timer.peek());
-          timer.value = setTimeout(() => take(value), TYPING_MS);
+          // A condition is complete when it is followed by a blank or by enter.
+          if (!/\b[a-z]+:\S*$/.test(value)) timer.value = setTimeout(() => take(value), TYPING_MS);
         }}
         onChange={({ currentTarget: { value } }) => take(value)}
+        onKeyDown={({ key, currentTarget: { value } }) => {
+          if (key === "Enter") take(value);
+        }}
       />
     </label>
   );
 }
 
-interface Field {
+interface MenuProps {
   name: keyof Filter;
   label: string;
+  choices: Record<string, string>;
 }
 
-function SelectField({ name, label, any, choices }: Field & { any: string; choices: Record<string, string> }) {
-  const value = filter.value[name] ?? "";
+/** Adds a condition. Its current value is shown as a pill, so the menu itself always shows its name. */
+function Menu({ name, label, choices }: MenuProps) {
   return (
-    <label class={value ? "set" : ""}>
-      <span class="visually-hidden">{label}</span>
-      <select value={value} onChange={({ currentTarget }) => narrow({ [name]: currentTarget.value || undefined })}>
-        <option value="">{any}</option>
-        {Object.entries(choices).map(([choice, label]) => (
-          <option key={choice} value={choice}>
-            {label}
-          </option>
-        ))}
-      </select>
-    </label>
+    <select
+      aria-label={label}
+      class={filter.value[name] ? "set" : ""}
+      value={filter.value[name] && filter.value[name] in choices ? filter.value[name] : ""}
+      onChange={({ currentTarget }) => narrow({ [name]: currentTarget.value || undefined })}
+    >
+      <option value="">{label}</option>
+      {Object.entries(choices).map(([choice, text]) => (
+        <option key={choice} value={choice}>
+          {text}
+        </option>
+      ))}
+    </select>
   );
 }
 
-function TextField({ name, label, hint, list }: Field & { hint: string; list?: readonly string[] }) {
-  const value = useComputed(() => filter.value[name] ?? "");
-  // Keeps typed text across renders. It becomes the filter when it is complete.
-  const typed = useSignal(value.peek());
-  useSignalEffect(() => {
-    typed.value = value.value;
-  });
+/** Goes to a date: the list begins there. */
+function Moment() {
+  const value = filter.value.until ?? "";
   return (
-    <label class={value.value ? "set written" : "written"}>
-      <span class={list ? "visually-hidden" : ""}>{label}</span>
-      <input
-        value={typed.value}
-        placeholder={hint}
-        list={list && `${name}-list`}
-        autocomplete="off"
-        spellcheck={false}
-        onInput={({ currentTarget }) => (typed.value = currentTarget.value)}
-        onChange={({ currentTarget }) => narrow({ [name]: currentTarget.value.trim() || undefined })}
-      />
-      {list && (
-        <datalist id={`${name}-list`}>
-          {list.map((suggestion) => (
-            <option key={suggestion} value={suggestion} />
-          ))}
-        </datalist>
-      )}
-    </label>
+    <input
+      type="datetime-local"
+      aria-label="Received before"
+      title="Received before"
+      class={value ? "set" : ""}
+      value={/^\d{4}-/.test(value) ? value : ""}
+      onChange={({ currentTarget }) => narrow({ until: currentTarget.value || undefined })}
+    />
   );
-}
-
-function TimeField({ name, label }: Field & { name: "since" | "until" }) {
-  const value = filter.value[name];
-  return (
-    <label>
-      <span>{label}</span>
-      <input
-        type="datetime-local"
-        value={isMoment(value) ? value : ""}
-        onChange={({ currentTarget }) => narrow({ [name]: currentTarget.value || undefined })}
-      />
-    </label>
-  );
-}
-
-function isMoment(text: string | undefined): boolean {
-  return text !== undefined && /^\d{4}-/.test(text);
 }
 
 /** All event types, each kind's pattern before its events: `user.*`, `user.created`, … */
-function typesOf(samples: readonly string[]): string[] {
-  return [...new Set(samples.flatMap((type) => [`${type.split(".")[0]}.*`, type]))];
+function typesOf(samples: readonly string[]): Record<string, string> {
+  return namesOf(samples.flatMap((type) => [`${type.split(".")[0]}.*`, type]));
 }
 
-function handlersOf(chosen: string | undefined): Record<string, string> {
-  const names = (handlers.value ?? []).map(({ name }) => name);
-  return Object.fromEntries([...new Set([...names, ...(chosen ? [chosen] : [])])].map((name) => [name, name]));
-}
-
-function spansOf(chosen: string | undefined): Record<string, string> {
-  return chosen && !(chosen in SPANS) ? { ...SPANS, [chosen]: `since ${chosen.replace("T", " ")}` } : SPANS;
+function namesOf(names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(names.map((name) => [name, name]));
 }

@@ -8,7 +8,9 @@ export function Headers({ delivery: { headers, receivedAt } }: { delivery: Deliv
   const signedAt = Number(headers?.["svix-timestamp"] ?? headers?.["webhook-timestamp"]) * 1_000;
   return (
     <section class="headers" aria-labelledby="headers-heading">
-      <h2 id="headers-heading">Headers</h2>
+      <h2 id="headers-heading" tabIndex={-1}>
+        Headers
+      </h2>
       <p class="verdict">
         <span class="chip done">
           <span class="sign" aria-hidden="true">

@@ -1,121 +1,128 @@
-// The last hour: deliveries, failures, durations, and the age of the oldest waiting run.
+// One strip: what is dead, retrying and waiting now, and the deliveries, failures and durations of a time span. Each figure
+// is a link to what it counts.
 
-import { useSignal } from "@preact/signals";
+import { signal, useSignalEffect } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 
-import type { HealthJson } from "../../api/types.ts";
-import { count } from "../../count.ts";
+import type { ChartWindow } from "../../api/types.ts";
 import { formatDuration } from "../../duration.ts";
+import { api } from "./api.ts";
 import { Chart, type Values } from "./chart.tsx";
-import { deadRuns, health, narrow } from "./state.ts";
-import { clock } from "./time.ts";
+import { Ago } from "./components.tsx";
+import type { Filter } from "./filter.ts";
+import { remote } from "./remote.tsx";
+import { health } from "./state.ts";
+import { throttled } from "./throttled.ts";
+import { writeView } from "./view-url.ts";
+
+const WINDOWS: Record<ChartWindow, string> = { "1h": "last hour", "24h": "last 24 h", "14d": "last 14 days" };
+const RELOAD_MS = 15_000;
+
+const shownWindow = signal<ChartWindow>("1h");
+/** The figures of a longer time than an hour, which the feed does not report. */
+const longer = remote(() => api.health(shownWindow.peek()));
+const reloadLonger = throttled(RELOAD_MS, () => longer.load());
+
+function show(window: ChartWindow) {
+  shownWindow.value = window;
+  longer.clear();
+  if (window !== "1h") void longer.load();
+}
 
 export function Health() {
+  useSignalEffect(() => {
+    // With each message of the feed.
+    if (health.value && shownWindow.value !== "1h") reloadLonger();
+  });
   const hour = health.value;
   if (!hour) return <div class="health" aria-hidden="true" />;
-  const { since } = hour;
-  const [p50, p99] = [lastOf(hour.p50), lastOf(hour.p99)];
+  const { runs, lastDelivery } = hour;
+  const since = shownWindow.value;
+  const shown = since === "1h" ? hour : (longer.value.value ?? hour);
+  const [p50, p99] = [lastOf(shown.p50), lastOf(shown.p99)];
+  const span = WINDOWS[since];
   const waits = hour.queueAge.at(-1) ?? 0;
   return (
-    <section class="health" aria-label="The last hour">
+    <>
       {!hour.writable && (
         <p class="alert" role="alert">
           The inbox can't be written: is the disk full? Clerk's requests are answered 503, and Svix retries them.
         </p>
       )}
-      <p class="span">
-        <span class="faint">The last hour</span>
-        <Dead />
-      </p>
-      <Figure
-        name="Deliveries"
-        value={total(hour.deliveries)}
-        lines={[["--accent", hour.deliveries]]}
-        since={since}
-        kind="bars"
-      />
-      <Figure
-        name="Failures"
-        value={total(hour.failures)}
-        bad={sumOf(hour.failures) > 0}
-        lines={[["--bad", hour.failures]]}
-        since={since}
-        kind="bars"
-      />
-      <Figure
-        name="p50 · p99"
-        value={p50 === null || p99 === null ? "–" : `${formatDuration(p50)} · ${formatDuration(p99)}`}
-        lines={[
-          ["--accent", hour.p50],
-          ["--faint", hour.p99],
-        ]}
-        since={since}
-        kind="line"
-        unit={formatDuration}
-      />
-      <Figure
-        name="Queue age"
-        value={waits === 0 ? "none waiting" : formatDuration(waits)}
-        lines={[["--warn", hour.queueAge]]}
-        since={since}
-        kind="line"
-        unit={formatDuration}
-      />
-    </section>
-  );
-}
-
-/** The number of dead runs, of any age. */
-function Dead() {
-  const counted = deadRuns.value;
-  if (!counted || counted.found === 0) return null;
-  return (
-    <button type="button" class="link" onClick={() => narrow({ state: "dead" })}>
-      {counted.more && "more than "}
-      {count(counted.found, "dead run")}
-    </button>
+      <section class="health" aria-label="Health">
+        <Figure name="dead now" filter={{ state: "dead" }} bad={runs.dead > 0}>
+          {runs.dead.toLocaleString("en")}
+        </Figure>
+        <Figure name="retrying now" filter={{ state: "retrying" }}>
+          {runs.retrying.toLocaleString("en")}
+        </Figure>
+        <Figure name="oldest waiting" filter={{ state: "waiting" }}>
+          {waits === 0 ? "idle" : formatDuration(waits)}
+        </Figure>
+        <Figure name="last delivery" filter={{}}>
+          {lastDelivery === null ? "none" : <Ago at={lastDelivery} />}
+        </Figure>
+        <Figure name={`deliveries, ${span}`} filter={{ since }} chart={bars(shown.deliveries, "accent", "Deliveries")}>
+          {sum(shown.deliveries)}
+        </Figure>
+        <Figure
+          name={`failures, ${span}`}
+          filter={{ since, state: "dead" }}
+          chart={bars(shown.failures, "bad", "Failures")}
+        >
+          {sum(shown.failures)}
+        </Figure>
+        <Figure name={`p50 · p99, ${span}`} filter={{ since }} chart={lines(shown.p50, shown.p99)}>
+          {p50 === null || p99 === null ? "–" : `${formatDuration(p50)} · ${formatDuration(p99)}`}
+        </Figure>
+        <select
+          aria-label="Charts of"
+          value={since}
+          onChange={({ currentTarget }) => show(currentTarget.value as ChartWindow)}
+        >
+          {Object.keys(WINDOWS).map((name) => (
+            <option key={name} value={name}>
+              {name.replace("h", " h").replace("d", " d")}
+            </option>
+          ))}
+        </select>
+      </section>
+    </>
   );
 }
 
 interface FigureProps {
   name: string;
-  value: string;
+  filter: Filter;
   bad?: boolean;
-  lines: readonly (readonly [colour: string, values: Values])[];
-  since: HealthJson["since"];
-  kind: "bars" | "line";
-  unit?: (value: number) => string;
+  chart?: ComponentChildren;
+  children: ComponentChildren;
 }
 
-function Figure({ name, value, bad, lines, since, kind, unit = String }: FigureProps) {
-  const pointed = useSignal<number | null>(null);
-  const index = pointed.value;
-  const there = index === null ? [] : lines.map(([, values]) => values[index] ?? null);
+function Figure({ name, filter, bad = false, chart, children }: FigureProps) {
   return (
-    <figure class={bad ? "bad" : ""}>
-      <figcaption>
-        <span class="name">{name}</span>
-        <span class="figure">
-          {index === null
-            ? value
-            : `${clock(since + index * 60_000, Date.now()).slice(0, -3)}  ${there.map((value) => (value === null ? "–" : unit(value))).join(" · ")}`}
-        </span>
-      </figcaption>
-      <Chart
-        since={since}
-        kind={kind}
-        lines={lines.map(([colour, values]) => ({ colour, values }))}
-        onPoint={(at) => (pointed.value = at)}
-      />
-    </figure>
+    <a class={`figure${bad ? " bad" : ""}`} href={writeView({ page: "deliveries", id: null, problem: null, filter })}>
+      <span class="value">{children}</span>
+      <span class="name">{name}</span>
+      {chart}
+    </a>
   );
 }
 
-function total(values: readonly number[]): string {
-  return sumOf(values).toLocaleString("en");
+function bars(values: Values, tone: string, what: string) {
+  return <Chart kind="bars" label={`${what} over time`} lines={[{ values, tone }]} />;
 }
 
-function sumOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0);
+function lines(p50: Values, p99: Values) {
+  const shown = [
+    { values: p50, tone: "accent" },
+    { values: p99, tone: "faint" },
+  ];
+  return <Chart kind="line" label="Durations over time, on a logarithmic scale" lines={shown} />;
+}
+
+function sum(values: readonly number[]): string {
+  return values.reduce((total, value) => total + value, 0).toLocaleString("en");
 }
 
 function lastOf(values: Values): number | null {

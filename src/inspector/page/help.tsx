@@ -4,6 +4,8 @@ import { StateChip } from "./components.tsx";
 import { Dialog } from "./dialog.tsx";
 import { KEYS } from "./keys.ts";
 import { LEGEND } from "./labels.ts";
+import { type Editor, editor, EDITORS, type Theme, theme, THEMES } from "./preferences.ts";
+import { server } from "./state.ts";
 
 export function Help() {
   return (
@@ -32,6 +34,33 @@ export function Help() {
           </div>
         ))}
       </dl>
+      <h2>This browser</h2>
+      <p class="settings">
+        <label>
+          Theme{" "}
+          <select value={theme.value} onChange={({ currentTarget }) => (theme.value = currentTarget.value as Theme)}>
+            {THEMES.map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+        {server.value?.root != null && (
+          <label>
+            Places in the code open in{" "}
+            <select
+              value={editor.value}
+              onChange={({ currentTarget }) => (editor.value = currentTarget.value as Editor)}
+            >
+              <option value="ask">ask</option>
+              {Object.entries(EDITORS).map(([name, label]) => (
+                <option key={name} value={name}>
+                  {label}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
+      </p>
       <p class="faint">
         The URL of this page contains the filter and the open delivery. Share it with others who have access.
       </p>

@@ -1,6 +1,7 @@
 // Labels and signs for the states of runs and for the marks of deliveries. Pure.
 // A state is never shown by colour alone: each has its own sign, and a text for screen readers.
 
+import { isEdited } from "../../api/edited.ts";
 import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliverySummary, RunSummary } from "../../api/types.ts";
 import { count } from "../../count.ts";
@@ -41,7 +42,7 @@ export function chipOf({ state, parked, due, reason, attempts }: LabelledRun): C
   if (state === "running") return chip("running", "running", `running, attempt ${attempts + 1}`);
   if (attempts > 0) {
     const when = due === null || due <= 0 ? "retrying now" : `retrying in ${formatDuration(due)}`;
-    return chip("retry", "failed, retrying", `failed after ${tries}, ${when}`);
+    return chip("retry", "retrying", `failed after ${tries}, ${when}`);
   }
   return chip("waiting", "waiting", "waiting for its turn");
 }
@@ -55,7 +56,7 @@ export const LEGEND: readonly (readonly [Chip, string])[] = [
     "it waits for an earlier event of the subject, or for a free slot of the handler",
   ],
   [chip("running", "running", "running"), "an attempt is in progress"],
-  [chip("retry", "failed, retrying", "failed"), "the last attempt failed, and it is retried"],
+  [chip("retry", "retrying", "failed"), "the last attempt failed, and it is retried"],
   [chip("done", "done", "done"), "it succeeded"],
   [chip("dead", "dead", "dead"), "it failed for good: fix the cause and replay it"],
   [chip("skipped", "skipped", "skipped"), "it did not run, by the handler's choice or a person's"],
@@ -63,10 +64,14 @@ export const LEGEND: readonly (readonly [Chip, string])[] = [
   [UNHANDLED, "the delivery had no handler when it arrived"],
 ];
 
-/** The label of a chip in a row of this type: `crm` for `user.created/crm`; for `user.created` itself, its state. */
-export function labelOf(handler: string, type: string, { word }: Chip): string {
-  if (handler === type) return word;
+/** The name of a handler in a row of this type: `crm` for `user.created/crm`. */
+export function labelOf(handler: string, type: string): string {
   return handler.startsWith(`${type}/`) ? handler.slice(type.length + 1) : handler;
+}
+
+/** The error of the first latest run that failed: the first line. */
+export function errorOf(runs: readonly RunSummary[]): string | null {
+  return latestRuns(runs).find(({ error }) => error !== undefined)?.error ?? null;
 }
 
 /** Milliseconds of the longest of the latest runs, which run in parallel; null before any attempt has ended. */
@@ -76,20 +81,26 @@ export function tookOf(runs: readonly RunSummary[]): number | null {
 }
 
 export interface Mark {
-  name: "replay" | "sample" | "stale" | "duplicate" | "wiped";
+  name: "replay" | "edited" | "sample" | "stale" | "duplicate" | "wiped";
   word: string;
   description: string;
 }
 
-type MarkedDelivery = Pick<DeliverySummary, "sample" | "receipts" | "wiped"> & {
+type MarkedDelivery = Pick<DeliverySummary, "id" | "sample" | "receipts" | "wiped"> & {
   runs: readonly Pick<RunSummary, "replay" | "state" | "reason">[];
 };
 
 /** The marks of a delivery. */
-export function marksOf({ sample, receipts, wiped, runs }: MarkedDelivery): Mark[] {
+export function marksOf({ id, sample, receipts, wiped, runs }: MarkedDelivery): Mark[] {
   const marks: Mark[] = [];
   if (runs.some(({ replay }) => replay !== ""))
     marks.push({ name: "replay", word: "replay", description: "It was replayed" });
+  if (isEdited(id))
+    marks.push({
+      name: "edited",
+      word: "edited",
+      description: "A person edited it in the inspector and sent it again",
+    });
   if (sample) marks.push({ name: "sample", word: "sample", description: "An example that the Clerk Dashboard sends" });
   if (runs.some(isStale))
     marks.push({ name: "stale", word: "stale", description: "A later event of its subject was done first" });

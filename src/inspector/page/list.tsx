@@ -1,51 +1,59 @@
-// The list of deliveries, newest first. New rows appear at the top, older ones load at the bottom, and their number is
-// bounded. Rows that the user reads do not move.
+// The list of deliveries, newest first. Older ones load at the bottom, new ones appear at the top unless rows must not
+// move; then a button counts them.
 
 import { useComputed } from "@preact/signals";
-import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
+import type { VNode } from "preact";
+import { useRef } from "preact/hooks";
 
+import type { ListedDelivery } from "../../api/types.ts";
 import { count } from "../../count.ts";
 import { EmptyState } from "./empty-state.tsx";
-import { fits } from "./filter.ts";
+import { Failed } from "./remote.tsx";
 import { Row } from "./row.tsx";
 import {
   arrived,
-  failed,
   heldCount,
   loading,
-  loadNewer,
   loadNewest,
   loadOlder,
+  MAX_ROWS,
   pointing,
   reading,
   release,
   rows,
   searched,
+  stopSearch,
+  trouble,
 } from "./rows.ts";
-import { filter, narrowed, server } from "./state.ts";
+import { filter, isPaused, narrow, narrowed, NOTHING, server } from "./state.ts";
 
-const COLUMNS = ["Time", "Type", "Subject", "Handlers", "Marks", "Duration", "Receipts"];
-/** The distance from either end at which more rows are loaded. */
+const COLUMNS = ["Time", "Event", "Who", "Runs", "Error", "Duration"];
+/** The distance from the end at which more rows are loaded. */
 const AHEAD_PX = 600;
 
 export function List() {
   const scroller = useRef<HTMLDivElement>(null);
-  useSteadyRows(scroller);
   const { deliveries, newest } = rows.value;
-  const isEmpty = deliveries.length === 0 && loading.value === null && searched.value === null && !failed.value;
+  const isEmpty =
+    deliveries.length === 0 && loading.value === null && searched.value === null && trouble.value === null;
 
   const toTop = () => {
     scroller.current?.scrollTo({ top: 0 });
     reading.value = false;
-    void loadNewest(true);
+    isPaused.value = false;
+    void loadNewest();
   };
   const scrolled = () => {
     const { scrollTop = 0, scrollHeight = 0, clientHeight = 0 } = scroller.current ?? {};
-    reading.value = scrollTop > 4 || !newest;
-    if (scrollTop === 0 && newest && heldCount.value > 0 && searched.value === null) void loadNewest(true);
-    else if (scrollTop < AHEAD_PX && !newest) void loadNewer();
-    // A search continues only on request, because it may take long.
-    else if (scrollHeight - scrollTop - clientHeight < AHEAD_PX && searched.value === null) void loadOlder();
+    reading.value = scrollTop > 4;
+    if (scrollTop === 0 && heldCount.value > 0) release();
+    // A search continues only on request, because it may take long. So does a list that would lose its first rows.
+    else if (
+      scrollHeight - scrollTop - clientHeight < AHEAD_PX &&
+      searched.value === null &&
+      deliveries.length < MAX_ROWS
+    )
+      void loadOlder();
   };
   return (
     <section class="list" aria-label="Deliveries" aria-busy={loading.value !== null}>
@@ -67,21 +75,13 @@ export function List() {
               <thead role="rowgroup">
                 <tr role="row">
                   {COLUMNS.map((name) => (
-                    <th key={name} role="columnheader" scope="col" class={`column-${name.toLowerCase()}`}>
+                    <th key={name} role="columnheader" scope="col">
                       {name}
                     </th>
                   ))}
                 </tr>
               </thead>
-              <tbody role="rowgroup">
-                {deliveries.map((delivery) => (
-                  <Row
-                    key={delivery.id}
-                    delivery={delivery}
-                    fits={searched.value !== null || fits(filter.value, delivery, Date.now())}
-                  />
-                ))}
-              </tbody>
+              <tbody role="rowgroup">{deliveries.map(rowOf)}</tbody>
             </table>
             <Foot />
           </>
@@ -92,7 +92,16 @@ export function List() {
   );
 }
 
-/** A button with the number of new rows, while the user reads further down. */
+/** An unchanged delivery keeps its element, so that a message of the feed renders only the rows that it changes. */
+const rendered = new WeakMap<ListedDelivery, VNode>();
+
+function rowOf(delivery: ListedDelivery): VNode {
+  const known = rendered.get(delivery) ?? <Row key={delivery.id} delivery={delivery} />;
+  rendered.set(delivery, known);
+  return known;
+}
+
+/** A button with the number of new rows, while rows must not move. */
 function Held({ newest, onTop }: { newest: boolean; onTop: () => void }) {
   const held = heldCount.value;
   if (newest && held === 0) return null;
@@ -112,22 +121,37 @@ function Held({ newest, onTop }: { newest: boolean; onTop: () => void }) {
 function Foot() {
   const { deliveries, next } = rows.value;
   const total = searched.value;
-  if (loading.value === "first") return <p class="foot">{total === null ? "Loading…" : "Searching…"}</p>;
-  if (total !== null)
-    return (
-      <div class="foot">
-        <p>
-          {deliveries.length === 0 ? "Nothing found" : `${count(deliveries.length, "delivery", "deliveries")} shown`}:
-          searched {next === null ? "all" : "the newest"} {total.toLocaleString("en")}.
-        </p>
-        {next !== null && <More label={loading.value === "older" ? "Searching…" : "Search further"} />}
-      </div>
-    );
-  if (failed.value) return <NotLoaded />;
+  if (trouble.value !== null) return <Failed what="The list" why={trouble.value} retry={() => loadNewest()} />;
+  if (total !== null) return <SearchFoot total={total} />;
+  if (loading.value === "first") return <p class="foot">Loading…</p>;
   if (deliveries.length === 0) return <NothingFits />;
   return (
     <div class="foot">
       {next === null ? <p>No more deliveries.</p> : <More label={loading.value === "older" ? "Loading…" : "Older"} />}
+    </div>
+  );
+}
+
+function SearchFoot({ total }: { total: number }) {
+  const { deliveries, next } = rows.value;
+  const isSearching = loading.value !== null;
+  return (
+    <div class="foot">
+      <p role="status">
+        {isSearching
+          ? "Searching"
+          : deliveries.length === 0
+            ? "Nothing found"
+            : `${count(deliveries.length, "delivery", "deliveries")} found`}
+        : searched {next === null && !isSearching ? "all" : "the newest"} {total.toLocaleString("en")}.
+      </p>
+      {isSearching ? (
+        <button type="button" onClick={stopSearch}>
+          Stop
+        </button>
+      ) : (
+        next !== null && <More label="Search further" />
+      )}
     </div>
   );
 }
@@ -140,21 +164,13 @@ function More({ label }: { label: string }) {
   );
 }
 
-function NotLoaded() {
-  return (
-    <div class="foot">
-      <p class="bad">The list could not be loaded.</p>
-      <button type="button" onClick={() => void loadNewest(true)}>
-        Retry
-      </button>
-    </div>
-  );
-}
-
 function NothingFits() {
   return (
     <div class="foot">
-      <p>No stored delivery matches.</p>
+      <p>No stored delivery matches these filters.</p>
+      <button type="button" onClick={() => narrow(NOTHING)}>
+        Clear filters
+      </button>
     </div>
   );
 }
@@ -175,30 +191,4 @@ function Arrivals() {
       {shown.current}
     </p>
   );
-}
-
-/** Keeps the first visible row in place when rows above it appear or disappear. */
-function useSteadyRows(scroller: { current: HTMLDivElement | null }) {
-  const anchor = useRef<{ id: string; top: number } | null>(null);
-  useLayoutEffect(() => {
-    const { current: box } = scroller;
-    const kept = anchor.current;
-    if (!box || !kept || box.scrollTop <= 4) return;
-    const row = box.querySelector(`[data-row="${CSS.escape(kept.id)}"]`);
-    if (row) box.scrollTop += row.getBoundingClientRect().top - kept.top;
-  }, [rows.value]);
-  useEffect(() => {
-    const { current: box } = scroller;
-    if (!box) return undefined;
-    const remember = () => {
-      const top = box.getBoundingClientRect().top;
-      const first = [...box.querySelectorAll("[data-row]")].find((row) => row.getBoundingClientRect().top >= top);
-      anchor.current = first
-        ? { id: first.getAttribute("data-row") ?? "", top: first.getBoundingClientRect().top }
-        : null;
-    };
-    remember();
-    box.addEventListener("scroll", remember, { passive: true });
-    return () => box.removeEventListener("scroll", remember);
-  }, [rows.value]);
 }

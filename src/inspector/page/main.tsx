@@ -5,7 +5,9 @@ import { render } from "preact";
 import { api } from "./api.ts";
 import { App } from "./app.tsx";
 import { listenToKeys } from "./keys.ts";
+import { followTheme } from "./preferences.ts";
 import { followAddress, now } from "./state.ts";
+import { followTitle } from "./title.ts";
 
 const TOKEN = /^#token=([\w-]+)$/;
 
@@ -13,6 +15,8 @@ setInterval(() => {
   now.value = Date.now();
 }, 1_000);
 
+followTheme();
+followTitle();
 followAddress();
 listenToKeys();
 
@@ -20,7 +24,6 @@ listenToKeys();
 addEventListener("hashchange", () => TOKEN.test(location.hash) && location.reload());
 await signInByAddress();
 const root = document.querySelector("#app");
-root?.replaceChildren();
 if (root) render(<App />, root);
 
 /**

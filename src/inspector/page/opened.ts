@@ -1,72 +1,69 @@
-// The open delivery: loaded when it is opened, and again whenever it has changed.
+// The open delivery: loaded when it is opened; after a change only its runs are loaded again, since its payload can't
+// change.
 
-import { batch, signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 
-import type { DeliveryJson, DeliverySummary } from "../../api/types.ts";
-import { api, ApiError } from "./api.ts";
-import { throttled } from "./rows.ts";
-import { attempt, openId } from "./state.ts";
+import type { DeliveryJson, ListedDelivery } from "../../api/types.ts";
+import { api } from "./api.ts";
+import { remote } from "./remote.tsx";
+import { rows } from "./rows.ts";
+import { openId } from "./state.ts";
+import { throttled } from "./throttled.ts";
 
-export const opened = signal<DeliveryJson | null>(null);
 /** When the server answered: its delays count from here. */
 export const openedAt = signal(0);
-export const missing = signal(false);
 /** Redacted values are shown. */
 export const revealed = signal(false);
-/** All stored deliveries of the same subject, in event order; null until they are loaded. */
-export const siblings = signal<{ deliveries: DeliverySummary[]; more: boolean } | null>(null);
+
+export const delivery = remote(async (aborted) => {
+  const found = await api.delivery(openId.peek() ?? "", revealed.peek(), aborted);
+  openedAt.value = Date.now();
+  return found;
+});
+
+/** The differences from the event of the same subject before it. */
+export const changes = remote((aborted) => api.changes(openId.peek() ?? "", aborted));
 
 const MAX_SIBLINGS = 100;
 
-let current = new AbortController();
+/** All stored deliveries of the same subject, in event order. */
+export const siblings = remote(async (aborted) => {
+  const subject = delivery.value.peek()?.subject ?? null;
+  if (subject === null) return { deliveries: [] as ListedDelivery[], more: false };
+  const { deliveries, next } = await api.list({ subject, limit: MAX_SIBLINGS }, aborted);
+  return { deliveries: deliveries.toSorted((a, b) => a.at - b.at || a.arrival - b.arrival), more: next !== null };
+});
+
+export const opened = computed<DeliveryJson | null>(() => delivery.value.value);
+
+/** The row of the open delivery, shown before it is loaded. */
+export const openRow = computed(() => rows.value.deliveries.find(({ id }) => id === openId.value) ?? null);
 
 /** Opens another delivery, or none. */
 export async function open(id: string | null) {
-  current.abort();
-  current = new AbortController();
-  batch(() => {
-    opened.value = null;
-    missing.value = false;
-    revealed.value = false;
-    siblings.value = null;
-  });
+  delivery.clear();
+  changes.clear();
+  siblings.clear();
+  revealed.value = false;
   if (id === null) return;
-  await load(id, current.signal);
+  await delivery.load();
+  if (openId.peek() === id && opened.peek()) await Promise.all([siblings.load(), changes.load()]);
 }
 
 export async function reveal() {
-  const id = openId.peek();
-  if (id === null) return;
   revealed.value = true;
-  await load(id, current.signal);
+  await delivery.load();
 }
 
-/** Loads the open delivery again after a change. */
-export const reloadOpen = throttled(500, async () => {
+/** Loads the runs of the open delivery again after a change. */
+export const refreshOpen = throttled(500, async () => {
   const id = openId.peek();
-  if (id !== null) await load(id, current.signal);
+  const known = opened.peek();
+  if (id === null) return;
+  if (known?.id !== id) return await delivery.load();
+  const { payload, hidden } = known;
+  const found = await api.runs(id).catch(() => undefined);
+  if (!found || opened.peek()?.id !== id) return;
+  openedAt.value = Date.now();
+  delivery.value.value = { ...found, ...(payload !== undefined && { payload }), ...(hidden && { hidden }) };
 });
-
-async function load(id: string, signal: AbortSignal) {
-  await attempt(async () => {
-    try {
-      const found = await api.delivery(id, revealed.peek(), signal);
-      batch(() => {
-        opened.value = found;
-        openedAt.value = Date.now();
-        missing.value = false;
-      });
-      siblings.value = await sameSubject(found, signal);
-    } catch (error) {
-      if (!(error instanceof ApiError && error.status === 404)) throw error;
-      missing.value = true;
-    }
-  });
-}
-
-async function sameSubject({ subject }: DeliveryJson, signal: AbortSignal) {
-  if (subject === null) return null;
-  const { deliveries, next } = await api.list({ subject, limit: MAX_SIBLINGS }, signal);
-  const inOrder = deliveries.toSorted((a, b) => a.at - b.at || a.arrival - b.arrival);
-  return { deliveries: inOrder, more: next !== null };
-}

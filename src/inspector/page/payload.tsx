@@ -9,7 +9,7 @@ import { count } from "../../count.ts";
 import { Copy } from "./components.tsx";
 import { reveal, revealed } from "./opened.ts";
 import { TreeNode } from "./tree-node.tsx";
-import { find, openAll, type Opened, openTo, rowsOf } from "./tree.ts";
+import { find, openAll, type Opened, openTo, rowsOf, type TreeRow } from "./tree.ts";
 
 const ROWS_AT_ONCE = 400;
 
@@ -17,7 +17,9 @@ export function Payload({ delivery }: { delivery: DeliveryJson }) {
   const { payload, hidden = [] } = delivery;
   return (
     <section class="payload" aria-labelledby="payload-heading">
-      <h2 id="payload-heading">Payload</h2>
+      <h2 id="payload-heading" tabIndex={-1}>
+        Payload
+      </h2>
       {payload === null || payload === undefined ? (
         <p class="faint">The payload is deleted: it contained a one-time code, or is older than RETENTION_DAYS.</p>
       ) : (
@@ -43,26 +45,56 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
   const opened = useSignal<Opened>(new Map());
   const query = useSignal("");
   const limit = useSignal(ROWS_AT_ONCE);
+  const withEmpty = useSignal(false);
   const at = useSignal(0);
+  const focused = useSignal("");
   const box = useRef<HTMLDivElement>(null);
   const found = useComputed(() => find(parse(text), query.value));
-  const { rows, more } = rowsOf(
-    value,
-    query.value === "" ? opened.value : openTo(opened.value, found.value),
-    limit.value,
-  );
+  const isSearching = query.value !== "";
+  const unfolded = isSearching ? openTo(opened.value, found.value) : opened.value;
+  const { rows, more, empty } = rowsOf(value, unfolded, limit.value, withEmpty.value || isSearching);
   const matches = new Set(found.value);
   const current = found.value[at.value];
+  const reachable = rows.some(({ path }) => path === focused.value) ? focused.value : "";
 
+  const show = (path: string, move: (node: Element) => void) =>
+    setTimeout(() => {
+      const node = box.current?.querySelector(`[data-path="${CSS.escape(path)}"]`);
+      if (node) move(node);
+    });
   const step = (by: number) => {
     const { length } = found.value;
     if (length === 0) return;
     at.value = (at.value + by + length) % length;
     const path = found.value[at.value] ?? "";
     if (!rows.some((row) => row.path === path)) limit.value = Infinity;
-    setTimeout(() =>
-      box.current?.querySelector(`[data-path="${CSS.escape(path)}"]`)?.scrollIntoView({ block: "center" }),
-    );
+    show(path, (node) => node.scrollIntoView({ block: "center" }));
+  };
+  const toggle = (row: TreeRow) => (opened.value = new Map(opened.value).set(row.path, !row.open));
+  const focus = (path: string | undefined) => {
+    if (path === undefined) return;
+    focused.value = path;
+    show(path, (node) => (node as HTMLElement).focus());
+  };
+  /** One stop for the tab key; arrows move between the nodes. */
+  const onKeyDown = (event: KeyboardEvent) => {
+    const index = rows.findIndex(({ path }) => path === reachable);
+    const row = rows[index];
+    if (!row || !(event.target as Element).matches("[role=treeitem]")) return;
+    const parent = row.path.split(".").slice(0, -1).join(".");
+    const keys: Record<string, () => unknown> = {
+      ArrowDown: () => focus(rows[index + 1]?.path),
+      ArrowUp: () => focus(rows[index - 1]?.path),
+      ArrowRight: () => (row.size && !row.open ? toggle(row) : focus(rows[index + 1]?.path)),
+      ArrowLeft: () => (row.size && row.open ? toggle(row) : focus(parent)),
+      Enter: () => row.size && toggle(row),
+      Home: () => focus(rows[0]?.path),
+      End: () => focus(rows.at(-1)?.path),
+    };
+    const work = keys[event.key];
+    if (!work) return;
+    event.preventDefault();
+    work();
   };
   return (
     <div class="tree" ref={box}>
@@ -81,7 +113,7 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
             if (event.key === "Enter") step(event.shiftKey ? -1 : 1);
           }}
         />
-        {query.value !== "" && (
+        {isSearching && (
           <span class="faint" role="status">
             {found.value.length === 0 ? "not found" : `${at.value + 1} of ${found.value.length}`}
           </span>
@@ -92,9 +124,14 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
         <button type="button" class="subtle" onClick={() => (opened.value = openAll(value, false))}>
           Fold
         </button>
+        {(empty > 0 || withEmpty.value) && !isSearching && (
+          <button type="button" class="subtle" onClick={() => (withEmpty.value = !withEmpty.value)}>
+            {withEmpty.value ? "Hide empty fields" : `Show ${count(empty, "empty field")}`}
+          </button>
+        )}
         <Copy text={() => JSON.stringify(value, null, 2)} what="the payload" />
       </div>
-      <ul class="nodes" aria-label="Payload">
+      <ul class="nodes" role="tree" aria-label="Payload" onKeyDown={onKeyDown}>
         {rows.map((row) => (
           <TreeNode
             key={row.path}
@@ -102,7 +139,8 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
             hidden={hidden.includes(row.path)}
             match={matches.has(row.path)}
             current={row.path === current}
-            onToggle={() => (opened.value = new Map(opened.value).set(row.path, !row.open))}
+            isReachable={row.path === reachable}
+            onToggle={() => toggle(row)}
           />
         ))}
       </ul>

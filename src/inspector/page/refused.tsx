@@ -1,23 +1,45 @@
-// Refused requests with reason and remedy, so that a wrong secret is seen at once.
+// Refused requests with reason and remedy, so that a wrong secret, clock or path is seen at once.
+
+import { computed } from "@preact/signals";
 
 import type { RefusedJson } from "../../api/types.ts";
 import { count } from "../../count.ts";
+import { formatDuration } from "../../duration.ts";
 import type { RefusalCode } from "../../errors.ts";
-import { Empty, Time } from "./components.tsx";
+import { Ago, Time } from "./components.tsx";
+import { refusedSeenAt } from "./preferences.ts";
+import { Empty, Skeleton } from "./remote.tsx";
 import { go, refused, server } from "./state.ts";
+
+type RefusedRequest = RefusedJson["latest"][number];
 
 /** Needs no action: a browser opened the webhook endpoint. */
 const HARMLESS = new Set<string>(["method_not_allowed", "not_found", "shutting_down"]);
 const RECENT_MS = 600_000;
 
+/** The latest ones that need attention and were not marked as seen. */
+const unseen = computed(() =>
+  (refused.value?.latest ?? []).filter(({ code, at }) => !HARMLESS.has(code) && at > refusedSeenAt.value),
+);
+
+export const refusedToSee = computed(() => unseen.value.length);
+
 export function Refused() {
   const known = refused.value;
   const codes = Object.entries(known?.counts ?? {}).toSorted(([, a], [, b]) => b - a) as [RefusalCode, number][];
   return (
-    <section class="page" aria-labelledby="refused-heading">
-      <h1 id="refused-heading" tabIndex={-1}>
-        Refused requests <span class="faint">the last 1,000, since the server started</span>
-      </h1>
+    <section class="page refused" aria-labelledby="refused-heading">
+      <header>
+        <h1 id="refused-heading" tabIndex={-1}>
+          Refused requests <span class="faint">the last 1,000, since the server started</span>
+        </h1>
+        {unseen.value.length > 0 && (
+          <button type="button" onClick={() => (refusedSeenAt.value = Date.now())}>
+            Mark as seen
+          </button>
+        )}
+      </header>
+      {known === null && <Skeleton />}
       {known && codes.length === 0 && (
         <Empty title="No refused requests">
           <p>All requests were signed with the right secret.</p>
@@ -25,7 +47,13 @@ export function Refused() {
       )}
       <ul class="codes">
         {codes.map(([code, number]) => (
-          <Code key={code} code={code} number={number} explanation={known?.explanations[code]} />
+          <Code
+            key={code}
+            code={code}
+            number={number}
+            explanation={known?.explanations[code]}
+            latest={known?.latest.filter((request) => request.code === code) ?? []}
+          />
         ))}
       </ul>
       {known && known.latest.length > 0 && <Latest latest={known.latest} />}
@@ -33,27 +61,69 @@ export function Refused() {
   );
 }
 
-function Code(props: {
+interface CodeProps {
   code: RefusalCode;
   number: number;
   explanation: { message: string; remedy: string } | undefined;
-}) {
-  const { code, number, explanation } = props;
+  latest: readonly RefusedRequest[];
+}
+
+function Code({ code, number, explanation, latest }: CodeProps) {
+  const isNew = !HARMLESS.has(code) && latest.some(({ at }) => at > refusedSeenAt.value);
+  const found = evidenceOf(latest);
   return (
-    <li class={HARMLESS.has(code) ? "" : "bad-edge"}>
+    <li class={isNew ? "new" : ""}>
       <h2>
         {code === "no_match" ? (
           <NoMatch number={number} />
         ) : (
-          `${count(number, "request")}: ${explanation?.message ?? code}`
+          `${count(number, "request")}: ${plain(explanation?.message ?? code)}`
         )}
       </h2>
-      <p>{explanation?.remedy}</p>
+      {found.map((sentence) => (
+        <p key={sentence} class="warn">
+          {sentence}
+        </p>
+      ))}
+      <p>{plain(explanation?.remedy ?? "")}</p>
       <p class="faint">
         <code>{code}</code>
+        {latest[0] && (
+          <>
+            , the last one <Ago at={latest[0].at} />
+          </>
+        )}
       </p>
     </li>
   );
+}
+
+/** Pure: what the requests themselves show about the cause. */
+export function evidenceOf(latest: readonly RefusedRequest[]): string[] {
+  const [newest] = latest;
+  if (!newest) return [];
+  const sentences: string[] = [];
+  const { skewSeconds = 0, path, rightPath, change } = newest;
+  if (newest.code === "too_old" || newest.code === "too_new") {
+    const by = formatDuration(Math.abs(skewSeconds) * 1_000);
+    sentences.push(
+      `The last one was signed ${by} ${newest.code === "too_old" ? "before" : "after"} this machine's time.`,
+    );
+  }
+  if (change !== undefined) sentences.push(`A proxy has changed the body: ${change}.`);
+  if (path !== undefined && rightPath !== undefined)
+    sentences.push(`It was sent to ${path}; the webhook's path is ${rightPath}.`);
+  if (
+    latest.some(({ proxied }) => proxied) &&
+    ["no_match", "bad_id", "bad_timestamp", "missing_headers"].includes(newest.code)
+  )
+    sentences.push("They came through a proxy, which may change the body or the headers.");
+  return sentences;
+}
+
+/** The messages are written for a terminal. */
+function plain(text: string): string {
+  return text.replaceAll("`", "");
 }
 
 function NoMatch({ number }: { number: number }) {
@@ -75,13 +145,14 @@ function Latest({ latest }: { latest: RefusedJson["latest"] }) {
             <th scope="col">Time</th>
             <th scope="col">Reason</th>
             <th scope="col">Claimed id</th>
-            <th scope="col" class="number">
+            <th scope="col">Path, clock, proxy</th>
+            <th scope="col" class="amount">
               Size
             </th>
           </tr>
         </thead>
         <tbody>
-          {latest.map(({ code, at, size, claimedId }, index) => (
+          {latest.map(({ code, at, size, claimedId, skewSeconds, path, proxied }, index) => (
             <tr key={index}>
               <td>
                 <Time at={at} />
@@ -90,7 +161,12 @@ function Latest({ latest }: { latest: RefusedJson["latest"] }) {
                 <code>{code}</code>
               </td>
               <td>{claimedId === null ? <span class="nothing">none</span> : <code>{claimedId}</code>}</td>
-              <td class="number">{size.toLocaleString("en")} B</td>
+              <td>
+                {[path, skewSeconds && `${skewSeconds} s off`, proxied && "by a proxy"].filter(Boolean).join(", ") || (
+                  <span class="nothing">–</span>
+                )}
+              </td>
+              <td class="amount">{size.toLocaleString("en")} B</td>
             </tr>
           ))}
         </tbody>
@@ -101,25 +177,19 @@ function Latest({ latest }: { latest: RefusedJson["latest"] }) {
 
 /** A banner above the list while signatures do not match. */
 export function RefusedAlert() {
-  const known = refused.value;
-  const recent = (known?.latest ?? []).filter(({ code, at }) => code === "no_match" && at > Date.now() - RECENT_MS);
+  const recent = unseen.value.filter(({ code, at }) => code === "no_match" && at > Date.now() - RECENT_MS);
   if (recent.length === 0) return null;
   return (
     <p class="alert" role="status">
       <span>
         <NoMatch number={recent.length} />
       </span>
-      <button type="button" onClick={() => go({ page: "refused", id: null })}>
+      <button type="button" onClick={() => go({ page: "refused", id: null, problem: null })}>
         See them
       </button>
+      <button type="button" class="subtle" onClick={() => (refusedSeenAt.value = Date.now())}>
+        Mark as seen
+      </button>
     </p>
-  );
-}
-
-/** How many refused requests need attention. */
-export function refusedToSee(known: RefusedJson | null): number {
-  return Object.entries(known?.counts ?? {}).reduce(
-    (sum, [code, number]) => sum + (HARMLESS.has(code) ? 0 : number),
-    0,
   );
 }

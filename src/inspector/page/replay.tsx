@@ -1,40 +1,46 @@
-// The dialog that replays one delivery, in all its handlers or in one.
+// The dialog that runs one delivery again: by default what failed, never by default what succeeded.
 
 import { useSignal } from "@preact/signals";
 
-import { deadHandlers, isPartlyDead } from "../../api/latest-runs.ts";
+import { deadHandlers, latestRuns } from "../../api/latest-runs.ts";
 import type { RunSummary } from "../../api/types.ts";
 import { matchesPattern } from "../../clerk/pattern.ts";
 import { count } from "../../count.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
-import { opened, reloadOpen } from "./opened.ts";
+import { opened, refreshOpen } from "./opened.ts";
 import { rows } from "./rows.ts";
-import { attempt, dialog, handlers, notify, replaying, server } from "./state.ts";
+import { actingOn, attempt, dialog, handlers, notify, openId, server } from "./state.ts";
 
 export function Replay() {
-  const id = replaying.value ?? "";
-  const type = typeOf(id);
+  const id = actingOn.value ?? "";
+  const { type, runs } = stored(id);
   const matching = (handlers.value ?? []).filter(({ event }) => matchesPattern(event, type));
   const sending = useSignal(false);
-  const runs = runsOf(id);
-  const dead = matching.filter(({ name }) => deadHandlers(runs).includes(name)).map(({ name }) => name);
-  // After a fix, only dead runs have to be replayed.
-  const onlyDead = isPartlyDead(runs) && dead.length > 0;
+  const dead = deadHandlers(runs).filter((name) => matching.some((handler) => handler.name === name));
+  const done = latestRuns(runs).filter(({ state }) => state === "done");
   const replay = async (which: { handler?: string; dead?: boolean }) => {
     sending.value = true;
     await attempt(async () => {
       const answer = await api.replay(id, which);
-      notify(`Replaying ${type} in ${answer.handlers.join(", ")}.`, { link: { text: "Open it", id } });
+      notify(
+        `Running ${type} again in ${answer.handlers.join(", ")}.`,
+        openId.value === id ? {} : { link: { text: "Open it", id } },
+      );
       dialog.value = null;
-      reloadOpen();
+      refreshOpen();
     });
     sending.value = false;
   };
+  const all = matching.length === 1 ? `Run ${matching[0]?.name}` : `Run all ${count(matching.length, "handler")}`;
+  // Running what has never run, or is unhandled, repeats nothing.
+  const isAllSafe = dead.length === 0 && done.length === 0;
+  const isOnlyDead = dead.length === matching.length;
   return (
-    <Dialog title={`Replay ${type}`}>
+    <Dialog title={`Run ${type} again`}>
       <p>
-        Runs <code>{id}</code>, whatever ran before. Effects outside of <code>db</code> are repeated.
+        Runs <code>{id}</code> with the current code, whatever ran before. Effects outside of <code>db</code> are
+        repeated.
       </p>
       {matching.length === 0 ? (
         <p class="warn">
@@ -46,7 +52,7 @@ export function Replay() {
         </p>
       ) : (
         <p class="choices">
-          {onlyDead && (
+          {dead.length > 0 && (
             <button
               type="button"
               class="primary"
@@ -54,23 +60,27 @@ export function Replay() {
               disabled={sending.value}
               onClick={() => void replay({ dead: true })}
             >
-              Run what died: {dead.join(", ")}
+              Run again what failed: {dead.join(", ")}
             </button>
           )}
-          <button
-            type="button"
-            class={onlyDead ? "" : "primary"}
-            autofocus={!onlyDead}
-            disabled={sending.value}
-            onClick={() => void replay({})}
-          >
-            {matching.length === 1 ? `Run ${matching[0]?.name}` : `Run all ${count(matching.length, "handler")}`}
-          </button>
+          {!isOnlyDead && (
+            <button
+              type="button"
+              class={isAllSafe ? "primary" : ""}
+              autofocus={isAllSafe}
+              disabled={sending.value}
+              onClick={() => void replay({})}
+            >
+              {all}
+              {done.length > 0 && `, also ${done.length === 1 ? "the one" : `${done.length}`} that succeeded`}
+            </button>
+          )}
           {matching.length > 1 &&
             matching.map(({ name, error }) => (
               <button key={name} type="button" disabled={sending.value} onClick={() => void replay({ handler: name })}>
                 Only <code>{name}</code>
                 {error && " (does not load)"}
+                {done.some(({ handler }) => handler === name) && <span class="faint"> succeeded</span>}
               </button>
             ))}
         </p>
@@ -79,12 +89,13 @@ export function Replay() {
   );
 }
 
-function runsOf(id: string): readonly Pick<RunSummary, "run" | "handler" | "state">[] {
-  if (opened.value?.id === id) return opened.value.runs;
-  return rows.value.deliveries.find((delivery) => delivery.id === id)?.runs ?? [];
+export interface Stored {
+  type: string;
+  runs: readonly Pick<RunSummary, "run" | "handler" | "state">[];
 }
 
-function typeOf(id: string): string {
-  if (opened.value?.id === id) return opened.value.type;
-  return rows.value.deliveries.find((delivery) => delivery.id === id)?.type ?? "";
+/** The type and the runs of a delivery, as the page knows them. */
+export function stored(id: string): Stored {
+  const found = opened.value?.id === id ? opened.value : rows.value.deliveries.find((delivery) => delivery.id === id);
+  return found ?? { type: "", runs: [] };
 }

@@ -1,18 +1,25 @@
 // Sends a sample of any event to this server, signed as Clerk signs it.
 
 import { useComputed, useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 
 import { matchesPattern } from "../../clerk/pattern.ts";
 import { messageOf } from "../../errors.ts";
 import { parseObject } from "../../json.ts";
 import { api } from "./api.ts";
 import { Dialog } from "./dialog.tsx";
-import { attempt, dialog, go, handlers, notify, server } from "./state.ts";
+import { attempt, dialog, go, handlers, server } from "./state.ts";
+import { Sure } from "./sure.tsx";
+
+/** The sample that was sent last, until the page is closed. */
+let remembered = { event: "user.created", data: "" };
 
 export function Send() {
   const query = useSignal("");
-  const chosen = useSignal("user.created");
-  const data = useSignal("");
+  const chosen = useSignal(remembered.event);
+  const data = useSignal(remembered.data);
+  const list = useRef<HTMLFieldSetElement>(null);
+  useEffect(() => list.current?.querySelector(":checked")?.scrollIntoView({ block: "center" }), []);
   const trouble = useSignal("");
   const sending = useSignal(false);
   const names = useComputed(() => {
@@ -29,15 +36,15 @@ export function Send() {
     await attempt(async () => {
       const { id, status } = await api.send(event, read);
       if (status === 200) {
-        notify(`Sent ${event}.`, { link: { text: "Open it", id } });
+        remembered = { event, data: data.value };
         dialog.value = null;
-        go({ page: "deliveries" });
+        go({ page: "deliveries", id, problem: null });
       } else trouble.value = `The server answered ${status}: see Refused.`;
     });
     sending.value = false;
   };
   return (
-    <Dialog title="Send a sample">
+    <Dialog title="Send a sample" isDirty={() => data.value !== remembered.data}>
       <form
         class="send"
         onSubmit={(submitted) => {
@@ -54,7 +61,7 @@ export function Send() {
           value={query.value}
           onInput={({ currentTarget }) => (query.value = currentTarget.value)}
         />
-        <fieldset class="events">
+        <fieldset class="events" ref={list}>
           <legend class="visually-hidden">Event</legend>
           {names.value.map((name) => (
             <label key={name}>
@@ -71,8 +78,8 @@ export function Send() {
           ))}
           {names.value.length === 0 && <p class="faint">Clerk has no such event.</p>}
         </fieldset>
-        <details>
-          <summary>Custom data</summary>
+        <details open={data.peek() !== ""}>
+          <summary>Override fields</summary>
           <label>
             <span class="faint">
               JSON that replaces parts of the sample's <code>data</code>
@@ -87,13 +94,7 @@ export function Send() {
             />
           </label>
         </details>
-        {server.value?.mode === "start" && event !== undefined && (
-          <label class="sure">
-            {/* Required, so that Enter alone sends nothing. */}
-            <input type="checkbox" required />
-            <span>This server is in production: its real handlers run with invented data.</span>
-          </label>
-        )}
+        {event !== undefined && <Sure>its real handlers run with invented data.</Sure>}
         <p class="bad" role="alert">
           {trouble.value}
         </p>

@@ -29,7 +29,7 @@ export function Servers() {
               <th scope="col">Host</th>
               <th scope="col">Version</th>
               <th scope="col">Started</th>
-              <th scope="col" class="number">
+              <th scope="col" class="amount">
                 Running
               </th>
               <th scope="col">Last beat</th>
@@ -59,7 +59,7 @@ function Server({ server }: { server: ServerRowJson }) {
       <td>
         <Ago at={startedAt} />
       </td>
-      <td class="number">{running}</td>
+      <td class="amount">{running}</td>
       <td>{isThis ? "–" : <Ago at={Date.now() - seenAgo} />}</td>
       <td>{differs.length === 0 ? <span class="nothing">none</span> : <code>{differs.join(", ")}</code>}</td>
     </tr>

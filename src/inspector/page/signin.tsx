@@ -1,11 +1,15 @@
 // Asks for the token. The page sends it once and does not keep it; the server answers with a cookie.
 
 import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 
 import { messageOf } from "../../errors.ts";
 import { api, signedOut } from "./api.ts";
 
-export function SignIn({ onDone }: { onDone: () => void }) {
+export function SignIn() {
+  const field = useRef<HTMLInputElement>(null);
+  // `autofocus` works only while the page loads, and a session may end later.
+  useEffect(() => field.current?.focus(), []);
   const trouble = useSignal("");
   const waiting = useSignal(false);
   const signIn = async (form: HTMLFormElement) => {
@@ -14,7 +18,6 @@ export function SignIn({ onDone }: { onDone: () => void }) {
     try {
       await api.signIn(typeof token === "string" ? token : "");
       signedOut.value = false;
-      onDone();
     } catch (error) {
       trouble.value = messageOf(error);
       form.querySelector("input")?.select();
@@ -33,11 +36,11 @@ export function SignIn({ onDone }: { onDone: () => void }) {
         <label>
           <span>Token</span>
           <input
+            ref={field}
             name="token"
             type="password"
             autocomplete="current-password"
             required
-            autofocus
             maxLength={1_000}
             aria-describedby="sign-in-trouble"
             aria-invalid={trouble.value !== ""}

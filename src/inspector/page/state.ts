@@ -19,20 +19,28 @@ export const handlers = signal<HandlerJson[] | null>(null);
 export const health = signal<HealthJson | null>(null);
 export const refused = signal<RefusedJson | null>(null);
 
-/** How many runs are dead, as far as they were counted; null before that. */
-export const deadRuns = signal<{ found: number; more: boolean } | null>(null);
-
 /** The state of the feed's connection. */
-export const connection = signal<"connecting" | "live" | "lost" | "paused">("connecting");
+export const connection = signal<"connecting" | "live" | "lost">("connecting");
+
+/** The person has stopped the list: changes wait until they resume it. */
+export const isPaused = signal(false);
 
 /** Ticks each second, for countdowns and ages. */
 export const now = signal(Date.now());
 
 /** Which dialog is open. */
-export const dialog = signal<"send" | "bulk" | "replay" | "help" | null>(null);
+export const dialog = signal<"send" | "bulk" | "replay" | "edit" | "try" | "help" | null>(null);
 
-/** The delivery of the `replay` dialog. */
-export const replaying = signal<string | null>(null);
+/** The delivery of the dialogs `replay`, `edit` and `try`. */
+export const actingOn = signal<string | null>(null);
+
+export function act(what: "replay" | "edit" | "try", id: string) {
+  actingOn.value = id;
+  dialog.value = what;
+}
+
+/** The server runs real handlers on real data. */
+export const isProduction = computed(() => server.value?.mode === "start");
 
 /** The latest notice, shown and announced to screen readers. */
 export const notice = signal<{ text: string; bad: boolean; link?: { text: string; id: string } } | null>(null);
@@ -56,7 +64,10 @@ export function narrow(change: { [Name in keyof Filter]?: Filter[Name] | undefin
     const value = name in change ? change[name] : view.value.filter[name];
     if (value) next[name] = value;
   }
-  go({ page: "deliveries", filter: next }, how);
+  go(
+    { page: "deliveries", filter: next, problem: null, id: view.value.page === "deliveries" ? view.value.id : null },
+    how,
+  );
 }
 
 export function notify(text: string, more: { bad?: boolean; link?: { text: string; id: string } } = {}) {
@@ -84,10 +95,18 @@ export function followAddress() {
   addEventListener("hashchange", read);
 }
 
+/** Each part is shown as soon as it is loaded, and a part that fails does not hide the others. */
 export async function loadServer() {
-  const [about, table, hour, refusals] = await Promise.all([api.server(), api.handlers(), api.health(), api.refused()]);
-  server.value = about;
-  handlers.value = table;
-  health.value = hour;
-  refused.value = refusals;
+  const parts = [
+    api.server().then((found) => (server.value = found)),
+    api.handlers().then((found) => (handlers.value = found)),
+    api.health().then((found) => (health.value = found)),
+    api.refused().then((found) => (refused.value = found)),
+  ];
+  await Promise.all(parts);
 }
+
+/** Removes all conditions. */
+export const NOTHING: { [Name in keyof Filter]: undefined } = Object.fromEntries(
+  FILTER_NAMES.map((name) => [name, undefined]),
+);

@@ -37,7 +37,7 @@ export function ago(at: number, now: number): string {
   const passed = now - at;
   return passed < 2_000
     ? "just now"
-    : `${formatDuration(passed < 60_000 ? Math.floor(passed / 1_000) * 1_000 : passed)} ago`;
+    : `${formatDuration(passed < 120_000 ? Math.floor(passed / 1_000) * 1_000 : passed)} ago`;
 }
 
 /** `0.4 %`; below a tenth of a percent it is not rounded to nothing. */

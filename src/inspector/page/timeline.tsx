@@ -1,26 +1,27 @@
-// The history of a delivery: its receipt, then each run with its attempts and its next step.
+// The runs of a delivery, those in trouble first; a run that is done is folded.
 
 import { useSignal } from "@preact/signals";
 
+import { latestRuns } from "../../api/latest-runs.ts";
 import type { DeliveryJson, RunJson } from "../../api/types.ts";
+import { count } from "../../count.ts";
+import { formatDuration } from "../../duration.ts";
 import { api } from "./api.ts";
-import { Attempt } from "./attempt.tsx";
+import { Attempts } from "./attempt.tsx";
 import { Countdown, StateChip, Time } from "./components.tsx";
 import { chipOf } from "./labels.ts";
-import { openedAt, reloadOpen } from "./opened.ts";
+import { openedAt, refreshOpen } from "./opened.ts";
 import { attempt, notify } from "./state.ts";
 
 export function Timeline({ delivery }: { delivery: DeliveryJson }) {
   const { receivedAt, runs } = delivery;
+  const latest = new Set(latestRuns(runs));
   return (
     <section class="timeline" aria-labelledby="runs-heading">
-      <h2 id="runs-heading">Runs</h2>
+      <h2 id="runs-heading" tabIndex={-1}>
+        Runs
+      </h2>
       <ol>
-        <li class="step received">
-          <p>
-            <b>Received</b>, signature matches <Time at={receivedAt} />
-          </p>
-        </li>
         {runs.length === 0 && (
           <li class="step unhandled">
             <p>
@@ -28,37 +29,71 @@ export function Timeline({ delivery }: { delivery: DeliveryJson }) {
             </p>
           </li>
         )}
-        {runs.map((run) => (
-          <Run key={run.run} run={run} />
-        ))}
+        {runs
+          .toSorted((a, b) => urgency(a, latest) - urgency(b, latest) || b.run - a.run)
+          .map((run) => (
+            <Run key={run.run} run={run} isLatest={latest.has(run)} />
+          ))}
+        <li class="step received">
+          <p class="faint">
+            Received, signature matches <Time at={receivedAt} />
+          </p>
+        </li>
       </ol>
     </section>
   );
 }
 
-function Run({ run }: { run: RunJson }) {
-  const { handler, replay, attempts, reason } = run;
+const ORDER = { dead: 0, running: 1, waiting: 1, skipped: 3, done: 4 };
+
+/** A run that a later one of its handler has replaced is history. */
+function urgency(run: RunJson, latest: ReadonlySet<RunJson>): number {
+  if (!latest.has(run)) return 5;
+  return run.state === "waiting" && run.attempts.length === 0 ? 2 : ORDER[run.state];
+}
+
+function Run({ run, isLatest }: { run: RunJson; isLatest: boolean }) {
+  const { handler, replay, attempts, reason, state } = run;
   const chip = chipOf({ ...run, attempts: attempts.length });
-  const ended = run.state === "dead" || run.state === "skipped";
-  return (
-    <li class={`step ${chip.tone}`}>
-      <h3>
-        <code>{handler}</code> <StateChip chip={chip} label={chip.word} />
-        {replay !== "" && (
-          <span class="mark replay" title={`Replay ${replay}`}>
-            replay
-          </span>
-        )}
-      </h3>
-      {ended && reason !== null && <p class="reason">{reason}</p>}
-      {attempts.length > 0 && (
-        <ol class="attempts">
-          {attempts.map((item, index) => (
-            <Attempt key={item.attempt} attempt={item} open={index === attempts.length - 1} />
-          ))}
-        </ol>
+  const took = attempts.at(-1)?.took;
+  const isQuiet = state === "done" || state === "skipped" || !isLatest;
+  const head = (
+    <>
+      <code class="handler">{handler}</code> <StateChip chip={chip} label={chip.word} />{" "}
+      <span class="faint">
+        {attempts.length > 1 && `${count(attempts.length, "attempt")} · `}
+        {took !== undefined && formatDuration(took)}
+        {!isLatest && " · replayed since"}
+      </span>
+      {replay !== "" && (
+        <span class="mark replay" title={`Replay ${replay}`}>
+          replay
+        </span>
       )}
+    </>
+  );
+  const body = (
+    <>
+      {(state === "dead" || state === "skipped") && reason !== null && reason !== attempts.at(-1)?.error?.name && (
+        <p class="reason">{reason}</p>
+      )}
+      <Attempts attempts={attempts} isOpen={!isQuiet} problem={run.problem} />
       <Next run={run} />
+    </>
+  );
+  return (
+    <li class={`step ${chip.tone}${isLatest ? "" : " past"}`}>
+      {isQuiet ? (
+        <details>
+          <summary>{head}</summary>
+          {body}
+        </details>
+      ) : (
+        <>
+          <h3>{head}</h3>
+          {body}
+        </>
+      )}
     </li>
   );
 }
@@ -94,17 +129,17 @@ function Next({ run }: { run: RunJson }) {
 
 function RunActions({ run: { run, handler, parked } }: { run: RunJson }) {
   const sure = useSignal(false);
-  const act = (work: () => Promise<{ done: boolean }>, done: string) =>
+  const change = (work: () => Promise<{ done: boolean }>, done: string) =>
     attempt(async () => {
       const answer = await work();
       notify(answer.done ? done : "The run has changed meanwhile, so nothing was done.");
       sure.value = false;
-      reloadOpen();
+      refreshOpen();
     });
   return (
     <p class="actions">
       {!parked && (
-        <button type="button" onClick={() => void act(() => api.retry(run), `Retrying ${handler} now.`)}>
+        <button type="button" onClick={() => void change(() => api.retry(run), `Retrying ${handler} now.`)}>
           Retry now
         </button>
       )}
@@ -113,7 +148,7 @@ function RunActions({ run: { run, handler, parked } }: { run: RunJson }) {
           <button
             type="button"
             class="danger"
-            onClick={() => void act(() => api.giveUp(run), `Gave up on ${handler}.`)}
+            onClick={() => void change(() => api.giveUp(run), `Gave up on ${handler}.`)}
           >
             Yes, give up on this run
           </button>

@@ -4,7 +4,7 @@ import { toMilliseconds } from "../../clerk/milliseconds.ts";
 import { formatTime } from "../../duration.ts";
 import { Copy } from "./components.tsx";
 import { reveal } from "./opened.ts";
-import { copyOf, textOf, type TreeRow } from "./tree.ts";
+import { copyOf, expressionOf, textOf, type TreeRow } from "./tree.ts";
 
 interface NodeProps {
   row: TreeRow;
@@ -12,33 +12,46 @@ interface NodeProps {
   match: boolean;
   /** The current match of the search. */
   current: boolean;
+  /** The tab key stops here. */
+  isReachable: boolean;
   onToggle: () => void;
 }
 
-export function TreeNode({ row, hidden, match, current, onToggle }: NodeProps) {
+/** Its buttons are for the pointer: with the keyboard, the node itself is folded, and its value is copied as a whole. */
+export function TreeNode({ row, hidden, match, current, isReachable, onToggle }: NodeProps) {
   const { path, depth, key, value, size, open } = row;
+  const isFolder = size !== null && size > 0;
   const name = key === null ? null : <span class="key">{key}</span>;
   return (
     <li
+      role="treeitem"
+      aria-level={depth + 1}
+      aria-expanded={isFolder ? open : undefined}
+      tabIndex={isReachable ? 0 : -1}
       data-path={path}
       class={`node${match ? " match" : ""}${current ? " current" : ""}`}
-      style={{ paddingInlineStart: `${0.25 + depth * 1.1}rem` }}
+      style={{ paddingInlineStart: `${4 + depth * 16}px` }}
     >
-      {size === null || size === 0 ? (
-        <span class="leaf">
-          {name}
-          {hidden ? <Hidden /> : <Value value={value} />}
-        </span>
-      ) : (
-        <button type="button" class="fold" aria-expanded={open} onClick={onToggle}>
+      {isFolder ? (
+        <button type="button" class="fold" tabIndex={-1} onClick={onToggle}>
           <span class="arrow" aria-hidden="true">
             {open ? "▾" : "▸"}
           </span>
           {name}
           <span class="faint">{describe(value, size)}</span>
         </button>
+      ) : (
+        <span class="leaf">
+          {name}
+          {hidden ? <Hidden /> : <Value value={value} />}
+        </span>
       )}
-      {!hidden && <Copy text={() => copyOf(value)} what={path === "" ? "the whole" : path} />}
+      {!hidden && (
+        <>
+          <Copy text={() => copyOf(value)} what={path === "" ? "the whole" : `the value of ${path}`} isPointerOnly />
+          {path !== "" && <Copy text={() => expressionOf(path)} what={`the path ${path}`} sign="." isPointerOnly />}
+        </>
+      )}
     </li>
   );
 }
@@ -49,7 +62,7 @@ function Hidden() {
       <span class="masked" title="Hidden: a code, a token or private metadata">
         •••
       </span>
-      <button type="button" class="link" onClick={() => void reveal()}>
+      <button type="button" class="link" tabIndex={-1} onClick={() => void reveal()}>
         Show
       </button>
     </>

@@ -20,14 +20,22 @@ const OPEN_TO_DEPTH = 2;
 /** Arrays and objects with more children start folded. */
 const OPEN_TO_SIZE = 100;
 
-/** The rows of open nodes, at most `limit`; `more` when there are further ones. */
-export function rowsOf(value: unknown, opened: Opened, limit: number): { rows: TreeRow[]; more: boolean } {
+/**
+ * The rows of open nodes, at most `limit`; `more` when there are further ones. Without `withEmpty`, fields without content
+ * are left out and counted: a third of a user's payload is empty.
+ */
+export function rowsOf(value: unknown, opened: Opened, limit: number, withEmpty = true) {
   const rows: TreeRow[] = [];
+  let empty = 0;
   const more = !add(value, "", null, 0);
-  return { rows, more };
+  return { rows, more, empty };
 
   function add(value: unknown, path: string, key: string | null, depth: number): boolean {
     if (rows.length === limit) return false;
+    if (!withEmpty && path !== "" && isEmpty(value)) {
+      empty += 1;
+      return true;
+    }
     const size = sizeOf(value);
     const open = size !== null && size > 0 && (opened.get(path) ?? (depth <= OPEN_TO_DEPTH && size <= OPEN_TO_SIZE));
     rows.push({ path, depth, key, value, size, open });
@@ -76,6 +84,10 @@ export function openAll(value: unknown, open: boolean): Opened {
   }
 }
 
+function isEmpty(value: unknown): boolean {
+  return value === null || value === "" || sizeOf(value) === 0;
+}
+
 export function sizeOf(value: unknown): number | null {
   if (Array.isArray(value)) return value.length;
   return typeof value === "object" && value !== null ? Object.keys(value).length : null;
@@ -84,6 +96,18 @@ export function sizeOf(value: unknown): number | null {
 /** A value as the tree shows it: strings in quotes. */
 export function textOf(value: unknown): string {
   return JSON.stringify(value) ?? String(value);
+}
+
+/** A path as JavaScript: `data.email_addresses[0].id`. */
+export function expressionOf(path: string): string {
+  return path
+    .split(".")
+    .map((name, index) => {
+      if (/^\d+$/.test(name)) return `[${name}]`;
+      if (!/^[\w$]+$/.test(name)) return `[${JSON.stringify(name)}]`;
+      return index === 0 ? name : `.${name}`;
+    })
+    .join("");
 }
 
 /** A value as it is copied: strings without quotes, others as JSON. */
