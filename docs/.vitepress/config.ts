@@ -15,13 +15,24 @@ const LINK = /\[([^\]]+)\]\(([^)#\s]+)(#[^)\s]*)?\)/g;
 
 const read = (file: string) => readFileSync(join(ROOT, file), "utf8");
 
-/** `Write handlers:` and the list below it become a group of the sidebar. Titles are those of the pages. */
+/**
+ * `Write handlers:` and the list below it become a group of the sidebar, with the titles of the pages. A page that the
+ * README links elsewhere, as below its figures, is added to the last group.
+ */
 function sidebar() {
-  const [, list = ""] = read("README.md").split("\n## Documentation\n");
-  const [groups = ""] = list.split("\n## ");
-  return [...groups.matchAll(/^(\w.*):\n\n((?:- .*\n(?: .*\n)*)+)/gm)].map(([, text, links = ""]) => ({
-    text,
-    items: [...links.matchAll(LINK)].map(([, , file = ""]) => ({
+  const readme = read("README.md");
+  const [, list = ""] = readme.split("\n## Documentation\n");
+  const [text = ""] = list.split("\n## ");
+  const groups = [...text.matchAll(/^(\w.*):\n\n((?:- .*\n(?: .*\n)*)+)/gm)].map(([, name, links = ""]) => ({
+    name,
+    pages: [...links.matchAll(LINK)].map(([, , file = ""]) => file),
+  }));
+  const listed = new Set(groups.flatMap(({ pages }) => pages));
+  const others = [...readme.matchAll(LINK)].map(([, , file = ""]) => file);
+  groups.at(-1)?.pages.push(...new Set(others.filter((file) => isPageOfSite(file) && !listed.has(file))));
+  return groups.map(({ name, pages }) => ({
+    text: name,
+    items: pages.map((file) => ({
       text: /^# (.+)$/m.exec(read(file))?.[1] ?? file,
       link: `/${file.replace(/\.md$/, "")}`,
     })),
