@@ -60,7 +60,7 @@ describe.skipIf(!postgres)("the inbox's statements", () => {
       expect(recording.size).toBeGreaterThan(60);
       const url = await postgres!.database();
       await (await openPostgresStore({ url, prepare: true })).close();
-      await using sql = new SQL({ url, max: 1, connection: SETTINGS });
+      await using sql = new SQL({ url, max: 1, connection: { ...SETTINGS, statement_timeout: "0" } });
       await sql.unsafe(`${fill(1, 5)}; analyze`);
       const reads = await readsOnPostgres(sql, recording, () => sql.unsafe(fill(6, 40_000)));
       // At most five input rows and ten results each. The worst statement reads the runs of five order keys.
