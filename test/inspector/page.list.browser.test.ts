@@ -56,7 +56,7 @@ describe.skipIf(noBrowser !== undefined).each(WIDTHS.map((width) => [width]))("a
     expect(page.url()).toContain("state=dead");
     const shared = await openPage(page.url());
     await shared.locator('[data-row="msg_2"]').waitFor();
-    expect(await shared.locator("[data-row]").count()).toBe(1);
+    await until("1 of them", async () => (await shared.locator("[data-row]").count()) === 1);
 
     await page.getByRole("button", { name: "Clear" }).click();
     await page.getByRole("searchbox").first().fill("Grace");
@@ -103,7 +103,7 @@ describe.skipIf(noBrowser !== undefined)("the list under a pointer", () => {
     expect(Math.abs((await row.boundingBox())!.y - before!.y)).toBeLessThan(1);
     await page.locator(".brand").hover();
     await page.locator('[data-row="msg_5"]').waitFor();
-    expect(await page.locator("[data-row]").count()).toBe(5);
+    await until("5 of them", async () => (await page.locator("[data-row]").count()) === 5);
   });
 
   test("a delivery leaves the dead filter after a successful replay", async () => {
@@ -174,7 +174,7 @@ describe.skipIf(noBrowser !== undefined)("the page", () => {
     await page.locator('[data-row="msg_3"]').waitFor();
     await page.getByRole("searchbox").first().fill(id);
     await page.locator('[data-row="msg_3"]').waitFor({ state: "detached" });
-    expect(await page.locator("[data-row]").count()).toBe(2);
+    await until("both rows", async () => (await page.locator("[data-row]").count()) === 2);
   });
 
   test("seven tabs work on one stream, which another tab takes over when its tab is closed", async () => {

@@ -57,7 +57,7 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
     const { page, server } = scene;
     await server.post(sample("user.created"), { id: "msg_1" });
     await server.post(sample("user.updated"), { id: "msg_2" });
-    expect(await page.locator(".health .chart").count()).toBe(3);
+    await until("3 of them", async () => (await page.locator(".health .chart").count()) === 3);
     await page.getByRole("link", { name: "2 deliveries, last hour" }).waitFor();
     await page.getByRole("link", { name: "1 retrying now" }).click();
     await page.locator('[data-row="msg_1"]').waitFor({ state: "detached" });
