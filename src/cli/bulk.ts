@@ -40,17 +40,27 @@ export async function runInBulk(client: Client, work: BulkWork, options: BulkOpt
     console.log("Nothing was run.");
     return false;
   }
-  const job = orUserError(handler, await client.startBulk(query, options.rate));
-  const progress = await follow(client, job, found);
-  console.log(describeProgress(progress));
-  return progress.dead === 0 && progress.waiting === 0;
+  const starting = client.startBulk(query, options.rate);
+  // From here on: the server may have started the job before its answer is here.
+  const stop = () => void stopJob(client, starting).finally(() => process.exit(EXIT_INTERRUPTED));
+  process.once("SIGINT", stop);
+  try {
+    const progress = await follow(client, orUserError(handler, await starting), found);
+    console.log(describeProgress(progress));
+    return progress.dead === 0 && progress.waiting === 0;
+  } finally {
+    process.off("SIGINT", stop);
+  }
+}
+
+async function stopJob(client: Client, starting: ReturnType<Client["startBulk"]>) {
+  const job = await starting;
+  if (!("error" in job)) await client.stopBulk(job.id);
 }
 
 /** Shows the progress of a job until it is finished. */
 async function follow(client: Client, started: BulkJobJson, found: number): Promise<ReplayProgress> {
   const bar = createProgress(found);
-  const stop = () => void client.stopBulk(started.id).finally(() => process.exit(EXIT_INTERRUPTED));
-  process.once("SIGINT", stop);
   try {
     for (let job: BulkJobJson | null = started; job; job = await client.bulkJob(started.id)) {
       bar.show(endedRuns(job.runs));
@@ -60,7 +70,6 @@ async function follow(client: Client, started: BulkJobJson, found: number): Prom
     }
     throw new Error("it was restarted");
   } finally {
-    process.off("SIGINT", stop);
     bar.end();
   }
 }

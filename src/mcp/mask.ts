@@ -12,7 +12,7 @@ const SAFE_NUMBERS = /(?:_at|_count|timestamp|version)$/;
 const MIN_HIDDEN_LENGTH = 3;
 const MIN_HIDDEN_DIGITS = 5;
 /** The fields of a run that a handler's code chooses. */
-const CHOSEN_BY_CODE = new Set(["message", "stack", "reason"]);
+const CHOSEN_BY_CODE = new Set(["message", "stack", "reason", "error"]);
 
 /** The payload with its structure, ids and times; other texts and numbers are `•••`. */
 export function maskPayload(payload: string): string {

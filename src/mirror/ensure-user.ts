@@ -1,7 +1,6 @@
 // `bellhop/ensure-user`: the row of a user before its event has come, in a handler or in the app itself.
 // Never uses Bun's API: `bun run build:ensure-user` bundles this file for Node.
 
-import { COMMAND } from "../command.ts";
 import { toQueryable } from "./clients.ts";
 import type { EnsureUser, MirroredUser } from "./ensure-user-types.ts";
 import { decodeRow, quoted, template } from "./sql.ts";
@@ -39,6 +38,6 @@ function isMissingTable(error: unknown): boolean {
 
 function notMirrored(name: string): Error {
   return new Error(
-    `ensureUser needs the table ${name}, which does not exist. The mirror creates it: ${COMMAND} new mirror`,
+    `ensureUser needs the table ${name}, which does not exist. The mirror creates it: bunx bellhop new mirror`,
   );
 }

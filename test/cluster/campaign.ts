@@ -81,6 +81,7 @@ export async function clusterCampaign({ seconds, seed, store, first = [] }: Clus
     faults[name]! += 1;
     const found = await FAULTS[name]!.run(context).catch((error: Error) => [`${name} failed: ${Bun.inspect(error)}`]);
     problems.push(...found);
+    for (const node of cluster.nodes) if (!node.server) cluster.start(node);
     if (!(await accepts(load))) problems.push(`no delivery was accepted after: ${name}`);
     await Bun.sleep(random() * MAX_PAUSE_MS);
     for (const node of cluster.nodes.filter(hasCrashed))
@@ -131,7 +132,8 @@ async function runToEnd(folder: string, store: CampaignStore, cluster: Cluster, 
   await load.stop();
   for (const node of cluster.nodes) {
     if (hasCrashed(node)) continue;
-    await cluster.kill(node);
+    // It has no server when its fault failed.
+    if (node.server) await cluster.kill(node);
     await cluster.deploy(node, DEPLOYED);
     cluster.start(node);
   }

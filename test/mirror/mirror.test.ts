@@ -231,5 +231,5 @@ test("ensureUser without a mirror names the command that creates one", async () 
     clerk: createClerkClient({ secretKey: api.secretKey, apiUrl: api.url }),
   });
   const { runs } = await bellhop.deliver("organizationMembership.created");
-  expect(runs["organizationMembership.created"]?.error?.message).toContain("bun new mirror");
+  expect(runs["organizationMembership.created"]?.error?.message).toContain("bunx bellhop new mirror");
 });
