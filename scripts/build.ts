@@ -15,7 +15,12 @@ const outfile = resolve(values.outfile);
 
 // Otherwise the page is built at the first request, from sources that the executable does not contain.
 const page = await createPage()();
-const builtPage = `export const createPage = () => async () => (${JSON.stringify(page)});`;
+const texts = JSON.stringify(page, (name, value: unknown) => (name === "gzip" ? undefined : value));
+const builtPage = `
+  const compressed = ([name, asset]) => [name, { ...asset, gzip: Bun.gzipSync(asset.text, { level: 9 }) }];
+  let page;
+  export const createPage = () => async () =>
+    (page ??= Object.fromEntries(Object.entries(${texts}).map(compressed)));`;
 
 // The bundler does not follow `new Worker(new URL("./x.worker.ts", import.meta.url))`.
 const workers = [...new Bun.Glob("src/**/*.worker.ts").scanSync({ cwd: ROOT, absolute: true })];

@@ -69,11 +69,11 @@ async function* server(chroot: Chroot) {
   await until("the worker threads", async () => (await threadsOf(server.pid, "Worker")) >= 2, WAIT_MS);
   yield "its worker threads run";
 
-  await chroot.bellhop(server.env, "backup", "/work/backup");
+  await chroot.bellhop(server.env, "backup", "/other/backup");
   await stopsGracefully(server);
   yield "backup works, and SIGTERM ends the server with 0";
-  const restored = { ...server.env, DATA_DIR: "/work/restored" };
-  await chroot.bellhop(restored, "restore", "/work/backup");
+  const restored = { ...server.env, DATA_DIR: "/other/restored" };
+  await chroot.bellhop(restored, "restore", "/other/backup");
   await untilStates(chroot, restored, id, "done,done");
   yield "restore puts the backup in place, and deliveries reads it while no server runs";
 }
@@ -81,7 +81,7 @@ async function* server(chroot: Chroot) {
 async function* mirror(chroot: Chroot) {
   await using clerk = await startClerkApi();
   clerk.fill(3);
-  const settings = { CLERK_SECRET_KEY: clerk.secretKey, CLERK_API_URL: clerk.url, DATA_DIR: "/work/mirror" };
+  const settings = { CLERK_SECRET_KEY: clerk.secretKey, CLERK_API_URL: clerk.url, DATA_DIR: "/other/mirror" };
   await chroot.bellhop({}, "new", "mirror");
   const filled = await chroot.bellhop(settings, "backfill");
   ensure(/clerk_users +3 from Clerk/.test(filled), `backfill copies the users:\n${filled}`);
@@ -90,7 +90,7 @@ async function* mirror(chroot: Chroot) {
 }
 
 async function* dev(chroot: Chroot) {
-  await using server = await chroot.start("dev", { DATA_DIR: "/work/dev" });
+  await using server = await chroot.start("dev", { DATA_DIR: "/other/dev" });
   await Bun.write(join(chroot.path, "handlers/session.created.ts"), "export default () => undefined;\n");
   await until("the new handler", () => server.output().includes("session.created.ts"), WAIT_MS);
   await stopsGracefully(server);
@@ -126,7 +126,7 @@ async function emptyRoot(path: string, built: string): Promise<Chroot> {
   }
   await copyFile(built, join(path, "bellhop"));
   await cp(join(ROOT, "handlers"), join(path, "handlers"), { recursive: true });
-  for (const name of ["handlers", "data", "work", "proc"]) {
+  for (const name of ["handlers", "data", "other", "proc"]) {
     await mkdir(join(path, name), { recursive: true });
     await chown(join(path, name), USER, USER);
   }
