@@ -43,7 +43,9 @@ export async function run(command: string[], { cwd = ROOT, env, input }: RunOpti
 /** The reason why the programs can't be used, or undefined when they can. */
 export async function missing(needs: Record<string, string>): Promise<string | undefined> {
   if (process.getuid?.() !== 0) return "needs root, for chroot and mounts";
-  const mounts = await run(["unshare", "--mount", "true"]).then(() => true, () => false); // prettier-ignore
+  // A container without privileges may refuse some kinds of mounts only.
+  const mount = "mount -t tmpfs none /mnt && mkdir /mnt/proc && mount -t proc proc /mnt/proc";
+  const mounts = await run(["unshare", "--mount", "sh", "-c", mount]).then(() => true, () => false); // prettier-ignore
   if (!mounts) return "this machine does not allow mounts";
   const absent = () => Object.keys(needs).filter((program) => !Bun.which(program));
   const packages = absent().map((program) => needs[program]!);
