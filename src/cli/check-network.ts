@@ -67,7 +67,11 @@ export async function checkKey(
 export function checkAddress(tunnel: string | undefined, path: string, isDev: boolean): Finding {
   if (tunnel) return ok("address", `${tunnel}${path} (a tunnel to this machine)`);
   return isDev
-    ? note("address", "no tunnel leads to this machine, so Clerk can't reach it", "Start one: ngrok http 3000")
+    ? note(
+        "address",
+        "no tunnel leads to this machine, so Clerk can't reach it",
+        `Start one: ${COMMAND} dev --tunnel, or ngrok http with the port`,
+      )
     : note(
         "address",
         "the public address is not known here",
