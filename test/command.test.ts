@@ -12,7 +12,7 @@ test("a command is named as it works in a clone, in a project and in the binary"
   expect(commandPrefix("file:///home/ada/bellhop/src/command.ts", bun)).toBe("bun");
   expect(commandPrefix("file:///home/ada/shop/node_modules/bellhop/src/command.ts", bun)).toBe("bunx bellhop");
   expect(commandPrefix("file:///C:/shop/node_modules/bellhop/src/command.ts", bun)).toBe("bunx bellhop");
-  expect(commandPrefix("file:///$bunfs/root/main.js", "/usr/local/bin/bellhop")).toBe("bellhop");
+  expect(commandPrefix("file:///$bunfs/main.js", "/usr/local/bin/bellhop")).toBe("bellhop");
 });
 
 test("no message names a command by a fixed text", async () => {

@@ -1,6 +1,7 @@
 // The JSON about the server itself. Shapes only, so that the page can import them.
 
 import type { RefusalCode } from "../errors.ts";
+import type { Chart } from "../monitor/history.ts";
 
 /** `GET /api/server`. */
 export interface ServerJson {
@@ -34,21 +35,7 @@ export type ChartWindow = "1h" | "24h" | "14d";
  * `GET /api/health?window=24h`: figures of all servers in the last hour, day or two weeks, a number for each step, oldest
  * first. They outlive a restart.
  */
-export interface HealthJson {
-  /** Unix time in milliseconds at the beginning of the first step. */
-  since: number;
-  /** Milliseconds: a minute of an hour, a quarter of an hour of a day, an hour of two weeks. */
-  step: number;
-  deliveries: number[];
-  failures: number[];
-  /** Milliseconds from receipt to the end of the run, at most 10 % too high; null for a step without runs. */
-  p50: (number | null)[];
-  p99: (number | null)[];
-  /**
-   * The longest time in milliseconds that a run had waited when it began; the last one includes the runs that are waiting
-   * now.
-   */
-  queueAge: number[];
+export interface HealthJson extends Chart {
   /** Runs that are not done now. Each count ends at 10,000 for a handler. */
   runs: Record<"waiting" | "retrying" | "running" | "parked" | "dead", number>;
   /** Unix time in milliseconds; null when there is no delivery. */

@@ -91,7 +91,7 @@ function orUserError<T extends object>(handler: string | undefined, answer: T | 
   const { handlers } = answer;
   const known =
     handlers.length === 0 ? `there is none yet: ${COMMAND} new user.created` : `there are ${handlers.join(", ")}`;
-  throw new UserError(`There is no handler ${handler}${didYouMean(handler ?? "", handlers, `; ${known}`)}`);
+  throw new UserError(`Unknown handler ${handler}${didYouMean(handler ?? "", handlers, `; ${known}`)}`);
 }
 
 /** Lines about runs that are left out, with the option that includes them. */

@@ -79,7 +79,7 @@ export function checkHandlers(table: HandlerTable): Finding[] {
         await Bun.write(join(dir, "user.created.ts"), text);
       },
     };
-    return [problem("handlers", `there is no handler in ${dir}/`, `Write one: ${COMMAND} new user.created`, { fix })];
+    return [problem("handlers", `${dir}/ has no handler`, `Write one: ${COMMAND} new user.created`, { fix })];
   }
   const broken = handlers.flatMap(({ error }) =>
     error

@@ -66,7 +66,5 @@ async function otherPauses(client: Client): Promise<string> {
 
 function unknown(handler: string, trouble: HandlerTrouble): UserError {
   const known = trouble.error === "unknown_handler" ? trouble.handlers : [];
-  return new UserError(
-    `There is no handler ${handler}${didYouMean(handler, known, `; there are ${known.join(", ")}`)}`,
-  );
+  return new UserError(`Unknown handler ${handler}${didYouMean(handler, known, `; there are ${known.join(", ")}`)}`);
 }

@@ -62,7 +62,9 @@ function choose(
   const chosen = matching.filter((handler) => name === undefined || handler.name === name);
   const names = matching.map((handler) => handler.name).join(", ") || "none";
   if (chosen.length === 0)
-    throw new UserError(`There is no handler ${name ?? ""} for ${type}; there are: ${names}`.replace("  ", " "));
+    throw new UserError(
+      `No handler ${name === undefined ? "" : `${name} `}runs for ${type}. Handlers that do: ${names}`,
+    );
   return chosen.map((handler) => {
     const { error, code } = handler;
     if (error) throw new UserError(loadErrorText(table.dir, error));

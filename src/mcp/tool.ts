@@ -28,7 +28,7 @@ const MESSAGES: Record<string, string> = {
   not_found: "No such delivery is stored here.",
   wiped: "Its payload is deleted, so it can't run again.",
   no_handler: "No current handler takes it, or none of them is dead.",
-  unknown_handler: "There is no handler of this name; list_handlers has the names.",
+  unknown_handler: "Unknown handler; list_handlers has the names.",
   not_loaded: "The handler's file does not load; list_handlers has the reason.",
   unavailable: "The database of the inbox can't be reached now.",
 };

@@ -35,14 +35,17 @@ export type ChartWindow = keyof typeof WINDOWS;
 export interface Chart {
   /** Unix time in milliseconds at the beginning of the first step. */
   since: number;
-  /** Milliseconds. */
+  /** Milliseconds: a minute of an hour, a quarter of an hour of a day, an hour of two weeks. */
   step: number;
   deliveries: number[];
   failures: number[];
-  /** Milliseconds from receipt to the end of the run; null for a step without runs. */
+  /** Milliseconds from receipt to the end of the run, at most 10 % too high; null for a step without runs. */
   p50: (number | null)[];
   p99: (number | null)[];
-  /** The longest time in milliseconds that a run had waited when it began. */
+  /**
+   * The longest time in milliseconds that a run had waited when it began. For a page, the last one includes the runs that
+   * are waiting now.
+   */
   queueAge: number[];
 }
 

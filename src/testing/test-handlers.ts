@@ -90,7 +90,7 @@ function checkName(handler: string, names: readonly string[], type: string | und
     throw new UserError(`${handler} is for ${read.event}, not for ${type}`);
   }
   const found = `; handlers found: ${names.join(", ") || "none"}`;
-  throw new UserError(`There is no handler ${handler}${didYouMean(handler, names, found)}`);
+  throw new UserError(`Unknown handler ${handler}${didYouMean(handler, names, found)}`);
 }
 
 async function fromFunctions(

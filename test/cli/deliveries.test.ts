@@ -130,7 +130,7 @@ test.concurrent(
     const tried = await runCommand(folder.path, ["try", "msg_1"]);
     expect(tried.stdout).toContain("UNIQUE constraint failed");
     expect((await runCommand(folder.path, ["try", "msg_1", "user.updated"])).stderr).toMatch(
-      /no handler user\.updated for user\.created; there are: user\.created/,
+      /No handler user\.updated runs for user\.created\. Handlers that do: user\.created/,
     );
     expect((await runCommand(folder.path, ["deliveries", "--state", "daed"])).stderr).toMatch(/did you mean dead\?/);
   },

@@ -156,7 +156,7 @@ test.concurrent(
     await dev.send(1, 1);
     const unknown = await dev.bellhop("replay", "--handler", "user.delete", "--missing", "--dry-run");
     expect(unknown).toMatchObject({ exitCode: 1, stdout: "" });
-    expect(unknown.stderr).toContain("There is no handler user.delete; did you mean user.deleted?");
+    expect(unknown.stderr).toContain("Unknown handler user.delete; did you mean user.deleted?");
     await dev.add(`${CRM}.ts`, "export default (1 +;");
     const broken = await dev.bellhop(...MISSING, "--yes");
     expect(broken).toMatchObject({ exitCode: 1, stdout: "" });

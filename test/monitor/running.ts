@@ -1,6 +1,7 @@
 // Ended attempts, as the dispatcher reports them.
 
 import type { AttemptRecord, ClaimedRun, Outcome } from "../../src/inbox/inbox.ts";
+import { claimedRun } from "../dispatch/attempting.ts";
 
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
@@ -9,31 +10,8 @@ export const DAY = 24 * HOUR;
 export const START = Date.UTC(2026, 5, 1);
 
 export function run(overrides: Partial<ClaimedRun> = {}): ClaimedRun {
-  return {
-    run: 1,
-    attempt: 1,
-    owner: "owner",
-    handler: "user.created",
-    orderKey: "user:subject user_1",
-    spent: 0,
-    interrupted: 0,
-    exclusive: false,
-    replay: "",
-    stale: false,
-    delivery: {
-      id: "msg_1",
-      arrival: 1,
-      type: "user.created",
-      subject: "user_1",
-      receivedAt: START,
-      receipts: 1,
-      sample: false,
-      at: START,
-      sensitive: false,
-    },
-    body: null,
-    ...overrides,
-  };
+  const { delivery } = claimedRun();
+  return claimedRun({ delivery: { ...delivery, receivedAt: START, receipts: 1, at: START }, body: null, ...overrides });
 }
 
 export const record = (more: Partial<AttemptRecord> = {}): AttemptRecord => ({

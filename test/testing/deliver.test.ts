@@ -192,7 +192,7 @@ test("suggests the right name for a misspelled event or handler", async () => {
   expect(await rejection(deliver("user.create" as "user.created"))).toContain("did you mean user.created?");
   const handlers = { "user.created": () => undefined, "user.created/crm": () => undefined } as const;
   expect(await rejection(deliver("user.created", {}, { handlers, handler: "user.created/crn" }))).toContain(
-    "There is no handler user.created/crn; did you mean user.created/crm?",
+    "Unknown handler user.created/crn; did you mean user.created/crm?",
   );
   expect(await rejection(deliver("session.ended", {}, { handlers, handler: "user.created/crm" }))).toContain(
     "user.created/crm is for user.created, not for session.ended",
