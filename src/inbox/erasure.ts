@@ -2,12 +2,14 @@
 // stay. A delivery with an unfinished run is erased when its runs have ended. An interrupted erasure continues.
 
 import { type Identifiers, identifiersIn, isAboutUser } from "../clerk/about-user.ts";
+import { wipe } from "./finish.ts";
 import type { Erasure, ErasureCause } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries } from "./ordering.ts";
 import { giveUp, ofUnfinished } from "./parked.ts";
 import { eraseProblems } from "./problem-erasure.ts";
-import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
+import { HAS_OPEN_RUN } from "./run-sets.ts";
+import { query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import { trustedTime } from "./trusted-time.ts";
 
 // Their bodies are searched in a few milliseconds.
@@ -40,38 +42,28 @@ const OWN = query({ user: "text", limit: "int" })`
 const NEXT_OWN = query({ user: "text", seq: "int", until: "int", limit: "int" })`
   select seq from delivery where subject = :user and seq > :seq and seq <= :until order by seq limit :limit`;
 
-const OPEN_RUNS = selectBy(
-  "delivery d",
-  "d.seq",
-  { seq: "int" },
-  "d.seq, (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is not null as open",
-);
+const OPEN_RUNS = selectBy("delivery d", "d.seq", { seq: "int" }, `d.seq, ${HAS_OPEN_RUN} as open`);
 
 const RUNS = selectBy("run r", "r.seq", { seq: "int" }, "r.id as run");
-const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
-// `coalesce` avoids the index of all waiting codes.
-const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null", "coalesce(delivery.wipe_at, 0) <> 0");
 const ERASE_ATTEMPT = updateBy("attempt.run", { run: "int" }, "error = null, log = null");
 const ERASE_REASON = updateBy("run.seq", { seq: "int" }, "reason = 'erased'", "run.reason is not null");
 
-const SAVE = query({
-  user: "text", scanned_to: "int", own_to: "int", held: "text", deliveries: "int", elsewhere: "text", finished_at: "int",
-})`
-  update erasure set scanned_to = :scanned_to, own_to = :own_to, held = :held, deliveries = :deliveries, elsewhere = :elsewhere,
-    finished_at = :finished_at where user_id = :user`; // prettier-ignore
+const SAVE = updateBy(
+  "erasure.user_id",
+  { user_id: "text", scanned_to: "int", own_to: "int", held: "text", erased: "int" },
+  "scanned_to = :scanned_to, own_to = :own_to, held = :held, deliveries = erasure.deliveries + :erased",
+);
+
+const FINISH = updateBy(
+  "erasure.user_id",
+  { user_id: "text", now: "int", elsewhere: "text" },
+  "finished_at = :now, elsewhere = :elsewhere",
+  "erasure.scanned_to >= erasure.until_seq and erasure.held = '[]'",
+);
 
 const DELETED_USERS = query({ seq: "int", limit: "int" })`
   select seq, subject, sample, received_at as "receivedAt" from delivery
   where type = 'user.deleted' and seq > :seq order by seq limit :limit`;
-
-/** Erases rows of further tables of the inbox, in the transaction that erases these deliveries and runs. */
-export type Eraser = (
-  transaction: Transaction,
-  erased: { user: string; deliveries: readonly { seq: number }[]; runs: readonly { run: number }[] },
-) => Promise<void>;
-
-/** A table with messages of errors or other text of deliveries adds its eraser here. */
-export const ERASERS: readonly Eraser[] = [eraseProblems];
 
 interface ErasureRow extends Omit<Erasure, "held" | "givesUp" | "elsewhere"> {
   givesUp: number;
@@ -135,7 +127,9 @@ export async function searchStep(reader: Reader, user: string, addresses: Identi
 
 /** Erases the deliveries of a step. Without one, the next of the user's own, and those whose runs have ended meanwhile. */
 export async function erase(transaction: Transaction, user: string, step: ErasureStep | null): Promise<boolean> {
-  const row = await lock(transaction, user);
+  // Of two servers, one at a time changes an erasure.
+  await transaction.lock(LOCK, [{ user_id: user }]);
+  const row = await find(transaction, user);
   if (!row) return false;
   // Another server has applied the step, or the erasure was requested again meanwhile.
   if (step && step.scannedFrom !== row.scannedTo) return true;
@@ -145,12 +139,14 @@ export async function erase(transaction: Transaction, user: string, step: Erasur
     : await transaction.all<{ seq: number }>(NEXT_OWN, { user, seq: row.ownTo, until: row.until, limit: OWN_STEP });
   const wanted = step ? step.found : [...held, ...own.map(({ seq }) => seq)];
   const { erased, open } = await eraseDeliveries(transaction, user, [...new Set(wanted)], row.givesUp === 1);
-  await save(transaction, row, {
-    scannedTo: step?.scannedTo ?? row.scannedTo,
-    ownTo: own.at(-1)?.seq ?? row.ownTo,
-    held: step ? [...held, ...open] : open,
-    deliveries: row.deliveries + erased,
-  });
+  const progress = {
+    user_id: user,
+    scanned_to: step?.scannedTo ?? row.scannedTo,
+    own_to: own.at(-1)?.seq ?? row.ownTo,
+    held: JSON.stringify([...new Set(step ? [...held, ...open] : open)]),
+    erased,
+  };
+  await transaction.run(SAVE, [progress]);
   return step !== null || own.length === OWN_STEP;
 }
 
@@ -163,11 +159,10 @@ async function eraseDeliveries(transaction: Transaction, user: string, arrivals:
   const deliveries = states.filter(({ open }) => !open).map(({ seq }) => ({ seq }));
   const runs = await transaction.all<{ run: number }>(RUNS, deliveries);
   // Retention may have deleted the payload of others.
-  const erased = await transaction.run(DELETE_PAYLOAD, deliveries);
-  await transaction.run(FORGET_WIPE, deliveries);
+  const erased = await wipe(transaction, deliveries);
   await transaction.run(ERASE_ATTEMPT, runs);
   await transaction.run(ERASE_REASON, deliveries);
-  for (const eraser of ERASERS) await eraser(transaction, { user, deliveries, runs });
+  await eraseProblems(transaction, { deliveries, runs });
   return { erased, open: states.filter(({ open }) => open).map(({ seq }) => seq) };
 }
 
@@ -178,10 +173,8 @@ export async function finishErasure(
   elsewhere: Record<string, number>,
   now: number,
 ): Promise<boolean> {
-  const row = await lock(transaction, user);
-  if (!row || row.scannedTo < row.until || row.held !== "[]") return false;
-  await save(transaction, row, { elsewhere, finishedAt: now });
-  return true;
+  const receipt = { user_id: user, now, elsewhere: JSON.stringify(elsewhere) };
+  return (await transaction.run(FINISH, [receipt])) > 0;
 }
 
 /** Requests the erasure of users that were deleted `after` milliseconds ago. Returns whether there may be more. */
@@ -205,34 +198,6 @@ export async function requestDue(transaction: Transaction, after: number, now: n
 async function find(reader: Reader, user: string): Promise<ErasureRow | undefined> {
   const [row] = await reader.all<ErasureRow>(ERASURE, { user });
   return row;
-}
-
-/** Held until the commit: of two servers, one at a time changes an erasure. */
-async function lock(transaction: Transaction, user: string): Promise<ErasureRow | undefined> {
-  await transaction.lock(LOCK, [{ user_id: user }]);
-  return find(transaction, user);
-}
-
-interface Progress {
-  scannedTo?: number;
-  ownTo?: number;
-  held?: readonly number[];
-  deliveries?: number;
-  elsewhere?: Record<string, number>;
-  finishedAt?: number;
-}
-
-async function save(transaction: Transaction, row: ErasureRow, progress: Progress): Promise<void> {
-  const { user, scannedTo, ownTo, held, deliveries, elsewhere, finishedAt } = row;
-  await transaction.run(SAVE, {
-    user,
-    scanned_to: progress.scannedTo ?? scannedTo,
-    own_to: progress.ownTo ?? ownTo,
-    held: progress.held ? JSON.stringify([...new Set(progress.held)]) : held,
-    deliveries: progress.deliveries ?? deliveries,
-    elsewhere: progress.elsewhere ? JSON.stringify(progress.elsewhere) : elsewhere,
-    finished_at: progress.finishedAt ?? finishedAt,
-  });
 }
 
 function toErasure({ until, scannedTo, ownTo: _, held, givesUp, elsewhere, ...row }: ErasureRow): Erasure {

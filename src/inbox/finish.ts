@@ -41,7 +41,7 @@ const SENSITIVE_AND_ENDED = selectBy("delivery d", "d.seq", { seq: "int" }, "d.s
   where: `coalesce(d.wipe_at, 0) <> 0 and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null`,
 });
 const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
-const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null");
+const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null", "coalesce(delivery.wipe_at, 0) <> 0");
 
 /** Returns whether each end was recorded. It is superseded when the run has continued without this attempt. */
 export async function finish(
@@ -135,9 +135,13 @@ export async function wipeEnded(transaction: Transaction, deliveries: readonly {
   await wipe(transaction, await transaction.all<{ seq: number }>(SENSITIVE_AND_ENDED, deliveries));
 }
 
-/** Deletes payloads before retention does. */
-export async function wipe(transaction: Transaction, deliveries: readonly { seq: number }[]): Promise<void> {
-  await together([transaction.run(DELETE_PAYLOAD, deliveries), transaction.run(FORGET_WIPE, deliveries)]);
+/** Deletes payloads before retention does. Returns how many there were. */
+export async function wipe(transaction: Transaction, deliveries: readonly { seq: number }[]): Promise<number> {
+  const [wiped] = await together([
+    transaction.run(DELETE_PAYLOAD, deliveries),
+    transaction.run(FORGET_WIPE, deliveries),
+  ]);
+  return wiped;
 }
 
 const RUNNING = query({ state: "int" })`

@@ -3,30 +3,19 @@
 
 import { wipe, wipeEnded } from "./finish.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
+import { handlersOf, RUNS, type RunSet } from "./run-sets.ts";
 import { query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 
 const DAY_MS = 86_400_000;
 // About 10 µs each on SQLite: a million runs are parked in steps that delay no delivery.
 const STEP = 500;
 
-const WAITING = "state = 0 and state <> 2 and parked_at is null";
-const PARKED = "parked_at is not null";
-
-/** From one handler to the next by the index: as many probes as there are handlers, however many runs they have. */
-export function handlersWith(where: string) {
-  const next = (after: string) => `(select r.handler from run r where ${where} ${after} order by r.handler limit 1)`;
-  return query({})`
-    with recursive h(handler) as (
-      select ${next("")} union all select ${next("and r.handler > h.handler")} from h where h.handler is not null
-    ) select handler from h where handler is not null`;
-}
-
-const ofHandler = (where: string) =>
+const ofHandler = ({ where }: RunSet) =>
   query({ handler: "text", limit: "int" })`
   select id as run, order_key as key from run where ${where} and handler = :handler limit :limit`;
 
-const PARK = { handlers: handlersWith(WAITING), runs: ofHandler(WAITING), parks: true };
-const UNPARK = { handlers: handlersWith(PARKED), runs: ofHandler(PARKED), parks: false };
+const PARK = { set: RUNS.waiting, runs: ofHandler(RUNS.waiting), parks: true };
+const UNPARK = { set: RUNS.parked, runs: ofHandler(RUNS.parked), parks: false };
 
 const DUE_NOW = "due = case when due < :now then due else :now end";
 
@@ -56,8 +45,8 @@ const PARKED_SINCE = query({ until: "int", limit: "int" })`
 /** Returns whether there may be more to do. */
 export async function park(transaction: Transaction, loaded: ReadonlySet<string>, now: number): Promise<boolean> {
   let limit = STEP;
-  for (const { handlers, runs, parks } of [PARK, UNPARK])
-    for (const { handler } of await transaction.all<{ handler: string }>(handlers, {})) {
+  for (const { set, runs, parks } of [PARK, UNPARK])
+    for (const handler of await handlersOf(transaction, set)) {
       if (loaded.has(handler) === parks || limit === 0) continue;
       const found = await transaction.all<{ run: number; key: string }>(runs, { handler, limit });
       await lockKeys(transaction, found);

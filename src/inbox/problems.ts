@@ -3,6 +3,7 @@
 
 import type { Outcome, ProblemKey } from "./inbox.ts";
 import type { ProblemChange } from "./problem-views.ts";
+import { isLatest } from "./run-sets.ts";
 import { deleteBy, insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import { trustedTime } from "./trusted-time.ts";
 
@@ -23,8 +24,7 @@ export const OPEN_STATES = "(0, 1, 3)";
 
 /** Only the latest run of a handler and delivery has a problem: an earlier one may fail after a replay was added. */
 export function problemOfLatest(problem: string): string {
-  return `case when (select 1 from run later
-    where later.seq = run.seq and later.handler = run.handler and later.id > run.id limit 1) is null then ${problem} end`;
+  return `case when ${isLatest("run")} then ${problem} end`;
 }
 
 // An existing problem is opened again by its next failure. `excluded` has the failures of this commit.

@@ -4,6 +4,7 @@
 import { matchesPattern } from "../clerk/pattern.ts";
 import { type Direction, NEWEST, nextSlice } from "./cursor.ts";
 import type { AttemptRecord, ErrorRecord } from "./inbox.ts";
+import { isLatest } from "./run-sets.ts";
 import { STATES, WAITING } from "./schema.ts";
 import { query, type Reader, selectBy } from "./store.ts";
 import type {
@@ -66,8 +67,7 @@ const NEWEST_RUN = query({ before: "int" })`select id from run where id < :befor
 /** Only the latest run of each handler and delivery counts. */
 const WROTE = query({ from: "int", before: "int" })`
   select d.id as delivery, r.handler, r.replay from run r join delivery d on d.seq = r.seq
-  where r.id >= :from and r.id < :before and r.state = 2 and r.wrote = 1
-    and not exists (select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id)
+  where r.id >= :from and r.id < :before and r.state = 2 and r.wrote = 1 and ${isLatest("r")}
   order by r.id desc`;
 
 type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & { sample: number; wiped: number | boolean };

@@ -2,11 +2,11 @@
 // slices, in the order of arrival or receipt. Under one replay id, a handler gets at most one run of a delivery.
 
 import { matchesPattern } from "../clerk/pattern.ts";
-import { deadHandlers } from "./cursor.ts";
 import { createKeys, elect, lockDeliveries, orderKeyOf } from "./ordering.ts";
 import { makeDueNow } from "./parked.ts";
 import { OPEN_STATES } from "./problems.ts";
 import { nextSelected } from "./query.ts";
+import { handlersOf, RUNS } from "./run-sets.ts";
 import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import type {
   DeliverySummary,
@@ -80,7 +80,7 @@ const PROGRESS = query({ handler: "text", first: "int", last: "int", now: "int" 
 
 async function candidateHandlers(reader: Reader, { filter, handlers }: ReplaySelection): Promise<NamedHandler[]> {
   const known = new Map(handlers.map((handler) => [handler.handler, handler]));
-  const dead = filter.state === "dead" ? await deadHandlers(reader) : [];
+  const dead = filter.state === "dead" ? await handlersOf(reader, RUNS.dead) : [];
   return [...new Set([...known.keys(), ...dead])]
     .filter((name) => filter.handler == null || filter.handler === name)
     .map((name) => ({ name, known: known.get(name) ?? null }));

@@ -3,6 +3,7 @@
 
 import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries, sortKeys } from "./ordering.ts";
+import { HAS_OPEN_RUN, isLatest } from "./run-sets.ts";
 import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import { trustedTime } from "./trusted-time.ts";
 import type { RetentionResult, RetentionStep, RunKey } from "./views.ts";
@@ -36,18 +37,15 @@ const BEYOND = query({ seq: "int", limit: "int" })`
   select seq, received_at as "receivedAt" from delivery where seq > :seq order by seq limit :limit`;
 
 const KEPT_AND_ENDED = query({ limit: "int" })`
-  select d.seq from delivery d where d.kept = 1
-  and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null order by d.seq limit :limit`;
+  select d.seq from delivery d where d.kept = 1 and not ${HAS_OPEN_RUN} order by d.seq limit :limit`;
 
 const FACTS = selectBy(
   "delivery d",
   "d.seq",
   { seq: "int" },
   `d.seq, d.received_at as "receivedAt", d.subject, d.sample,
-    (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is not null as open,
-    (select 1 from run r where r.seq = d.seq and r.state = 3 and (
-      select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id limit 1
-    ) is null limit 1) is not null as dead`,
+    ${HAS_OPEN_RUN} as open,
+    (select 1 from run r where r.seq = d.seq and r.state = 3 and ${isLatest("r")} limit 1) is not null as dead`,
   { orderBy: "d.seq" },
 );
 

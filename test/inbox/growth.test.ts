@@ -147,8 +147,8 @@ test("no statement of the inbox reads a whole table", async () => {
       /^SCAN (?!CONSTANT|h\b|t\b|kind\b|slice\b|counted\b|\(subquery)/.test(detail),
     );
     // Otherwise it would read all runs of the handler before.
-    if (/select handler from run\s+where state = \S+ and handler > /.test(text))
-      expect(plan[0]?.detail).toEndWith("(state=? AND handler>?)");
+    if (/select r\.handler from run r where state = /.test(text))
+      expect(plan.some(({ detail }) => detail.endsWith("(state=? AND handler>?)"))).toBe(true);
     const isIntended = Object.keys(SCANS).some((part) => text.includes(part));
     if (found.length > 0 && !isIntended) scans.push(`${found.map(({ detail }) => detail).join(", ")}: ${text}`);
   }
