@@ -2,11 +2,10 @@
 // were interrupted or wait for unfinished runs, and begins those of users that were deleted long enough ago.
 
 import type { Effects } from "../db/effects.ts";
-import { isOutage } from "../db/outage.ts";
-import { InboxUnavailable } from "../errors.ts";
 import type { Erasure, Inbox } from "../inbox/inbox.ts";
+import { type RoundsOptions, startRounds } from "./rounds.ts";
 
-export interface ErasuresOptions {
+export interface ErasuresOptions extends Partial<RoundsOptions> {
   inbox: Pick<
     Inbox,
     | "requestErasure"
@@ -25,11 +24,7 @@ export interface ErasuresOptions {
   eraseRows: (user: string, addresses: readonly string[]) => Promise<Record<string, number>>;
   /** Erase a user this long after its deletion. Undefined: only when a person asks. */
   afterMs?: number | undefined;
-  /** Whether this server continues erasures. Two servers at once would only repeat each other's work. */
-  isOurs?: () => boolean;
-  everyMs?: number;
   onFinished?: ((erasure: Erasure) => void) | undefined;
-  onTrouble?: ((error: unknown) => void) | undefined;
 }
 
 export interface Erasures {
@@ -48,32 +43,27 @@ const AT_ONCE = 100;
 const PAUSE_FACTOR = 3;
 
 export function startErasures(options: ErasuresOptions): Erasures {
-  const { inbox, effects, addressesOf, eraseRows, afterMs, isOurs = () => true, everyMs = EVERY_MS } = options;
-  const { onFinished, onTrouble } = options;
-  let isStopped = false;
+  const { inbox, effects, addressesOf, eraseRows, afterMs, onFinished } = options;
   const underWay = new Map<string, Promise<Erasure | null>>();
-  /** Users whose erasure is about to begin. */
-  const requested = new Set<string>();
-  let round: Promise<void> | undefined;
 
-  /** One at a time for each user. */
-  function carryOut(user: string): Promise<Erasure | null> {
-    const running = underWay.get(user);
-    if (running) return running;
-    const working = work(user).finally(() => underWay.delete(user));
-    underWay.set(user, working);
-    return working;
+  function track(user: string, working: Promise<Erasure | null>) {
+    const tracked = working.finally(() => {
+      // Another one may have been requested meanwhile.
+      if (underWay.get(user) === tracked) underWay.delete(user);
+    });
+    underWay.set(user, tracked);
+    return tracked;
   }
 
   async function work(user: string): Promise<Erasure | null> {
     const addresses = [...new Set([...(await inbox.identifiersOf(user)), ...(await addressesOf(user))])];
     const known = new Set(addresses);
-    for (let isMore = true, start = performance.now(); isMore && !isStopped; start = performance.now()) {
+    for (let isMore = true, start = performance.now(); isMore && !rounds.stopped; start = performance.now()) {
       isMore = await inbox.eraseNext(user, known);
-      if (isMore) await Bun.sleep(PAUSE_FACTOR * (performance.now() - start));
+      if (isMore) await rounds.rest(PAUSE_FACTOR * (performance.now() - start));
     }
     const found = await inbox.erasure(user);
-    if (isStopped || !found || found.held > 0) return found;
+    if (rounds.stopped || !found || found.held > 0) return found;
     const rows = await eraseRows(user, addresses);
     // A receipt is written only when the bytes are gone from the files too.
     if (!((await inbox.scrub()) && (await effects.scrub())))
@@ -86,47 +76,33 @@ export function startErasures(options: ErasuresOptions): Erasures {
 
   async function continueAll() {
     if (afterMs !== undefined) await inbox.requestDueErasures(afterMs);
-    for (const { user } of await inbox.openErasures(AT_ONCE)) if (!isStopped) await carryOut(user);
+    for (const { user } of await inbox.openErasures(AT_ONCE))
+      if (!rounds.stopped) await (underWay.get(user) ?? track(user, work(user)));
   }
 
-  function startRound() {
-    if (!isOurs()) return;
-    round ??= continueAll()
-      // Outages are reported elsewhere, and the next round continues.
-      .catch((error) => {
-        if (!(error instanceof InboxUnavailable) && !isOutage(error)) onTrouble?.(error);
-      })
-      .finally(() => (round = undefined));
-  }
-
-  const timer = everyMs === Infinity ? undefined : setInterval(startRound, everyMs).unref();
-  if (timer) startRound();
+  const rounds = startRounds(continueAll, { everyMs: EVERY_MS, ...options });
   return {
     erase(user, { givesUp }) {
+      const earlier = underWay.get(user);
       const request = async () => {
         // An erasure that is under way searches only what was stored when it was requested.
-        await underWay.get(user)?.catch(() => undefined);
+        await earlier?.catch(() => undefined);
         await inbox.requestErasure(user, "person", givesUp);
       };
-      requested.add(user);
-      const stored = request();
-      const finished = stored.then(() => {
-        const working = carryOut(user);
-        requested.delete(user);
-        return working;
-      });
-      finished.catch(() => requested.delete(user));
-      return { requested: stored, finished: finished.then((erasure) => erasure!) };
+      const requested = request();
+      const finished = track(
+        user,
+        requested.then(() => work(user)),
+      );
+      return { requested, finished: finished.then((erasure) => erasure!) };
     },
     async find(user) {
       // In this order: it may end in between.
-      const isUnderWay = underWay.has(user) || requested.has(user);
+      const isUnderWay = underWay.has(user);
       return { erasure: await inbox.erasure(user), isUnderWay };
     },
     async stop() {
-      isStopped = true;
-      clearInterval(timer);
-      await Promise.allSettled([round, ...underWay.values()]);
+      await Promise.allSettled([rounds.stop(), ...underWay.values()]);
     },
   };
 }
