@@ -22,8 +22,7 @@ export interface ApiOptions {
   inbox: Pick<
     Inbox,
     | "get" | "list" | "contents" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp"
-    | "pauses" | "pause" | "resume"
-    | "problems" | "problem" | "muteProblem"
+    | "pauses" | "problems"
   >; // prettier-ignore
   /** The current handlers. */
   handlers: () => readonly ApiHandler[];

@@ -2,21 +2,12 @@
 // were interrupted or wait for unfinished runs, and begins those of users that were deleted long enough ago.
 
 import type { Effects } from "../db/effects.ts";
-import type { Erasure, Inbox } from "../inbox/inbox.ts";
+import type { Erasure } from "../inbox/erasure.ts";
+import type { Inbox } from "../inbox/inbox.ts";
 import { type RoundsOptions, startRounds } from "./rounds.ts";
 
 export interface ErasuresOptions extends Partial<RoundsOptions> {
-  inbox: Pick<
-    Inbox,
-    | "requestErasure"
-    | "requestDueErasures"
-    | "erasure"
-    | "openErasures"
-    | "identifiersOf"
-    | "eraseNext"
-    | "finishErasure"
-    | "scrub"
-  >;
+  inbox: Pick<Inbox, "erasures">;
   effects: Pick<Effects, "scrub">;
   /** The user's addresses in the handlers' database. */
   addressesOf: (user: string) => Promise<string[]>;
@@ -56,27 +47,27 @@ export function startErasures(options: ErasuresOptions): Erasures {
   }
 
   async function work(user: string): Promise<Erasure | null> {
-    const addresses = [...new Set([...(await inbox.identifiersOf(user)), ...(await addressesOf(user))])];
+    const addresses = [...new Set([...(await inbox.erasures.identifiersOf(user)), ...(await addressesOf(user))])];
     const known = new Set(addresses);
     for (let isMore = true, start = performance.now(); isMore && !rounds.stopped; start = performance.now()) {
-      isMore = await inbox.eraseNext(user, known);
+      isMore = await inbox.erasures.eraseNext(user, known);
       if (isMore) await rounds.rest(PAUSE_FACTOR * (performance.now() - start));
     }
-    const found = await inbox.erasure(user);
+    const found = await inbox.erasures.get(user);
     if (rounds.stopped || !found || found.held > 0) return found;
     const rows = await eraseRows(user, addresses);
     // A receipt is written only when the bytes are gone from the files too.
-    if (!((await inbox.scrub()) && (await effects.scrub())))
+    if (!((await inbox.erasures.scrub()) && (await effects.scrub())))
       throw new Error("the databases' files are in use all the time, so erased bytes are still in them");
-    const isFinished = await inbox.finishErasure(user, rows);
-    const ended = await inbox.erasure(user);
+    const isFinished = await inbox.erasures.finish(user, rows);
+    const ended = await inbox.erasures.get(user);
     if (isFinished && ended) onFinished?.(ended);
     return ended;
   }
 
   async function continueAll() {
-    if (afterMs !== undefined) await inbox.requestDueErasures(afterMs);
-    for (const { user } of await inbox.openErasures(AT_ONCE))
+    if (afterMs !== undefined) await inbox.erasures.requestDue(afterMs);
+    for (const { user } of await inbox.erasures.open(AT_ONCE))
       if (!rounds.stopped) await (underWay.get(user) ?? track(user, work(user)));
   }
 
@@ -87,7 +78,7 @@ export function startErasures(options: ErasuresOptions): Erasures {
       const request = async () => {
         // An erasure that is under way searches only what was stored when it was requested.
         await earlier?.catch(() => undefined);
-        await inbox.requestErasure(user, "person", givesUp);
+        await inbox.erasures.request(user, "person", givesUp);
       };
       const requested = request();
       const finished = track(
@@ -99,7 +90,7 @@ export function startErasures(options: ErasuresOptions): Erasures {
     async find(user) {
       // In this order: it may end in between.
       const isUnderWay = underWay.has(user);
-      return { erasure: await inbox.erasure(user), isUnderWay };
+      return { erasure: await inbox.erasures.get(user), isUnderWay };
     },
     async stop() {
       await Promise.allSettled([rounds.stop(), ...underWay.values()]);

@@ -1,7 +1,8 @@
 // The paused handlers, as this server knows them. Their runs wait in the inbox, because the server gives them no slots. The
 // breaker pauses a handler by itself, and ends that when one run, the probe, has succeeded.
 
-import type { ClaimedRun, Inbox, Outcome, PauseCause } from "../inbox/inbox.ts";
+import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
+import type { PauseCause } from "../inbox/paused.ts";
 import type { HandlerOptions } from "../index.ts";
 import { createBreaker, failureOf } from "./breaker.ts";
 import { postponeDelay } from "./retry.ts";
@@ -31,7 +32,7 @@ export interface BreakerOptions {
 }
 
 interface PausesOptions {
-  inbox: Pick<Inbox, "pauses" | "pause" | "resume" | "takeProbe">;
+  inbox: Pick<Inbox, "pauses">;
   /** Other servers may pause and resume handlers. */
   isShared: boolean;
   breaker: BreakerOptions | undefined;
@@ -109,7 +110,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
   async function readAll() {
     while (isStale && !isStopped) {
       isStale = false;
-      const rows = await inbox.pauses();
+      const rows = await inbox.pauses.list();
       const before = paused;
       paused = new Map(
         rows.map(({ pausedFor, nextProbe, ...pause }) => [
@@ -140,7 +141,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
     for (const { handler, cause, probeAt } of paused!.values()) {
       if (cause !== "breaker" || probeAt === null || probeAt > now() || !optionsOf(handler)) continue;
       if (probes.get(handler)?.run !== undefined) continue;
-      const isTaken = await inbox.takeProbe(handler, probeMs);
+      const isTaken = await inbox.pauses.takeProbe(handler, probeMs);
       await refresh();
       if (!isTaken || !paused!.has(handler)) continue;
       probes.set(handler, { until: performance.now() + probeMs });
@@ -171,7 +172,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
   async function trip(handler: string, reason: string) {
     pausing.add(handler);
     try {
-      await change(handler, () => inbox.pause(handler, "breaker", reason, probeMs));
+      await change(handler, () => inbox.pauses.pause(handler, "breaker", reason, probeMs));
     } catch (error) {
       onError(error);
     } finally {
@@ -184,7 +185,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
   function endProbe(run: ClaimedRun, outcome: Outcome): Outcome {
     const { handler } = run;
     if (outcome.kind === "done") {
-      change(handler, () => inbox.resume(handler, "breaker")).catch((error) => {
+      change(handler, () => inbox.pauses.resume(handler, "breaker")).catch((error) => {
         probes.delete(handler);
         onError(error);
       });
@@ -200,8 +201,8 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
 
   return {
     list: () => [...(paused?.values() ?? [])],
-    pause: (handler, reason) => change(handler, () => inbox.pause(handler, "person", reason, null)),
-    resume: (handler) => change(handler, () => inbox.resume(handler)),
+    pause: (handler, reason) => change(handler, () => inbox.pauses.pause(handler, "person", reason, null)),
+    resume: (handler) => change(handler, () => inbox.pauses.resume(handler)),
 
     closed() {
       if (!paused) return undefined;

@@ -6,7 +6,7 @@ import type { Inbox } from "../inbox/inbox.ts";
 import { type Rounds, type RoundsOptions, startRounds } from "./rounds.ts";
 
 interface RetentionOptions extends Partial<RoundsOptions> {
-  inbox: Pick<Inbox, "expired" | "deleteExpired" | "forgetProblems">;
+  inbox: Pick<Inbox, "retention" | "problems">;
   effects: Pick<Effects, "forget">;
   retentionDays: number;
 }
@@ -28,13 +28,13 @@ export function startRetention(options: RetentionOptions): Rounds {
     let start = performance.now();
     for (let step = await next(); step && !rounds.stopped; step = await next()) {
       if (step.ledger.length > 0) await effects.forget(step.ledger);
-      await inbox.deleteExpired(step);
+      await inbox.retention.delete(step);
       await rounds.rest(Math.min(Math.max(MIN_PAUSE_MS, PAUSE_FACTOR * (performance.now() - start)), MAX_PAUSE_MS));
       start = performance.now();
     }
-    if (!rounds.stopped) await inbox.forgetProblems(retentionDays);
+    if (!rounds.stopped) await inbox.problems.forget(retentionDays);
   }
 
-  const next = () => inbox.expired(retentionDays, STEP);
+  const next = () => inbox.retention.next(retentionDays, STEP);
   return startRounds(deleteAll, { everyMs: EVERY_MS, ...options });
 }

@@ -4,7 +4,20 @@
 import { WAITING_HEADS } from "./claim.ts";
 import { handlersOf, isLatest, RUNS } from "./run-sets.ts";
 import { query, type Reader, type Statement } from "./store.ts";
-import type { Backlog, BacklogCount } from "./views.ts";
+
+/** Runs of a handler in a state that is neither done nor skipped. `retrying`: waiting for the time of a retry. */
+export interface BacklogCount {
+  handler: string;
+  state: "waiting" | "retrying" | "running" | "parked" | "dead";
+  /** At most `MAX_COUNTED`. */
+  count: number;
+}
+
+export interface Backlog {
+  counts: BacklogCount[];
+  /** How long the oldest live run that may start has waited to start; 0 when none waits. */
+  oldestWaitingMs: number;
+}
 
 /** Each count ends here. An exact count of a million runs would take seconds, and changes nothing for its reader. */
 export const MAX_COUNTED = 10_000;

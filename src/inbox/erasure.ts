@@ -3,14 +3,35 @@
 
 import { type Identifiers, identifiersIn, isAboutUser } from "../clerk/about-user.ts";
 import { wipe } from "./finish.ts";
-import type { Erasure, ErasureCause } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries } from "./ordering.ts";
 import { giveUp, ofUnfinished } from "./parked.ts";
 import { eraseProblems } from "./problem-erasure.ts";
 import { HAS_OPEN_RUN } from "./run-sets.ts";
-import { query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
+import { query, type Reader, selectBy, type Store, type Transaction, updateBy } from "./store.ts";
+import { type Access, inSteps } from "./table-access.ts";
 import { trustedTime } from "./trusted-time.ts";
+
+export type ErasureCause = "person" | "user.deleted";
+
+/** The erasure of what is stored about a user, and its receipt when it has finished. */
+export interface Erasure {
+  user: string;
+  cause: ErasureCause;
+  /** On the inbox's clock, in milliseconds. */
+  requestedAt: number;
+  finishedAt: number | null;
+  /** Waiting runs about the user are given up. Otherwise, their deliveries are erased when they have ended. */
+  givesUp: boolean;
+  /** The part of the stored payloads that was searched: 0 to 1. */
+  searched: number;
+  /** Erased deliveries. */
+  deliveries: number;
+  /** Deliveries with unfinished runs. */
+  held: number;
+  /** Erased rows of the handlers' database, by table. */
+  elsewhere: Record<string, number>;
+}
 
 // Their bodies are searched in a few milliseconds.
 const STEP = 100;
@@ -75,40 +96,70 @@ interface ErasureRow extends Omit<Erasure, "held" | "givesUp" | "elsewhere"> {
   elsewhere: string | null;
 }
 
-/** Begins an erasure, also of a user that was erased before: it covers what is stored now. */
-export async function requestErasure(
+export type StoredErasures = ReturnType<typeof createErasures>;
+
+/** `scrub` removes erased bytes from the files. */
+export function createErasures(access: Access, scrub: Store["scrub"]) {
+  const { read, write, now } = access;
+  return {
+    /** Begins to erase what is stored about a user now, also if the user was erased before. */
+    request: (user: string, cause: ErasureCause, givesUp: boolean): Promise<void> =>
+      write((transaction) => request(transaction, { user, cause, givesUp }, now())),
+    /** Begins to erase users whose `user.deleted` was received `after` milliseconds ago. */
+    requestDue: (after: number): Promise<void> =>
+      inSteps(access, (transaction) => requestDue(transaction, after, now())),
+    async get(user: string): Promise<Erasure | null> {
+      const row = await find(read, user);
+      return row ? toErasure(row) : null;
+    },
+    /** Erasures that have not finished, oldest first. */
+    async open(limit: number): Promise<Erasure[]> {
+      return (await read.all<ErasureRow>(OPEN, { limit })).map(toErasure);
+    },
+    /**
+     * The ids and addresses of e-mail and phone in the stored events of the user. Needed until all deliveries that only name
+     * the user are found.
+     */
+    async identifiersOf(user: string): Promise<string[]> {
+      const rows = await read.all<{ body: Uint8Array | null }>(OWN, { user, limit: OWN_STEP });
+      return [...new Set(rows.flatMap(({ body }) => (body ? identifiersIn(dataOf(body)) : [])))];
+    },
+    /**
+     * Erases what further payloads contain about the user, then the user's own events, and `held` deliveries whose runs have
+     * ended. False when nothing is left but what is held.
+     */
+    async eraseNext(user: string, addresses: Identifiers): Promise<boolean> {
+      const step = await searchStep(read, user, addresses);
+      return write((transaction) => erase(transaction, user, step));
+    },
+    /** Writes the receipt, unless something is left. `elsewhere`: what was erased outside of the inbox. */
+    finish: (user: string, elsewhere: Record<string, number>): Promise<boolean> =>
+      write(async (transaction) => {
+        const receipt = { user_id: user, now: now(), elsewhere: JSON.stringify(elsewhere) };
+        return (await transaction.run(FINISH, [receipt])) > 0;
+      }),
+    /** Removes erased bytes from the files, as far as the store can. False when it could not, because the file was in use. */
+    scrub: async (): Promise<boolean> => (await scrub?.()) ?? true,
+  };
+}
+
+async function request(
   transaction: Transaction,
-  request: { user: string; cause: ErasureCause; givesUp: boolean },
+  { user, cause, givesUp }: { user: string; cause: ErasureCause; givesUp: boolean },
   now: number,
 ): Promise<void> {
-  const { user, cause, givesUp } = request;
   await transaction.run(REQUEST, { user, now, cause, gives_up: Number(givesUp), beyond: 0 });
 }
 
-export async function erasure(reader: Reader, user: string): Promise<Erasure | null> {
-  const row = await find(reader, user);
-  return row ? toErasure(row) : null;
-}
-
-export async function openErasures(reader: Reader, limit: number): Promise<Erasure[]> {
-  return (await reader.all<ErasureRow>(OPEN, { limit })).map(toErasure);
-}
-
-/** The ids and addresses in what is stored about the user. Needed until all deliveries that only name it are found. */
-export async function identifiersOf(reader: Reader, user: string): Promise<string[]> {
-  const rows = await reader.all<{ body: Uint8Array | null }>(OWN, { user, limit: OWN_STEP });
-  return [...new Set(rows.flatMap(({ body }) => (body ? identifiersIn(dataOf(body)) : [])))];
-}
-
 /** One page of deliveries: those about the user, and where the page ends. */
-export interface ErasureStep {
+interface ErasureStep {
   found: number[];
   scannedFrom: number;
   scannedTo: number;
 }
 
 /** Searches the next payloads; null when all were searched. The user's own deliveries come last: see `identifiersOf`. */
-export async function searchStep(reader: Reader, user: string, addresses: Identifiers): Promise<ErasureStep | null> {
+async function searchStep(reader: Reader, user: string, addresses: Identifiers): Promise<ErasureStep | null> {
   const row = await find(reader, user);
   if (!row || row.scannedTo >= row.until) return null;
   const page = await reader.all<{ seq: number; type: string; subject: string | null; body: Uint8Array }>(PAGE, {
@@ -126,7 +177,7 @@ export async function searchStep(reader: Reader, user: string, addresses: Identi
 }
 
 /** Erases the deliveries of a step. Without one, the next of the user's own, and those whose runs have ended meanwhile. */
-export async function erase(transaction: Transaction, user: string, step: ErasureStep | null): Promise<boolean> {
+async function erase(transaction: Transaction, user: string, step: ErasureStep | null): Promise<boolean> {
   // Of two servers, one at a time changes an erasure.
   await transaction.lock(LOCK, [{ user_id: user }]);
   const row = await find(transaction, user);
@@ -166,19 +217,8 @@ async function eraseDeliveries(transaction: Transaction, user: string, arrivals:
   return { erased, open: states.filter(({ open }) => open).map(({ seq }) => seq) };
 }
 
-/** Ends the erasure if nothing is left. `elsewhere`: what was erased outside of the inbox, for the receipt. */
-export async function finishErasure(
-  transaction: Transaction,
-  user: string,
-  elsewhere: Record<string, number>,
-  now: number,
-): Promise<boolean> {
-  const receipt = { user_id: user, now, elsewhere: JSON.stringify(elsewhere) };
-  return (await transaction.run(FINISH, [receipt])) > 0;
-}
-
 /** Requests the erasure of users that were deleted `after` milliseconds ago. Returns whether there may be more. */
-export async function requestDue(transaction: Transaction, after: number, now: number): Promise<boolean> {
+async function requestDue(transaction: Transaction, after: number, now: number): Promise<boolean> {
   const seq = (await savedValue(transaction, WATERMARK)) ?? 0;
   const next = await transaction.all<{ seq: number; subject: string | null; sample: number; receivedAt: number }>(
     DELETED_USERS,
@@ -189,7 +229,7 @@ export async function requestDue(transaction: Transaction, after: number, now: n
   const due = end < 0 ? next : next.slice(0, end);
   for (const { subject, sample } of due)
     if (subject !== null && sample === 0)
-      await requestErasure(transaction, { user: subject, cause: "user.deleted", givesUp: false }, now);
+      await request(transaction, { user: subject, cause: "user.deleted", givesUp: false }, now);
   const last = due.at(-1);
   if (last) await raiseValue(transaction, WATERMARK, last.seq);
   return due.length === STEP;

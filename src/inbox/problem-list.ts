@@ -1,8 +1,9 @@
 // Reads problems with the counts of their runs.
 
+import { OPEN_STATES } from "./failures.ts";
 import type { ProblemListed, ProblemView } from "./problem-views.ts";
-import { OPEN_STATES } from "./problems.ts";
 import { query, type Reader } from "./store.ts";
+import type { Access } from "./table-access.ts";
 
 const DAY_MS = 86_400_000;
 const TREND_DAYS = 14;
@@ -33,33 +34,31 @@ interface ProblemRow extends Omit<ProblemView, "state" | "muted" | "runs" | "sub
   muted: number;
 }
 
-/** The problems whose failures came last. */
-export async function listProblems(
-  reader: Reader,
-  listed: ProblemListed,
-  limit: number,
-  now: number,
-): Promise<ProblemView[]> {
-  const open = await reader.all<ProblemRow>(OPEN, { limit: MAX_SORTED });
-  const resolved = listed === "open" ? [] : await reader.all<ProblemRow>(RESOLVED, { limit: MAX_SORTED });
-  const rows = [...open, ...resolved]
-    .filter(({ muted }) => (muted === 1) === (listed === "muted"))
-    .toSorted((a, b) => b.lastAt - a.lastAt);
-  const found: ProblemView[] = [];
-  for (const row of rows) {
-    if (found.length === limit) break;
-    const view = await viewOf(reader, row, now);
-    if (listed === "muted" || view.state === listed) found.push(view);
-    // Deliveries continue in between.
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return found;
-}
-
-/** Null when there is no such problem. */
-export async function getProblem(reader: Reader, id: string, now: number): Promise<ProblemView | null> {
-  const [row] = await reader.all<ProblemRow>(ONE, { id });
-  return row ? viewOf(reader, row, now) : null;
+export function createProblemReader({ read, now }: Pick<Access, "read" | "now">) {
+  return {
+    /** The problems whose failures came last, at most `limit`. */
+    async list(listed: ProblemListed, limit: number): Promise<ProblemView[]> {
+      const open = await read.all<ProblemRow>(OPEN, { limit: MAX_SORTED });
+      const resolved = listed === "open" ? [] : await read.all<ProblemRow>(RESOLVED, { limit: MAX_SORTED });
+      const rows = [...open, ...resolved]
+        .filter(({ muted }) => (muted === 1) === (listed === "muted"))
+        .toSorted((a, b) => b.lastAt - a.lastAt);
+      const found: ProblemView[] = [];
+      for (const row of rows) {
+        if (found.length === limit) break;
+        const view = await viewOf(read, row, now());
+        if (listed === "muted" || view.state === listed) found.push(view);
+        // Deliveries continue in between.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return found;
+    },
+    /** Null when there is no such problem. */
+    async get(id: string): Promise<ProblemView | null> {
+      const [row] = await read.all<ProblemRow>(ONE, { id });
+      return row ? viewOf(read, row, now()) : null;
+    },
+  };
 }
 
 async function viewOf(reader: Reader, { muted, ...row }: ProblemRow, now: number): Promise<ProblemView> {

@@ -5,14 +5,29 @@ import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries, sortKeys } from "./ordering.ts";
 import { HAS_OPEN_RUN, isLatest } from "./run-sets.ts";
 import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
-import { trustedTime } from "./trusted-time.ts";
-import type { RetentionResult, RetentionStep, RunKey } from "./views.ts";
+import { createTrustedTime, trustedTime, type TrustedTimeOptions } from "./trusted-time.ts";
+import type { RunKey } from "./views.ts";
 
 const DAY_MS = 86_400_000;
 // Svix replays messages for 90 days, by its own clock. A duplicate must be recognised for that long.
 const ID_DAYS = 95;
 // Dead runs may still be replayed.
 const DEAD_TIMES = 4;
+
+/** The deliveries of one step of retention. Whether each may be deleted is checked again at its deletion. */
+export interface RetentionStep {
+  retentionDays: number;
+  /** Ledger rows of the runs that are deleted with their deliveries. They are deleted first. */
+  ledger: RunKey[];
+  arrivals: number[];
+  /** The stage that advances with this step; null for deliveries that an earlier step had to keep. */
+  stage: string | null;
+}
+
+export interface RetentionResult {
+  payloads: number;
+  deliveries: number;
+}
 
 interface Facts {
   seq: number;
@@ -109,8 +124,26 @@ async function examine(reader: Reader, arrivals: readonly number[], retentionDay
   });
 }
 
-/** The next step of retention; null when nothing is due. */
-export async function expired(reader: Reader, retentionDays: number, limit: number): Promise<RetentionStep | null> {
+export type Retention = ReturnType<typeof createRetention>;
+
+export function createRetention(access: TrustedTimeOptions) {
+  const moveTrustedTime = createTrustedTime(access);
+  return {
+    /**
+     * The next step of retention, of at most `limit` deliveries; null when nothing is due. The caller first deletes the
+     * ledger rows of `ledger`, then passes the step to `delete`.
+     */
+    async next(retentionDays: number, limit: number): Promise<RetentionStep | null> {
+      await moveTrustedTime();
+      return nextStep(access.read, retentionDays, limit);
+    },
+    /** Deletes what is still expired, and nothing with an open run. May be repeated. */
+    delete: (step: RetentionStep): Promise<RetentionResult> =>
+      access.write((transaction) => deleteExpired(transaction, step)),
+  };
+}
+
+async function nextStep(reader: Reader, retentionDays: number, limit: number): Promise<RetentionStep | null> {
   const now = await trustedTime(reader);
   for (const { name, age } of stagesOf(agesOf(retentionDays))) {
     const seq = (await savedValue(reader, watermarkOf(name))) ?? 0;
@@ -137,8 +170,7 @@ async function stepOf(
   return { retentionDays, ledger, arrivals, stage };
 }
 
-/** Deletes what is still expired. */
-export async function deleteExpired(
+async function deleteExpired(
   transaction: Transaction,
   { retentionDays, ledger, arrivals, stage }: RetentionStep,
 ): Promise<RetentionResult> {

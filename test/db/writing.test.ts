@@ -178,7 +178,7 @@ test.concurrent("retention deletes old deliveries with their ledger rows, and no
   await using bellhop = await dispatching({ "user.created": writeRow }, { before: withTable, clocks });
   const now = Date.now();
   await bellhop.send("msg_1", { receivedAt: now - 100 * DAY });
-  await bellhop.inbox.expired(10, 1);
+  await bellhop.inbox.retention.next(10, 1);
   clocks.pass(100 * DAY);
   await bellhop.send("msg_2", { receivedAt: now - 20 * DAY, subject: "user_2" });
   await bellhop.send("msg_3", { receivedAt: now, subject: "user_3" });

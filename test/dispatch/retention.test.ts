@@ -25,7 +25,7 @@ test("after waiting for a handler's transaction, retention neither pauses for lo
     await bellhop.send(`old_${number}`, { receivedAt: at(1) });
     await bellhop.reaches(`old_${number}`, "done");
   }
-  await bellhop.inbox.expired(90, 1);
+  await bellhop.inbox.retention.next(90, 1);
   clocks.pass(100 * DAY);
   await bellhop.send("holds", { type: "session.created", receivedAt: at(1) + 100 * DAY });
   await bellhop.reaches("holds", "running");

@@ -61,7 +61,7 @@ describe.skipIf(!postgres)("opening a Postgres store", () => {
       insert into run(seq, handler, order_key, at, state, due) values (1, 'user.created', 'user', 1, 3, 1)`);
     await using inbox = await openPostgresInbox({ url, prepare: true });
     expect((await inbox.get("msg_1"))?.runs).toMatchObject([{ state: "dead", problem: null }]);
-    expect(await inbox.problems("open", 9)).toEqual([]);
+    expect(await inbox.problems.list("open", 9)).toEqual([]);
     expect([...(await tables(sql))]).toEqual([{ value: VERSION }]);
   });
 
