@@ -10,6 +10,7 @@ import type { Code, Handler } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
 import { createTimeouts } from "./timeout.ts";
+import { createWatchdog } from "./watchdog.ts";
 
 export interface DryRunOptions {
   handler: Handler & { code: Code };
@@ -32,7 +33,7 @@ export async function dryRun({ handler, delivery, body, effects, clerk, onLate }
     clerk,
     effects: rolledBack(effects, (query) => queries.push(query)),
     timeouts: createTimeouts(shutdown),
-    watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
+    watchdog: createWatchdog("none"),
     shutdown,
     now: Date.now,
     print: () => undefined,

@@ -19,7 +19,7 @@ import { createRollups } from "./rollups.ts";
 import { query, type Store, type Transaction } from "./store.ts";
 import { type Access, inSteps } from "./table-access.ts";
 
-interface CoreOptions {
+export interface CoreOptions {
   /** The inbox's own clock in milliseconds. It is monotonic and saved in the store. */
   clock: () => number;
   /** How much faster than real time the trusted time of retention may move. Simulations raise it. */

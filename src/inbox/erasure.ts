@@ -5,7 +5,7 @@ import { type Identifiers, identifiersIn, isAboutUser } from "../clerk/about-use
 import { wipe } from "./finish.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries } from "./ordering.ts";
-import { giveUp, ofUnfinished } from "./parked.ts";
+import { giveUp } from "./parked.ts";
 import { eraseProblems } from "./problem-erasure.ts";
 import { HAS_OPEN_RUN } from "./run-sets.ts";
 import { query, type Reader, selectBy, type Store, type Transaction, updateBy } from "./store.ts";
@@ -65,6 +65,7 @@ const NEXT_OWN = query({ user: "text", seq: "int", until: "int", limit: "int" })
 
 const OPEN_RUNS = selectBy("delivery d", "d.seq", { seq: "int" }, `d.seq, ${HAS_OPEN_RUN} as open`);
 
+const WAITING_RUNS = selectBy("run r", "r.seq", { seq: "int" }, "r.id as run", { where: "r.state = 0" });
 const RUNS = selectBy("run r", "r.seq", { seq: "int" }, "r.id as run");
 const ERASE_ATTEMPT = updateBy("attempt.run", { run: "int" }, "error = null, log = null");
 const ERASE_REASON = updateBy("run.seq", { seq: "int" }, "reason = 'erased'", "run.reason is not null");
@@ -205,7 +206,7 @@ async function eraseDeliveries(transaction: Transaction, user: string, arrivals:
   const wanted = arrivals.map((seq) => ({ seq }));
   // A replay may be adding runs to these deliveries.
   await lockDeliveries(transaction, wanted);
-  if (givesUp) await giveUp(transaction, await ofUnfinished(transaction, wanted), "erased");
+  if (givesUp) await giveUp(transaction, await transaction.all(WAITING_RUNS, wanted), "erased");
   const states = await transaction.all<{ seq: number; open: number | boolean }>(OPEN_RUNS, wanted);
   const deliveries = states.filter(({ open }) => !open).map(({ seq }) => ({ seq }));
   const runs = await transaction.all<{ run: number }>(RUNS, deliveries);

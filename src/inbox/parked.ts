@@ -84,13 +84,6 @@ export async function giveUp(
   return ended.length;
 }
 
-const UNFINISHED = selectBy("run r", "r.seq", { seq: "int" }, "r.id as run", { where: "r.state = 0" });
-
-/** The waiting runs of deliveries. */
-export function ofUnfinished(reader: Reader, deliveries: readonly { seq: number }[]): Promise<{ run: number }[]> {
-  return reader.all(UNFINISHED, deliveries);
-}
-
 /** Makes waiting runs due now, in their order. Returns how many. */
 export async function makeDueNow(
   transaction: Transaction,

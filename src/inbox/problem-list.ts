@@ -21,7 +21,9 @@ const RESOLVED = query({ limit: "int" })`
 const ONE = query({ id: "text" })`select ${COLUMNS} from problem where id = :id`;
 
 const RUNS = query({ problem: "text", limit: "int" })`
-  select state, count(*) as runs from (select state from run where problem = :problem limit :limit) as counted group by state`;
+  select count(*) filter (where state = 3) as dead, count(*) filter (where state < 2) as retrying,
+    count(*) filter (where state = 2) as done, count(*) filter (where state = 4) as skipped
+  from (select state from run where problem = :problem limit :limit) as counted`;
 
 const SUBJECTS = query({ problem: "text", limit: "int" })`
   select count(distinct order_key) as subjects from (
@@ -64,23 +66,20 @@ export function createProblemReader({ read, now }: Pick<Access, "read" | "now">)
 async function viewOf(reader: Reader, { muted, ...row }: ProblemRow, now: number): Promise<ProblemView> {
   const today = Math.floor(now / DAY_MS);
   const input = { problem: row.id, limit: MAX_COUNTED };
-  const [states, subjects, days] = await Promise.all([
-    reader.all<{ state: number; runs: number }>(RUNS, input),
+  const [[runs], [subjects], days] = await Promise.all([
+    reader.all<ProblemView["runs"]>(RUNS, input),
     reader.all<{ subjects: number }>(SUBJECTS, input),
     reader.all<{ day: number; failures: number }>(DAYS, { problem: row.id, from: today - TREND_DAYS + 1 }),
   ]);
-  const counted = new Map(states.map(({ state, runs }) => [state, runs]));
-  const of = (...wanted: number[]) => wanted.reduce((sum, state) => sum + (counted.get(state) ?? 0), 0);
-  const runs = { dead: of(3), retrying: of(0, 1), done: of(2), skipped: of(4) };
+  const { dead, retrying, done, skipped } = runs!;
   const failuresOf = new Map(days.map(({ day, failures }) => [day, failures]));
-  const isOpen = runs.dead + runs.retrying > 0;
   return {
     ...row,
-    state: isOpen ? "open" : "resolved",
+    state: dead + retrying > 0 ? "open" : "resolved",
     muted: muted === 1,
-    runs,
-    subjects: subjects[0]!.subjects,
-    more: of(0, 1, 2, 3, 4) === MAX_COUNTED,
+    runs: runs!,
+    subjects: subjects!.subjects,
+    more: dead + retrying + done + skipped === MAX_COUNTED,
     days: Array.from({ length: TREND_DAYS }, (_, index) => failuresOf.get(today - TREND_DAYS + 1 + index) ?? 0),
   };
 }

@@ -47,9 +47,11 @@ const RUN_SUMMARIES = selectBy(
   "r.seq",
   { arrival: "int" },
   `r.seq as arrival, r.id as run, r.handler, r.replay, r.state, r.parked_at is not null as parked, r.due,
-    r.reason, r.problem, r.first_took as "firstTook",
-    case when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id) else 0 end as attempts,
-    case when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took,
+    r.reason, r.problem,
+    case when r.first_at is not null then 1 when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id)
+      else 0 end as attempts,
+    case when r.first_at is not null then r.first_took
+      when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took,
     case when r.attempts > 0 and r.state in (0, 1, 3)
       then (select a.error from attempt a where a.run = r.id order by a.n desc limit 1) end as error`,
 );
@@ -78,7 +80,6 @@ type RunSummaryRow = Omit<RunSummary, "state" | "parked" | "due" | "error"> & {
   state: number;
   parked: number | boolean;
   due: number;
-  firstTook: number | null;
 };
 
 interface AttemptRow extends Pick<AttemptRecord, "startedAt" | "took"> {
@@ -105,7 +106,7 @@ export async function get(reader: Reader, id: string, now: number): Promise<Deli
     sample: sample === 1,
     headers: headers === null ? null : JSON.parse(headers),
     body: body && new Uint8Array(body),
-    runs: (runs.get(seq) ?? []).map(({ took: _, ...run }) => ({
+    runs: runs(seq).map(({ took: _, ...run }) => ({
       ...run,
       attempts: (attempts.get(run.run) ?? []).map(attemptView),
     })),
@@ -145,18 +146,15 @@ export async function nextSelected(
   now: number,
 ): Promise<DeliveryList> {
   const { arrivals, next } = await nextSlice(reader, filter, direction, from, size);
-  const found = await reader.all<SummaryRow>(
-    SUMMARIES,
-    arrivals.map((arrival) => ({ arrival })),
-  );
-  const byArrival = new Map(found.map((row) => [row.arrival, row]));
+  const wanted = arrivals.map((arrival) => ({ arrival }));
+  const byArrival = new Map((await reader.all<SummaryRow>(SUMMARIES, wanted)).map((row) => [row.arrival, row]));
   const rows = arrivals.flatMap((arrival) => byArrival.get(arrival) ?? []).filter((row) => selects(filter, row));
   const runs = await runsOf(reader, rows, now);
   const deliveries = rows.map(({ sample, wiped, ...row }) => ({
     ...row,
     sample: sample === 1,
     wiped: Boolean(wiped),
-    runs: runs.get(row.arrival) ?? [],
+    runs: runs(row.arrival),
   }));
   return { deliveries, next };
 }
@@ -194,30 +192,17 @@ function isInState(run: RunSummary, state: RunState | "parked" | "retrying"): bo
 /** The runs of deliveries, oldest first, by the arrival. */
 async function runsOf(reader: Reader, deliveries: readonly { arrival: number }[], now: number) {
   const rows = await reader.all<RunSummaryRow>(RUN_SUMMARIES, deliveries);
-  const summary = ({
-    arrival: _,
-    state,
-    parked,
-    due,
-    firstTook,
-    attempts,
-    took,
-    error,
-    ...run
-  }: RunSummaryRow): RunSummary => ({
+  const summary = ({ arrival: _, state, parked, due, error, ...run }: RunSummaryRow): RunSummary => ({
     ...run,
     state: STATES[state] ?? "waiting",
     parked: Boolean(parked),
     // As a delay.
     due: state === WAITING ? Math.max(0, due - now) : null,
-    attempts: attempts + Number(firstTook !== null),
-    took: firstTook ?? took,
     ...(error !== null && { error: firstLine(JSON.parse(error) as ErrorRecord) }),
   });
   const byArrival = Map.groupBy(rows, ({ arrival }) => arrival);
-  return new Map(
-    [...byArrival].map(([arrival, runs]) => [arrival, runs.toSorted((a, b) => a.run - b.run).map(summary)]),
-  );
+  const summaries = (found: RunSummaryRow[] = []) => found.toSorted((a, b) => a.run - b.run).map(summary);
+  return (arrival: number) => summaries(byArrival.get(arrival));
 }
 
 const MAX_ERROR_CHARACTERS = 300;
@@ -231,14 +216,9 @@ export async function contents(
   reader: Reader,
   which: readonly number[] | { before: number | null; limit: number },
 ): Promise<DeliveryContent[]> {
-  const rows =
-    "limit" in which
-      ? await reader.all<DeliveryContent>(CONTENTS_BELOW, { before: which.before ?? NEWEST, limit: which.limit })
-      : await reader.all<DeliveryContent>(
-          CONTENTS_OF,
-          which.map((arrival) => ({ arrival })),
-        );
-  return rows;
+  if ("limit" in which) return reader.all(CONTENTS_BELOW, { ...which, before: which.before ?? NEWEST });
+  const rows = which.map((arrival) => ({ arrival }));
+  return reader.all(CONTENTS_OF, rows);
 }
 
 /** The runs whose effects must be in the handlers' database. After a backup was restored, some may be missing. */

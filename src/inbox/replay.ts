@@ -71,12 +71,12 @@ const HANDLED = updateBy("delivery.seq", { seq: "int" }, "unhandled = 0", "unhan
 
 // A waiting run is active when its order key's head runs or is due, be it this run or another one.
 const PROGRESS = query({ handler: "text", first: "int", last: "int", now: "int" })`
-  select r.state,
-    r.state = 1 or (r.state = 0 and r.parked_at is null and (k.state = 2 or k.due <= :now)) as active,
-    count(*) as runs
+  select count(*) filter (where r.state = 2) as done, count(*) filter (where r.state = 3) as dead,
+    count(*) filter (where r.state = 4) as skipped, count(*) filter (where r.state < 2) as waiting,
+    count(*) filter (
+      where r.state = 1 or (r.state = 0 and r.parked_at is null and (k.state = 2 or k.due <= :now))) as active
   from run r join order_key k on k.key = r.order_key
-  where r.id between :first and :last and (:handler is null or r.handler = :handler) and r.bulk = 1
-  group by 1, 2`;
+  where r.id between :first and :last and (:handler is null or r.handler = :handler) and r.bulk = 1`;
 
 async function candidateHandlers(reader: Reader, { filter, handlers }: ReplaySelection): Promise<NamedHandler[]> {
   const known = new Map(handlers.map((handler) => [handler.handler, handler]));
@@ -125,18 +125,13 @@ interface EarlierRun {
   problem: string;
 }
 
-interface Step {
-  /** Null if nothing is added. */
-  replay: string | null;
-  after: number;
-  limit: number;
-}
+/** `replay` is null if nothing is added. */
+type Step = ReplaySelection & { replay: string | null; after: number; limit: number };
 
 /** The runs that a step would add from its slice, and the counts of those that it leaves out. */
 async function planStep(
   reader: Reader,
-  selection: ReplaySelection,
-  { replay, after, limit }: Step,
+  { replay, after, limit, ...selection }: Step,
   now: number,
 ): Promise<{ step: ReplayStep; runs: Candidate[] }> {
   const { deliveries, next } = await nextSelected(reader, selection.filter, "up", after, SLICE, now);
@@ -166,11 +161,11 @@ async function planStep(
 
 /** The result of a step, without writing it. */
 export async function preview(reader: Reader, request: ReplayStepRequest, now: number): Promise<ReplayStep> {
-  return (await planStep(reader, request, request, now)).step;
+  return (await planStep(reader, request, now)).step;
 }
 
 export async function add(transaction: Transaction, request: ReplayStepRequest, now: number): Promise<ReplayStep> {
-  const { step, runs } = await planStep(transaction, request, request, now);
+  const { step, runs } = await planStep(transaction, request, now);
   // Retention on another server may be deleting these deliveries.
   await lockDeliveries(transaction, runs);
   const stored = new Set((await transaction.all<{ seq: number }>(HAS_PAYLOAD, runs)).map(({ seq }) => seq));
@@ -216,12 +211,11 @@ export async function count(
   const sum = { found: 0, stale: 0, wiped: 0, gone: 0 };
   let after: number | null = 0;
   while (after !== null && sum.found < limit) {
-    const { step }: { step: ReplayStep } = await planStep(reader, selection, { replay: null, after, limit: END }, now);
-    sum.found += step.added;
-    sum.stale += step.stale;
-    sum.wiped += step.wiped;
-    sum.gone += step.gone;
-    after = step.next;
+    const request: Step = { ...selection, replay: null, after, limit: END };
+    const { added, next, ...leftOut } = (await planStep(reader, request, now)).step;
+    sum.found += added;
+    for (const reason of ["stale", "wiped", "gone"] as const) sum[reason] += leftOut[reason];
+    after = next;
     await new Promise((resolve) => setImmediate(resolve));
   }
   return { ...sum, found: Math.min(sum.found, limit), more: sum.found >= limit };
@@ -233,14 +227,6 @@ export async function progress(
   { first, last }: RunRange,
   now: number,
 ): Promise<ReplayProgress> {
-  type Row = { state: number; active: number | boolean; runs: number };
-  const rows = await reader.all<Row>(PROGRESS, { handler, first, last, now });
-  const sum = (of: (row: Row) => boolean) => rows.filter(of).reduce((total, row) => total + row.runs, 0);
-  return {
-    done: sum(({ state }) => state === 2),
-    dead: sum(({ state }) => state === 3),
-    skipped: sum(({ state }) => state === 4),
-    waiting: sum(({ state }) => state < 2),
-    active: sum(({ active }) => Boolean(active)),
-  };
+  const [found] = await reader.all<ReplayProgress>(PROGRESS, { handler, first, last, now });
+  return found!;
 }

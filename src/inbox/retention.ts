@@ -187,15 +187,10 @@ async function deleteExpired(
     ...having("stays open").map(({ seq }) => ({ seq, kept: 1 })),
     ...[...having("stays"), ...payloads].map(({ seq }) => ({ seq, kept: 0 })),
   ]);
-  await transaction.run(
-    DELETE_LOG,
-    payloads.flatMap(({ runs }) => runs),
-  );
+  const [runsOfPayloads, runsOfWhole] = [payloads.flatMap(({ runs }) => runs), whole.flatMap(({ runs }) => runs)];
+  await transaction.run(DELETE_LOG, runsOfPayloads);
   const deleted = await transaction.run(DELETE_PAYLOAD, payloads);
-  await transaction.run(
-    DELETE_ATTEMPT,
-    whole.flatMap(({ runs }) => runs),
-  );
+  await transaction.run(DELETE_ATTEMPT, runsOfWhole);
   for (const statement of [DELETE_RUN, DELETE_PAYLOAD, DELETE_DELIVERY]) await transaction.run(statement, whole);
   const keys = whole.flatMap(({ subject, sample, runs }) => runs.map(({ key }) => ({ key, subject, sample })));
   await transaction.run(DELETE_ORDER_KEY, sortKeys(keys));

@@ -326,17 +326,10 @@ describe.skipIf(!postgres)("bun move", () => {
   });
 });
 
-test("every table and column of the inbox is moved", async () => {
+test("every table of the inbox is moved", async () => {
   await using folder = await temporaryFolder();
   await mkdir(join(folder.path, "data"));
   await openSqliteStore(inboxFile(folder.path)).close();
-  using db = new Database(inboxFile(folder.path));
-  const columns = (name: string) =>
-    db
-      .query<{ name: string }, [string]>("select name from pragma_table_info(?)")
-      .all(name)
-      .map((row) => row.name);
   const moved = TABLES.map(({ name }) => name);
   expect([...moved, "meta"].toSorted()).toEqual(Object.keys(sqliteRows(inboxFile(folder.path))).toSorted());
-  for (const table of TABLES) expect(Object.keys(table.columns)).toEqual(columns(table.name));
 });
