@@ -129,10 +129,8 @@ export function createErasures(access: Access, scrub: Store["scrub"]) {
      * Erases what further payloads contain about the user, then the user's own events, and `held` deliveries whose runs have
      * ended. False when nothing is left but what is held.
      */
-    async eraseNext(user: string, addresses: Identifiers): Promise<boolean> {
-      const step = await searchStep(read, user, addresses);
-      return write((transaction) => erase(transaction, user, step));
-    },
+    eraseNext: (user: string, addresses: Identifiers): Promise<boolean> =>
+      write((transaction) => eraseNext(transaction, user, addresses)),
     /** Writes the receipt, unless something is left. `elsewhere`: what was erased outside of the inbox. */
     finish: (user: string, elsewhere: Record<string, number>): Promise<boolean> =>
       write(async (transaction) => {
@@ -152,57 +150,38 @@ async function request(
   await transaction.run(REQUEST, { user, now, cause, gives_up: Number(givesUp), beyond: 0 });
 }
 
-/** One page of deliveries: those about the user, and where the page ends. */
-interface ErasureStep {
-  found: number[];
-  scannedFrom: number;
-  scannedTo: number;
+/** The next deliveries to erase, and how far the erasure has come with them. `isMore`: others may follow. */
+async function nextStep(reader: Reader, { user, until, scannedTo, ownTo }: ErasureRow, addresses: Identifiers) {
+  if (scannedTo < until) {
+    type Found = { seq: number; type: string; subject: string | null; body: Uint8Array };
+    const page = await reader.all<Found>(PAGE, { seq: scannedTo, until, limit: STEP });
+    const found = page.filter(({ type, subject, body }) => {
+      const mayBe = Buffer.from(body).includes(user) || /^(?:email|sms)\./.test(type);
+      return mayBe && subject !== user && isAboutUser(type, dataOf(body), user, addresses);
+    });
+    const scanned_to = page.length < STEP ? until : page.at(-1)!.seq;
+    return { found, progress: { scanned_to, own_to: ownTo }, isMore: true };
+  }
+  // The user's own deliveries come last: see `identifiersOf`.
+  const found = await reader.all<{ seq: number }>(NEXT_OWN, { user, seq: ownTo, until, limit: OWN_STEP });
+  const progress = { scanned_to: scannedTo, own_to: found.at(-1)?.seq ?? ownTo };
+  return { found, progress, isMore: found.length === OWN_STEP };
 }
 
-/** Searches the next payloads; null when all were searched. The user's own deliveries come last: see `identifiersOf`. */
-async function searchStep(reader: Reader, user: string, addresses: Identifiers): Promise<ErasureStep | null> {
-  const row = await find(reader, user);
-  if (!row || row.scannedTo >= row.until) return null;
-  const page = await reader.all<{ seq: number; type: string; subject: string | null; body: Uint8Array }>(PAGE, {
-    seq: row.scannedTo,
-    until: row.until,
-    limit: STEP,
-  });
-  const found = page.filter(({ type, subject, body }) => {
-    const bytes = Buffer.from(body);
-    const mayBe = bytes.includes(user) || /^(?:email|sms)\./.test(type);
-    return mayBe && subject !== user && isAboutUser(type, dataOf(body), user, addresses);
-  });
-  const scannedTo = page.length < STEP ? row.until : page.at(-1)!.seq;
-  return { found: found.map(({ seq }) => seq), scannedFrom: row.scannedTo, scannedTo };
-}
-
-/** Erases the deliveries of a step. Without one, the next of the user's own, and those whose runs have ended meanwhile. */
-async function erase(transaction: Transaction, user: string, step: ErasureStep | null): Promise<boolean> {
+/** Erases the deliveries of the next step, and those whose runs have ended meanwhile. */
+async function eraseNext(transaction: Transaction, user: string, addresses: Identifiers): Promise<boolean> {
   // Of two servers, one at a time changes an erasure.
   await transaction.lock(LOCK, [{ user_id: user }]);
   const row = await find(transaction, user);
   if (!row) return false;
-  // Another server has applied the step, or the erasure was requested again meanwhile.
-  if (step && step.scannedFrom !== row.scannedTo) return true;
-  const held = JSON.parse(row.held) as number[];
-  const own = step
-    ? []
-    : await transaction.all<{ seq: number }>(NEXT_OWN, { user, seq: row.ownTo, until: row.until, limit: OWN_STEP });
-  const wanted = step ? step.found : [...held, ...own.map(({ seq }) => seq)];
-  const { erased, open } = await eraseDeliveries(transaction, user, [...new Set(wanted)], row.givesUp === 1);
-  const progress = {
-    user_id: user,
-    scanned_to: step?.scannedTo ?? row.scannedTo,
-    own_to: own.at(-1)?.seq ?? row.ownTo,
-    held: JSON.stringify([...new Set(step ? [...held, ...open] : open)]),
-    erased,
-  };
-  await transaction.run(SAVE, [progress]);
-  return step !== null || own.length === OWN_STEP;
+  const { found, progress, isMore } = await nextStep(transaction, row, addresses);
+  const wanted = new Set([...(JSON.parse(row.held) as number[]), ...found.map(({ seq }) => seq)]);
+  const { erased, open } = await eraseDeliveries(transaction, [...wanted], row.givesUp === 1);
+  await transaction.run(SAVE, [{ user_id: user, ...progress, held: JSON.stringify(open), erased }]);
+  return isMore;
 }
 
-async function eraseDeliveries(transaction: Transaction, user: string, arrivals: readonly number[], givesUp: boolean) {
+async function eraseDeliveries(transaction: Transaction, arrivals: readonly number[], givesUp: boolean) {
   const wanted = arrivals.map((seq) => ({ seq }));
   // A replay may be adding runs to these deliveries.
   await lockDeliveries(transaction, wanted);
