@@ -17,12 +17,10 @@ import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { tryHandler } from "./dispatch/dry-run.ts";
-import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
-import { countMissed } from "./dispatch/missed.ts";
-import { startRetention } from "./dispatch/retention.ts";
 import { InboxUnavailable } from "./errors.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
+import { describeLateError } from "./failures/late-error.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import { logChange, logDeadError, logHandlerLine, logLost, logMissed, logRefused, logSchema } from "./log.ts";
@@ -34,7 +32,9 @@ import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
-import { startUpkeep } from "./upkeep.ts";
+import { countMissed } from "./upkeep/missed.ts";
+import { startRetention } from "./upkeep/retention.ts";
+import { startUpkeep } from "./upkeep/upkeep.ts";
 
 export interface Server {
   port: number;

@@ -14,10 +14,10 @@ import { addRows, type LedgerRow, rowsAfter } from "../db/ledger.ts";
 import { DatabaseUrlError, describeDatabase, parseDatabaseUrl, type PostgresAddress } from "../db/url.ts";
 import { InboxUnavailable, UserError } from "../errors.ts";
 import { lockDataDir, toUserError, withUserErrors } from "../inbox/data-dir.ts";
-import { countRows, moveInbox, type Place } from "../inbox/move.ts";
 import { inboxPath } from "../inbox/open.ts";
 import { openPostgresStore } from "../inbox/postgres.ts";
 import { openSqliteStore } from "../inbox/sqlite.ts";
+import { countRows, moveInbox, type Place } from "../transfer/move-inbox.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { configOrUserError } from "./serve.ts";
 

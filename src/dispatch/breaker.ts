@@ -1,8 +1,8 @@
 // Decides when a handler is paused by itself: many runs of different subjects have failed with one problem, and none has
 // succeeded in between. Counts in memory only: after a restart, each row is empty, and each server counts the runs that it runs.
 
+import { problemOf } from "../failures/problem-key.ts";
 import type { ClaimedRun, ErrorRecord, Outcome } from "../inbox/inbox.ts";
-import { problemOf } from "./problem-key.ts";
 import { isGivenUp } from "./retry.ts";
 
 export interface Breaker {

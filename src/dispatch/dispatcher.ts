@@ -2,13 +2,13 @@
 // A slot becomes free, and an order key continues, only when the end of a run is recorded.
 
 import { InboxUnavailable } from "../errors.ts";
+import { withProblem } from "../failures/problem-key.ts";
 import type { Claim, ClaimedRun, Claimer, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
 import { singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
 import type { DispatcherOptions } from "./dispatcher-options.ts";
 import { createPauses, type Pauses } from "./pauses.ts";
-import { withProblem } from "./problem-key.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
 import { startEpoch } from "./timeout.ts";

@@ -2,9 +2,9 @@
 // changes nothing.
 
 import { claimedRuns } from "./claim.ts";
-import { problemOfLatest, recordFailures } from "./failures.ts";
 import type { AttemptId, AttemptRecord, ClaimedRun, LogLine, Outcome } from "./inbox.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
+import { problemOfLatest, recordFailures } from "./record-failures.ts";
 import { STATES, WAITING } from "./schema.ts";
 import {
   deleteBy, insertRows, query, type Reader, selectBy, together, type Transaction, updateBy,

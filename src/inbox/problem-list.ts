@@ -1,7 +1,7 @@
 // Reads problems with the counts of their runs.
 
-import { OPEN_STATES } from "./failures.ts";
 import type { ProblemListed, ProblemView } from "./problem-views.ts";
+import { OPEN_STATES } from "./record-failures.ts";
 import { query, type Reader } from "./store.ts";
 import type { Access } from "./table-access.ts";
 

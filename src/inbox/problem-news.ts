@@ -1,8 +1,8 @@
 // Changes of problems that alerts report. They are bits in the row of the problem, so a restart loses none; one server at
 // a time takes them, so each is reported once.
 
-import { NEWS } from "./failures.ts";
 import type { ProblemChange, ProblemNews, ProblemView } from "./problem-views.ts";
+import { NEWS } from "./record-failures.ts";
 import { query, updateBy } from "./store.ts";
 import type { Access } from "./table-access.ts";
 

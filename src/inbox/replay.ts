@@ -2,10 +2,10 @@
 // slices, in the order of arrival or receipt. Under one replay id, a handler gets at most one run of a delivery.
 
 import { matchesPattern } from "../clerk/pattern.ts";
-import { OPEN_STATES } from "./failures.ts";
 import { createKeys, elect, lockDeliveries, orderKeyOf } from "./ordering.ts";
 import { makeDueNow } from "./parked.ts";
 import { nextSelected } from "./query.ts";
+import { OPEN_STATES } from "./record-failures.ts";
 import { handlersOf, RUNS } from "./run-sets.ts";
 import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import type {

@@ -7,8 +7,8 @@ import { join, resolve } from "node:path";
 
 import { SQL } from "bun";
 
-import { TABLES } from "../../src/inbox/move.ts";
 import { openSqliteStore } from "../../src/inbox/sqlite.ts";
+import { TABLES } from "../../src/transfer/move-inbox.ts";
 import { environment, post, runCommand, type SpawnedServer, spawnServer, until, writeHandlers } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 import { temporaryFolder } from "../temporary-folder.ts";

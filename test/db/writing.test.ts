@@ -4,9 +4,9 @@ import { expect, test } from "bun:test";
 
 import type { Effects } from "../../src/db/effects.ts";
 import { attemptKey, declareVoid } from "../../src/db/ledger.ts";
-import { startRetention } from "../../src/dispatch/retention.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import type { HandlerFunction } from "../../src/index.ts";
+import { startRetention } from "../../src/upkeep/retention.ts";
 import { dispatching, message } from "../dispatch/dispatching.ts";
 import { until } from "../harness.ts";
 import { claimer, createClocks, DAY, knownHandler, replayOf } from "../inbox/box.ts";

@@ -3,9 +3,9 @@
 
 import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
-import { describeIncomplete, markBegin, markComplete, markMoved, marksOf } from "./move-marks.ts";
-import type { ServerAbout } from "./servers.ts";
-import { type Columns, insertRows, query, type RowOf, type Store } from "./store.ts";
+import { describeIncomplete, markBegin, markComplete, markMoved, marksOf } from "../inbox/move-marks.ts";
+import type { ServerAbout } from "../inbox/servers.ts";
+import { type Columns, insertRows, query, type RowOf, type Store } from "../inbox/store.ts";
 
 export interface Place {
   store: Store;

@@ -107,7 +107,7 @@ const HOST_FRAMES = [SOURCE, "node:async_hooks", "(unknown)"];
 /** Drops Bellhop's frames below the handler: they are always the same and never the cause. */
 function withoutCaller(stack: string): string {
   const lines = stack.split("\n");
-  const called = lines.findIndex((line) => line.includes(`at callHandler (${import.meta.dir}`));
+  const called = lines.findIndex((line) => line.includes(`at callHandler (${SOURCE}dispatch/`));
   const end = called < 0 ? lines.length : called;
   const isHostFrame = (line: string) => /^\s+at /.test(line) && HOST_FRAMES.some((part) => line.includes(part));
   return lines.slice(0, lines.findLastIndex((line, index) => index < end && !isHostFrame(line)) + 1).join("\n");

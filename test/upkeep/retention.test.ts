@@ -2,10 +2,10 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
-import { startRetention } from "../../src/dispatch/retention.ts";
+import { startRetention } from "../../src/upkeep/retention.ts";
+import { dispatching } from "../dispatch/dispatching.ts";
 import { at, createClocks, DAY } from "../inbox/box.ts";
 import { until } from "../until.ts";
-import { dispatching } from "./dispatching.ts";
 
 // The machine may be slow, because other processes use it too.
 setDefaultTimeout(20_000);
