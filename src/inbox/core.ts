@@ -164,7 +164,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     pauses: createPauses(access),
     problems,
     retention: createRetention({ read, write, clock: ownClock, pace }),
-    erasures: createErasures(access, store.scrub),
+    erasures: createErasures(access, store),
     rollups: createRollups(access),
     get writable() {
       return commits.trouble === undefined;

@@ -99,8 +99,7 @@ interface ErasureRow extends Omit<Erasure, "held" | "givesUp" | "elsewhere"> {
 
 export type StoredErasures = ReturnType<typeof createErasures>;
 
-/** `scrub` removes erased bytes from the files. */
-export function createErasures(access: Access, scrub: Store["scrub"]) {
+export function createErasures(access: Access, store: Pick<Store, "scrub">) {
   const { read, write, now } = access;
   return {
     /** Begins to erase what is stored about a user now, also if the user was erased before. */
@@ -138,7 +137,7 @@ export function createErasures(access: Access, scrub: Store["scrub"]) {
         return (await transaction.run(FINISH, [receipt])) > 0;
       }),
     /** Removes erased bytes from the files, as far as the store can. False when it could not, because the file was in use. */
-    scrub: async (): Promise<boolean> => (await scrub?.()) ?? true,
+    scrub: async (): Promise<boolean> => (await store.scrub?.()) ?? true,
   };
 }
 

@@ -36,6 +36,8 @@ interface ProblemRow extends Omit<ProblemView, "state" | "muted" | "runs" | "sub
   muted: number;
 }
 
+export type ProblemReader = ReturnType<typeof createProblemReader>;
+
 export function createProblemReader({ read, now }: Pick<Access, "read" | "now">) {
   return {
     /** The problems whose failures came last, at most `limit`. */

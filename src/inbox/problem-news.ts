@@ -1,7 +1,8 @@
 // Changes of problems that alerts report. They are bits in the row of the problem, so a restart loses none; one server at
 // a time takes them, so each is reported once.
 
-import type { ProblemChange, ProblemNews, ProblemView } from "./problem-views.ts";
+import type { ProblemReader } from "./problem-list.ts";
+import type { ProblemChange, ProblemNews } from "./problem-views.ts";
 import { NEWS } from "./record-failures.ts";
 import { query, updateBy } from "./store.ts";
 import type { Access } from "./table-access.ts";
@@ -49,8 +50,7 @@ interface PendingRow {
   lastAt: number;
 }
 
-/** `get` reads a problem. */
-export function createProblemNews({ read, write, now }: Access, get: (id: string) => Promise<ProblemView | null>) {
+export function createProblemNews({ read, write, now }: Access, reader: Pick<ProblemReader, "get">) {
   return {
     /**
      * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`,
@@ -73,7 +73,7 @@ export function createProblemNews({ read, write, now }: Access, get: (id: string
       const taken = await write((transaction) => transaction.changed(TAKE, rows));
       const news: ProblemNews[] = [];
       for (const [index, { id, bits }] of fresh.entries()) {
-        const problem = taken[index] ? await get(id) : null;
+        const problem = taken[index] ? await reader.get(id) : null;
         if (problem) news.push({ problem, changes: changesOf(bits) });
       }
       return news;

@@ -46,7 +46,7 @@ export function createProblems(access: Access) {
   const reader = createProblemReader(access);
   return {
     ...reader,
-    ...createProblemNews(access, reader.get),
+    ...createProblemNews(access, reader),
     /** A muted problem is counted as before, and not reported. False when there is no such problem. */
     mute: (id: string, muted: boolean): Promise<boolean> =>
       write(async (transaction) => (await transaction.run(MUTE, [{ id, muted: Number(muted) }])) > 0),
