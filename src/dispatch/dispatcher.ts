@@ -61,10 +61,9 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       return cluster.id;
     },
     capacity() {
-      const paused = pauses.closed();
-      return stopped || exclusive || cluster.fenced !== undefined || !paused
-        ? { slots: new Map(), exclusive: exclusive === "claiming" }
-        : { slots: pauses.limit(slots.free(table().loaded)), paused };
+      const isClosed = stopped || exclusive || cluster.fenced !== undefined;
+      const open = isClosed ? undefined : pauses.capacity(slots.free(table().loaded));
+      return open ?? { slots: new Map(), exclusive: exclusive === "claiming" };
     },
     held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
   };
