@@ -4,6 +4,7 @@
 import { WAITING_HEADS } from "./claim.ts";
 import { handlersOf, isLatest, RUNS } from "./run-sets.ts";
 import { query, type Reader, type Statement } from "./store.ts";
+import type { Access } from "./table-access.ts";
 
 /** Runs of a handler in a state that is neither done nor skipped. `retrying`: waiting for the time of a retry. */
 export interface BacklogCount {
@@ -45,27 +46,34 @@ const RETRYING = query({ handler: "text", now: "int", limit: "int" })`
 const NEWEST = query({ before: "int" })`
   select seq as arrival, received_at as "receivedAt" from delivery where seq < :before order by seq desc limit 1`;
 
-export async function backlog(reader: Reader, now: number): Promise<Backlog> {
-  const counts: BacklogCount[] = [];
-  for (const { state, slice } of COUNTED)
-    for (const handler of await handlersOf(reader, RUNS[state]))
-      counts.push({ handler, state, count: await count(reader, slice, handler) });
-  for (const waiting of counts.filter(({ state }) => state === "waiting")) {
-    const { handler } = waiting;
-    const retrying = await one<{ count: number }>(reader, RETRYING, { handler, now, limit: MAX_COUNTED });
-    // Above the limit, how many of them wait for a retry is not known.
-    if (waiting.count < MAX_COUNTED) waiting.count = Math.max(0, waiting.count - retrying.count);
-    counts.push({ handler, state: "retrying", count: retrying.count });
-  }
-  return { counts, oldestWaitingMs: await oldestWaiting(reader, now) };
-}
+export type Counts = ReturnType<typeof createCounts>;
 
-/** The last stored delivery of any server. */
-export async function newestDelivery(reader: Reader): Promise<{ arrival: number; receivedAt: number } | null> {
-  const [newest] = await reader.all<{ arrival: number; receivedAt: number }>(NEWEST, {
-    before: Number.MAX_SAFE_INTEGER,
-  });
-  return newest ?? null;
+export function createCounts({ read, now }: Pick<Access, "read" | "now">) {
+  return {
+    /** Counts the runs that are not done, in bounded time. */
+    async backlog(): Promise<Backlog> {
+      const counts: BacklogCount[] = [];
+      for (const { state, slice } of COUNTED)
+        for (const handler of await handlersOf(read, RUNS[state]))
+          counts.push({ handler, state, count: await count(read, slice, handler) });
+      for (const waiting of counts.filter(({ state }) => state === "waiting")) {
+        const { handler } = waiting;
+        const input = { handler, now: now(), limit: MAX_COUNTED };
+        const { count: retrying } = await one<{ count: number }>(read, RETRYING, input);
+        // Above the limit, how many of them wait for a retry is not known.
+        if (waiting.count < MAX_COUNTED) waiting.count = Math.max(0, waiting.count - retrying);
+        counts.push({ handler, state: "retrying", count: retrying });
+      }
+      return { counts, oldestWaitingMs: await oldestWaiting(read, now()) };
+    },
+    /** The last stored delivery, of any server. */
+    async newestDelivery(): Promise<{ arrival: number; receivedAt: number } | null> {
+      return (
+        (await read.all<{ arrival: number; receivedAt: number }>(NEWEST, { before: Number.MAX_SAFE_INTEGER }))[0] ??
+        null
+      );
+    },
+  };
 }
 
 /** Runs of bulk replays don't count, which wait until live ones have run. */

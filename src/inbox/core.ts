@@ -1,7 +1,7 @@
 // The inbox over a store: assigns operations to commits. The state machine is in the files beside this one.
 
 import { accept, type Incoming } from "./accept.ts";
-import { backlog, newestDelivery } from "./backlog.ts";
+import { createCounts } from "./backlog.ts";
 import { claim } from "./claim.ts";
 import { createCommits } from "./commits.ts";
 import { createErasures } from "./erasure.ts";
@@ -9,11 +9,11 @@ import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts
 import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
-import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
+import { createWaitingRuns, sweep } from "./parked.ts";
 import { createPauses } from "./paused.ts";
 import { createProblems } from "./problems.ts";
-import { contents, get, list, wroteRuns } from "./query.ts";
-import { add, count, preview, progress } from "./replay.ts";
+import { createQueries } from "./query.ts";
+import { createReplays } from "./replay.ts";
 import { createRetention } from "./retention.ts";
 import { createRollups } from "./rollups.ts";
 import { query, type Store, type Transaction } from "./store.ts";
@@ -111,18 +111,6 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     repeated: (earlier, now) => (now.status === "duplicate" ? earlier : now),
   };
 
-  let loaded: ReadonlySet<string> = new Set();
-  let parking: Promise<void> | undefined;
-  /** Concurrent calls would undo each other's steps, so a second call only changes the target of the first one. */
-  async function parkAll(): Promise<void> {
-    try {
-      let parked: ReadonlySet<string> | undefined;
-      while (parked !== loaded) await inSteps(access, (transaction) => park(transaction, (parked = loaded), clock()));
-    } finally {
-      parking = undefined;
-    }
-  }
-
   let closed: Promise<void> | undefined;
   async function close(): Promise<void> {
     await commits.drain();
@@ -138,29 +126,14 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     onWork: (wake) => commits.onWork(wake),
     note: (attempt, line) => write((transaction) => note(transaction, attempt, line)),
     abandoned: (alive) => abandoned(read, alive),
-    park(handlers) {
-      loaded = handlers;
-      return (parking ??= parkAll());
-    },
-    async replay(request) {
-      // A step that adds nothing needs no commit.
-      const step = await preview(read, request, clock());
-      return step.added === 0 ? step : write((transaction) => add(transaction, request, clock()));
-    },
-    wroteRuns: (before) => wroteRuns(read, before),
-    countReplay: (selection, limit = Infinity) => count(read, selection, limit, clock()),
-    replayProgress: (handler, runs) => progress(read, handler, runs, clock()),
-    retryNow: (run) => write(async (transaction) => (await makeDueNow(transaction, [{ run }], clock())) > 0),
-    giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
-    get: (id) => get(read, id, clock()),
-    list: (filter, page) => list(read, filter, page, clock()),
-    contents: (which) => contents(read, which),
-    backlog: () => backlog(read, clock()),
-    newestDelivery: () => newestDelivery(read),
     async sweep() {
       await inSteps(access, (transaction) => sweep(transaction, clock()));
       await problems.resolve();
     },
+    ...createQueries(access),
+    ...createCounts(access),
+    ...createReplays(access),
+    ...createWaitingRuns(access),
     pauses: createPauses(access),
     problems,
     retention: createRetention({ read, write, clock: ownClock, pace }),

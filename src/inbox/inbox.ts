@@ -2,31 +2,17 @@
 // A write resolves only when it survives a crash; it rejects with `InboxUnavailable` when nothing of it was stored.
 // Callers pass delays, never clock times, because the inbox has a clock of its own.
 
-import type { Backlog } from "./backlog.ts";
+import type { Counts } from "./backlog.ts";
 import type { StoredErasures } from "./erasure.ts";
+import type { WaitingRuns } from "./parked.ts";
 import type { StoredPauses } from "./paused.ts";
 import type { ProblemKey } from "./problem-views.ts";
 import type { Problems } from "./problems.ts";
+import type { Queries } from "./query.ts";
+import type { Replays } from "./replay.ts";
 import type { Retention } from "./retention.ts";
 import type { Rollups } from "./rollups.ts";
-import type {
-  AttemptRecord,
-  DeliveryContent,
-  DeliveryFilter,
-  DeliveryList,
-  DeliveryView,
-  LogLine,
-  NewRun,
-  Page,
-  ReplayCount,
-  ReplayProgress,
-  ReplaySelection,
-  ReplayStep,
-  ReplayStepRequest,
-  RunRange,
-  RunState,
-  WroteRuns,
-} from "./views.ts";
+import type { AttemptRecord, LogLine, NewRun, RunState } from "./views.ts";
 
 export type { AttemptRecord, ErrorCause, ErrorRecord, LogLine, NewRun, RunState } from "./views.ts";
 export type { ProblemKey, ProblemNews } from "./problem-views.ts";
@@ -142,7 +128,8 @@ export interface Claim {
   exclusive: string | null;
 }
 
-export interface Inbox extends AsyncDisposable {
+/** Stores deliveries and runs. Also reads and counts them, replays deliveries, and changes waiting runs. */
+export interface Inbox extends Queries, Counts, Replays, WaitingRuns, AsyncDisposable {
   /** Stores a delivery and its runs, or counts one more receipt of it. */
   accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
   /** Ends an attempt; `superseded` when the run has continued without it. May be repeated. */
@@ -157,32 +144,6 @@ export interface Inbox extends AsyncDisposable {
   note(attempt: AttemptId, line: LogLine): Promise<void>;
   /** Running runs of owners that are not alive. */
   abandoned(alive: ReadonlySet<string>): Promise<ClaimedRun[]>;
-  /** Parks the waiting runs whose handler is not among `loaded`, and unparks the others. */
-  park(loaded: ReadonlySet<string>): Promise<void>;
-  /** Adds runs to stored deliveries, oldest first, in one commit of bounded size. Idempotent. */
-  replay(step: ReplayStepRequest): Promise<ReplayStep>;
-  /**
-   * Runs that are done and wrote to the handlers' database, the latest of each handler and delivery: those whose number is
-   * below `before`, newest first, a bounded number of them.
-   */
-  wroteRuns(before: number): Promise<WroteRuns>;
-  /** Counts what `replay` would add, until `limit` are found. */
-  countReplay(selection: ReplaySelection, limit?: number): Promise<ReplayCount>;
-  /** Counts the runs of a bulk replay by state: those of `handler`, or all in the range. */
-  replayProgress(handler: string | null, runs: RunRange): Promise<ReplayProgress>;
-  /** Makes a waiting run due now, in its order. False when it runs, has ended, is parked, or does not exist. */
-  retryNow(run: number): Promise<boolean>;
-  /** Ends a waiting run: `dead`, or `skipped` if it is parked. False when it does not wait. */
-  giveUp(run: number, reason: string): Promise<boolean>;
-  get(id: string): Promise<DeliveryView | null>;
-  /** Newest first, without payloads and headers. */
-  list(filter: DeliveryFilter, page: Page): Promise<DeliveryList>;
-  /** The payloads of the deliveries with these arrivals, or of the newest `limit` below the arrival `before`. */
-  contents(which: readonly number[] | { before: number | null; limit: number }): Promise<DeliveryContent[]>;
-  /** Counts the runs that are not done, in bounded time. */
-  backlog(): Promise<Backlog>;
-  /** The last stored delivery, of any server. */
-  newestDelivery(): Promise<{ arrival: number; receivedAt: number } | null>;
   /** Deletes overdue one-time codes, skips runs that were parked for 24 hours, and resolves problems. */
   sweep(): Promise<void>;
   /** The paused handlers. Servers give them no slots. */

@@ -5,6 +5,7 @@ import { wipe, wipeEnded } from "./finish.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
 import { handlersOf, RUNS, type RunSet } from "./run-sets.ts";
 import { query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
+import { type Access, inSteps } from "./table-access.ts";
 
 const DAY_MS = 86_400_000;
 // About 10 µs each on SQLite: a million runs are parked in steps that delay no delivery.
@@ -42,8 +43,40 @@ const OVERDUE_CODES = query({ now: "int", limit: "int" })`select seq from delive
 const PARKED_SINCE = query({ until: "int", limit: "int" })`
   select id as run from run where parked_at is not null and parked_at <= :until limit :limit`;
 
+export type WaitingRuns = ReturnType<typeof createWaitingRuns>;
+
+export function createWaitingRuns(access: Access) {
+  const { write, now } = access;
+  let wanted: ReadonlySet<string> = new Set();
+  let parking: Promise<void> | undefined;
+
+  /** Concurrent calls would undo each other's steps, so a second call only changes the target of the first one. */
+  async function parkAll(): Promise<void> {
+    try {
+      let parked: ReadonlySet<string> | undefined;
+      while (parked !== wanted) await inSteps(access, (transaction) => park(transaction, (parked = wanted), now()));
+    } finally {
+      parking = undefined;
+    }
+  }
+
+  return {
+    /** Parks the waiting runs whose handler is not among `loaded`, and unparks the others. */
+    park(loaded: ReadonlySet<string>): Promise<void> {
+      wanted = loaded;
+      return (parking ??= parkAll());
+    },
+    /** Makes a waiting run due now, in its order. False when it runs, has ended, is parked, or does not exist. */
+    retryNow: (run: number): Promise<boolean> =>
+      write(async (transaction) => (await makeDueNow(transaction, [{ run }], now())) > 0),
+    /** Ends a waiting run: `dead`, or `skipped` if it is parked. False when it does not wait. */
+    giveUp: (run: number, reason: string): Promise<boolean> =>
+      write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
+  };
+}
+
 /** Returns whether there may be more to do. */
-export async function park(transaction: Transaction, loaded: ReadonlySet<string>, now: number): Promise<boolean> {
+async function park(transaction: Transaction, loaded: ReadonlySet<string>, now: number): Promise<boolean> {
   let limit = STEP;
   for (const { set, runs, parks } of [PARK, UNPARK])
     for (const handler of await handlersOf(transaction, set)) {

@@ -7,6 +7,7 @@ import type { AttemptRecord, ErrorRecord } from "./inbox.ts";
 import { isLatest } from "./run-sets.ts";
 import { STATES, WAITING } from "./schema.ts";
 import { query, type Reader, selectBy } from "./store.ts";
+import type { Access } from "./table-access.ts";
 import type {
   DeliveryContent,
   DeliveryFilter,
@@ -90,50 +91,68 @@ interface AttemptRow extends Pick<AttemptRecord, "startedAt" | "took"> {
   log: string | null;
 }
 
-export async function get(reader: Reader, id: string, now: number): Promise<DeliveryView | null> {
-  type Row = Omit<DeliveryView, "runs" | "sample" | "headers"> & {
-    seq: number;
-    sample: number;
-    headers: string | null;
-  };
-  const [row] = await reader.all<Row>(DELIVERY, { id });
-  if (!row) return null;
-  const { seq, headers, sample, body, ...delivery } = row;
-  const runs = await runsOf(reader, [{ arrival: seq }], now);
-  const attempts = Map.groupBy(await reader.all<AttemptRow>(ATTEMPTS, { seq }), ({ run }) => run);
+export type Queries = ReturnType<typeof createQueries>;
+
+export function createQueries({ read, now }: Pick<Access, "read" | "now">) {
   return {
-    ...delivery,
-    sample: sample === 1,
-    headers: headers === null ? null : JSON.parse(headers),
-    body: body && new Uint8Array(body),
-    runs: runs(seq).map(({ took: _, ...run }) => ({
-      ...run,
-      attempts: (attempts.get(run.run) ?? []).map(attemptView),
-    })),
+    async get(id: string): Promise<DeliveryView | null> {
+      type Row = Omit<DeliveryView, "runs" | "sample" | "headers"> & {
+        seq: number;
+        sample: number;
+        headers: string | null;
+      };
+      const [row] = await read.all<Row>(DELIVERY, { id });
+      if (!row) return null;
+      const { seq, headers, sample, body, ...delivery } = row;
+      const runs = await runsOf(read, [{ arrival: seq }], now());
+      const attempts = Map.groupBy(await read.all<AttemptRow>(ATTEMPTS, { seq }), ({ run }) => run);
+      return {
+        ...delivery,
+        sample: sample === 1,
+        headers: headers === null ? null : JSON.parse(headers),
+        body: body && new Uint8Array(body),
+        runs: runs(seq).map(({ took: _, ...run }) => ({
+          ...run,
+          attempts: (attempts.get(run.run) ?? []).map(attemptView),
+        })),
+      };
+    },
+    /** Newest first, without payloads and headers. */
+    async list(filter: DeliveryFilter, { before, limit }: Page): Promise<DeliveryList> {
+      const deliveries: DeliverySummary[] = [];
+      let next: number | null = before ?? NEWEST;
+      // Most often the first deliveries are selected, so the first slice is limited to a page.
+      for (let size = Math.min(limit, SLICE); next !== null && deliveries.length < limit; size = SLICE) {
+        const slice: DeliveryList = await nextSelected(read, filter, "down", next, size, now());
+        const selected = slice.deliveries.filter(({ runs }) => selectsRuns(filter, runs));
+        deliveries.push(...selected.slice(0, limit - deliveries.length));
+        next = deliveries.length === limit ? deliveries.at(-1)!.arrival : slice.next;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return { deliveries, next };
+    },
+    /** The payloads of the deliveries with these arrivals, or of the newest `limit` below the arrival `before`. */
+    async contents(which: readonly number[] | { before: number | null; limit: number }): Promise<DeliveryContent[]> {
+      if ("limit" in which) return read.all(CONTENTS_BELOW, { ...which, before: which.before ?? NEWEST });
+      const rows = which.map((arrival) => ({ arrival }));
+      return read.all(CONTENTS_OF, rows);
+    },
+    /**
+     * Runs that are done and wrote to the handlers' database, the latest of each handler and delivery: those whose number is
+     * below `before`, newest first, a bounded number of them. After a backup was restored, effects of some may be missing.
+     */
+    async wroteRuns(before: number): Promise<WroteRuns> {
+      const [newest] = await read.all<{ id: number }>(NEWEST_RUN, { before });
+      if (!newest) return { runs: [], next: null };
+      const from = newest.id - WROTE_PAGE + 1;
+      const runs = await read.all<RunKey>(WROTE, { from, before });
+      return { runs, next: from > 1 ? from : null };
+    },
   };
 }
 
 function attemptView({ run: _, error, log, ...attempt }: AttemptRow): RunView["attempts"][number] {
   return { ...attempt, ...(error && { error: JSON.parse(error) }), ...(log && { log: JSON.parse(log) }) };
-}
-
-export async function list(
-  reader: Reader,
-  filter: DeliveryFilter,
-  { before, limit }: Page,
-  now: number,
-): Promise<DeliveryList> {
-  const deliveries: DeliverySummary[] = [];
-  let next: number | null = before ?? NEWEST;
-  // Most often the first deliveries are selected, so the first slice is limited to a page.
-  for (let size = Math.min(limit, SLICE); next !== null && deliveries.length < limit; size = SLICE) {
-    const slice: DeliveryList = await nextSelected(reader, filter, "down", next, size, now);
-    const selected = slice.deliveries.filter(({ runs }) => selectsRuns(filter, runs));
-    deliveries.push(...selected.slice(0, limit - deliveries.length));
-    next = deliveries.length === limit ? deliveries.at(-1)!.arrival : slice.next;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return { deliveries, next };
 }
 
 /** The deliveries of the next slice that the filter selects, judged by all but their runs. */
@@ -210,22 +229,4 @@ const MAX_ERROR_CHARACTERS = 300;
 /** An error in a row of a list: its name and the first line of its message. */
 function firstLine({ name, message }: ErrorRecord): string {
   return `${name}: ${message.trimStart().split("\n", 1)[0] ?? ""}`.slice(0, MAX_ERROR_CHARACTERS);
-}
-
-export async function contents(
-  reader: Reader,
-  which: readonly number[] | { before: number | null; limit: number },
-): Promise<DeliveryContent[]> {
-  if ("limit" in which) return reader.all(CONTENTS_BELOW, { ...which, before: which.before ?? NEWEST });
-  const rows = which.map((arrival) => ({ arrival }));
-  return reader.all(CONTENTS_OF, rows);
-}
-
-/** The runs whose effects must be in the handlers' database. After a backup was restored, some may be missing. */
-export async function wroteRuns(reader: Reader, before: number): Promise<WroteRuns> {
-  const [newest] = await reader.all<{ id: number }>(NEWEST_RUN, { before });
-  if (!newest) return { runs: [], next: null };
-  const from = newest.id - WROTE_PAGE + 1;
-  const runs = await reader.all<RunKey>(WROTE, { from, before });
-  return { runs, next: from > 1 ? from : null };
 }

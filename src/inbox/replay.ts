@@ -8,6 +8,7 @@ import { nextSelected } from "./query.ts";
 import { OPEN_STATES } from "./record-failures.ts";
 import { handlersOf, RUNS } from "./run-sets.ts";
 import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
+import type { Access } from "./table-access.ts";
 import type {
   DeliverySummary,
   KnownHandler,
@@ -78,6 +79,39 @@ const PROGRESS = query({ handler: "text", first: "int", last: "int", now: "int" 
   from run r join order_key k on k.key = r.order_key
   where r.id between :first and :last and (:handler is null or r.handler = :handler) and r.bulk = 1`;
 
+export type Replays = ReturnType<typeof createReplays>;
+
+export function createReplays({ read, write, now }: Access) {
+  return {
+    /** Adds runs to stored deliveries, oldest first, in one commit of bounded size. Idempotent. */
+    async replay(request: ReplayStepRequest): Promise<ReplayStep> {
+      // A step that adds nothing needs no commit.
+      const { step } = await planStep(read, request, now());
+      return step.added === 0 ? step : write((transaction) => add(transaction, request, now()));
+    },
+    /** Counts what `replay` would add, until `limit` are found. Reads in slices, so that deliveries continue in between. */
+    async countReplay(selection: ReplaySelection, limit = Infinity): Promise<ReplayCount> {
+      const sum = { found: 0, stale: 0, wiped: 0, gone: 0 };
+      const at = now();
+      let after: number | null = 0;
+      while (after !== null && sum.found < limit) {
+        const request: Step = { ...selection, replay: null, after, limit: END };
+        const { added, next, ...leftOut } = (await planStep(read, request, at)).step;
+        sum.found += added;
+        for (const reason of ["stale", "wiped", "gone"] as const) sum[reason] += leftOut[reason];
+        after = next;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return { ...sum, found: Math.min(sum.found, limit), more: sum.found >= limit };
+    },
+    /** Counts the runs of a bulk replay by state: those of `handler`, or all in the range. */
+    async replayProgress(handler: string | null, { first, last }: RunRange): Promise<ReplayProgress> {
+      const [found] = await read.all<ReplayProgress>(PROGRESS, { handler, first, last, now: now() });
+      return found!;
+    },
+  };
+}
+
 async function candidateHandlers(reader: Reader, { filter, handlers }: ReplaySelection): Promise<NamedHandler[]> {
   const known = new Map(handlers.map((handler) => [handler.handler, handler]));
   const dead = filter.state === "dead" ? await handlersOf(reader, RUNS.dead) : [];
@@ -145,13 +179,8 @@ async function planStep(
   const wanted = found.filter(({ leftOut }) => leftOut === null);
   // A delivery whose runs do not all fit is left to the next step.
   const beyond = wanted[limit]?.seq;
-  const covered =
-    beyond === undefined
-      ? found
-      : found.slice(
-          0,
-          found.findIndex(({ seq }) => seq === beyond),
-        );
+  const cut = beyond === undefined ? found.length : found.findIndex(({ seq }) => seq === beyond);
+  const covered = found.slice(0, cut);
   const count = (reason: Candidate["leftOut"]) => covered.filter(({ leftOut }) => leftOut === reason).length;
   const runs = wanted.slice(0, limit);
   const end = beyond === undefined ? next : (covered.at(-1)?.seq ?? after);
@@ -159,12 +188,7 @@ async function planStep(
   return { step: { added: runs.length, ...leftOut, next: end, runs: null }, runs };
 }
 
-/** The result of a step, without writing it. */
-export async function preview(reader: Reader, request: ReplayStepRequest, now: number): Promise<ReplayStep> {
-  return (await planStep(reader, request, now)).step;
-}
-
-export async function add(transaction: Transaction, request: ReplayStepRequest, now: number): Promise<ReplayStep> {
+async function add(transaction: Transaction, request: ReplayStepRequest, now: number): Promise<ReplayStep> {
   const { step, runs } = await planStep(transaction, request, now);
   // Retention on another server may be deleting these deliveries.
   await lockDeliveries(transaction, runs);
@@ -199,34 +223,4 @@ export async function add(transaction: Transaction, request: ReplayStepRequest, 
   await elect(transaction, added);
   const range = ids.length > 0 ? { first: Math.min(...ids), last: Math.max(...ids) } : null;
   return { ...step, added: ids.length, runs: range };
-}
-
-/** Counts in slices, so that deliveries continue in between. Stops at `limit`. */
-export async function count(
-  reader: Reader,
-  selection: ReplaySelection,
-  limit: number,
-  now: number,
-): Promise<ReplayCount> {
-  const sum = { found: 0, stale: 0, wiped: 0, gone: 0 };
-  let after: number | null = 0;
-  while (after !== null && sum.found < limit) {
-    const request: Step = { ...selection, replay: null, after, limit: END };
-    const { added, next, ...leftOut } = (await planStep(reader, request, now)).step;
-    sum.found += added;
-    for (const reason of ["stale", "wiped", "gone"] as const) sum[reason] += leftOut[reason];
-    after = next;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return { ...sum, found: Math.min(sum.found, limit), more: sum.found >= limit };
-}
-
-export async function progress(
-  reader: Reader,
-  handler: string | null,
-  { first, last }: RunRange,
-  now: number,
-): Promise<ReplayProgress> {
-  const [found] = await reader.all<ReplayProgress>(PROGRESS, { handler, first, last, now });
-  return found!;
 }

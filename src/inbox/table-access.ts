@@ -1,4 +1,4 @@
-// The access to the store of a part of the inbox that has tables of its own, beside deliveries and runs.
+// The access to the store that a part of the inbox is given.
 
 import type { Reader, Transaction } from "./store.ts";
 
