@@ -220,7 +220,7 @@ test("each external dependency is used only by the files that own it", () => {
       "mount/elysia.ts",
       "receive/server.ts",
     ],
-    "bun:sqlite": ["inbox/sqlite.ts", "transfer/copy.ts"],
+    "bun:sqlite": ["inbox/sqlite-connection.ts", "transfer/copy.ts"],
     pino: ["logger.ts"],
     "pino-pretty": ["logger.ts"],
     "@opentelemetry/api": ["monitor/traces.ts"],
