@@ -69,18 +69,7 @@ function rolledBack(effects: Effects, onQuery: (query: RanQuery) => void): Effec
     ...effects,
     transaction(options) {
       const transaction = effects.transaction({ ...options, onQuery });
-      return {
-        db: transaction.db,
-        get used() {
-          return transaction.used;
-        },
-        get hindrance() {
-          return transaction.hindrance;
-        },
-        finish: () => transaction.finish(),
-        commit: () => transaction.rollback(),
-        rollback: () => transaction.rollback(),
-      };
+      return Object.create(transaction, { commit: { value: () => transaction.rollback() } }) as typeof transaction;
     },
   };
 }

@@ -44,8 +44,6 @@ interface StoredRun extends RunKey {
   key: string;
 }
 
-type Ages = Record<"payload" | "deadPayload" | "delivery", number>;
-
 type Fate = "stays" | "stays open" | "payload" | "delivery";
 
 const BEYOND = query({ seq: "int", limit: "int" })`
@@ -87,31 +85,21 @@ const DELETE_ORDER_KEY = deleteBy(
     and not exists (select 1 from delivery d where d.subject = :subject and d.sample = :sample)`,
 );
 
-function agesOf(retentionDays: number): Ages {
+/** A stage visits each delivery once, when it has reached an age. */
+function agesOf(retentionDays: number) {
   return {
-    payload: retentionDays * DAY_MS,
-    deadPayload: DEAD_TIMES * retentionDays * DAY_MS,
-    delivery: Math.max(ID_DAYS, retentionDays) * DAY_MS,
+    payloads: retentionDays * DAY_MS,
+    "dead payloads": DEAD_TIMES * retentionDays * DAY_MS,
+    deliveries: Math.max(ID_DAYS, retentionDays) * DAY_MS,
   };
 }
 
-/** A stage visits each delivery once, when it has reached an age. */
-function stagesOf({ payload, deadPayload, delivery }: Ages) {
-  const stages = [
-    { name: "payloads", age: payload },
-    { name: "dead payloads", age: deadPayload },
-    { name: "deliveries", age: delivery },
-  ];
-  // The highest age first: a delivery that is deleted needs no earlier deletion of its payload.
-  return stages.toSorted((a, b) => b.age - a.age);
-}
-
-function fateOf({ open, dead, receivedAt }: Facts, ages: Ages, now: number): Fate {
+function fateOf({ open, dead, receivedAt }: Facts, ages: ReturnType<typeof agesOf>, now: number): Fate {
   const age = now - receivedAt;
   if (open) return "stays open";
-  if (dead && age < ages.deadPayload) return "stays";
-  if (age >= ages.delivery) return "delivery";
-  return age >= ages.payload ? "payload" : "stays";
+  if (dead && age < ages["dead payloads"]) return "stays";
+  if (age >= ages.deliveries) return "delivery";
+  return age >= ages.payloads ? "payload" : "stays";
 }
 
 /** Each delivery with its fate and its runs. */
@@ -145,12 +133,13 @@ export function createRetention(access: TrustedTimeOptions) {
 
 async function nextStep(reader: Reader, retentionDays: number, limit: number): Promise<RetentionStep | null> {
   const now = await trustedTime(reader);
-  for (const { name, age } of stagesOf(agesOf(retentionDays))) {
-    const seq = (await savedValue(reader, watermarkOf(name))) ?? 0;
+  // The highest age first: a delivery that is deleted needs no earlier deletion of its payload.
+  for (const [stage, age] of Object.entries(agesOf(retentionDays)).toSorted(([, a], [, b]) => b - a)) {
+    const seq = (await savedValue(reader, watermarkOf(stage))) ?? 0;
     const next = await reader.all<{ seq: number; receivedAt: number }>(BEYOND, { seq, limit });
     const end = next.findIndex(({ receivedAt }) => receivedAt > now - age);
     const due = end < 0 ? next : next.slice(0, end);
-    if (due.length > 0) return stepOf(reader, retentionDays, due, name);
+    if (due.length > 0) return stepOf(reader, retentionDays, due, stage);
   }
   const ended = await reader.all<{ seq: number }>(KEPT_AND_ENDED, { limit });
   return ended.length > 0 ? stepOf(reader, retentionDays, ended, null) : null;
