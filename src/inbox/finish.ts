@@ -5,6 +5,7 @@ import { claimedRuns } from "./claim.ts";
 import type { AttemptId, AttemptRecord, ClaimedRun, LogLine, Outcome } from "./inbox.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
 import { problemOfLatest, recordFailures } from "./record-failures.ts";
+import { HAS_OPEN_RUN } from "./run-sets.ts";
 import { STATES, WAITING } from "./schema.ts";
 import {
   deleteBy, insertRows, query, type Reader, selectBy, together, type Transaction, updateBy,
@@ -38,7 +39,7 @@ const INSERT_ATTEMPT = insertRows(
 
 const SENSITIVE_AND_ENDED = selectBy("delivery d", "d.seq", { seq: "int" }, "d.seq", {
   // `coalesce` avoids the index of all waiting codes.
-  where: `coalesce(d.wipe_at, 0) <> 0 and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null`,
+  where: `coalesce(d.wipe_at, 0) <> 0 and not ${HAS_OPEN_RUN}`,
 });
 const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
 const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null", "coalesce(delivery.wipe_at, 0) <> 0");
