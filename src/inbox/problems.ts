@@ -11,7 +11,7 @@ const STEP = 200;
 
 const LOCK = selectBy("problem p", "p.id", { id: "text" }, "p.id", { orderBy: "p.id", lock: "p" });
 
-// `case`: one probe of the index for each state.
+// One probe of the index for each state.
 const HAS_OPEN_RUN = ["0", "1", "3"]
   .map((state) => `(select 1 from run r where r.problem = problem.id and r.state = ${state} limit 1)`)
   .join(", ");
