@@ -24,6 +24,7 @@ export interface FaultContext {
 }
 
 const MAX_TAKEOVER_MS = 20_000;
+const LOG_LINES = 20;
 const MAX_TRIES = 40;
 const TRY_PAUSE_MS = 10;
 const MAX_DOWN_MS = 1_500;
@@ -47,9 +48,11 @@ export const FAULTS: Readonly<Record<string, { share: number; run: Fault }>> = {
   "connections killed": { share: 1, run: (context) => outage("connections killed", context) },
 };
 
-/** The others live for long enough to notice it. */
+/** The others live, and for long enough to notice it. */
 async function killAndTakeOver({ cluster, observer, random, figures }: FaultContext): Promise<string[]> {
   const node = pick(cluster.nodes, random);
+  const survivors = cluster.nodes.filter((other) => other !== node);
+  await Promise.all(survivors.map((other) => cluster.healthy(other)));
   const id = await observer.idOf(node.server!.process.pid);
   await stopWhileItRuns(node, () => (id === undefined ? Promise.resolve(0) : observer.owned(id)));
   await cluster.kill(node);
@@ -57,8 +60,20 @@ async function killAndTakeOver({ cluster, observer, random, figures }: FaultCont
   const running = id === undefined ? 0 : await observer.owned(id);
   const took = id === undefined ? 0 : await observer.takenOver(id, MAX_TAKEOVER_MS);
   if (running > 0 && took !== undefined) figures.takeovers.push(took);
+  const problems: string[] = [];
+  if (id !== undefined && took === undefined)
+    problems.push(
+      `${running} runs of ${node.name} (${id}) were not taken over after ${MAX_TAKEOVER_MS} ms`,
+      await observer.explain(id),
+      ...(await Promise.all(survivors.map(endOfLog))),
+    );
   cluster.start(node);
-  return took === undefined ? [`${running} runs of ${node.name} were not taken over after ${MAX_TAKEOVER_MS} ms`] : [];
+  return problems;
+}
+
+async function endOfLog({ name, server }: Node): Promise<string> {
+  const lines = (await server!.output()).trimEnd().split("\n");
+  return [`the end of the log of ${name}:`, ...lines.slice(-LOG_LINES)].join("\n  ");
 }
 
 /** Suspends its process at a moment at which it has runs, if there is one soon. */
