@@ -17,10 +17,10 @@ const LOCK_RETRY_MS = 50;
 
 // Runs after the report that the server does not answer.
 const CLOSING_MS = 500;
-// An idle connection may have been lost without a sign.
-const LEDGER_MS = 5_000;
+// For statements that wait for nothing. A connection that takes longer was lost without a sign, and is closed.
+const ANSWER_MS = 5_000;
 // A COMMIT that is under way takes less. Otherwise the transaction that holds the row is ended before the next try.
-const LEDGER_LOCK_MS = "2000";
+const ROW_MS = "2000";
 
 interface PostgresOptions {
   /** Opens a pool of at most `max` connections. */
@@ -62,6 +62,13 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
     if (searchPath) await tx`select set_config('search_path', ${searchPath}, true)`;
   }
 
+  function cut(tx: TransactionSQL) {
+    connections
+      .get(tx)
+      ?.close({ timeout: 0 })
+      .catch(() => undefined);
+  }
+
   return {
     sql,
     async begin(body, givenUp) {
@@ -73,14 +80,17 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
       };
       // BEGIN may never be answered, as on a connection to a machine that is gone.
       givenUp.addEventListener("abort", closeUnbegun);
+      const limit = setTimeout(closeUnbegun, ANSWER_MS);
       try {
         await connection.begin(async (tx) => {
           hasBegun = true;
+          clearTimeout(limit);
           connections.set(tx, connection);
           await enter(tx);
           await body(tx);
         });
       } finally {
+        clearTimeout(limit);
         givenUp.removeEventListener("abort", closeUnbegun);
         void connection.release();
       }
@@ -108,14 +118,14 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
     },
 
     async resolve(key, ends) {
-      const limit = AbortSignal.timeout(LEDGER_MS);
+      const limit = AbortSignal.timeout(ANSWER_MS);
       const connection = await ledger.reserve({ signal: limit });
       const close = () => void connection.close({ timeout: 0 }).catch(() => undefined);
       limit.addEventListener("abort", close);
       try {
         return await connection.begin(async (tx) => {
           await enter(tx);
-          await tx`select set_config('lock_timeout', ${LEDGER_LOCK_MS}, true)`;
+          await tx`select set_config('lock_timeout', ${ROW_MS}, true)`;
           if (ends) await endAttempts(tx, key);
           return declareVoid(tx, key);
         });
@@ -143,15 +153,16 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
 
     // `pg_advisory_xact_lock` would keep a snapshot while it waits for the server that runs `outside`.
     async lock(tx) {
-      while (!(await tx.unsafe(`select pg_try_advisory_xact_lock(${ADVISORY_LOCK}) as locked`))[0].locked)
+      while (true) {
+        const limit = setTimeout(cut, ANSWER_MS, tx);
+        const locking = tx.unsafe(`select pg_try_advisory_xact_lock(${ADVISORY_LOCK}) as locked`);
+        const [row] = await locking.finally(() => clearTimeout(limit));
+        if (row.locked) return;
         await Bun.sleep(LOCK_RETRY_MS);
+      }
     },
 
-    cut: (tx) =>
-      void connections
-        .get(tx)
-        ?.close({ timeout: 0 })
-        .catch(() => undefined),
+    cut,
     canHang: true,
     async ping() {
       // On its own connection, because all others may hang or be in use.

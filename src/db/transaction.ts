@@ -137,6 +137,8 @@ export function createTransaction(app: Database, options: TransactionOptions): R
   function begin(): Promise<TransactionSQL> {
     phase = "beginning";
     const ready = Promise.withResolvers<TransactionSQL>();
+    // The handler's query must not wait for a database that does not answer.
+    givenUp.signal.addEventListener("abort", () => ready.reject(givenUp.signal.reason));
     const endWait = onWait();
     let longTimer: Timer | undefined = app.canHang ? setTimeout(() => app.outages.suspect(), LONG_MS) : undefined;
     const body = async (own: TransactionSQL) => {

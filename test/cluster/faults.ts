@@ -3,6 +3,7 @@
 
 import { OUTAGES } from "../crash/outages.ts";
 import type { CampaignStore } from "../crash/stores.ts";
+import { until } from "../harness.ts";
 import { pick, type Random } from "../random.ts";
 import { type Cluster, DEPLOYED, type Node } from "./nodes.ts";
 import type { Observer } from "./takeover.ts";
@@ -24,6 +25,7 @@ export interface FaultContext {
 }
 
 const MAX_TAKEOVER_MS = 20_000;
+const REGISTERED_MS = 30_000;
 const LOG_LINES = 20;
 const MAX_TRIES = 40;
 const TRY_PAUSE_MS = 10;
@@ -52,7 +54,8 @@ export const FAULTS: Readonly<Record<string, { share: number; run: Fault }>> = {
 async function killAndTakeOver({ cluster, observer, random, figures }: FaultContext): Promise<string[]> {
   const node = pick(cluster.nodes, random);
   const survivors = cluster.nodes.filter((other) => other !== node);
-  await Promise.all(survivors.map((other) => cluster.healthy(other)));
+  for (const { name, server } of survivors)
+    await until(`${name} to be alive`, () => observer.isAlive(server!.process.pid), REGISTERED_MS);
   const id = await observer.idOf(node.server!.process.pid);
   await stopWhileItRuns(node, () => (id === undefined ? Promise.resolve(0) : observer.owned(id)));
   await cluster.kill(node);

@@ -8,6 +8,8 @@ export interface Observer extends AsyncDisposable {
   /** The number of runs that this server has not finished. */
   owned(id: string): Promise<number>;
   isRegistered(id: string): Promise<boolean>;
+  /** Whether the server with this pid has renewed its row a moment ago. */
+  isAlive(pid: number): Promise<boolean>;
   /** Milliseconds until this server owns no run, or undefined when it still does after `limitMs`. */
   takenOver(id: string, limitMs: number): Promise<number | undefined>;
   /** Why its runs may not have been taken over: their rows and ledger rows, the servers, and what waits for which lock. */
@@ -45,6 +47,11 @@ export function observe(url: string): Observer {
     owned,
     async isRegistered(id) {
       return (await sql`select id from server where id = ${id}`).length > 0;
+    },
+    async isAlive(pid) {
+      const rows = await sql`
+        select id from server where (about::json->>'pid')::int = ${pid} and seen_at > clock_timestamp() - interval '2 s'`;
+      return rows.length > 0;
     },
     async takenOver(id, limitMs) {
       const start = performance.now();
