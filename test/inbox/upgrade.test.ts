@@ -1,5 +1,5 @@
-// An inbox of every released version opens with this one, and its waiting runs continue. One of a later version opens unless
-// that version says that it needs a newer Bellhop.
+// An inbox of every released version opens with this one, and its waiting runs continue. One of a later version opens too,
+// unless its tables need a newer Bellhop.
 
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -30,7 +30,7 @@ const BODY = JSON.stringify(sample("user.created", { overrides: { data: { id: "u
 const HANDLERS = { "user.created.ts": "export default ({ data, log }) => log.info(data.id);" };
 const DONE = [{ state: "done", attempts: [{ log: [{ message: "user_1" }] }] }];
 
-/** What a later version may add. */
+/** Additions of a later version. */
 const LATER = [
   "create table later(id integer primary key)",
   "alter table run add column later integer not null default 0",
