@@ -43,11 +43,13 @@ export const move = defineCommand({
     if (!toSqlite && !existsSync(path)) throw new UserError(`There is no inbox in ${config.dataDir}: nothing to move`);
     await using opened = new AsyncDisposableStack();
     opened.defer(await lockDataDir(config.dataDir));
+    // A copy would lack what this version does not know.
+    const exact = true;
     const shared = await openPlace(opened, describeDatabase(address), () =>
-      openPostgresStore(address, { writers: 1, listen: false, deadlineMs: DEADLINE_MS }),
+      openPostgresStore(address, { writers: 1, listen: false, deadlineMs: DEADLINE_MS, exact }),
     );
     const local = await openPlace(opened, `${resolve(path)} on ${hostname()}`, async () =>
-      withUserErrors(path, () => openSqliteStore(path)),
+      withUserErrors(path, () => openSqliteStore(path, { exact })),
     );
     const [source, target] = toSqlite ? [shared, local] : [local, shared];
     let bar: Progress | undefined;

@@ -13,6 +13,8 @@ export interface SqliteOptions {
   maxPages?: number | undefined;
   /** Flushes the log; for tests of a failing disk. */
   flush?: ((log: number) => void) | undefined;
+  /** Also refuses tables of a later version that this one could use. */
+  exact?: boolean;
 }
 
 // Bun's SQLite flushes with `fsync`, which also writes the log's times, and for them commits the file system's journal.
