@@ -63,7 +63,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   await using opened = new AsyncDisposableStack();
   const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
   // Loading Elysia takes longer than opening everything else.
-  const loadingPorts = loadPorts(mount);
+  const loadingPorts = loadPorts(config, mount);
   loadingPorts.catch(() => undefined);
   let { secrets } = config;
 
@@ -266,8 +266,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
   const inspectorOptions = { ...config, unverified, projectDir, scrape: monitor.scrape };
-  const hasInspector = !mount || mount.hasInspector;
-  const inspector = hasInspector ? openInspector(inspectorOptions, api, (note) => log.warn(note)) : undefined;
+  const inspector = openInspector?.(inspectorOptions, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
   const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());

@@ -1,5 +1,6 @@
 // Everything of a server that listens, loaded while its files are opened: that takes longer.
 
+import type { Config } from "./config.ts";
 import type { Fetch } from "./receive/webhook-server.ts";
 
 /** A server inside of an application, which has the public port. */
@@ -11,15 +12,24 @@ export interface Mount {
   signal: AbortSignal;
 }
 
-export async function loadPorts(mount: Mount | undefined) {
+export async function loadPorts({ mode, inspector: { token } }: Pick<Config, "mode" | "inspector">, mount?: Mount) {
+  // Always in dev; in production only with a token.
+  const hasInspector = (!mount || mount.hasInspector) && (mode === "dev" || token !== undefined);
   const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
     import("./receive/webhook-server.ts"),
     import("./receive/unverified.ts"),
     import("./api/socket.ts"),
-    import("./inspector/inspector.ts"),
+    hasInspector ? import("./inspector/inspector.ts") : undefined,
     import("./monitor/metrics-server.ts"),
   ]);
   const { mountWebhookServer, startWebhookServer } = receiver;
   const openWebhookServer = mount ? mountWebhookServer(mount.onFetch) : startWebhookServer;
-  return { ...receiver, ...unverified, ...socket, ...inspector, ...metrics, openWebhookServer };
+  return {
+    ...receiver,
+    ...unverified,
+    ...socket,
+    ...metrics,
+    openInspector: inspector?.openInspector,
+    openWebhookServer,
+  };
 }
