@@ -34,6 +34,8 @@ interface RequestOptions {
   repeat?: boolean;
   /** Makes every signature invalid. */
   forged?: boolean;
+  /** Each event is about one of these users, chosen at random. Default: about a new one, whose id sorts by time. */
+  users?: readonly string[];
 }
 
 export function createRequests({
@@ -41,6 +43,7 @@ export function createRequests({
   path = "/api/webhooks",
   repeat,
   forged,
+  users,
 }: RequestOptions = {}): Requests {
   const text = userCreated(body);
   const head = [
@@ -75,7 +78,8 @@ export function createRequests({
     const request = bytes.subarray(from, from + size);
     request.write(id, at.id, "latin1");
     request.write(seconds, at.seconds, "latin1");
-    request.write(id.slice("msg_".length), at.user + "user_".length, "latin1");
+    const user = users?.[Math.floor(Math.random() * users.length)] ?? `user_${id.slice("msg_".length)}`;
+    request.write(user, at.user, "latin1");
     const signed = createHmac("sha256", KEY).update(`${id}.${seconds}.`).update(request.subarray(at.body));
     if (!forged) request.write(signed.digest("base64"), at.signature, "latin1");
     ids[place] = id;
