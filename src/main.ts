@@ -62,8 +62,11 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const handlersPath = resolve(config.handlersDir);
   await using opened = new AsyncDisposableStack();
   const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
+  // In production only with a token.
+  const hasInspector =
+    (!mount || mount.hasInspector) && (config.mode === "dev" || config.inspector.token !== undefined);
   // Loading Elysia takes longer than opening everything else.
-  const loadingPorts = loadPorts(mount);
+  const loadingPorts = loadPorts(hasInspector, mount);
   loadingPorts.catch(() => undefined);
   let { secrets } = config;
 
@@ -266,8 +269,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
   const inspectorOptions = { ...config, unverified, projectDir, scrape: monitor.scrape };
-  const hasInspector = !mount || mount.hasInspector;
-  const inspector = hasInspector ? openInspector(inspectorOptions, api, (note) => log.warn(note)) : undefined;
+  const inspector = openInspector?.(inspectorOptions, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
   const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());
