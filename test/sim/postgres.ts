@@ -81,7 +81,7 @@ export class ModelledPostgres {
     const tx: Transaction = { open: true, commitSent: false, writes: [], locks: new Set() };
     // Postgres notices a dead client after a while, and keeps its locks until then.
     life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx)));
-    const query = async (strings: TemplateStringsArray, ...values: Values) => {
+    const send = async (strings: TemplateStringsArray, values: Values): Promise<unknown> => {
       if (!life.alive) return new Promise(() => {});
       if (this.world.chance(this.faults.crash)) crash(this.world, life, "at a query");
       if (this.world.chance(this.faults.fail)) {
@@ -92,25 +92,32 @@ export class ModelledPostgres {
       }
       return this.#statement(tx, strings.join("?"), values);
     };
+    // A query of Bun is a promise that `execute` sends at once.
+    const query = (strings: TemplateStringsArray, ...values: Values) => {
+      const sent = send(strings, values);
+      return Object.assign(sent, { execute: () => sent });
+    };
     // No other client creates tables here, so the advisory lock is always free.
     const unsafe = async (text: string) => (text.includes("advisory_xact_lock") ? [{ locked: true }] : []);
     const client = Object.assign(query, { unsafe, close: async () => {} }) as unknown as SQL;
+    let result: unknown;
     try {
-      await Promise.race([body(client), life.dead]);
+      result = await Promise.race([body(client), life.dead]);
     } catch (error) {
       this.#rollback(tx);
       throw error;
     }
-    return this.#end(life, tx);
+    await this.#end(life, tx);
+    return result;
   }
 
   /** Sends the COMMIT. After a fault it is lost, takes effect without an answer, or takes effect late. */
-  async #end(life: Life, tx: Transaction): Promise<undefined> {
+  async #end(life: Life, tx: Transaction): Promise<void> {
     const { world, faults } = this;
     const dies = world.chance(faults.crash);
     if (!dies && !world.chance(faults.fail)) {
       this.#commit(tx);
-      return undefined;
+      return;
     }
     const fate = world.pick(["lost", "answer lost", "late"] as const);
     world.log(`a COMMIT: ${fate}`);
