@@ -123,7 +123,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "upkeep.ts": [
     "clerk", "config.ts (types)", "db (types)", "dispatch", "handlers (types)", "inbox (types)", "log.ts", "logger.ts (types)", "mirror",
   ],
-  "ports.ts": ["api", "inspector", "monitor", "receive"],
+  "ports.ts": ["api", "config.ts (types)", "inspector", "monitor", "receive"],
   "printable.ts": [],
   "redact.ts": [],
   receive: ["inbox (types)", "clerk", "monitor (types)"],
