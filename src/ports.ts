@@ -1,6 +1,5 @@
 // Everything of a server that listens, loaded while its files are opened: that takes longer.
 
-import type { Config } from "./config.ts";
 import type { Fetch } from "./receive/webhook-server.ts";
 
 /** A server inside of an application, which has the public port. */
@@ -12,9 +11,7 @@ export interface Mount {
   signal: AbortSignal;
 }
 
-export async function loadPorts({ mode, inspector: { token } }: Pick<Config, "mode" | "inspector">, mount?: Mount) {
-  // Always in dev; in production only with a token.
-  const hasInspector = (!mount || mount.hasInspector) && (mode === "dev" || token !== undefined);
+export async function loadPorts(hasInspector: boolean, mount: Mount | undefined) {
   const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
     import("./receive/webhook-server.ts"),
     import("./receive/unverified.ts"),
