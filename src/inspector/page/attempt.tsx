@@ -5,7 +5,6 @@ import type { AttemptJson } from "../../api/types.ts";
 import { formatDuration } from "../../duration.ts";
 import { Frame } from "./code.tsx";
 import { Copy, Time } from "./components.tsx";
-import { sourceOf } from "./problems.ts";
 
 const OUTCOMES: Record<string, string> = {
   done: "done",
@@ -20,11 +19,9 @@ const OUTCOMES: Record<string, string> = {
 interface AttemptsProps {
   attempts: readonly AttemptJson[];
   isOpen: boolean;
-  /** The problem of the latest failure. */
-  problem: string | null;
 }
 
-export function Attempts({ attempts, isOpen, problem }: AttemptsProps) {
+export function Attempts({ attempts, isOpen }: AttemptsProps) {
   if (attempts.length === 0) return null;
   const groups = groupsOf(attempts);
   return (
@@ -32,12 +29,7 @@ export function Attempts({ attempts, isOpen, problem }: AttemptsProps) {
       {attempts.length > 1 && <Waits attempts={attempts} />}
       <ol class="attempts">
         {groups.toReversed().map((group, index) => (
-          <Group
-            key={group[0]?.attempt}
-            group={group}
-            open={isOpen && index === 0}
-            before={index === 0 ? sourceOf(problem) : null}
-          />
+          <Group key={group[0]?.attempt} group={group} open={isOpen && index === 0} />
         ))}
       </ol>
     </>
@@ -83,11 +75,9 @@ function same(one: AttemptJson, other: AttemptJson): boolean {
 interface GroupProps {
   group: readonly AttemptJson[];
   open: boolean;
-  /** The line that threw, as it was then. */
-  before: string | null;
 }
 
-function Group({ group, open, before }: GroupProps) {
+function Group({ group, open }: GroupProps) {
   const last = group.at(-1)!;
   const { attempt: number, outcome, startedAt, took, error, frame, log } = last;
   const numbers = group.length > 1 ? `Attempts ${group[0]?.attempt}–${number}` : `Attempt ${number}`;
@@ -104,7 +94,7 @@ function Group({ group, open, before }: GroupProps) {
           </span>
         </summary>
         {error && <Thrown error={error} />}
-        {frame && <Frame frame={frame} before={before} />}
+        {frame && <Frame frame={frame} />}
         {log && log.length > 0 && <Log lines={log} />}
         {error?.stack !== undefined && <Stack stack={error.stack} />}
         {!error && !(log && log.length > 0) && <p class="faint">Its log is empty.</p>}

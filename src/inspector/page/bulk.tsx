@@ -14,8 +14,8 @@ import { describeFilter, type Filter, toQuery } from "./filter.ts";
 import { rows } from "./rows.ts";
 import { attempt, dialog, filter } from "./state.ts";
 
-/** Up to here a click is enough. */
-const MAX_WITHOUT_TYPING = 100;
+/** Up to here a click is enough, as for the server (`src/api/bulk-confirmation.ts`). */
+export const MAX_WITHOUT_TYPING = 100;
 
 export function Bulk() {
   // Resolve times like `1h` once, so that the count and the replay select the same deliveries.
@@ -72,16 +72,15 @@ function ByQuery({ query: { state, ...query } }: { query: Record<string, string>
       </p>
       <Confirm
         number={many?.found ?? 0}
-        more={many?.more ?? false}
         what="run"
         repeats={!dead.value}
-        onYes={() => startQuery(selection)}
+        onYes={() => startQuery(selection, many?.found ?? 0)}
       />
     </>
   );
 }
 
-function Counted({ found: { found, more, stale, wiped, gone } }: { found: ReplayCount }) {
+function Counted({ found: { found, stale, wiped, gone } }: { found: ReplayCount }) {
   const left = [
     stale > 0 && `${stale.toLocaleString("en")} stale`,
     wiped > 0 && `${wiped.toLocaleString("en")} without a payload`,
@@ -89,10 +88,7 @@ function Counted({ found: { found, more, stale, wiped, gone } }: { found: Replay
   ].filter(Boolean);
   return (
     <p role="status">
-      <b>
-        {more && "More than "}
-        {count(found, "run")}
-      </b>
+      <b>{count(found, "run")}</b>
       {left.length > 0 && `. Left out: ${left.join(", ")}.`}
     </p>
   );
@@ -120,7 +116,6 @@ function ByRows() {
       </p>
       <Confirm
         number={ids.length}
-        more={false}
         what="delivery"
         repeats={!dead.value}
         onYes={() => startRows(ids.toReversed(), which)}
@@ -131,7 +126,6 @@ function ByRows() {
 
 interface ConfirmProps {
   number: number;
-  more: boolean;
   what: "run" | "delivery";
   repeats: boolean;
   onYes: () => Promise<unknown>;
@@ -142,7 +136,7 @@ const closeDialog = () => {
   dialog.value = null;
 };
 
-export function Confirm({ number, more, what, repeats, onYes, onNo = closeDialog }: ConfirmProps) {
+export function Confirm({ number, what, repeats, onYes, onNo = closeDialog }: ConfirmProps) {
   const typed = useSignal("");
   const amount = what === "run" ? count(number, "run") : count(number, "delivery", "deliveries");
   const mustType = number > MAX_WITHOUT_TYPING || (repeats && number > 1);
@@ -172,7 +166,7 @@ export function Confirm({ number, more, what, repeats, onYes, onNo = closeDialog
           Cancel
         </button>
         <button type="submit" class="primary" disabled={number === 0 || !isSure}>
-          {number === 0 ? "Nothing to replay" : `Replay ${more ? "all of them" : amount}`}
+          {number === 0 ? "Nothing to replay" : `Replay ${amount}`}
         </button>
       </footer>
     </form>

@@ -8,9 +8,8 @@ import { editorUrl } from "./links.ts";
 import { type Editor, editor, EDITORS } from "./preferences.ts";
 import { server } from "./state.ts";
 
-/** `before`: the line as it was when it threw, where it is known. */
-export function Frame({ frame, before = null }: { frame: CodeFrame; before?: string | null }) {
-  const { file, line, column, source, changed } = frame;
+export function Frame({ frame }: { frame: CodeFrame }) {
+  const { file, line, column, source, changed, savedSince } = frame;
   const place = `${file}:${line}:${column}`;
   // In a file that was saved since, this line may have been fixed or moved.
   const thrownAt = changed === true ? null : line;
@@ -21,12 +20,8 @@ export function Frame({ frame, before = null }: { frame: CodeFrame; before?: str
         {changed === true && (
           <span class="warn"> The file was saved after this attempt and is shown as it is now: other code threw.</span>
         )}
+        {savedSince === true && <span class="faint"> As it was when it threw; the file was saved since.</span>}
       </figcaption>
-      {changed === true && before !== null && (
-        <p class="before">
-          <span class="faint">When it threw, line {line} was:</span> <code>{coloured(before.trim())}</code>
-        </p>
-      )}
       <pre tabIndex={0}>
         {source.map(({ number, text }) => (
           <span key={number} class={number === thrownAt ? "line thrown-here" : "line"}>

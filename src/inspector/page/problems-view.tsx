@@ -5,7 +5,7 @@ import { useSignal } from "@preact/signals";
 import type { ProblemJson } from "../../api/types.ts";
 import { count } from "../../count.ts";
 import { follow } from "./bulk-job.ts";
-import { Confirm } from "./bulk.tsx";
+import { Confirm, MAX_WITHOUT_TYPING } from "./bulk.tsx";
 import { Chart } from "./chart.tsx";
 import { coloured, Place } from "./code.tsx";
 import { Ago } from "./components.tsx";
@@ -150,8 +150,11 @@ function StateChips({ problem: { state, runs, regressedAt } }: { problem: Proble
 }
 
 function ProblemActions({ problem: { id, runs, muted, newest, more } }: { problem: ProblemJson }) {
-  const asking = useSignal(false);
-  const replay = () => attempt(async () => follow(await problemsApi.replay(id)));
+  /** The number to confirm, once it was asked for. */
+  const counted = useSignal<number | null>(null);
+  const number = counted.value;
+  const ask = () => attempt(async () => void (counted.value = await problemsApi.count(id)));
+  const replay = (expected: number) => attempt(async () => follow(await problemsApi.replay(id, expected)));
   const mute = () =>
     attempt(async () => {
       await problemsApi.mute(id, !muted);
@@ -160,22 +163,21 @@ function ProblemActions({ problem: { id, runs, muted, newest, more } }: { proble
     });
   return (
     <div class="actions">
-      {asking.value && (
+      {number !== null && (
         <Confirm
-          number={runs.dead}
-          more={more}
+          number={number}
           what="run"
           repeats={false}
-          onYes={replay}
-          onNo={() => (asking.value = false)}
+          onYes={() => replay(number)}
+          onNo={() => (counted.value = null)}
         />
       )}
-      {!asking.value && runs.dead > 0 && (
+      {number === null && runs.dead > 0 && (
         <button
           type="button"
           class="primary"
           title="Run again exactly the dead runs of this problem"
-          onClick={() => (runs.dead > 100 ? (asking.value = true) : void replay())}
+          onClick={() => void (runs.dead > MAX_WITHOUT_TYPING ? ask() : replay(runs.dead))}
         >
           Replay {runs.dead.toLocaleString("en")}
           {more && "+"}

@@ -77,7 +77,7 @@ function Run({ run, isLatest }: { run: RunJson; isLatest: boolean }) {
       {(state === "dead" || state === "skipped") && reason !== null && reason !== attempts.at(-1)?.error?.name && (
         <p class="reason">{reason}</p>
       )}
-      <Attempts attempts={attempts} isOpen={!isQuiet} problem={run.problem} />
+      <Attempts attempts={attempts} isOpen={!isQuiet} />
       <Next run={run} />
     </>
   );
