@@ -55,7 +55,7 @@ function ByQuery({ query: { state, ...query } }: { query: Record<string, string>
   return (
     <>
       {many ? <Counted found={many} /> : <p role="status">Counting…</p>}
-      <p class="choices">
+      <p class="start stack">
         <label>
           <input
             type="checkbox"
@@ -108,7 +108,7 @@ function ByRows() {
         <b>{count(ids.length, "delivery", "deliveries")}</b>: the rows that the list has loaded. A bulk replay can't
         filter by text, id, or a state other than dead, so further rows are not included.
       </p>
-      <p class="choices">
+      <p class="start stack">
         <label>
           <input type="checkbox" checked={!dead.value} onChange={() => (dead.value = !dead.value)} /> Also runs that
           succeeded
@@ -143,6 +143,7 @@ export function Confirm({ number, what, repeats, onYes, onNo = closeDialog }: Co
   const isSure = !mustType || typed.value.replaceAll(/[,.\s]/g, "") === String(number);
   return (
     <form
+      class="stack loose"
       onSubmit={(event) => {
         event.preventDefault();
         onNo();
@@ -150,7 +151,7 @@ export function Confirm({ number, what, repeats, onYes, onNo = closeDialog }: Co
       }}
     >
       {mustType && (
-        <label class="typed">
+        <label class="typed row">
           To confirm, type {number}
           <input
             inputMode="numeric"
@@ -160,8 +161,8 @@ export function Confirm({ number, what, repeats, onYes, onNo = closeDialog }: Co
           />
         </label>
       )}
-      <footer>
-        <p class="faint">It runs on the server, also when this page is closed. Live deliveries run first.</p>
+      <footer class="row">
+        <p class="grow faint">It runs on the server, also when this page is closed. Live deliveries run first.</p>
         <button type="button" onClick={onNo}>
           Cancel
         </button>

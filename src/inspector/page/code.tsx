@@ -24,8 +24,8 @@ export function Frame({ frame }: { frame: CodeFrame }) {
       </figcaption>
       <pre tabIndex={0}>
         {source.map(({ number, text }) => (
-          <span key={number} class={number === thrownAt ? "line thrown-here" : "line"}>
-            <span class="line-number" aria-hidden="true">
+          <span key={number} class={number === thrownAt ? "thrown-here" : ""}>
+            <span class="line-number faint" aria-hidden="true">
               {number === thrownAt ? "▸" : " "}
               {String(number).padStart(4)}
             </span>
@@ -46,7 +46,7 @@ export function Place({ file, line, column }: { file: string; line: number; colu
   if (root === null || editor.value === "none") return <code>{place}</code>;
   if (editor.value === "ask")
     return (
-      <span class="place">
+      <span>
         <code>{place}</code>{" "}
         <select
           aria-label="Open places in"
@@ -77,7 +77,7 @@ export function Place({ file, line, column }: { file: string; line: number; colu
 
 const TOKEN =
   /(\/\/.*$|\/\*.*?\*\/)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`)|\b(await|async|break|case|catch|class|const|default|do|else|export|extends|finally|for|from|function|if|import|in|instanceof|let|new|of|return|switch|throw|try|typeof|var|while|yield|null|undefined|true|false)\b/g;
-const KINDS = ["comment", "string", "keyword"] as const;
+const KINDS = ["faint", "good", "accent"] as const;
 
 /** Strings, comments and keywords of one line. A glance, not a parser. */
 export function coloured(line: string) {
