@@ -1,13 +1,12 @@
 // The list of deliveries: live updates, filters, shared addresses, the keyboard, and bulk replays.
 
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { serverWith, until } from "../harness.ts";
-import { browser, closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
+import { browser, noBrowser, open, WIDTHS } from "./browser.ts";
 
 setDefaultTimeout(60_000);
-afterAll(closeBrowser);
 
 const HANDLERS = {
   "user.created.ts": `export default ({ data, log }) => log.info("hello", data.first_name);`,

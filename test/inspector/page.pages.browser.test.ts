@@ -1,16 +1,15 @@
 // The other pages, the sign-in, and the accessibility of every view.
 
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import axe from "axe-core";
 import type { Page } from "playwright-core";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
-import { closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
+import { noBrowser, open, WIDTHS } from "./browser.ts";
 
 setDefaultTimeout(60_000);
-afterAll(closeBrowser);
 
 const TOKEN = "a-token-of-at-least-24-characters";
 const USER = "user_2abcdefghijklmnopqrstuvwxyz";

@@ -39,7 +39,7 @@ export function Attempts({ attempts, isOpen }: AttemptsProps) {
 /** `1 ✕ +5 s 2 ✕ +20 s 3 ✓` */
 function Waits({ attempts }: { attempts: readonly AttemptJson[] }) {
   return (
-    <ol class="waits row tight small" aria-label="Attempts and the waits between them">
+    <ol class="row tight small" aria-label="Attempts and the waits between them">
       {attempts.map(({ attempt, startedAt, outcome }, index) => {
         const before = attempts[index - 1];
         const wait = before && startedAt - before.startedAt - before.took;

@@ -151,10 +151,11 @@ export function Confirm({ number, what, repeats, onYes, onNo = closeDialog }: Co
       }}
     >
       {mustType && (
-        <label class="typed row">
+        <label class="row">
           To confirm, type {number}
           <input
             inputMode="numeric"
+            size={6}
             autocomplete="off"
             value={typed.value}
             onInput={({ currentTarget }) => (typed.value = currentTarget.value)}

@@ -15,10 +15,7 @@ export function StateChip({ chip, label, of }: { chip: Chip; label: string; of?:
   const description = of ? `${of}: ${chip.description}` : chip.description;
   return (
     <span class={`chip ${chip.tone}`} title={description}>
-      <span class="sign" aria-hidden="true">
-        {chip.sign}
-      </span>
-      <span aria-hidden="true">{label}</span>
+      <span aria-hidden="true">{chip.sign}</span> <span aria-hidden="true">{label}</span>
       <span class="visually-hidden">{description}</span>
     </span>
   );

@@ -82,10 +82,7 @@ function Handler({ handler, dir }: { handler: HandlerJson; dir: string }) {
         <th scope="row">
           {error && (
             <span class="chip dead">
-              <span class="sign" aria-hidden="true">
-                ✕
-              </span>{" "}
-              does not load
+              <span aria-hidden="true">✕</span> does not load
             </span>
           )}{" "}
           <a data-row={name} href={urlOf({ handler: name })} title="Its deliveries">

@@ -13,10 +13,7 @@ export function Headers({ delivery: { headers, receivedAt } }: { delivery: Deliv
       </h2>
       <p>
         <span class="chip done">
-          <span class="sign" aria-hidden="true">
-            ✓
-          </span>
-          signature matches
+          <span aria-hidden="true">✓</span> signature matches
         </span>{" "}
         <span class="faint">
           It was checked on the raw bytes, before anything was parsed.

@@ -16,7 +16,7 @@ export function Help() {
       <dl class="terms">
         {KEYS.map(({ keys, description }) => (
           <Fragment key={description}>
-            <dt>
+            <dt class="row tight">
               {keys.map((key) => (
                 <kbd key={key} class="box raised">
                   {key}

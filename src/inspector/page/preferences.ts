@@ -17,7 +17,7 @@ export const refusedSeenAt = stored<number>("refused-seen-at", 0);
 
 export function followTheme() {
   effect(() => {
-    document.documentElement.style.colorScheme = theme.value === "auto" ? "" : theme.value;
+    document.documentElement.dataset["theme"] = theme.value;
   });
 }
 

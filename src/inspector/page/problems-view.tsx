@@ -10,7 +10,7 @@ import { Chart } from "./chart.tsx";
 import { coloured, Place } from "./code.tsx";
 import { Ago } from "./components.tsx";
 import { problemsApi } from "./problems-client.ts";
-import { problems, refreshProblems } from "./problems.ts";
+import { problems } from "./problems.ts";
 import { Empty, Show } from "./remote.tsx";
 import { attempt, go, notify, view } from "./state.ts";
 import { writeView } from "./view-url.ts";
@@ -160,7 +160,8 @@ function ProblemActions({ problem: { id, runs, muted, newest, more } }: { proble
     attempt(async () => {
       await problemsApi.mute(id, !muted);
       notify(muted ? "It is shown again." : "Muted until it fails twice as often.");
-      refreshProblems();
+      // Not with the next update: the person waits for it.
+      await problems.load();
     });
   return (
     <div class="actions row tight">

@@ -21,7 +21,7 @@ interface NodeProps {
 export function TreeNode({ row, hidden, match, current, isReachable, onToggle }: NodeProps) {
   const { path, depth, key, value, size, open } = row;
   const isFolder = size !== null && size > 0;
-  const name = key === null ? null : <span class="key faint">{key}</span>;
+  const name = key === null ? null : <span class="faint">{key} </span>;
   return (
     <li
       role="treeitem"
