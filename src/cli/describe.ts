@@ -3,8 +3,8 @@
 import { frameLines } from "../api/frame-lines.ts";
 import type { CodeFrame, RunJson } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
-import { errorLines } from "../dispatch/error-record.ts";
 import { formatDuration } from "../duration.ts";
+import { errorLines } from "../failures/error-record.ts";
 import type { ErrorRecord } from "../inbox/views.ts";
 import { printable, printableLines } from "../printable.ts";
 

@@ -3,7 +3,7 @@
 
 import type { ReservedSQL, SQL, TransactionSQL } from "bun";
 
-import { claim, declareVoid, writeInVain } from "./ledger.ts";
+import { type AttemptKey, claim, declareVoid, type LedgerKey, writeInVain } from "./ledger.ts";
 import { PING_LIMIT_MS } from "./outage.ts";
 import type { AppDatabase } from "./transaction.ts";
 
@@ -17,6 +17,10 @@ const LOCK_RETRY_MS = 50;
 
 // Runs after the report that the server does not answer.
 const CLOSING_MS = 500;
+// For statements that wait for nothing. A connection that takes longer was lost without a sign, and is closed.
+const ANSWER_MS = 5_000;
+// A COMMIT that is under way takes less. Otherwise the transaction that holds the row is ended before the next try.
+const ROW_MS = "2000";
 
 interface PostgresOptions {
   /** Opens a pool of at most `max` connections. */
@@ -27,9 +31,22 @@ interface PostgresOptions {
   searchPath?: string | undefined;
 }
 
-/** The name of the transactions of a server. Other servers end them when it is dead. */
-function applicationName(owner: string): string {
-  return `bellhop ${owner}`;
+/** The name of the transactions of a run, to which the number of the attempt is added. Postgres keeps 63 characters. */
+function nameOfRun({ delivery, handler, replay }: LedgerKey): string {
+  return `bellhop ${Bun.MD5.hash(JSON.stringify([delivery, handler, replay]), "hex")} `;
+}
+
+/**
+ * Ends the transactions of this attempt and of earlier ones, except the one that asks. Postgres keeps the transaction of a
+ * machine that is gone, with its locks, for as long as the handler may take. Those of another role can't be ended.
+ */
+async function endAttempts(sql: SQL, key: AttemptKey): Promise<void> {
+  const run = nameOfRun(key);
+  await sql`
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and usename = current_user and pid <> pg_backend_pid()
+      and case when starts_with(application_name, ${run})
+        then split_part(application_name, ' ', 3)::bigint <= ${key.attempt} end`;
 }
 
 /** Connects at the first use. */
@@ -45,6 +62,13 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
     if (searchPath) await tx`select set_config('search_path', ${searchPath}, true)`;
   }
 
+  function cut(tx: TransactionSQL) {
+    connections
+      .get(tx)
+      ?.close({ timeout: 0 })
+      .catch(() => undefined);
+  }
+
   return {
     sql,
     async begin(body, givenUp) {
@@ -56,14 +80,17 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
       };
       // BEGIN may never be answered, as on a connection to a machine that is gone.
       givenUp.addEventListener("abort", closeUnbegun);
+      const limit = setTimeout(closeUnbegun, ANSWER_MS);
       try {
         await connection.begin(async (tx) => {
           hasBegun = true;
+          clearTimeout(limit);
           connections.set(tx, connection);
           await enter(tx);
           await body(tx);
         });
       } finally {
+        clearTimeout(limit);
         givenUp.removeEventListener("abort", closeUnbegun);
         void connection.release();
       }
@@ -71,14 +98,12 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
 
     async claim(tx, key, timeoutMs) {
       const limit = String(Math.min(Math.ceil(timeoutMs) + AFTER_TIMEOUT_MS, MAX_TIMEOUT_MS));
-      // Not awaited one by one, so that both statements are sent in one round trip.
-      const [, claimed] = await Promise.all([
-        tx`
-          select set_config('statement_timeout', ${limit}, true),
-            set_config('idle_in_transaction_session_timeout', ${limit}, true),
-            set_config('application_name', ${applicationName(key.owner)}, true)`,
-        claim(tx, key),
-      ]);
+      // All are sent in one round trip. Without `execute`, this first statement would be sent last.
+      const named = tx`
+        select set_config('statement_timeout', ${limit}, true),
+          set_config('idle_in_transaction_session_timeout', ${limit}, true),
+          set_config('application_name', ${nameOfRun(key) + key.attempt}, true)`.execute();
+      const [, , claimed] = await Promise.all([named, key.attempt > 1 && endAttempts(tx, key), claim(tx, key)]);
       return claimed;
     },
 
@@ -92,15 +117,22 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
       return marked.length > 0;
     },
 
-    resolve: (key) =>
-      searchPath ? ledger.begin((tx) => enter(tx).then(() => declareVoid(tx, key))) : declareVoid(ledger, key),
-
-    // Refused for the transactions of another role. Those end with their timeouts.
-    async endTransactionsOf(owner) {
-      const name = applicationName(owner);
-      await ledger`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${name}`.catch(
-        () => undefined,
-      );
+    async resolve(key, ends) {
+      const limit = AbortSignal.timeout(ANSWER_MS);
+      const connection = await ledger.reserve({ signal: limit });
+      const close = () => void connection.close({ timeout: 0 }).catch(() => undefined);
+      limit.addEventListener("abort", close);
+      try {
+        return await connection.begin(async (tx) => {
+          await enter(tx);
+          await tx`select set_config('lock_timeout', ${ROW_MS}, true)`;
+          if (ends) await endAttempts(tx, key);
+          return declareVoid(tx, key);
+        });
+      } finally {
+        limit.removeEventListener("abort", close);
+        void connection.release();
+      }
     },
 
     // EXECUTE runs all statements and refuses BEGIN and COMMIT, where a plain query would end the transaction.
@@ -121,15 +153,16 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
 
     // `pg_advisory_xact_lock` would keep a snapshot while it waits for the server that runs `outside`.
     async lock(tx) {
-      while (!(await tx.unsafe(`select pg_try_advisory_xact_lock(${ADVISORY_LOCK}) as locked`))[0].locked)
+      while (true) {
+        const limit = setTimeout(cut, ANSWER_MS, tx);
+        const locking = tx.unsafe(`select pg_try_advisory_xact_lock(${ADVISORY_LOCK}) as locked`);
+        const [row] = await locking.finally(() => clearTimeout(limit));
+        if (row.locked) return;
         await Bun.sleep(LOCK_RETRY_MS);
+      }
     },
 
-    cut: (tx) =>
-      void connections
-        .get(tx)
-        ?.close({ timeout: 0 })
-        .catch(() => undefined),
+    cut,
     canHang: true,
     async ping() {
       // On its own connection, because all others may hang or be in use.
