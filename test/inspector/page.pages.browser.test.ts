@@ -113,6 +113,12 @@ test.skipIf(noBrowser !== undefined)(
         expect(await violations(page), `${view} at ${width} px`).toEqual([]);
         expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), view).toBe(true);
       }
+      // At a zoom of 400 %, 1280 by 1024 pixels are 320 by 256.
+      await page.setViewportSize({ width: 320, height: 256 });
+      expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view}, 400 %`).toBe(
+        true,
+      );
+      await page.setViewportSize({ width: 380, height: 800 });
       // The theme changes only colours.
       await page.emulateMedia({ colorScheme: "dark" });
       expect(await violations(page, ["color-contrast"]), `${view}, dark`).toEqual([]);
@@ -128,6 +134,11 @@ test.skipIf(noBrowser !== undefined)(
     await page.goto(`${url}/?state=retrying#/deliveries`);
     await page.locator('[data-row="msg_2"]').waitFor();
     await check("the list with a filter");
+    await page.getByRole("button", { name: "Replay these…" }).click();
+    await page.getByRole("dialog").waitFor();
+    await check("a bulk replay");
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
     await page.goto(`${url}/#/deliveries/msg_2`);
     await page.locator(".timeline .attempt").first().waitFor();
     await page.locator("#changes-heading").waitFor();
@@ -151,6 +162,14 @@ test.skipIf(noBrowser !== undefined)(
     await page.goto(`${url}/#/problems`);
     await page.locator("#problems-heading").waitFor();
     await check("problems");
+    await page.keyboard.press("j");
+    await page.keyboard.press("Enter");
+    await page.locator("figure.frame mark").first().waitFor();
+    await check("a problem with its newest delivery");
+    await page.context().clearCookies();
+    await page.reload();
+    await page.getByLabel("Token").waitFor();
+    await check("the sign-in");
   },
 );
 

@@ -22,7 +22,7 @@ const TABS: Record<Tab, string> = { open: "Open", resolved: "Resolved", muted: "
 export function Problems() {
   const tab = useSignal<Tab>("open");
   return (
-    <section class="problem-list start stack loose" aria-labelledby="problems-heading">
+    <section class="problem-list stack loose" aria-labelledby="problems-heading">
       <Show of={problems} what="The problems" layout="stack loose">
         {(all) => {
           const byTab = Map.groupBy(all, tabOf);
