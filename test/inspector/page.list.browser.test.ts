@@ -110,7 +110,8 @@ describe.skipIf(noBrowser !== undefined)("the list under a pointer", () => {
     const { page, server } = scene;
     await server.post(user("user_1"), { id: "msg_1" });
     await server.ended("msg_1");
-    await page.getByRole("link", { name: "1 dead now" }).click();
+    await page.keyboard.press("2");
+    await page.keyboard.press("d");
     await page.locator('[data-row="msg_1"]').click();
     await page.keyboard.press("r");
     await page.getByRole("dialog").getByRole("button", { name: "Run again what failed: user.created" }).click();

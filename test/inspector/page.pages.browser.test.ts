@@ -1,13 +1,13 @@
 // The other pages, the sign-in, and the accessibility of every view.
 
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import axe from "axe-core";
 import type { Page } from "playwright-core";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
-import { noBrowser, open, WIDTHS } from "./browser.ts";
+import { noBrowser, open, type Scene, WIDTHS } from "./browser.ts";
 
 setDefaultTimeout(60_000);
 
@@ -20,11 +20,20 @@ const HANDLERS = {
 };
 
 describe.skipIf(noBrowser !== undefined)("the other pages", () => {
-  test("the handlers page shows the line that does not load, and the figures of the others", async () => {
-    await using scene = await open(HANDLERS, { at: "/#/handlers" });
-    const { page, server } = scene;
+  // The page is open while all of it happens: figures come every few seconds, without a reload.
+  let scene: Scene;
+  beforeAll(async () => {
+    scene = await open(HANDLERS, { at: "/#/handlers" });
+    const { server } = scene;
     await server.post(sample("user.created"), { id: "msg_1" });
     await server.post(sample("user.updated"), { id: "msg_2" });
+    for (let number = 0; number < 4; number += 1)
+      await server.post(sample("user.created"), { secret: `whsec_${btoa("another secret of 24 bytes")}` });
+  });
+  afterAll(() => scene?.[Symbol.asyncDispose]());
+
+  test("the handlers page shows the line that does not load, and the figures of the others", async () => {
+    const { page } = scene;
     await page.getByText("const x = ;").waitFor();
     await page.locator(".last-error").getByRole("link", { name: "no", exact: true }).waitFor();
     const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: "user.created" }) });
@@ -38,10 +47,8 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
   });
 
   test("warns about requests signed with another secret", async () => {
-    await using scene = await open(HANDLERS);
-    const { page, server } = scene;
-    for (let number = 0; number < 4; number += 1)
-      await server.post(sample("user.created"), { secret: `whsec_${btoa("another secret of 24 bytes")}` });
+    const { page } = scene;
+    await page.keyboard.press("2");
     await page
       .getByText(/4 requests with a signature that does not match/)
       .first()
@@ -52,10 +59,8 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
   });
 
   test("the strip shows what is dead now and the last hour, each a link to the deliveries", async () => {
-    await using scene = await open(HANDLERS);
-    const { page, server } = scene;
-    await server.post(sample("user.created"), { id: "msg_1" });
-    await server.post(sample("user.updated"), { id: "msg_2" });
+    const { page } = scene;
+    await page.keyboard.press("2");
     await until("3 of them", async () => (await page.locator(".health .chart").count()) === 3);
     await page.getByRole("link", { name: "2 deliveries, last hour" }).waitFor();
     await page.getByRole("link", { name: "1 retrying now" }).click();
