@@ -48,7 +48,7 @@ async function leavePage(page: Page): Promise<void> {
   const context = page.context();
   if (page.isClosed() || idle) return context.close();
   page.removeAllListeners();
-  await Promise.all(context.pages().map((other) => (other === page ? undefined : other.close())));
+  for (const other of context.pages()) if (other !== page) await other.close();
   await page.unrouteAll({ behavior: "ignoreErrors" });
   await page.goto("about:blank");
   await context.clearCookies();
