@@ -109,10 +109,10 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     return app.begin(locked, NEVER);
   }
 
-  async function begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal, handler?: string) {
+  async function begin(...[body, givenUp, handler, onWritten]: Parameters<typeof app.begin>) {
     await prepared();
     try {
-      await app.begin(body, givenUp, handler);
+      await app.begin(body, givenUp, handler, onWritten);
     } catch (error) {
       if (isLedgerMissing(error)) ready = undefined;
       if (isOutage(error)) outages.suspect();

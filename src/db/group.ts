@@ -4,6 +4,7 @@
 
 import type { SQL, TransactionSQL } from "bun";
 
+import type { Statement } from "./ledger.ts";
 import { isOutage } from "./outage.ts";
 
 type Body = (tx: TransactionSQL) => Promise<void>;
@@ -13,6 +14,7 @@ interface Waiting {
   givenUp: AbortSignal;
   /** The handler of a run; undefined for a transaction that shares nothing. */
   handler: string | undefined;
+  onWritten: (() => void) | undefined;
   resolve: () => void;
   reject: (error: unknown) => void;
 }
@@ -29,6 +31,8 @@ interface Group {
 
 interface GroupOptions {
   writer: SQL;
+  /** Runs Bellhop's own statements in a transaction of the writer. */
+  statementOn: (tx: TransactionSQL) => Statement;
   /** Throws while nothing should be written. Called before each transaction. */
   check: () => void;
   /** Called when the queue has grown to `waiting`. */
@@ -60,7 +64,7 @@ export class GroupLost extends Error {
   }
 }
 
-export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions) {
+export function createGroups({ writer, statementOn, check, onQueue, onTrouble }: GroupOptions) {
   const queue: Waiting[] = [];
   /** How long each handler has lately held the writer, in milliseconds. */
   const held = new Map<string, number>();
@@ -69,9 +73,9 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
   /** Whether a query that may end the transaction has run in the current one. */
   let isWatched = false;
 
-  function begin(body: Body, givenUp: AbortSignal, handler?: string): Promise<void> {
+  function begin(body: Body, givenUp: AbortSignal, handler?: string, onWritten?: () => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    queue.push({ body, givenUp, handler, resolve, reject });
+    queue.push({ body, givenUp, handler, onWritten, resolve, reject });
     if (queue.length >= reportAt) {
       onQueue?.(queue.length);
       reportAt *= 2;
@@ -142,23 +146,22 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
     return handler !== undefined && (held.get(handler) ?? Infinity) < QUICK_MS;
   }
 
-  /** Returns whether it has succeeded. */
+  /** Returns whether it has succeeded. Rejects when it can't be rolled back alone, because it has ended its savepoint. */
   async function runMember(tx: TransactionSQL, run: Waiting, handler: string, { done }: Group): Promise<boolean> {
+    const statement = statementOn(tx);
     const beganAt = performance.now();
-    let failure: { error: unknown } | undefined;
-    const body = (savepoint: TransactionSQL) =>
-      run.body(savepoint).catch((error: unknown) => {
-        failure = { error };
-        throw error;
-      });
+    await statement`savepoint bellhop_run`;
     try {
       run.givenUp.throwIfAborted();
-      await tx.savepoint(body);
+      await run.body(tx);
+      await statement`release bellhop_run`;
       done.push(run);
+      run.onWritten?.();
       return true;
     } catch (error) {
-      // When the run has ended the transaction, its savepoint can't be rolled back either, which is the less useful error.
-      run.reject(failure ? failure.error : error);
+      run.reject(error);
+      await statement`rollback to bellhop_run`;
+      await statement`release bellhop_run`;
       return false;
     } finally {
       const took = performance.now() - beganAt;

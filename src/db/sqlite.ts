@@ -2,12 +2,14 @@
 // runs share its transactions. Each takes the write lock when it begins, so that none fails later because another
 // program writes.
 
-import type { SQL } from "bun";
+import type { Database } from "bun:sqlite";
+
+import type { SQL, TransactionSQL } from "bun";
 
 import { watchNames } from "../open-files.ts";
 import { createGroups, isMarked } from "./group.ts";
-import { claim, CREATE_LEDGER, writeInVain } from "./ledger.ts";
-import { isTransactionEnded } from "./template.ts";
+import { claim, CREATE_LEDGER, type Statement, writeInVain } from "./ledger.ts";
+import { isTransactionEnded, TRANSACTION_STATE } from "./template.ts";
 import type { AppDatabase } from "./transaction.ts";
 
 const LOOK_MS = 1_000;
@@ -35,6 +37,8 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
     await connection.unsafe("pragma journal_mode = wal");
     // Without it, a power cut could leave a run done without its writes.
     await connection.unsafe("pragma synchronous = full");
+    // SQLite keeps a copy of each page that a savepoint changes. Otherwise, copies of more than 64 KB go to a file.
+    await connection.unsafe("pragma temp_store = memory");
     if (process.platform === "darwin") await connection.unsafe("pragma fullfsync = on");
   }
   // Deleted values are overwritten in the file. Otherwise, an erased one could still be found in it.
@@ -54,13 +58,15 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
   }
 
   let pinging: Promise<void> | undefined;
-  const groups = createGroups({ writer, check: throwIfMoved, onQueue, onTrouble });
+  const statement = cachedStatements(writer);
+  const statementOn = (tx: TransactionSQL) => statement ?? (tx as Statement);
+  const groups = createGroups({ writer, statementOn, check: throwIfMoved, onQueue, onTrouble });
 
   return {
     sql,
     begin: groups.begin,
 
-    claim: (tx, key) => claim(tx, key),
+    claim: (tx, key) => claim(statementOn(tx), key),
 
     watchControl: (tx) => groups.mark(tx),
 
@@ -69,10 +75,11 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
       throwIfMoved();
       try {
         if (isWatched && !(await isMarked(tx))) return false;
-        const { count } = await tx`
+        const marked = await statementOn(tx)`
           update bellhop_ledger set state = 'committed'
-          where delivery = ${delivery} and handler = ${handler} and replay = ${replay} and state like 'open%'`;
-        return count > 0;
+          where delivery = ${delivery} and handler = ${handler} and replay = ${replay} and state like 'open%'
+          returning state`;
+        return marked.length > 0;
       } catch (error) {
         if (isTransactionEnded(error)) return false;
         throw error;
@@ -121,5 +128,21 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
       clearInterval(looking);
       await Promise.all([writer.close(), sql.close()]);
     },
+  };
+}
+
+/**
+ * Runs statements of a connection's transaction on Bun's own SQLite, which prepares each once: `Bun.SQL` prepares each time,
+ * which takes longer than the statement. Undefined when this Bun's `SQL` does not lead to its database.
+ */
+function cachedStatements(connection: SQL): Statement | undefined {
+  // A query that never runs.
+  const query = connection`` as unknown as Record<symbol, { db?: Database } | undefined>;
+  const adapter = Object.getOwnPropertySymbols(query).find(({ description }) => description === "adapter");
+  const db = adapter && query[adapter]?.db;
+  if (!db) return undefined;
+  return (strings, ...values) => {
+    if (!db.inTransaction) throw Object.assign(new Error("the transaction has ended"), { code: TRANSACTION_STATE });
+    return db.query(strings.join("?")).all(...values);
   };
 }

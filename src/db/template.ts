@@ -31,6 +31,8 @@ export interface ScopeOptions {
   root: SQL;
   /** The transaction or the savepoint, begun if necessary. Rejects when the run has ended. */
   client: () => Promise<TransactionSQL>;
+  /** Throws when the run has ended. Called in the moment in which a query starts, because runs share a transaction. */
+  throwIfOver: () => void;
   /** Called before a query that might end the transaction. */
   beforeControl: (tx: TransactionSQL) => Promise<void>;
   onQuery: ((query: RanQuery) => void) | undefined;
@@ -60,7 +62,7 @@ const asHost = AsyncLocalStorage.snapshot();
 
 /** One level of a transaction: the whole of it, or a savepoint. */
 export function createScope(options: ScopeOptions): Scope {
-  const { root, client, beforeControl, onQuery, traceQuery, onError } = options;
+  const { root, client, throwIfOver, beforeControl, onQuery, traceQuery, onError } = options;
   const notAwaited = new Set<RunQuery>();
   const active = new Set<Promise<unknown>>();
   let doomed: { by: unknown } | undefined;
@@ -92,7 +94,8 @@ export function createScope(options: ScopeOptions): Scope {
       if (controlsTransaction(plain)) throw new Error(OWNED);
       const tx = await client();
       if (isPartial || mayControlTransaction(plain)) await beforeControl(tx);
-      const result = await query.on(tx);
+      throwIfOver();
+      const result = await query.on(tx).execute();
       onQuery?.({ text: text(), rows: result?.count });
       traced?.();
       return result;
@@ -115,11 +118,11 @@ export function createScope(options: ScopeOptions): Scope {
     const asHandler = AsyncLocalStorage.snapshot();
     const body = async (sp: SavepointSQL) => {
       let ended = false;
-      const innerClient = async () => {
+      const throwIfEnded = () => {
+        throwIfOver();
         if (ended) throw new Error("a savepoint was used after it had ended: await every query in its function");
-        return sp;
       };
-      const inner = createScope({ ...options, client: innerClient });
+      const inner = createScope({ ...options, client: async () => sp, throwIfOver: throwIfEnded });
       try {
         const result = await asHandler(() => callback(inner.db));
         await inner.finish();
@@ -130,6 +133,7 @@ export function createScope(options: ScopeOptions): Scope {
     };
     const run = async () => {
       const tx = await client();
+      throwIfOver();
       return label === undefined ? tx.savepoint(body) : tx.savepoint(label, body);
     };
     // Serialized, because rolling one back would also roll back queries that ran concurrently.
@@ -201,9 +205,11 @@ export function adapterOf(sql: SQL): "sqlite" | "postgres" {
   return sql.options.adapter === "sqlite" ? "sqlite" : "postgres";
 }
 
-/** Bun's own error on SQLite, before each query: the transaction or savepoint is no longer open. */
+/** The code of Bun's own error on SQLite, before each query: the transaction or savepoint is no longer open. */
+export const TRANSACTION_STATE = "ERR_SQLITE_INVALID_TRANSACTION_STATE";
+
 export function isTransactionEnded(error: unknown): boolean {
-  return (error as { code?: unknown } | undefined)?.code === "ERR_SQLITE_INVALID_TRANSACTION_STATE";
+  return (error as { code?: unknown } | undefined)?.code === TRANSACTION_STATE;
 }
 
 const UNAVAILABLE = [

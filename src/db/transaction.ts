@@ -17,9 +17,15 @@ export interface AppDatabase {
   readonly sql: SQL;
   /**
    * Begins when it is this transaction's turn. Commits when `body` resolves, rolls back when it rejects. On SQLite, runs of
-   * handlers that are quick may share a commit, each in a savepoint; without `handler`, nothing is shared.
+   * handlers that are quick may share a commit, each in a savepoint; without `handler`, nothing is shared. `onWritten` is
+   * called when a run that may share waits only for that commit.
    */
-  begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal, handler?: string): Promise<void>;
+  begin(
+    body: (tx: TransactionSQL) => Promise<void>,
+    givenUp: AbortSignal,
+    handler?: string,
+    onWritten?: () => void,
+  ): Promise<void>;
   /** The first statement of an attempt: takes its ledger row. */
   claim(tx: TransactionSQL, key: AttemptKey, timeoutMs: number): Promise<Claim>;
   /** Called at most once, before the first query that might end the transaction, so that `markCommitted` can detect it. */
@@ -63,6 +69,8 @@ export interface TransactionOptions {
   onWait?: () => () => void;
   /** Called once when the transaction has been open for `time` milliseconds. */
   onLong?: (milliseconds: number) => void;
+  /** Called when nothing is left but a commit that other runs may share. */
+  onWritten?: () => void;
   onQuery?: (query: RanQuery) => void;
   /** Called before each query, and before the COMMIT, with a text without values. Returns a function to call after it. */
   traceQuery?: TraceQuery;
@@ -113,7 +121,7 @@ const REFUSED = {
 const asHost = AsyncLocalStorage.snapshot();
 
 export function createTransaction(app: Database, options: TransactionOptions): RunTransaction {
-  const { key, timeoutMs, onWait = () => () => {}, onLong, onQuery, traceQuery } = options;
+  const { key, timeoutMs, onWait = () => () => {}, onLong, onWritten, onQuery, traceQuery } = options;
   let phase: "unused" | "beginning" | "open" | "committing" | "ended" = "unused";
   let hindrance: Hindrance | undefined;
   let begun: Promise<TransactionSQL> | undefined;
@@ -127,9 +135,13 @@ export function createTransaction(app: Database, options: TransactionOptions): R
   let scope: Scope | undefined;
   let watching: Promise<void> | undefined;
 
-  async function client(): Promise<TransactionSQL> {
+  function throwIfOver() {
     if (phase === "committing" || phase === "ended")
       throw new Error("db was used after its run had ended: await every query before the handler returns");
+  }
+
+  async function client(): Promise<TransactionSQL> {
+    throwIfOver();
     return (begun ??= asHost(begin));
   }
 
@@ -158,7 +170,7 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       await decision.promise;
       if (!(await app.markCommitted(own, key, watching !== undefined))) throw new Error(TRANSACTION_ENDED);
     };
-    ending = app.begin(body, givenUp.signal, key.handler).finally(() => {
+    ending = app.begin(body, givenUp.signal, key.handler, onWritten).finally(() => {
       clearTimeout(longTimer);
       endWait();
     });
@@ -186,8 +198,15 @@ export function createTransaction(app: Database, options: TransactionOptions): R
 
   return {
     get db() {
-      return (scope ??= createScope({ root: app.sql, client, beforeControl, onQuery, traceQuery, onError: noteError }))
-        .db;
+      return (scope ??= createScope({
+        root: app.sql,
+        client,
+        throwIfOver,
+        beforeControl,
+        onQuery,
+        traceQuery,
+        onError: noteError,
+      })).db;
     },
     get hindrance() {
       return hindrance;
