@@ -134,13 +134,14 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     }
   }
 
+  const database = { ...app, begin, resolve, outages };
   let closed: Promise<void> | undefined;
   const close = () => {
     outages.stop();
     return (closed ??= app.close());
   };
   return {
-    transaction: (transaction) => createTransaction({ ...app, begin, resolve, outages }, transaction),
+    transaction: (transaction) => createTransaction(database, transaction),
     resolve: (key, signal) => resolve(key, signal, true),
     forget: (keys) => begin(async (tx) => void (await Promise.all(keys.map((key) => forget(tx, key)))), NEVER),
     async applySchema(wanted) {

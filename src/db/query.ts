@@ -27,15 +27,13 @@ export class RunQuery implements PromiseLike<unknown> {
   #shapes: Shape[] = [];
   #result: Promise<unknown> | undefined;
   #cancelled = false;
-  #from: { stack?: string } = {};
+  // The driver's stack ends inside Bun and lacks the handler's line. `captureStackTrace` would also write the text at once.
+  #from = new Error();
 
   constructor(
     readonly parts: QueryParts,
     private readonly owner: Owner,
-  ) {
-    // The driver's stack ends inside Bun and lacks the handler's line.
-    Error.captureStackTrace(this.#from, RunQuery);
-  }
+  ) {}
 
   // oxlint-disable-next-line unicorn/no-thenable -- awaiting a query runs it, as with Bun's own
   then<A, B>(ok?: ((value: any) => A | PromiseLike<A>) | null, fail?: ((error: any) => B | PromiseLike<B>) | null) {

@@ -141,8 +141,11 @@ function cachedStatements(connection: SQL): Statement | undefined {
   const adapter = Object.getOwnPropertySymbols(query).find(({ description }) => description === "adapter");
   const db = adapter && query[adapter]?.db;
   if (!db) return undefined;
+  const prepared = new Map<TemplateStringsArray, ReturnType<typeof db.prepare>>();
   return (strings, ...values) => {
     if (!db.inTransaction) throw Object.assign(new Error("the transaction has ended"), { code: TRANSACTION_STATE });
-    return db.query(strings.join("?")).all(...values);
+    let statement = prepared.get(strings);
+    if (!statement) prepared.set(strings, (statement = db.prepare(strings.join("?"))));
+    return statement.all(...values);
   };
 }

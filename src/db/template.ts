@@ -176,7 +176,7 @@ export function createScope(options: ScopeOptions): Scope {
       transaction: savepoint,
       options: { adapter: root.options.adapter },
     },
-    Object.fromEntries(UNAVAILABLE.map((name) => [name, refuse(name)])),
+    UNAVAILABLE,
   );
 
   return {
@@ -212,16 +212,17 @@ export function isTransactionEnded(error: unknown): boolean {
   return (error as { code?: unknown } | undefined)?.code === TRANSACTION_STATE;
 }
 
-const UNAVAILABLE = [
-  "close", "end", "reserve", "listen", "notify", "connect", "flush", "distributed", "beginDistributed",
-  "commitDistributed", "rollbackDistributed",
-] as const; // prettier-ignore
-
-function refuse(name: string) {
-  return () => {
-    throw new Error(`db.${name}() can't be used in a handler: ${OWNED}`);
-  };
-}
+const UNAVAILABLE = Object.fromEntries(
+  [
+    "close", "end", "reserve", "listen", "notify", "connect", "flush", "distributed", "beginDistributed",
+    "commitDistributed", "rollbackDistributed",
+  ].map((name) => [
+    name,
+    () => {
+      throw new Error(`db.${name}() can't be used in a handler: ${OWNED}`);
+    },
+  ]),
+); // prettier-ignore
 
 function isTemplate(value: unknown): value is TemplateStringsArray {
   return Array.isArray(value) && "raw" in value;
