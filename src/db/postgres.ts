@@ -14,6 +14,8 @@ const MAX_TIMEOUT_MS = 2_147_483_647;
 // An arbitrary key, the same for all servers, so that servers that start together create tables one after the other.
 const ADVISORY_LOCK = 7_205_759_403;
 const LOCK_RETRY_MS = 50;
+// An SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html).
+const DIVISION_BY_ZERO = "22012";
 
 // Runs after the report that the server does not answer.
 const CLOSING_MS = 500;
@@ -32,13 +34,22 @@ function applicationName(owner: string): string {
   return `bellhop ${owner}`;
 }
 
+/** Only a reserved connection can be closed while a statement runs on it. */
+function close(connection: ReservedSQL) {
+  connection.close({ timeout: 0 }).catch(() => undefined);
+}
+
+/** Rolls back. A connection that can't is closed, so that no other transaction gets it. */
+async function undo(connection: ReservedSQL, error: unknown): Promise<never> {
+  await connection`ROLLBACK`.catch(() => close(connection));
+  throw error;
+}
+
 /** Connects at the first use. */
 export function openPostgres({ connect, max, searchPath }: PostgresOptions): AppDatabase {
   const sql = connect(max);
   // A separate pool, so that resolving a lost commit does not wait behind the runs.
   const ledger = connect(2);
-  /** Each transaction's connection: only a reserved connection can be closed while a statement runs on it. */
-  const connections = new WeakMap<TransactionSQL, ReservedSQL>();
   let waiting = 0;
 
   async function enter(tx: SQL) {
@@ -47,49 +58,50 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
 
   return {
     sql,
-    async begin(body, givenUp) {
+    async begin(body, givenUp, handler) {
       waiting += 1;
       const connection = await sql.reserve({ signal: givenUp }).finally(() => (waiting -= 1));
-      let hasBegun = false;
-      const closeUnbegun = () => {
-        if (!hasBegun) connection.close({ timeout: 0 }).catch(() => undefined);
-      };
-      // BEGIN may never be answered, as on a connection to a machine that is gone.
-      givenUp.addEventListener("abort", closeUnbegun);
       try {
-        await connection.begin(async (tx) => {
-          hasBegun = true;
-          connections.set(tx, connection);
-          await enter(tx);
-          await body(tx);
-        });
+        if (handler === undefined) await connection.begin((tx) => enter(tx).then(() => body(tx)));
+        // `claim` has begun it, and `markCommitted` has ended it, each in the round trip of its own statement.
+        else await body(connection as unknown as TransactionSQL).catch((error) => undo(connection, error));
       } finally {
-        givenUp.removeEventListener("abort", closeUnbegun);
         void connection.release();
       }
     },
 
+    // Executed at once and awaited together, so that all are sent in this order in one round trip.
     async claim(tx, key, timeoutMs) {
       const limit = String(Math.min(Math.ceil(timeoutMs) + AFTER_TIMEOUT_MS, MAX_TIMEOUT_MS));
-      // Not awaited one by one, so that both statements are sent in one round trip.
-      const [, claimed] = await Promise.all([
+      const [, , claimed] = await Promise.all([
+        tx`BEGIN`.execute(),
         tx`
           select set_config('statement_timeout', ${limit}, true),
             set_config('idle_in_transaction_session_timeout', ${limit}, true),
-            set_config('application_name', ${applicationName(key.owner)}, true)`,
+            set_config('application_name', ${applicationName(key.owner)}, true),
+            set_config('search_path', coalesce(${searchPath ?? null}, current_setting('search_path')), true)`.execute(),
         claim(tx, key),
       ]);
       return claimed;
     },
 
-    // `xmin` is the transaction that wrote the row. It differs when a query of the handler contained a COMMIT.
+    // `xmin` is the transaction that wrote the row. It differs when a query of the handler contained a COMMIT. Without a
+    // marked row the division fails, and the COMMIT, which is already sent, commits nothing.
     async markCommitted(tx, { delivery, handler, replay }) {
-      const marked = await tx`
-        update bellhop_ledger set state = 'committed'
-        where delivery = ${delivery} and handler = ${handler} and replay = ${replay}
-          and state like 'open%' and xmin = pg_current_xact_id()::xid
-        returning state`;
-      return marked.length > 0;
+      const marking = tx`
+        with marked as (
+          update bellhop_ledger set state = 'committed'
+          where delivery = ${delivery} and handler = ${handler} and replay = ${replay}
+            and state like 'open%' and xmin = pg_current_xact_id()::xid
+          returning state
+        ) select 1 / count(*) from marked`.execute();
+      try {
+        await Promise.all([marking, tx`COMMIT`.execute()]);
+        return true;
+      } catch (error) {
+        if ((error as { errno?: unknown }).errno === DIVISION_BY_ZERO) return false;
+        throw error;
+      }
     },
 
     resolve: (key) =>
@@ -125,11 +137,7 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
         await Bun.sleep(LOCK_RETRY_MS);
     },
 
-    cut: (tx) =>
-      void connections
-        .get(tx)
-        ?.close({ timeout: 0 })
-        .catch(() => undefined),
+    cut: (tx) => close(tx as unknown as ReservedSQL),
     canHang: true,
     async ping() {
       // On its own connection, because all others may hang or be in use.

@@ -3,7 +3,7 @@
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
-import type { SavepointSQL, SQL, TransactionSQL } from "bun";
+import type { SQL, TransactionSQL } from "bun";
 
 import {
   controlsTransaction,
@@ -111,30 +111,42 @@ export function createScope(options: ScopeOptions): Scope {
 
   function savepoint(...args: unknown[]) {
     const callback = args.at(-1);
-    const label = typeof args[0] === "string" ? args[0] : undefined;
     if (typeof callback !== "function")
       throw new TypeError("db.savepoint() takes a function: db.savepoint(async (sp) => …)");
     // The function belongs to the handler and runs in the handler's async context.
     const asHandler = AsyncLocalStorage.snapshot();
-    const body = async (sp: SavepointSQL) => {
+    const run = async () => {
+      const tx = await client();
       let ended = false;
       const throwIfEnded = () => {
         throwIfOver();
         if (ended) throw new Error("a savepoint was used after it had ended: await every query in its function");
       };
-      const inner = createScope({ ...options, client: async () => sp, throwIfOver: throwIfEnded });
+      const control = async (text: string) => {
+        throwIfOver();
+        try {
+          await tx.unsafe(text).execute();
+        } catch (error) {
+          doomed ??= { by: error };
+          onError(error);
+          throw error;
+        }
+      };
+      const inner = createScope({ ...options, client: async () => tx, throwIfOver: throwIfEnded });
+      // A name may repeat: the innermost savepoint is meant.
+      await control("savepoint bellhop");
       try {
         const result = await asHandler(() => callback(inner.db));
         await inner.finish();
+        await control("release savepoint bellhop");
         return result;
+      } catch (error) {
+        await control("rollback to savepoint bellhop");
+        await control("release savepoint bellhop");
+        throw error;
       } finally {
         ended = true;
       }
-    };
-    const run = async () => {
-      const tx = await client();
-      throwIfOver();
-      return label === undefined ? tx.savepoint(body) : tx.savepoint(label, body);
     };
     // Serialized, because rolling one back would also roll back queries that ran concurrently.
     const running = track(asHost(() => savepoints.then(run)));
