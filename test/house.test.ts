@@ -218,7 +218,7 @@ test("each external dependency is used only by the files that own it", () => {
       "mount/elysia.ts",
       "receive/server.ts",
     ],
-    "bun:sqlite": ["inbox/copy.ts", "inbox/sqlite.ts"],
+    "bun:sqlite": ["inbox/copy.ts", "inbox/sqlite-connection.ts"],
     pino: ["logger.ts"],
     "pino-pretty": ["logger.ts"],
     "@opentelemetry/api": ["monitor/traces.ts"],

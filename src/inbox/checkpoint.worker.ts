@@ -1,7 +1,7 @@
 // The checkpoint thread: moves the log of an inbox until few pages are left, however much is written meanwhile.
 
 import { pages } from "./checkpoint.ts";
-import { openForCheckpoints } from "./sqlite.ts";
+import { openForCheckpoints } from "./sqlite-connection.ts";
 
 declare const self: Worker;
 

@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
 import { watchNames } from "../open-files.ts";
-import { isOpenElsewhere, type Lock, takeLock } from "./sqlite.ts";
+import { isOpenElsewhere, type Lock, takeLock } from "./sqlite-connection.ts";
 
 const RETRY_MS = 100;
 const LOOK_MS = 1_000;

@@ -2,12 +2,12 @@
 
 import { join } from "node:path";
 
-import type { Checkpointer } from "./checkpoint.ts";
 import { createCore, savedClock } from "./core.ts";
 import { withUserErrors } from "./data-dir.ts";
 import type { Inbox } from "./inbox.ts";
 import { refuseMoved } from "./move-marks.ts";
 import { openPostgresStore, type PostgresOptions, type PostgresUrl, toInboxError } from "./postgres.ts";
+import type { SqliteOptions } from "./sqlite-connection.ts";
 import { openSqliteStore } from "./sqlite.ts";
 import { query, type Store } from "./store.ts";
 
@@ -22,11 +22,7 @@ export interface InboxOptions {
   onBug?: (error: unknown) => void;
 }
 
-interface SqliteInboxOptions extends InboxOptions {
-  checkpointer?: Checkpointer;
-  maxPages?: number;
-}
-
+type SqliteInboxOptions = InboxOptions & SqliteOptions;
 type PostgresInboxOptions = InboxOptions & PostgresOptions;
 
 const INBOX_FILE = "inbox.db";

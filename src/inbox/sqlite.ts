@@ -1,23 +1,19 @@
 // SQLite as a store: one connection that writes and one that reads committed data, in the main process.
-// WAL with `synchronous=FULL`: a commit that returned is on the disk. The only file that opens `bun:sqlite`.
+// WAL, flushed with each commit: a commit that returned is on the disk.
 
-import { Database } from "bun:sqlite";
-import { closeSync, existsSync, openSync } from "node:fs";
+import type { Database } from "bun:sqlite";
+import { closeSync, fdatasyncSync } from "node:fs";
 
 import { COMMAND } from "../command.ts";
 import { InboxUnavailable, UserError } from "../errors.ts";
 import { FileMoved, watchNames } from "../open-files.ts";
-import type { Checkpointer } from "./checkpoint.ts";
 import { FIRST_SQLITE_VERSION, SQLITE_SCHEMAS } from "./schema.ts";
+import {
+  close, FLUSHES_LOG, FlushFailed, isUnavailable, moveUnflushed, open, openForCheckpoints, openLog, openReader, rollback,
+  type SqliteOptions, truncateLog,
+} from "./sqlite-connection.ts"; // prettier-ignore
 import { executorOn } from "./sqlite-dialect.ts";
 import type { Store, Transaction } from "./store.ts";
-
-export interface SqliteOptions {
-  /** Moves the write-ahead log into the file; without one, SQLite does so in the middle of commits. */
-  checkpointer?: Checkpointer | undefined;
-  /** The maximum pages of the file; for tests of a full disk. */
-  maxPages?: number | undefined;
-}
 
 // Until readers, a checkpoint or a backup have ended.
 const SCRUB_TRIES = 100;
@@ -29,11 +25,9 @@ const OPENING_WAITS_MS = 2_000;
 /** The newest version of the tables, kept in `user_version`. */
 const SCHEMA_VERSION = FIRST_SQLITE_VERSION + SQLITE_SCHEMAS.length - 1;
 
-const UNAVAILABLE = /^SQLITE_(FULL|IOERR|READONLY|BUSY|LOCKED|CANTOPEN|NOTADB|CORRUPT|NOMEM|PERM|AUTH|PROTOCOL|NOLFS)/;
-
 /** Opens the file, creates its tables, and writes once, so that a full disk or a locked file is reported at the start. */
 export function openSqliteStore(path: string, options: SqliteOptions = {}): Store {
-  const { checkpointer } = options;
+  const { checkpointer, flush = fdatasyncSync } = options;
   let writer = open(path, options, OPENING_WAITS_MS);
   try {
     prepareFile(writer);
@@ -47,16 +41,23 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
   const file = watchNames([path]);
   // SQLite relies on these names too: a new connection would look for the last commits in a missing log.
   const besides = watchNames([`${path}-wal`, `${path}-shm`]);
+  let log = openLog(path);
+  /** A flush has failed. The log can be read, but not all of it may be on the disk, and further flushes may not say so. */
+  let isUnflushed = false;
   let isBroken = false;
   let isClosed = false;
 
   /** A failed commit may leave its connection in any state. The old one is kept until a new one is open. */
   function reopen() {
     throwIfMoved("now");
+    if (isUnflushed) moveUnflushed(path);
+    isUnflushed = false;
     // The last connection to close moves its log into the file, even if the log was renamed or removed.
     if (besides.moved()) for (const db of [reader, writer]) close(db);
     const next = { writer: open(path, { ...options, create: false }), reader: openReader(path) };
     for (const db of [reader, writer]) close(db);
+    closeSync(log);
+    log = openLog(path);
     ({ writer, reader } = next);
     besides.remember();
     transactions = executorOn(writer);
@@ -74,6 +75,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
       const result = await body(transactions);
       writer.run(transactions.wrote ? "commit" : "rollback");
       if (!transactions.wrote) return result;
+      flushLog();
       // The commit is durable, but perhaps in a file that was moved.
       throwIfMoved("now");
       checkpointer?.committed(writer);
@@ -82,6 +84,16 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
       isBroken ||= isUnavailable(error) && !(error instanceof FileMoved);
       rollback(writer);
       throw error;
+    }
+  }
+
+  function flushLog() {
+    if (!FLUSHES_LOG) return;
+    try {
+      flush(log);
+    } catch (error) {
+      isUnflushed = true;
+      throw new FlushFailed(`the write-ahead log can't be flushed: ${(error as Error).message}`);
     }
   }
 
@@ -122,108 +134,9 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
       isClosed = true;
       await checkpointer?.stop();
       for (const db of [reader, writer]) close(db);
+      closeSync(log);
     },
   };
-}
-
-function isUnavailable(error: unknown): boolean {
-  return error instanceof FileMoved || UNAVAILABLE.test(String((error as { code?: unknown } | null)?.code));
-}
-
-function open(
-  path: string,
-  { maxPages, checkpointer, create = true }: SqliteOptions & { create?: boolean },
-  waitMs = 0,
-): Database {
-  // Only this user may read payloads, even if others can read the folder.
-  if (create) closeSync(openSync(path, "a", 0o600));
-  const db = new Database(path, { readwrite: true, create, strict: true });
-  try {
-    db.run(`pragma busy_timeout = ${waitMs}`);
-    db.run("pragma journal_mode = wal");
-    flushCommits(db);
-    // In KB. Ids and subjects come in no order, so recently used pages of their indexes should stay in memory.
-    db.run("pragma cache_size = -16000");
-    // A wiped code is overwritten, not only unlinked.
-    db.run("pragma secure_delete = on");
-    if (checkpointer) db.run("pragma wal_autocheckpoint = 0");
-    if (maxPages) db.run(`pragma max_page_count = ${maxPages}`);
-    return db;
-  } catch (error) {
-    close(db);
-    throw error;
-  }
-}
-
-function openReader(path: string): Database {
-  const db = new Database(path, { readwrite: true, create: false, strict: true });
-  db.run("pragma busy_timeout = 0");
-  db.run("pragma wal_autocheckpoint = 0");
-  db.run("pragma cache_size = -16000");
-  return db;
-}
-
-/** Moves the whole log into the file, and empties it. False while another connection reads or writes. */
-function truncateLog(db: Database): boolean {
-  try {
-    return db.query<{ busy: number }, []>("pragma wal_checkpoint(truncate)").get()?.busy === 0;
-  } catch (error) {
-    if (isLocked(error)) return false;
-    throw error;
-  }
-}
-
-/** A connection that moves the log. Here, too, moved pages are flushed before the log restarts. */
-export function openForCheckpoints(path: string): Database {
-  const db = new Database(path, { readwrite: true, create: false });
-  flushCommits(db);
-  db.run("pragma wal_autocheckpoint = 0");
-  return db;
-}
-
-/** A lock that dies with its process. */
-export interface Lock {
-  release: () => void;
-}
-
-/** A lock that dies with its process; undefined while another process has it. */
-export function takeLock(path: string): Lock | undefined {
-  const db = new Database(path, { create: true });
-  try {
-    db.run("begin exclusive");
-    return { release: () => close(db) };
-  } catch (error) {
-    close(db);
-    if (isLocked(error)) return undefined;
-    throw error;
-  }
-}
-
-/** Whether the file is open in another program: in WAL mode, each connection holds a shared lock for as long as it is open. */
-export function isOpenElsewhere(path: string): boolean {
-  if (!existsSync(path)) return false;
-  const db = new Database(path, { readwrite: true, create: false });
-  try {
-    db.run("pragma locking_mode = exclusive");
-    db.query("select 1 from sqlite_master limit 1").get();
-    return false;
-  } catch (error) {
-    // Any other error is reported when the inbox opens.
-    return isLocked(error);
-  } finally {
-    close(db);
-  }
-}
-
-function isLocked(error: unknown): boolean {
-  return /^SQLITE_(BUSY|LOCKED)/.test(String((error as { code?: unknown } | null)?.code));
-}
-
-/** A commit that returned is on the disk. */
-function flushCommits(db: Database) {
-  db.run("pragma synchronous = full");
-  // On macOS an ordinary fsync leaves the data in the drive's cache (sqlite.org/pragma.html#pragma_fullfsync).
-  if (process.platform === "darwin") db.run("pragma fullfsync = on");
 }
 
 function prepareFile(db: Database) {
@@ -250,22 +163,4 @@ function refuseOtherVersions(version: number) {
         `    Start the old version once more and let it finish its runs (${COMMAND} deliveries --state waiting is then empty),\n` +
         "    stop it, and start with an empty inbox: move inbox.db away, or set another folder: DATA_DIR=data2",
     );
-}
-
-function rollback(db: Database) {
-  try {
-    // Some failures, such as a full disk, have rolled back already.
-    if (db.inTransaction) db.run("rollback");
-  } catch {
-    // The connection is replaced before the next transaction.
-  }
-}
-
-/** Also closes its statements, which would hold the file open. */
-function close(db: Database) {
-  try {
-    db.close(true);
-  } catch {
-    // A failed disk may make even this fail. Nothing is lost: commits are on the disk.
-  }
 }

@@ -3,6 +3,7 @@
 
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { copyFileSync, fdatasyncSync } from "node:fs";
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -72,6 +73,50 @@ test("reports why the disk refuses a write, and that it accepts writes again", a
   expect(await accept(inbox, "msg_2")).toEqual({ status: "accepted" });
   expect(inbox.writable).toBe(true);
   expect(reports).toEqual(["database or disk is full", undefined]);
+});
+
+test("answers, starts runs and reports an end only after the log is flushed", async () => {
+  await using folder = await temporaryFolder();
+  const steps: string[] = [];
+  const flush = (log: number) => {
+    fdatasyncSync(log);
+    steps.push("flushed");
+  };
+  await using inbox = await openSqliteInbox(folder.path, { flush });
+  const attached = claimer({ [CREATED]: 1 });
+  inbox.claimWithEachCommit(attached, ({ runs }) => {
+    for (const claimed of runs) {
+      steps.push("started");
+      void inbox.finish(claimed, done).then((outcome) => steps.push(outcome));
+    }
+  });
+  steps.length = 0;
+  await accept(inbox, "msg_1");
+  steps.push("answered");
+  await until("its end", () => steps.includes("recorded"));
+  expect(steps).toEqual(["flushed", "started", "answered", "flushed", "recorded"]);
+});
+
+test("a delivery whose commit could not be flushed is in the file before its copy is answered", async () => {
+  await using folder = await temporaryFolder();
+  let isFailing = false;
+  const flush = (log: number) => {
+    if (isFailing) throw new Error("EIO: i/o error, fdatasync");
+    fdatasyncSync(log);
+  };
+  await using inbox = await openSqliteInbox(folder.path, { flush });
+  expect(await accept(inbox, "msg_1")).toEqual({ status: "accepted" });
+  isFailing = true;
+  expect(await failure(accept(inbox, "msg_2"))).toBeInstanceOf(InboxUnavailable);
+  expect(inbox.trouble).toMatchObject({ message: expect.stringContaining("EIO") });
+  // The pages are still in the cache of the file system, so a later flush may succeed without them.
+  isFailing = false;
+  expect(await accept(inbox, "msg_2")).toMatchObject({ status: "duplicate" });
+  expect(inbox.writable).toBe(true);
+  await using withoutLog = await temporaryFolder();
+  copyFileSync(join(folder.path, "inbox.db"), join(withoutLog.path, "inbox.db"));
+  using db = new Database(join(withoutLog.path, "inbox.db"), { readwrite: true });
+  expect(db.query("select id from delivery order by seq").values()).toEqual([["msg_1"], ["msg_2"]]);
 });
 
 const circular: Record<string, unknown> = {};
