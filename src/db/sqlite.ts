@@ -141,11 +141,11 @@ function cachedStatements(connection: SQL): Statement | undefined {
   const adapter = Object.getOwnPropertySymbols(query).find(({ description }) => description === "adapter");
   const db = adapter && query[adapter]?.db;
   if (!db) return undefined;
-  const prepared = new Map<TemplateStringsArray, ReturnType<typeof db.prepare>>();
+  const texts = new Map<TemplateStringsArray, string>();
   return (strings, ...values) => {
     if (!db.inTransaction) throw Object.assign(new Error("the transaction has ended"), { code: TRANSACTION_STATE });
-    let statement = prepared.get(strings);
-    if (!statement) prepared.set(strings, (statement = db.prepare(strings.join("?"))));
-    return statement.all(...values);
+    let text = texts.get(strings);
+    if (text === undefined) texts.set(strings, (text = strings.join("?")));
+    return db.query(text).all(...values);
   };
 }
