@@ -70,8 +70,6 @@ export function createGroups({ writer, statementOn, check, onQueue, onTrouble }:
   const held = new Map<string, number>();
   let working = false;
   let reportAt = LONG_QUEUE;
-  /** Whether a query that may end the transaction has run in the current one. */
-  let isWatched = false;
 
   function begin(body: Body, givenUp: AbortSignal, handler?: string, onWritten?: () => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -127,7 +125,6 @@ export function createGroups({ writer, statementOn, check, onQueue, onTrouble }:
 
   async function runGroup(tx: TransactionSQL, group: Group) {
     const beganAt = performance.now();
-    isWatched = false;
     do {
       const transaction = take();
       group.members += 1;
@@ -139,7 +136,6 @@ export function createGroups({ writer, statementOn, check, onQueue, onTrouble }:
       // One that failed may have ended the transaction.
       if (!(await runMember(tx, transaction, transaction.handler, group))) break;
     } while (queue.length > 0 && mayJoin(queue[0]!) && performance.now() - beganAt < GROUP_MS);
-    if (isWatched && !(await isMarked(tx))) throw new Error("a query ended the transaction with a COMMIT of its own");
   }
 
   function mayJoin({ handler }: Waiting): boolean {
@@ -153,8 +149,8 @@ export function createGroups({ writer, statementOn, check, onQueue, onTrouble }:
     await statement`savepoint bellhop_run`;
     try {
       run.givenUp.throwIfAborted();
+      // Ends with the release of the savepoint, which detects that the transaction is another one.
       await run.body(tx);
-      await statement`release bellhop_run`;
       done.push(run);
       run.onWritten?.();
       return true;
@@ -172,25 +168,10 @@ export function createGroups({ writer, statementOn, check, onQueue, onTrouble }:
   return {
     begin,
 
-    /**
-     * Called before a query that may end the transaction. SQLite turns this setting off at each COMMIT and ROLLBACK, so it
-     * marks the transaction. Nothing else depends on it: `foreign_keys` is off on this connection.
-     */
-    async mark(tx: TransactionSQL) {
-      isWatched = true;
-      await tx.unsafe("pragma defer_foreign_keys = on");
-    },
-
     get waiting() {
       return queue.length;
     },
   };
-}
-
-/** Whether the transaction is still the one that was marked. */
-export async function isMarked(tx: TransactionSQL): Promise<boolean> {
-  const rows: unknown[] = await tx`select 1 from pragma_defer_foreign_keys where defer_foreign_keys = 1`;
-  return rows.length > 0;
 }
 
 function isBusy(error: unknown): boolean {

@@ -7,7 +7,7 @@ import type { Database } from "bun:sqlite";
 import type { SQL, TransactionSQL } from "bun";
 
 import { watchNames } from "../open-files.ts";
-import { createGroups, isMarked } from "./group.ts";
+import { createGroups } from "./group.ts";
 import { claim, CREATE_LEDGER, type Statement, writeInVain } from "./ledger.ts";
 import { isTransactionEnded, TRANSACTION_STATE } from "./template.ts";
 import type { AppDatabase } from "./transaction.ts";
@@ -68,20 +68,20 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
 
     claim: (tx, key) => claim(statementOn(tx), key),
 
-    watchControl: (tx) => groups.mark(tx),
-
-    async markCommitted(tx, { delivery, handler, replay }, isWatched) {
+    async markCommitted(tx, { delivery, handler, replay }) {
       // Later commits would be lost with the moved file.
       throwIfMoved();
+      const statement = statementOn(tx);
       try {
-        if (isWatched && !(await isMarked(tx))) return false;
-        const marked = await statementOn(tx)`
+        const marked = await statement`
           update bellhop_ledger set state = 'committed'
           where delivery = ${delivery} and handler = ${handler} and replay = ${replay} and state like 'open%'
           returning state`;
-        return marked.length > 0;
+        if (marked.length === 0) return false;
+        await statement`release bellhop_run`;
+        return true;
       } catch (error) {
-        if (isTransactionEnded(error)) return false;
+        if (isTransactionEnded(error) || isSavepointGone(error)) return false;
         throw error;
       }
     },
@@ -95,11 +95,13 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
     },
 
     async script(tx, text) {
-      await groups.mark(tx);
+      await tx.unsafe("savepoint bellhop_script");
       // A text without any statement is an error for Bun.
       await tx.unsafe(`${text}\n;select 1`);
-      if (!(await isMarked(tx).catch(() => false)))
+      await tx.unsafe("release bellhop_script").catch((error: unknown) => {
+        if (!isTransactionEnded(error) && !isSavepointGone(error)) throw error;
         throw new Error("it ends its transaction, and statements before its COMMIT stay applied; remove COMMIT");
+      });
     },
 
     // SQLite has no schema statement that can't run in a transaction.
@@ -129,6 +131,11 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
       await Promise.all([writer.close(), sql.close()]);
     },
   };
+}
+
+/** Savepoints end with their transaction, so it has ended, even when another one is open. */
+function isSavepointGone(error: unknown): boolean {
+  return /no such savepoint/.test(String(error));
 }
 
 /**

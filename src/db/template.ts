@@ -5,14 +5,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import type { SQL, TransactionSQL } from "bun";
 
-import {
-  controlsTransaction,
-  describeQuery,
-  mayControlTransaction,
-  type QueryParts,
-  RunQuery,
-  withoutLiterals,
-} from "./query.ts";
+import { controlsTransaction, describeQuery, type QueryParts, RunQuery, withoutLiterals } from "./query.ts";
 
 /** A query as it ran, for `bun try`. */
 export interface RanQuery {
@@ -33,8 +26,6 @@ export interface ScopeOptions {
   client: () => Promise<TransactionSQL>;
   /** Throws when the run has ended. Called in the moment in which a query starts, because runs share a transaction. */
   throwIfOver: () => void;
-  /** Called before a query that might end the transaction. */
-  beforeControl: (tx: TransactionSQL) => Promise<void>;
   onQuery: ((query: RanQuery) => void) | undefined;
   traceQuery: TraceQuery | undefined;
   /** Called with the error of each query that failed. */
@@ -62,7 +53,7 @@ const asHost = AsyncLocalStorage.snapshot();
 
 /** One level of a transaction: the whole of it, or a savepoint. */
 export function createScope(options: ScopeOptions): Scope {
-  const { root, client, throwIfOver, beforeControl, onQuery, traceQuery, onError } = options;
+  const { root, client, throwIfOver, onQuery, traceQuery, onError } = options;
   const notAwaited = new Set<RunQuery>();
   const active = new Set<Promise<unknown>>();
   let doomed: { by: unknown } | undefined;
@@ -87,13 +78,12 @@ export function createScope(options: ScopeOptions): Scope {
   }
 
   async function start(query: RunQuery) {
-    const { text, plain, isPartial } = query.parts;
+    const { text, plain } = query.parts;
     const traced = traceQuery?.(withoutLiterals(plain), adapterOf(root));
     try {
       // Only for an early error. The database finds what this check misses, at the end.
       if (controlsTransaction(plain)) throw new Error(OWNED);
       const tx = await client();
-      if (isPartial || mayControlTransaction(plain)) await beforeControl(tx);
       throwIfOver();
       const result = await query.on(tx).execute();
       onQuery?.({ text: text(), rows: result?.count });
@@ -141,8 +131,10 @@ export function createScope(options: ScopeOptions): Scope {
         await control("release savepoint bellhop");
         return result;
       } catch (error) {
-        await control("rollback to savepoint bellhop");
-        await control("release savepoint bellhop");
+        // When it can't be rolled back, the run can't be committed.
+        await control("rollback to savepoint bellhop")
+          .then(() => control("release savepoint bellhop"))
+          .catch(() => undefined);
         throw error;
       } finally {
         ended = true;
@@ -163,7 +155,6 @@ export function createScope(options: ScopeOptions): Scope {
         build: (sql) => sql(first, ...inputs),
         text: () => describeQuery(first, values),
         plain: first.join("?"),
-        isPartial: !values.every(isData),
       });
     },
     {
@@ -178,7 +169,6 @@ export function createScope(options: ScopeOptions): Scope {
           build: (sql) => sql.file(path, bindAll(values)),
           text: () => `-- ${path}`,
           plain: "",
-          isPartial: true,
         }),
       array: (...args: Parameters<SQL["array"]>) => root.array(...args),
       json: (value: unknown) => (root as unknown as { json: (value: unknown) => unknown }).json(value),
@@ -238,11 +228,6 @@ const UNAVAILABLE = Object.fromEntries(
 
 function isTemplate(value: unknown): value is TemplateStringsArray {
   return Array.isArray(value) && "raw" in value;
-}
-
-/** Whether a value can only be bound: it adds no text to its query. */
-function isData(value: unknown): boolean {
-  return typeof value !== "object" || value === null || value instanceof Date || value instanceof Uint8Array;
 }
 
 /**

@@ -28,10 +28,8 @@ export interface AppDatabase {
   ): Promise<void>;
   /** The first statement of an attempt: takes its ledger row. */
   claim(tx: TransactionSQL, key: AttemptKey, timeoutMs: number): Promise<Claim>;
-  /** Called at most once, before the first query that might end the transaction, so that `markCommitted` can detect it. */
-  watchControl?(tx: TransactionSQL): Promise<void>;
   /** The last statement of an attempt. False, and nothing is written, when `tx` is not the transaction that claimed the row. */
-  markCommitted(tx: TransactionSQL, key: AttemptKey, isWatched: boolean): Promise<boolean>;
+  markCommitted(tx: TransactionSQL, key: AttemptKey): Promise<boolean>;
   /** Decides an attempt whose end is unknown: its run is committed, or the attempt is `void` and can never commit. */
   resolve(key: AttemptKey): Promise<"committed" | "void">;
   /** Ends what a dead server left open: a machine that is gone keeps its locks. Never rejects. */
@@ -55,7 +53,7 @@ export interface AppDatabase {
   close(): Promise<void>;
 }
 
-type Database = Pick<AppDatabase, "sql" | "begin" | "claim" | "watchControl" | "markCommitted" | "cut" | "canHang"> & {
+type Database = Pick<AppDatabase, "sql" | "begin" | "claim" | "markCommitted" | "cut" | "canHang"> & {
   outages: Pick<Outages, "suspect" | "answers">;
   /** Retries until the database answers; rejects with `UnknownEnd` when `signal` aborts. */
   resolve(key: AttemptKey, signal: AbortSignal): Promise<"committed" | "void">;
@@ -133,7 +131,6 @@ export function createTransaction(app: Database, options: TransactionOptions): R
   decision.promise.catch(() => undefined);
   const givenUp = new AbortController();
   let scope: Scope | undefined;
-  let watching: Promise<void> | undefined;
 
   function throwIfOver() {
     if (phase === "committing" || phase === "ended")
@@ -168,7 +165,7 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       }, LONG_MS);
       ready.resolve(own);
       await decision.promise;
-      if (!(await app.markCommitted(own, key, watching !== undefined))) throw new Error(TRANSACTION_ENDED);
+      if (!(await app.markCommitted(own, key))) throw new Error(TRANSACTION_ENDED);
     };
     ending = app.begin(body, givenUp.signal, key.handler, onWritten).finally(() => {
       clearTimeout(longTimer);
@@ -179,10 +176,6 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       ready.reject(error);
     });
     return ready.promise;
-  }
-
-  function beforeControl(own: TransactionSQL): Promise<void> {
-    return (watching ??= app.watchControl?.(own) ?? Promise.resolve());
   }
 
   function noteError(error: unknown) {
@@ -202,7 +195,6 @@ export function createTransaction(app: Database, options: TransactionOptions): R
         root: app.sql,
         client,
         throwIfOver,
-        beforeControl,
         onQuery,
         traceQuery,
         onError: noteError,
