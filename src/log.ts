@@ -3,14 +3,15 @@
 import { COMMAND } from "./command.ts";
 import { count } from "./count.ts";
 import type { SchemaStep } from "./db/schema.ts";
-import { errorSummary } from "./dispatch/error-record.ts";
 import type { PauseChange } from "./dispatch/pauses.ts";
 import { formatDuration } from "./duration.ts";
 import { messageOf, refusals } from "./errors.ts";
+import { errorSummary } from "./failures/error-record.ts";
 import type { Change } from "./handlers/folder.ts";
 import type { LoadError } from "./handlers/load-error.ts";
 import type { Handler, HandlerTable } from "./handlers/loader.ts";
-import type { ClaimedRun, Erasure, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
+import type { Erasure } from "./inbox/erasure.ts";
+import type { ClaimedRun, LogLine, NewRun, Outcome } from "./inbox/inbox.ts";
 import type { ReplayCount } from "./inbox/views.ts";
 import type { Logger } from "./logger.ts";
 import type { DriftReport } from "./mirror/drift-schedule.ts";

@@ -3,7 +3,7 @@
 import pino, { type LogFn, type Logger } from "pino";
 
 import type { Config } from "./config.ts";
-import { readError } from "./dispatch/error-record.ts";
+import { readError } from "./failures/error-record.ts";
 import { createLogOutput, type LogOutput } from "./log-output.ts";
 import { printableJson, printableLines } from "./printable.ts";
 import { redactText } from "./redact.ts";

@@ -17,12 +17,10 @@ import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { tryHandler } from "./dispatch/dry-run.ts";
-import { describeLateError } from "./dispatch/late-error.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
-import { countMissed } from "./dispatch/missed.ts";
-import { startRetention } from "./dispatch/retention.ts";
 import { InboxUnavailable } from "./errors.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
+import { describeLateError } from "./failures/late-error.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import { logChange, logDeadError, logHandlerLine, logLost, logMissed, logRefused, logSchema } from "./log.ts";
@@ -34,7 +32,9 @@ import { describeHealth } from "./receive/health-details.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
 import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
-import { startUpkeep } from "./upkeep.ts";
+import { countMissed } from "./upkeep/missed.ts";
+import { startRetention } from "./upkeep/retention.ts";
+import { startUpkeep } from "./upkeep/upkeep.ts";
 
 export interface Server {
   port: number;
@@ -62,8 +62,11 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const handlersPath = resolve(config.handlersDir);
   await using opened = new AsyncDisposableStack();
   const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
+  // In production only with a token.
+  const hasInspector =
+    (!mount || mount.hasInspector) && (config.mode === "dev" || config.inspector.token !== undefined);
   // Loading Elysia takes longer than opening everything else.
-  const loadingPorts = loadPorts(mount);
+  const loadingPorts = loadPorts(hasInspector, mount);
   loadingPorts.catch(() => undefined);
   let { secrets } = config;
 
@@ -266,8 +269,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   opened.defer(() => webhookServer.stop());
   // Opened after the public port, which takes precedence if both settings name the same port.
   const inspectorOptions = { ...config, unverified, projectDir, scrape: monitor.scrape };
-  const hasInspector = !mount || mount.hasInspector;
-  const inspector = hasInspector ? openInspector(inspectorOptions, api, (note) => log.warn(note)) : undefined;
+  const inspector = openInspector?.(inspectorOptions, api, (note) => log.warn(note));
   if (inspector) opened.defer(() => inspector.stop());
   const metrics = startMetricsServer(config, monitor.scrape, inspectorFailed);
   if (metrics) opened.defer(() => metrics.stop());

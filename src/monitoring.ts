@@ -46,7 +46,7 @@ export function openMonitor(
     silenceAfter: mode === "dev" && silenceAfter === "learned" ? "off" : silenceAfter,
     heartbeatUrl,
     async openProblems() {
-      const problems = await inbox.problems("open", MAX_PROBLEMS);
+      const problems = await inbox.problems.list("open", MAX_PROBLEMS);
       return problems.filter(({ runs }) => runs.dead > 0).length;
     },
     onSilence: (isSilent, facts) => reportSilence(log, notify, isSilent, facts),

@@ -11,15 +11,22 @@ export interface Mount {
   signal: AbortSignal;
 }
 
-export async function loadPorts(mount: Mount | undefined) {
+export async function loadPorts(hasInspector: boolean, mount: Mount | undefined) {
   const [receiver, unverified, socket, inspector, metrics] = await Promise.all([
     import("./receive/webhook-server.ts"),
     import("./receive/unverified.ts"),
     import("./api/socket.ts"),
-    import("./inspector/inspector.ts"),
+    hasInspector ? import("./inspector/inspector.ts") : undefined,
     import("./monitor/metrics-server.ts"),
   ]);
   const { mountWebhookServer, startWebhookServer } = receiver;
   const openWebhookServer = mount ? mountWebhookServer(mount.onFetch) : startWebhookServer;
-  return { ...receiver, ...unverified, ...socket, ...inspector, ...metrics, openWebhookServer };
+  return {
+    ...receiver,
+    ...unverified,
+    ...socket,
+    ...metrics,
+    openInspector: inspector?.openInspector,
+    openWebhookServer,
+  };
 }

@@ -18,6 +18,8 @@ export interface Proxy extends Disposable {
   /** Connections stay open but no byte gets through, as when a machine loses its network. */
   halfOpen: boolean;
   cutAll(): void;
+  /** The clients lose their connections; the server keeps its ends, as when a machine loses its network for good. */
+  abandonAll(): void;
 }
 
 interface Pair {
@@ -98,6 +100,12 @@ export function startProxy(target: number): Proxy {
     halfOpen: false,
     cutAll() {
       for (const client of clients) client.terminate();
+    },
+    abandonAll() {
+      for (const client of clients) {
+        client.data.keepServer = true;
+        client.terminate();
+      }
     },
     [Symbol.dispose]() {
       proxy.cutAll();

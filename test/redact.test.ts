@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 
 import { positionsIn } from "../src/api/code-frame.ts";
 import { redact } from "../src/api/redact-payload.ts";
-import { errorSummary, readError } from "../src/dispatch/error-record.ts";
+import { errorSummary, readError } from "../src/failures/error-record.ts";
 import { hasSecret, redactText } from "../src/redact.ts";
 import { post, spawnServer, temporaryFolder, until, writeHandlers } from "./harness.ts";
 

@@ -3,10 +3,10 @@
 
 import { Elysia } from "elysia";
 
-import type { Erasures } from "../dispatch/erasures.ts";
 import { InboxUnavailable } from "../errors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { RunKey } from "../inbox/views.ts";
+import type { Erasures } from "../upkeep/erasures.ts";
 import type { ReadFrame } from "./code-frame.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
 import { erasureRoutes } from "./routes/erasure-routes.ts";
@@ -22,8 +22,7 @@ export interface ApiOptions {
   inbox: Pick<
     Inbox,
     | "get" | "list" | "contents" | "replay" | "countReplay" | "replayProgress" | "retryNow" | "giveUp"
-    | "pauses" | "pause" | "resume"
-    | "problems" | "problem" | "muteProblem"
+    | "pauses" | "problems"
   >; // prettier-ignore
   /** The current handlers. */
   handlers: () => readonly ApiHandler[];

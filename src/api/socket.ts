@@ -4,7 +4,7 @@ import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 import { messageOf } from "../errors.ts";
-import { type ApiOptions, createApi } from "./app.ts";
+import type { ApiOptions } from "./app.ts";
 
 // `sun_path` of sockaddr_un has 108 bytes on Linux and 104 on macOS, the terminating zero included.
 const MAX_SOCKET_PATH_BYTES = 103;
@@ -45,14 +45,14 @@ export function openSocket(
 function serveSocket(path: string, options: ApiOptions): { stop(): Promise<void> } {
   // A handler may change the directory of the process, and there may be a socket of this name elsewhere.
   const own = resolve(path);
-  const api = createApi(options);
+  const answer = lazyApi(options);
   // Never open to others, not even between creating the file and setting its mode.
   const umask = process.umask(0o177);
   // Bun deletes the path of a server that stops, which may be the socket of the next server by then. As long as the name.
   const created = join(dirname(path), crypto.randomUUID().slice(0, SOCKET_NAME.length));
   let server: Bun.Server<undefined>;
   try {
-    server = Bun.serve({ unix: created, fetch: (request) => api.fetch(request) });
+    server = Bun.serve({ unix: created, fetch: answer });
   } finally {
     process.umask(umask);
   }
@@ -69,5 +69,18 @@ function serveSocket(path: string, options: ApiOptions): { stop(): Promise<void>
       // A later server may have replaced it.
       if (statSync(own, { throwIfNoEntry: false })?.ino === ino) rmSync(own, { force: true });
     },
+  };
+}
+
+/** The routes and their library are loaded by the first command: a server should listen before that. */
+function lazyApi(options: ApiOptions): (request: Request) => Promise<Response> {
+  let loading: ReturnType<typeof load> | undefined;
+  const load = async () => (await import("./app.ts")).createApi(options);
+  return async (request) => {
+    loading ??= load().catch((error: unknown) => {
+      loading = undefined;
+      throw error;
+    });
+    return (await loading).fetch(request);
   };
 }

@@ -2,7 +2,8 @@
 // Shapes only, so that the page can import them.
 
 import type { PausedHandler } from "../dispatch/pauses.ts";
-import type { AttemptRecord, Erasure, ErrorRecord } from "../inbox/inbox.ts";
+import type { Erasure } from "../inbox/erasure.ts";
+import type { AttemptRecord, ErrorRecord } from "../inbox/inbox.ts";
 import type { ProblemView } from "../inbox/problem-views.ts";
 import type { DeliverySummary, DeliveryView, LogLine, ReplayProgress, RunView } from "../inbox/views.ts";
 import type { FieldChange } from "./payload-diff.ts";

@@ -26,7 +26,6 @@ import type {
 import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
-import { type Erasures, startErasures } from "../dispatch/erasures.ts";
 import { findLost } from "../dispatch/lost.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
@@ -36,6 +35,7 @@ import { openPostgresInbox, openSqliteInbox } from "../inbox/open.ts";
 import { openPostgresReader } from "../inbox/postgres.ts";
 import { listServers } from "../inbox/servers.ts";
 import { addressesIn, eraseRows } from "../mirror/erase-rows.ts";
+import { type Erasures, startErasures } from "../upkeep/erasures.ts";
 import { mirrorsOf } from "./mirror-commands.ts";
 
 const POLL_MS = 25;

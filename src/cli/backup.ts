@@ -11,9 +11,9 @@ import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { describeDatabase } from "../db/url.ts";
 import { UserError } from "../errors.ts";
-import { copyDatabase, flush } from "../inbox/copy.ts";
 import { withUserErrors } from "../inbox/data-dir.ts";
 import { inboxPath } from "../inbox/open.ts";
+import { copyDatabase, flush } from "../transfer/copy.ts";
 import { configOrUserError } from "./serve.ts";
 
 export const APP_COPY = "app.db";

@@ -1,8 +1,8 @@
 // Prints the state of a run for people.
 
 import { COMMAND } from "../command.ts";
-import { errorLines } from "../dispatch/error-record.ts";
 import { formatDuration } from "../duration.ts";
+import { errorLines } from "../failures/error-record.ts";
 import type { ErrorRecord, RunView } from "../inbox/views.ts";
 import { printable, printableLines } from "../printable.ts";
 

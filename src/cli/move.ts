@@ -14,10 +14,10 @@ import { addRows, type LedgerRow, rowsAfter } from "../db/ledger.ts";
 import { DatabaseUrlError, describeDatabase, parseDatabaseUrl, type PostgresAddress } from "../db/url.ts";
 import { InboxUnavailable, UserError } from "../errors.ts";
 import { lockDataDir, toUserError, withUserErrors } from "../inbox/data-dir.ts";
-import { countRows, moveInbox, type Place } from "../inbox/move.ts";
 import { inboxPath } from "../inbox/open.ts";
 import { openPostgresStore } from "../inbox/postgres.ts";
 import { openSqliteStore } from "../inbox/sqlite.ts";
+import { countRows, moveInbox, type Place } from "../transfer/move-inbox.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { configOrUserError } from "./serve.ts";
 
@@ -43,11 +43,13 @@ export const move = defineCommand({
     if (!toSqlite && !existsSync(path)) throw new UserError(`There is no inbox in ${config.dataDir}: nothing to move`);
     await using opened = new AsyncDisposableStack();
     opened.defer(await lockDataDir(config.dataDir));
+    // A copy would lack what this version does not know.
+    const exact = true;
     const shared = await openPlace(opened, describeDatabase(address), () =>
-      openPostgresStore(address, { writers: 1, listen: false, deadlineMs: DEADLINE_MS }),
+      openPostgresStore(address, { writers: 1, listen: false, deadlineMs: DEADLINE_MS, exact }),
     );
     const local = await openPlace(opened, `${resolve(path)} on ${hostname()}`, async () =>
-      withUserErrors(path, () => openSqliteStore(path)),
+      withUserErrors(path, () => openSqliteStore(path, { exact })),
     );
     const [source, target] = toSqlite ? [shared, local] : [local, shared];
     let bar: Progress | undefined;

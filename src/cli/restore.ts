@@ -11,9 +11,9 @@ import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { describeDatabase } from "../db/url.ts";
 import { UserError } from "../errors.ts";
-import { damageOf, flush } from "../inbox/copy.ts";
 import { lockDataDir, withUserErrors } from "../inbox/data-dir.ts";
 import { inboxPath } from "../inbox/open.ts";
+import { damageOf, flush } from "../transfer/copy.ts";
 import { APP_COPY, INBOX_COPY, timeInName } from "./backup.ts";
 import { configOrUserError } from "./serve.ts";
 

@@ -9,7 +9,7 @@ import { SQL, type TransactionSQL } from "bun";
 import { UserError } from "../errors.ts";
 import type { MakeTables } from "../index.ts";
 import { type AttemptKey, CREATE_LEDGER, forget, type LedgerKey, withoutRow } from "./ledger.ts";
-import { isOutage, watchOutages } from "./outage.ts";
+import { isLocked, isOutage, watchOutages } from "./outage.ts";
 import { openPostgres } from "./postgres.ts";
 import { applySchema, type Schema, type SchemaStep } from "./schema.ts";
 import { openSqlite } from "./sqlite.ts";
@@ -121,13 +121,14 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
   }
 
   async function resolve(key: AttemptKey, signal: AbortSignal, isOwnerDead = false) {
+    let ends = isOwnerDead;
     for (let wait = RESOLVE_RETRY_MS; ; wait = Math.min(wait * 2, RESOLVE_RETRY_MAX_MS)) {
       try {
         await prepared();
-        if (isOwnerDead) await app.endTransactionsOf?.(key.owner);
-        return await app.resolve(key);
+        return await app.resolve(key, ends);
       } catch (error) {
-        outages.begin(error);
+        ends ||= isLocked(error);
+        if (!isLocked(error)) outages.begin(error);
       }
       await sleepUnless(signal, wait);
       if (signal.aborted) throw new UnknownEnd("the database has not confirmed whether the run was committed");

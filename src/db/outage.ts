@@ -92,3 +92,8 @@ export function isOutage(error: unknown): boolean {
   if (error instanceof SQL.PostgresError && typeof errno === "string") return POSTGRES_OUTAGE.test(errno);
   return LOST_CONNECTION.test(String(code)) || SQLITE_OUTAGE.test(String(code));
 }
+
+/** Another transaction held a row for longer than the statement was to wait. */
+export function isLocked(error: unknown): boolean {
+  return error instanceof SQL.PostgresError && error.errno === "55P03";
+}

@@ -3,7 +3,7 @@
 
 import type { ReservedSQL, SQL, TransactionSQL } from "bun";
 
-import { claim, declareVoid, writeInVain } from "./ledger.ts";
+import { type AttemptKey, claim, declareVoid, type LedgerKey, writeInVain } from "./ledger.ts";
 import { PING_LIMIT_MS } from "./outage.ts";
 import type { AppDatabase } from "./transaction.ts";
 
@@ -19,6 +19,10 @@ const DIVISION_BY_ZERO = "22012";
 
 // Runs after the report that the server does not answer.
 const CLOSING_MS = 500;
+// For statements that wait for nothing. A connection that takes longer was lost without a sign, and is closed.
+const ANSWER_MS = 5_000;
+// A COMMIT that is under way takes less. Otherwise the transaction that holds the row is ended before the next try.
+const ROW_MS = "2000";
 
 interface PostgresOptions {
   /** Opens a pool of at most `max` connections. */
@@ -29,20 +33,22 @@ interface PostgresOptions {
   searchPath?: string | undefined;
 }
 
-/** The name of the transactions of a server. Other servers end them when it is dead. */
-function applicationName(owner: string): string {
-  return `bellhop ${owner}`;
+/** The name of the transactions of a run, to which the number of the attempt is added. Postgres keeps 63 characters. */
+function nameOfRun({ delivery, handler, replay }: LedgerKey): string {
+  return `bellhop ${Bun.MD5.hash(JSON.stringify([delivery, handler, replay]), "hex")} `;
 }
 
-/** Only a reserved connection can be closed while a statement runs on it. */
-function close(connection: ReservedSQL) {
-  connection.close({ timeout: 0 }).catch(() => undefined);
-}
-
-/** Rolls back. A connection that can't is closed, so that no other transaction gets it. */
-async function undo(connection: ReservedSQL, error: unknown): Promise<never> {
-  await connection`ROLLBACK`.catch(() => close(connection));
-  throw error;
+/**
+ * Ends the transactions of this attempt and of earlier ones, except the one that asks. Postgres keeps the transaction of a
+ * machine that is gone, with its locks, for as long as the handler may take. Those of another role can't be ended.
+ */
+async function endAttempts(sql: SQL, key: AttemptKey): Promise<void> {
+  const run = nameOfRun(key);
+  await sql`
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and usename = current_user and pid <> pg_backend_pid()
+      and case when starts_with(application_name, ${run})
+        then split_part(application_name, ' ', 3)::bigint <= ${key.attempt} end`;
 }
 
 /** Connects at the first use. */
@@ -50,10 +56,40 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
   const sql = connect(max);
   // A separate pool, so that resolving a lost commit does not wait behind the runs.
   const ledger = connect(2);
+  /** The connections of transactions that belong to no run. That of a run is its connection. */
+  const connections = new WeakMap<TransactionSQL, ReservedSQL>();
   let waiting = 0;
 
   async function enter(tx: SQL) {
     if (searchPath) await tx`select set_config('search_path', ${searchPath}, true)`;
+  }
+
+  /** Only a reserved connection can be closed while a statement runs on it. */
+  function cut(tx: TransactionSQL) {
+    const connection = connections.get(tx) ?? (tx as unknown as ReservedSQL);
+    connection.close({ timeout: 0 }).catch(() => undefined);
+  }
+
+  async function beginWithoutRun(connection: ReservedSQL, body: (tx: TransactionSQL) => Promise<void>) {
+    const limit = setTimeout(cut, ANSWER_MS, connection);
+    const begun = connection.begin(async (tx) => {
+      clearTimeout(limit);
+      connections.set(tx, connection);
+      await enter(tx);
+      await body(tx);
+    });
+    await begun.finally(() => clearTimeout(limit));
+  }
+
+  /** Begins in `claim` and ends in `markCommitted`, each in one round trip with their statements. */
+  async function beginRun(tx: TransactionSQL, body: (tx: TransactionSQL) => Promise<void>) {
+    try {
+      await body(tx);
+    } catch (error) {
+      // A connection that can't roll back is closed, so that no other transaction gets it.
+      await tx`ROLLBACK`.catch(() => cut(tx));
+      throw error;
+    }
   }
 
   return {
@@ -62,33 +98,36 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
       waiting += 1;
       const connection = await sql.reserve({ signal: givenUp }).finally(() => (waiting -= 1));
       try {
-        if (handler === undefined) await connection.begin((tx) => enter(tx).then(() => body(tx)));
-        // `claim` has begun it, and `markCommitted` has ended it, each in the round trip of its own statement.
-        else await body(connection as unknown as TransactionSQL).catch((error) => undo(connection, error));
+        if (handler === undefined) await beginWithoutRun(connection, body);
+        else await beginRun(connection as unknown as TransactionSQL, body);
       } finally {
         void connection.release();
       }
     },
 
-    // Executed at once and awaited together, so that all are sent in this order in one round trip.
     async claim(tx, key, timeoutMs) {
       const limit = String(Math.min(Math.ceil(timeoutMs) + AFTER_TIMEOUT_MS, MAX_TIMEOUT_MS));
-      const [, , claimed] = await Promise.all([
-        tx`BEGIN`.execute(),
-        tx`
-          select set_config('statement_timeout', ${limit}, true),
-            set_config('idle_in_transaction_session_timeout', ${limit}, true),
-            set_config('application_name', ${applicationName(key.owner)}, true),
-            set_config('search_path', coalesce(${searchPath ?? null}, current_setting('search_path')), true)`.execute(),
+      const unanswered = setTimeout(cut, ANSWER_MS, tx);
+      // All are sent in one round trip. Without `execute`, the first two statements would be sent last.
+      const begun = tx`BEGIN`.execute().finally(() => clearTimeout(unanswered));
+      const named = tx`
+        select set_config('statement_timeout', ${limit}, true),
+          set_config('idle_in_transaction_session_timeout', ${limit}, true),
+          set_config('application_name', ${nameOfRun(key) + key.attempt}, true),
+          set_config('search_path', coalesce(${searchPath ?? null}, current_setting('search_path')), true)`.execute();
+      const [, , , claimed] = await Promise.all([
+        begun,
+        named,
+        key.attempt > 1 && endAttempts(tx, key),
         claim(tx, key),
       ]);
       return claimed;
     },
 
     // `xmin` is the transaction that wrote the row. It differs when a query of the handler contained a COMMIT. Without a
-    // marked row the division fails, and the COMMIT, which is already sent, commits nothing.
+    // marked row the division fails, and the COMMIT, which is sent with it, commits nothing.
     async markCommitted(tx, { delivery, handler, replay }) {
-      const marking = tx`
+      const marked = tx`
         with marked as (
           update bellhop_ledger set state = 'committed'
           where delivery = ${delivery} and handler = ${handler} and replay = ${replay}
@@ -96,7 +135,7 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
           returning state
         ) select 1 / count(*) from marked`.execute();
       try {
-        await Promise.all([marking, tx`COMMIT`.execute()]);
+        await Promise.all([marked, tx`COMMIT`.execute()]);
         return true;
       } catch (error) {
         if ((error as { errno?: unknown }).errno === DIVISION_BY_ZERO) return false;
@@ -104,15 +143,22 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
       }
     },
 
-    resolve: (key) =>
-      searchPath ? ledger.begin((tx) => enter(tx).then(() => declareVoid(tx, key))) : declareVoid(ledger, key),
-
-    // Refused for the transactions of another role. Those end with their timeouts.
-    async endTransactionsOf(owner) {
-      const name = applicationName(owner);
-      await ledger`select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${name}`.catch(
-        () => undefined,
-      );
+    async resolve(key, ends) {
+      const limit = AbortSignal.timeout(ANSWER_MS);
+      const connection = await ledger.reserve({ signal: limit });
+      const close = () => void connection.close({ timeout: 0 }).catch(() => undefined);
+      limit.addEventListener("abort", close);
+      try {
+        return await connection.begin(async (tx) => {
+          await enter(tx);
+          await tx`select set_config('lock_timeout', ${ROW_MS}, true)`;
+          if (ends) await endAttempts(tx, key);
+          return declareVoid(tx, key);
+        });
+      } finally {
+        limit.removeEventListener("abort", close);
+        void connection.release();
+      }
     },
 
     // EXECUTE runs all statements and refuses BEGIN and COMMIT, where a plain query would end the transaction.
@@ -133,11 +179,16 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
 
     // `pg_advisory_xact_lock` would keep a snapshot while it waits for the server that runs `outside`.
     async lock(tx) {
-      while (!(await tx.unsafe(`select pg_try_advisory_xact_lock(${ADVISORY_LOCK}) as locked`))[0].locked)
+      while (true) {
+        const limit = setTimeout(cut, ANSWER_MS, tx);
+        const locking = tx.unsafe(`select pg_try_advisory_xact_lock(${ADVISORY_LOCK}) as locked`);
+        const [row] = await locking.finally(() => clearTimeout(limit));
+        if (row.locked) return;
         await Bun.sleep(LOCK_RETRY_MS);
+      }
     },
 
-    cut: (tx) => close(tx as unknown as ReservedSQL),
+    cut,
     canHang: true,
     async ping() {
       // On its own connection, because all others may hang or be in use.

@@ -30,10 +30,11 @@ export interface AppDatabase {
   claim(tx: TransactionSQL, key: AttemptKey, timeoutMs: number): Promise<Claim>;
   /** The last statement of an attempt. False, and nothing is written, when `tx` is not the transaction that claimed the row. */
   markCommitted(tx: TransactionSQL, key: AttemptKey): Promise<boolean>;
-  /** Decides an attempt whose end is unknown: its run is committed, or the attempt is `void` and can never commit. */
-  resolve(key: AttemptKey): Promise<"committed" | "void">;
-  /** Ends what a dead server left open: a machine that is gone keeps its locks. Never rejects. */
-  endTransactionsOf?(owner: string): Promise<void>;
+  /**
+   * Decides an attempt whose end is unknown: its run is committed, or the attempt is `void` and can never commit. `ends`:
+   * its transaction is ended if it is open, as on a machine that is gone. Otherwise rejects when that holds the row for long.
+   */
+  resolve(key: AttemptKey, ends: boolean): Promise<"committed" | "void">;
   /** Runs a text of several statements. Rejects when it ends the transaction, if possible before anything is written. */
   script(tx: TransactionSQL, text: string): Promise<void>;
   /** Runs one statement that can't run in a transaction, on another connection, while `tx` holds the lock. */
@@ -145,6 +146,8 @@ export function createTransaction(app: Database, options: TransactionOptions): R
   function begin(): Promise<TransactionSQL> {
     phase = "beginning";
     const ready = Promise.withResolvers<TransactionSQL>();
+    // The handler's query must not wait for a database that does not answer.
+    givenUp.signal.addEventListener("abort", () => ready.reject(givenUp.signal.reason));
     const endWait = onWait();
     let longTimer: Timer | undefined = app.canHang ? setTimeout(() => app.outages.suspect(), LONG_MS) : undefined;
     const body = async (own: TransactionSQL) => {

@@ -1,22 +1,16 @@
 // Decides when a handler is paused by itself: many runs of different subjects have failed with one problem, and none has
 // succeeded in between. Counts in memory only: after a restart, each row is empty, and each server counts the runs that it runs.
 
+import { problemOf } from "../failures/problem-key.ts";
 import type { ClaimedRun, ErrorRecord, Outcome } from "../inbox/inbox.ts";
-import { problemOf } from "./problem-key.ts";
 import { isGivenUp } from "./retry.ts";
 
-export interface Breaker {
-  /** Takes the outcome of a run. Returns why its handler should be paused, when this failure completes the row. */
-  ended(run: Pick<ClaimedRun, "handler" | "orderKey">, outcome: Outcome): string | undefined;
-  /** Begins a new row. */
-  forget(handler: string): void;
-}
-
 /** `after`: how many runs of different subjects fail alike in a row. */
-export function createBreaker(after: number): Breaker {
+export function createBreaker(after: number) {
   const rows = new Map<string, { kind: string; subjects: Set<string> }>();
   return {
-    ended({ handler, orderKey }, outcome) {
+    /** Takes the outcome of a run. Returns why its handler should be paused, when this failure completes the row. */
+    ended({ handler, orderKey }: Pick<ClaimedRun, "handler" | "orderKey">, outcome: Outcome): string | undefined {
       if (outcome.kind === "done") rows.delete(handler);
       const error = failureOf(outcome);
       if (!error) return undefined;
@@ -29,7 +23,8 @@ export function createBreaker(after: number): Breaker {
       // Kept and sent to people, so it has the message without ids, numbers and addresses.
       return `${row.subjects.size} runs of different subjects in a row failed with ${name}: ${message}`;
     },
-    forget: (handler) => void rows.delete(handler),
+    /** Begins a new row. */
+    forget: (handler: string) => void rows.delete(handler),
   };
 }
 

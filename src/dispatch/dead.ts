@@ -1,6 +1,7 @@
 // Calls `handlers/_dead.ts` for a dead run, after its end is recorded, until it succeeds once: four times at most, and not
 // after the server has stopped.
 
+import { withDeadline } from "../deadline.ts";
 import type { Code } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
 import type { DeadRun } from "../index.ts";
@@ -45,14 +46,11 @@ async function call({ run: notify, version }: Code, run: ClaimedRun, outcome: Ou
     delivery: { id, type, subject, receivedAt: new Date(receivedAt), sample },
     error: outcome.record.error ?? { name: "Error", message: outcome.reason },
   };
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error("did not finish within 10 s")), LIMIT_MS);
   const release = version.hold();
   try {
     const notified = version.enter(async () => (notify as unknown as (dead: DeadRun) => unknown)(dead));
-    await Promise.race([notified, late]);
+    await withDeadline(notified, LIMIT_MS, () => new Error("did not finish within 10 s"));
   } finally {
-    clearTimeout(timer);
     release();
   }
 }

@@ -2,13 +2,13 @@
 // A slot becomes free, and an order key continues, only when the end of a run is recorded.
 
 import { InboxUnavailable } from "../errors.ts";
+import { withProblem } from "../failures/problem-key.ts";
 import type { Claim, ClaimedRun, Claimer, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
 import { singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
 import type { DispatcherOptions } from "./dispatcher-options.ts";
 import { createPauses, type Pauses } from "./pauses.ts";
-import { withProblem } from "./problem-key.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
 import { startEpoch } from "./timeout.ts";
@@ -61,10 +61,9 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       return cluster.id;
     },
     capacity() {
-      const paused = pauses.closed();
-      return stopped || exclusive || cluster.fenced !== undefined || !paused
-        ? { slots: new Map(), exclusive: exclusive === "claiming" }
-        : { slots: pauses.limit(slots.free(table().loaded)), paused };
+      const isClosed = stopped || exclusive || cluster.fenced !== undefined;
+      const open = isClosed ? undefined : pauses.capacity(slots.free(table().loaded));
+      return open ?? { slots: new Map(), exclusive: exclusive === "claiming" };
     },
     held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
   };

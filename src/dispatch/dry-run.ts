@@ -10,6 +10,7 @@ import type { Code, Handler } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
 import { createTimeouts } from "./timeout.ts";
+import { createWatchdog } from "./watchdog.ts";
 
 export interface DryRunOptions {
   handler: Handler & { code: Code };
@@ -32,7 +33,7 @@ export async function dryRun({ handler, delivery, body, effects, clerk, onLate }
     clerk,
     effects: rolledBack(effects, (query) => queries.push(query)),
     timeouts: createTimeouts(shutdown),
-    watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
+    watchdog: createWatchdog("none"),
     shutdown,
     now: Date.now,
     print: () => undefined,
@@ -68,18 +69,7 @@ function rolledBack(effects: Effects, onQuery: (query: RanQuery) => void): Effec
     ...effects,
     transaction(options) {
       const transaction = effects.transaction({ ...options, onQuery });
-      return {
-        db: transaction.db,
-        get used() {
-          return transaction.used;
-        },
-        get hindrance() {
-          return transaction.hindrance;
-        },
-        finish: () => transaction.finish(),
-        commit: () => transaction.rollback(),
-        rollback: () => transaction.rollback(),
-      };
+      return Object.create(transaction, { commit: { value: () => transaction.rollback() } }) as typeof transaction;
     },
   };
 }

@@ -1,7 +1,8 @@
 // The paused handlers, as this server knows them. Their runs wait in the inbox, because the server gives them no slots. The
 // breaker pauses a handler by itself, and ends that when one run, the probe, has succeeded.
 
-import type { ClaimedRun, Inbox, Outcome, PauseCause } from "../inbox/inbox.ts";
+import type { Capacity, ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
+import type { PauseCause } from "../inbox/paused.ts";
 import type { HandlerOptions } from "../index.ts";
 import { createBreaker, failureOf } from "./breaker.ts";
 import { postponeDelay } from "./retry.ts";
@@ -31,7 +32,7 @@ export interface BreakerOptions {
 }
 
 interface PausesOptions {
-  inbox: Pick<Inbox, "pauses" | "pause" | "resume" | "takeProbe">;
+  inbox: Pick<Inbox, "pauses">;
   /** Other servers may pause and resume handlers. */
   isShared: boolean;
   breaker: BreakerOptions | undefined;
@@ -44,34 +45,9 @@ interface PausesOptions {
   now?: () => number;
 }
 
-export interface Pauses {
-  list(): PausedHandler[];
-  /** False when it was paused already. */
-  pause(handler: string, reason: string | null): Promise<boolean>;
-  /** False when it was not paused. */
-  resume(handler: string): Promise<boolean>;
-}
-
-export interface DispatcherPauses extends Pauses {
-  /** The handlers of which no run may be claimed. Undefined until they have been read once. */
-  closed(): ReadonlySet<string> | undefined;
-  /** The free slots without those of paused handlers. A handler that is probed has one. */
-  limit(free: Map<string, number>): Map<string, number>;
-  /** The run was claimed, perhaps as the probe. */
-  claimed(run: ClaimedRun): void;
-  /** Whether a claimed run may start: its handler may have been paused since. */
-  mayStart(run: ClaimedRun): boolean;
-  /** Returns the outcome to record: the attempt of a probe that failed is given back. */
-  ended(run: ClaimedRun, outcome: Outcome): Outcome;
-  /** Reads the pauses again, and tries one run where it is time. */
-  refresh(): Promise<void>;
-  stop(): void;
-}
-
 /** How often pauses of other servers are read, and probes are looked for. */
 const TICK_MS = 1_000;
 const PROBE_MS = 30_000;
-const NONE: ReadonlySet<string> = new Set();
 
 /** A run that is tried while its handler is paused. */
 interface Probe {
@@ -80,7 +56,10 @@ interface Probe {
   run?: number;
 }
 
-export function createPauses(options: PausesOptions): DispatcherPauses {
+type DispatcherPauses = ReturnType<typeof createPauses>;
+export type Pauses = Pick<DispatcherPauses, "list" | "pause" | "resume">;
+
+export function createPauses(options: PausesOptions) {
   const { inbox, isShared, optionsOf, onOpen, onError, now = Date.now } = options;
   const { after = 0, probeMs = PROBE_MS } = options.breaker ?? {};
   const breaker = after > 0 ? createBreaker(after) : undefined;
@@ -100,7 +79,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
     if (paused && paused.size > 0) await probe();
   }
 
-  /** A call during a refresh makes it read again. */
+  /** Reads the pauses. A call during a refresh makes it read again. */
   function refresh(): Promise<void> {
     isStale = true;
     return (refreshing ??= readAll().finally(() => (refreshing = undefined)));
@@ -109,7 +88,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
   async function readAll() {
     while (isStale && !isStopped) {
       isStale = false;
-      const rows = await inbox.pauses();
+      const rows = await inbox.pauses.list();
       const before = paused;
       paused = new Map(
         rows.map(({ pausedFor, nextProbe, ...pause }) => [
@@ -140,7 +119,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
     for (const { handler, cause, probeAt } of paused!.values()) {
       if (cause !== "breaker" || probeAt === null || probeAt > now() || !optionsOf(handler)) continue;
       if (probes.get(handler)?.run !== undefined) continue;
-      const isTaken = await inbox.takeProbe(handler, probeMs);
+      const isTaken = await inbox.pauses.takeProbe(handler, probeMs);
       await refresh();
       if (!isTaken || !paused!.has(handler)) continue;
       probes.set(handler, { until: performance.now() + probeMs });
@@ -171,7 +150,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
   async function trip(handler: string, reason: string) {
     pausing.add(handler);
     try {
-      await change(handler, () => inbox.pause(handler, "breaker", reason, probeMs));
+      await change(handler, () => inbox.pauses.pause(handler, "breaker", reason, probeMs));
     } catch (error) {
       onError(error);
     } finally {
@@ -184,7 +163,7 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
   function endProbe(run: ClaimedRun, outcome: Outcome): Outcome {
     const { handler } = run;
     if (outcome.kind === "done") {
-      change(handler, () => inbox.resume(handler, "breaker")).catch((error) => {
+      change(handler, () => inbox.pauses.resume(handler, "breaker")).catch((error) => {
         probes.delete(handler);
         onError(error);
       });
@@ -199,31 +178,32 @@ export function createPauses(options: PausesOptions): DispatcherPauses {
   }
 
   return {
-    list: () => [...(paused?.values() ?? [])],
-    pause: (handler, reason) => change(handler, () => inbox.pause(handler, "person", reason, null)),
-    resume: (handler) => change(handler, () => inbox.resume(handler)),
-
-    closed() {
+    list: (): PausedHandler[] => [...(paused?.values() ?? [])],
+    /** False when it was paused already. */
+    pause: (handler: string, reason: string | null) =>
+      change(handler, () => inbox.pauses.pause(handler, "person", reason, null)),
+    /** False when it was not paused. */
+    resume: (handler: string) => change(handler, () => inbox.pauses.resume(handler)),
+    /** The free slots without those of paused handlers. Undefined until the pauses have been read once. */
+    capacity(slots: Map<string, number>): Capacity | undefined {
       if (!paused) return undefined;
-      if (paused.size === 0 && pausing.size === 0) return NONE;
-      return new Set([...paused.keys(), ...pausing].filter((handler) => !openProbe(handler)));
+      const closed = new Set<string>();
+      for (const handler of [...paused.keys(), ...pausing])
+        if (!openProbe(handler)) {
+          slots.delete(handler);
+          closed.add(handler);
+        } else if (slots.has(handler)) slots.set(handler, 1);
+      return { slots, paused: closed };
     },
-    limit(free) {
-      if (!paused) return new Map();
-      if (paused.size === 0 && pausing.size === 0) return free;
-      for (const handler of free.keys()) {
-        if (!isPaused(handler)) continue;
-        if (openProbe(handler)) free.set(handler, 1);
-        else free.delete(handler);
-      }
-      return free;
-    },
-    claimed({ handler, run }) {
+    /** The run was claimed, perhaps as the probe. */
+    claimed({ handler, run }: ClaimedRun) {
       const probe = openProbe(handler);
       if (probe) probe.run = run;
     },
-    mayStart: ({ handler, run }) => !isPaused(handler) || probes.get(handler)?.run === run,
-    ended(run, outcome) {
+    /** Whether a claimed run may start: its handler may have been paused since. */
+    mayStart: ({ handler, run }: ClaimedRun) => !isPaused(handler) || probes.get(handler)?.run === run,
+    /** Returns the outcome to record: the attempt of a probe that failed is given back. */
+    ended(run: ClaimedRun, outcome: Outcome): Outcome {
       const { handler } = run;
       if (probes.get(handler)?.run === run.run) return endProbe(run, outcome);
       if (!breaker || isPaused(handler)) return outcome;

@@ -2,20 +2,6 @@
 // other. For a fast handler, more runs are claimed than run concurrently, so that one commit claims many; they queue here,
 // but not for long: a claimed run holds up earlier events that arrive meanwhile, and other servers can't run it.
 
-export interface Slots {
-  take(handler: string): void;
-  giveBack(handler: string): void;
-  /** The number of free slots of each of these handlers that has any. */
-  free(handlers: Iterable<string>): Map<string, number>;
-  /**
-   * Waits until another run may start, most often not at all. Returns a function to call when the run has ended, or
-   * undefined when the wait took too long. A repeated call does nothing.
-   */
-  acquire(handler: string): Release | Promise<Release | undefined>;
-  /** Ends all waits, because the server stops and releases runs that have not started. */
-  drain(): void;
-}
-
 type Release = () => void;
 
 interface HandlerSlots {
@@ -40,7 +26,7 @@ const SLOW_MS = 20;
 const WEIGHT_OF_LATEST = 0.2;
 
 /** `concurrency` is the number of runs of each handler at the same time. */
-export function createSlots(concurrency: number, now: () => number = () => performance.now()): Slots {
+export function createSlots(concurrency: number, now: () => number = () => performance.now()) {
   const handlers = new Map<string, HandlerSlots>();
   let isDraining = false;
 
@@ -86,9 +72,10 @@ export function createSlots(concurrency: number, now: () => number = () => perfo
   }
 
   return {
-    take: (name) => void (of(name).taken += 1),
-    giveBack: (name) => void (of(name).taken -= 1),
-    free(names) {
+    take: (name: string) => void (of(name).taken += 1),
+    giveBack: (name: string) => void (of(name).taken -= 1),
+    /** The number of free slots of each of these handlers that has any. */
+    free(names: Iterable<string>): Map<string, number> {
       const free = new Map<string, number>();
       for (const name of names) {
         const handler = of(name);
@@ -97,7 +84,11 @@ export function createSlots(concurrency: number, now: () => number = () => perfo
       }
       return free;
     },
-    acquire(name) {
+    /**
+     * Waits until another run may start, most often not at all. Returns a function to call when the run has ended, or
+     * undefined when the wait took too long. A repeated call does nothing.
+     */
+    acquire(name: string): Release | Promise<Release | undefined> {
       const handler = of(name);
       if (handler.running.size < concurrency || isDraining) return enter(handler);
       // The next run starts at the moment in which another one ends, so that no third one starts in between.
@@ -107,6 +98,7 @@ export function createSlots(concurrency: number, now: () => number = () => perfo
         watch(handler);
       });
     },
+    /** Ends all waits, because the server stops and releases runs that have not started. */
     drain() {
       isDraining = true;
       for (const { queue, timer } of handlers.values()) {

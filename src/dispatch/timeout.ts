@@ -6,17 +6,8 @@ const TICK_MS = 50;
 // Timers are inexact. A tick that is later than this counts as a stall.
 const SLACK_MS = 50;
 
-export interface Timeouts {
-  /** Calls `expired` once `limit` milliseconds have passed that were neither stalled nor paused, or at the shutdown. */
-  start(limit: number, expired: (why: "late" | "shutdown") => void): Timeout;
-}
-
-export interface Timeout {
-  /** Stops the clock while the attempt waits for the database. Returns a function that restarts it. */
-  pause(): () => void;
-  /** May be repeated. */
-  cancel(): void;
-}
+export type Timeouts = ReturnType<typeof createTimeouts>;
+export type Timeout = ReturnType<Timeouts["start"]>;
 
 interface PendingTimeout {
   /** On the clock that excludes stalls. */
@@ -34,7 +25,7 @@ export function startEpoch(shutdown: AbortSignal) {
 }
 
 /** `shutdown` ends all timeouts at once. */
-export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = () => performance.now()): Timeouts {
+export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = () => performance.now()) {
   const pending = new Set<PendingTimeout>();
   let fair = 0;
   let last = 0;
@@ -68,7 +59,8 @@ export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = 
   });
 
   return {
-    start(limit, expired) {
+    /** Calls `expired` once `limit` milliseconds have passed that were neither stalled nor paused, or at the shutdown. */
+    start(limit: number, expired: PendingTimeout["expired"]) {
       if (!ticker) {
         last = monotonic();
         ticker = setInterval(tick, TICK_MS).unref();
@@ -76,7 +68,8 @@ export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = 
       const timeout: PendingTimeout = { end: advance() + limit, pausedAt: undefined, expired };
       pending.add(timeout);
       return {
-        pause() {
+        /** Stops the clock while the attempt waits for the database. Returns a function that restarts it. */
+        pause(): () => void {
           timeout.pausedAt ??= advance();
           return () => {
             if (timeout.pausedAt === undefined) return;
@@ -84,6 +77,7 @@ export function createTimeouts(shutdown: AbortSignal, monotonic: () => number = 
             timeout.pausedAt = undefined;
           };
         },
+        /** May be repeated. */
         cancel: () => void pending.delete(timeout),
       };
     },

@@ -1,29 +1,25 @@
 // The inbox over a store: assigns operations to commits. The state machine is in the files beside this one.
 
 import { accept, type Incoming } from "./accept.ts";
-import { backlog, newestDelivery } from "./backlog.ts";
+import { createCounts } from "./backlog.ts";
 import { claim } from "./claim.ts";
 import { createCommits } from "./commits.ts";
-import {
-  erase, erasure, finishErasure, identifiersOf, openErasures, requestDue, requestErasure, searchStep,
-} from "./erasure.ts"; // prettier-ignore
+import { createErasures } from "./erasure.ts";
 import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
 import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
-import { giveUp, makeDueNow, park, sweep } from "./parked.ts";
-import { pause, pauses, resume, takeProbe } from "./paused.ts";
-import { getProblem, listProblems } from "./problem-list.ts";
-import { newsReported, takeNews } from "./problem-news.ts";
-import { findResolved, forget, mute, resolve } from "./problems.ts";
-import { contents, get, list, wroteRuns } from "./query.ts";
-import { add, count, preview, progress } from "./replay.ts";
-import { deleteExpired, expired } from "./retention.ts";
-import { deleteRollups, rollups, saveRollups } from "./rollups.ts";
+import { createWaitingRuns, sweep } from "./parked.ts";
+import { createPauses } from "./paused.ts";
+import { createProblems } from "./problems.ts";
+import { createQueries } from "./query.ts";
+import { createReplays } from "./replay.ts";
+import { createRetention } from "./retention.ts";
+import { createRollups } from "./rollups.ts";
 import { query, type Store, type Transaction } from "./store.ts";
-import { createTrustedTime } from "./trusted-time.ts";
+import { type Access, inSteps } from "./table-access.ts";
 
-interface CoreOptions {
+export interface CoreOptions {
   /** The inbox's own clock in milliseconds. It is monotonic and saved in the store. */
   clock: () => number;
   /** How much faster than real time the trusted time of retention may move. Simulations raise it. */
@@ -80,7 +76,8 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   });
   const { write } = commits;
   const { read } = store;
-  const moveTrustedTime = createTrustedTime({ read, write, clock: ownClock, pace });
+  const access: Access = { read, write, now: clock };
+  const problems = createProblems(access);
 
   /** Also touches the pages that a delivery needs: one of them may be damaged while others can be written. */
   async function tryToWrite(transaction: Transaction): Promise<void> {
@@ -114,31 +111,6 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     repeated: (earlier, now) => (now.status === "duplicate" ? earlier : now),
   };
 
-  /** Runs commits of bounded size, one after the other, until `step` returns false. */
-  async function inSteps(step: (transaction: Transaction) => Promise<boolean>): Promise<void> {
-    while (await write(step));
-  }
-
-  async function resolveProblems(): Promise<void> {
-    for (let after: string | null = ""; after !== null;) {
-      const { ids, next }: Awaited<ReturnType<typeof findResolved>> = await findResolved(read, after);
-      if (ids.length > 0) await write((transaction) => resolve(transaction, ids, clock()));
-      after = next;
-    }
-  }
-
-  let loaded: ReadonlySet<string> = new Set();
-  let parking: Promise<void> | undefined;
-  /** Concurrent calls would undo each other's steps, so a second call only changes the target of the first one. */
-  async function parkAll(): Promise<void> {
-    try {
-      let parked: ReadonlySet<string> | undefined;
-      while (parked !== loaded) await inSteps((transaction) => park(transaction, (parked = loaded), clock()));
-    } finally {
-      parking = undefined;
-    }
-  }
-
   let closed: Promise<void> | undefined;
   async function close(): Promise<void> {
     await commits.drain();
@@ -154,63 +126,19 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     onWork: (wake) => commits.onWork(wake),
     note: (attempt, line) => write((transaction) => note(transaction, attempt, line)),
     abandoned: (alive) => abandoned(read, alive),
-    park(handlers) {
-      loaded = handlers;
-      return (parking ??= parkAll());
-    },
-    pauses: () => pauses(read, clock()),
-    pause: (handler, cause, reason, probeIn) =>
-      write((transaction) => pause(transaction, { handler, cause, reason, probeIn }, clock())),
-    resume: (handler, cause) => write((transaction) => resume(transaction, handler, cause ?? null)),
-    takeProbe: (handler, nextIn) => write((transaction) => takeProbe(transaction, handler, nextIn, clock())),
-    async replay(request) {
-      // A step that adds nothing needs no commit.
-      const step = await preview(read, request, clock());
-      return step.added === 0 ? step : write((transaction) => add(transaction, request, clock()));
-    },
-    wroteRuns: (before) => wroteRuns(read, before),
-    countReplay: (selection, limit = Infinity) => count(read, selection, limit, clock()),
-    replayProgress: (handler, runs) => progress(read, handler, runs, clock()),
-    retryNow: (run) => write(async (transaction) => (await makeDueNow(transaction, [{ run }], clock())) > 0),
-    giveUp: (run, reason) => write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
-    get: (id) => get(read, id, clock()),
-    list: (filter, page) => list(read, filter, page, clock()),
-    contents: (which) => contents(read, which),
-    backlog: () => backlog(read, clock()),
-    newestDelivery: () => newestDelivery(read),
-    rollups: (span, since) => rollups(read, span, since),
-    saveRollups: (rows, before) =>
-      write(async (transaction) => {
-        await saveRollups(transaction, rows);
-        for (const [span, time] of before) await deleteRollups(transaction, span, time);
-      }),
-    problems: (listed, limit) => listProblems(read, listed, limit, clock()),
-    problem: (id) => getProblem(read, id, clock()),
-    muteProblem: (id, muted) => write((transaction) => mute(transaction, id, muted)),
-    takeNews: (owner, alive) => takeNews({ read, write }, owner, alive, clock()),
-    newsReported: (owner, news) => write((transaction) => newsReported(transaction, owner, news, clock())),
-    forgetProblems: (days) => inSteps((transaction) => forget(transaction, days)),
     async sweep() {
-      await inSteps((transaction) => sweep(transaction, clock()));
-      await resolveProblems();
+      await inSteps(access, (transaction) => sweep(transaction, clock()));
+      await problems.resolve();
     },
-    async expired(retentionDays, limit) {
-      await moveTrustedTime();
-      return expired(read, retentionDays, limit);
-    },
-    deleteExpired: (step) => write((transaction) => deleteExpired(transaction, step)),
-    requestErasure: (user, cause, givesUp) =>
-      write((transaction) => requestErasure(transaction, { user, cause, givesUp }, clock())),
-    requestDueErasures: (after) => inSteps((transaction) => requestDue(transaction, after, clock())),
-    erasure: (user) => erasure(read, user),
-    openErasures: (limit) => openErasures(read, limit),
-    identifiersOf: (user) => identifiersOf(read, user),
-    async eraseNext(user, addresses) {
-      const step = await searchStep(read, user, addresses);
-      return write((transaction) => erase(transaction, user, step));
-    },
-    finishErasure: (user, elsewhere) => write((transaction) => finishErasure(transaction, user, elsewhere, clock())),
-    scrub: async () => (await store.scrub?.()) ?? true,
+    ...createQueries(access),
+    ...createCounts(access),
+    ...createReplays(access),
+    ...createWaitingRuns(access),
+    pauses: createPauses(access),
+    problems,
+    retention: createRetention({ read, write, clock: ownClock, pace }),
+    erasures: createErasures(access, store),
+    rollups: createRollups(access),
     get writable() {
       return commits.trouble === undefined;
     },

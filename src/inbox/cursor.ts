@@ -1,7 +1,7 @@
 // Reads stored deliveries in slices, up or down, along the index with the fewest candidates. A slice may contain
 // deliveries that the filter does not select, but never omits one that it does.
 
-import { handlersWith } from "./parked.ts";
+import { handlersOf, RUNS, type RunSet } from "./run-sets.ts";
 import { STATES } from "./schema.ts";
 import { query, type Reader, type Statement } from "./store.ts";
 import type { DeliveryFilter } from "./views.ts";
@@ -50,23 +50,20 @@ const RECEIVED = walk((isUp) => {
     order by received_at ${order}, seq ${order} limit :limit`;
 });
 
-/** Deliveries by their runs in a state, and the handlers that have such runs. */
-function byRuns(where: string) {
-  return { walk: byArrival("run", `${where} and handler = :value`), handlers: handlersWith(where) };
+/** Deliveries by their runs in a set. */
+function byRuns(set: RunSet) {
+  return { set, walk: byArrival("run", `${set.where} and handler = :value`) };
 }
 
-const PARKED = byRuns("parked_at is not null");
-const [WAITING, RUNNING, , DEAD, SKIPPED] = STATES.map((_, state) =>
-  byRuns(`state = ${state} and state <> 2 and parked_at is null`),
-);
+const [WAITING, PARKED] = [byRuns(RUNS.waiting), byRuns(RUNS.parked)];
 // The index of dead runs also finds deliveries that were replayed since. The selection decides by the latest run.
 const RUNS_IN_STATE = {
   parked: [PARKED],
-  waiting: [WAITING!, PARKED],
-  retrying: [WAITING!],
-  running: [RUNNING!],
-  dead: [DEAD!],
-  skipped: [SKIPPED!],
+  waiting: [WAITING, PARKED],
+  retrying: [WAITING],
+  running: [byRuns(RUNS.running)],
+  dead: [byRuns(RUNS.dead)],
+  skipped: [byRuns(RUNS.skipped)],
 };
 
 /** Deliveries by the runs of a problem, for each state of them. */
@@ -78,15 +75,6 @@ const TYPES = query({ prefix: "text" })`
     union all select (select d.type from delivery d where d.type > t.type order by d.type limit 1)
     from t where t.type is not null
   ) select type from t where type is not null`;
-
-/** The handlers that have dead runs. */
-export function deadHandlers(reader: Reader): Promise<string[]> {
-  return names(reader, DEAD!.handlers);
-}
-
-async function names(reader: Reader, statement: Statement<{}>): Promise<string[]> {
-  return (await reader.all<{ handler: string }>(statement, {})).map(({ handler }) => handler);
-}
 
 /** The walks that together find all deliveries of a filter, each with its value. */
 async function walksOf(reader: Reader, filter: DeliveryFilter): Promise<[Walk, string | null][]> {
@@ -101,8 +89,8 @@ async function walksOf(reader: Reader, filter: DeliveryFilter): Promise<[Walk, s
   }
   if (state && state !== "done") {
     const walks: [Walk, string][] = [];
-    for (const runs of RUNS_IN_STATE[state])
-      for (const name of handler ? [handler] : await names(reader, runs.handlers)) walks.push([runs.walk, name]);
+    for (const { set, walk } of RUNS_IN_STATE[state])
+      for (const name of handler ? [handler] : await handlersOf(reader, set)) walks.push([walk, name]);
     return walks;
   }
   if (since != null || until != null) return [[RECEIVED, null]];

@@ -2,13 +2,36 @@
 // stay. A delivery with an unfinished run is erased when its runs have ended. An interrupted erasure continues.
 
 import { type Identifiers, identifiersIn, isAboutUser } from "../clerk/about-user.ts";
-import type { Erasure, ErasureCause } from "./inbox.ts";
+import { wipe } from "./finish.ts";
 import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries } from "./ordering.ts";
-import { giveUp, ofUnfinished } from "./parked.ts";
+import { giveUp } from "./parked.ts";
 import { eraseProblems } from "./problem-erasure.ts";
-import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
+import { HAS_OPEN_RUN } from "./run-sets.ts";
+import { query, type Reader, selectBy, type Store, type Transaction, updateBy } from "./store.ts";
+import { type Access, inSteps } from "./table-access.ts";
 import { trustedTime } from "./trusted-time.ts";
+
+export type ErasureCause = "person" | "user.deleted";
+
+/** The erasure of what is stored about a user, and its receipt when it has finished. */
+export interface Erasure {
+  user: string;
+  cause: ErasureCause;
+  /** On the inbox's clock, in milliseconds. */
+  requestedAt: number;
+  finishedAt: number | null;
+  /** Waiting runs about the user are given up. Otherwise, their deliveries are erased when they have ended. */
+  givesUp: boolean;
+  /** The part of the stored payloads that was searched: 0 to 1. */
+  searched: number;
+  /** Erased deliveries. */
+  deliveries: number;
+  /** Deliveries with unfinished runs. */
+  held: number;
+  /** Erased rows of the handlers' database, by table. */
+  elsewhere: Record<string, number>;
+}
 
 // Their bodies are searched in a few milliseconds.
 const STEP = 100;
@@ -40,38 +63,29 @@ const OWN = query({ user: "text", limit: "int" })`
 const NEXT_OWN = query({ user: "text", seq: "int", until: "int", limit: "int" })`
   select seq from delivery where subject = :user and seq > :seq and seq <= :until order by seq limit :limit`;
 
-const OPEN_RUNS = selectBy(
-  "delivery d",
-  "d.seq",
-  { seq: "int" },
-  "d.seq, (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is not null as open",
-);
+const OPEN_RUNS = selectBy("delivery d", "d.seq", { seq: "int" }, `d.seq, ${HAS_OPEN_RUN} as open`);
 
+const WAITING_RUNS = selectBy("run r", "r.seq", { seq: "int" }, "r.id as run", { where: "r.state = 0" });
 const RUNS = selectBy("run r", "r.seq", { seq: "int" }, "r.id as run");
-const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
-// `coalesce` avoids the index of all waiting codes.
-const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null", "coalesce(delivery.wipe_at, 0) <> 0");
 const ERASE_ATTEMPT = updateBy("attempt.run", { run: "int" }, "error = null, log = null");
 const ERASE_REASON = updateBy("run.seq", { seq: "int" }, "reason = 'erased'", "run.reason is not null");
 
-const SAVE = query({
-  user: "text", scanned_to: "int", own_to: "int", held: "text", deliveries: "int", elsewhere: "text", finished_at: "int",
-})`
-  update erasure set scanned_to = :scanned_to, own_to = :own_to, held = :held, deliveries = :deliveries, elsewhere = :elsewhere,
-    finished_at = :finished_at where user_id = :user`; // prettier-ignore
+const SAVE = updateBy(
+  "erasure.user_id",
+  { user_id: "text", scanned_to: "int", own_to: "int", held: "text", erased: "int" },
+  "scanned_to = :scanned_to, own_to = :own_to, held = :held, deliveries = erasure.deliveries + :erased",
+);
+
+const FINISH = updateBy(
+  "erasure.user_id",
+  { user_id: "text", now: "int", elsewhere: "text" },
+  "finished_at = :now, elsewhere = :elsewhere",
+  "erasure.scanned_to >= erasure.until_seq and erasure.held = '[]'",
+);
 
 const DELETED_USERS = query({ seq: "int", limit: "int" })`
   select seq, subject, sample, received_at as "receivedAt" from delivery
   where type = 'user.deleted' and seq > :seq order by seq limit :limit`;
-
-/** Erases rows of further tables of the inbox, in the transaction that erases these deliveries and runs. */
-export type Eraser = (
-  transaction: Transaction,
-  erased: { user: string; deliveries: readonly { seq: number }[]; runs: readonly { run: number }[] },
-) => Promise<void>;
-
-/** A table with messages of errors or other text of deliveries adds its eraser here. */
-export const ERASERS: readonly Eraser[] = [eraseProblems];
 
 interface ErasureRow extends Omit<Erasure, "held" | "givesUp" | "elsewhere"> {
   givesUp: number;
@@ -83,109 +97,107 @@ interface ErasureRow extends Omit<Erasure, "held" | "givesUp" | "elsewhere"> {
   elsewhere: string | null;
 }
 
-/** Begins an erasure, also of a user that was erased before: it covers what is stored now. */
-export async function requestErasure(
+export type StoredErasures = ReturnType<typeof createErasures>;
+
+export function createErasures(access: Access, store: Pick<Store, "scrub">) {
+  const { read, write, now } = access;
+  return {
+    /** Begins to erase what is stored about a user now, also if the user was erased before. */
+    request: (user: string, cause: ErasureCause, givesUp: boolean): Promise<void> =>
+      write((transaction) => request(transaction, { user, cause, givesUp }, now())),
+    /** Begins to erase users whose `user.deleted` was received `after` milliseconds ago. */
+    requestDue: (after: number): Promise<void> =>
+      inSteps(access, (transaction) => requestDue(transaction, after, now())),
+    async get(user: string): Promise<Erasure | null> {
+      const row = await find(read, user);
+      return row ? toErasure(row) : null;
+    },
+    /** Erasures that have not finished, oldest first. */
+    async open(limit: number): Promise<Erasure[]> {
+      return (await read.all<ErasureRow>(OPEN, { limit })).map(toErasure);
+    },
+    /**
+     * The ids and addresses of e-mail and phone in the stored events of the user. Needed until all deliveries that only name
+     * the user are found.
+     */
+    async identifiersOf(user: string): Promise<string[]> {
+      const rows = await read.all<{ body: Uint8Array | null }>(OWN, { user, limit: OWN_STEP });
+      return [...new Set(rows.flatMap(({ body }) => (body ? identifiersIn(dataOf(body)) : [])))];
+    },
+    /**
+     * Erases what further payloads contain about the user, then the user's own events, and `held` deliveries whose runs have
+     * ended. False when nothing is left but what is held.
+     */
+    eraseNext: (user: string, addresses: Identifiers): Promise<boolean> =>
+      write((transaction) => eraseNext(transaction, user, addresses)),
+    /** Writes the receipt, unless something is left. `elsewhere`: what was erased outside of the inbox. */
+    finish: (user: string, elsewhere: Record<string, number>): Promise<boolean> =>
+      write(async (transaction) => {
+        const receipt = { user_id: user, now: now(), elsewhere: JSON.stringify(elsewhere) };
+        return (await transaction.run(FINISH, [receipt])) > 0;
+      }),
+    /** Removes erased bytes from the files, as far as the store can. False when it could not, because the file was in use. */
+    scrub: async (): Promise<boolean> => (await store.scrub?.()) ?? true,
+  };
+}
+
+async function request(
   transaction: Transaction,
-  request: { user: string; cause: ErasureCause; givesUp: boolean },
+  { user, cause, givesUp }: { user: string; cause: ErasureCause; givesUp: boolean },
   now: number,
 ): Promise<void> {
-  const { user, cause, givesUp } = request;
   await transaction.run(REQUEST, { user, now, cause, gives_up: Number(givesUp), beyond: 0 });
 }
 
-export async function erasure(reader: Reader, user: string): Promise<Erasure | null> {
-  const row = await find(reader, user);
-  return row ? toErasure(row) : null;
+/** The next deliveries to erase, and how far the erasure has come with them. `isMore`: others may follow. */
+async function nextStep(reader: Reader, { user, until, scannedTo, ownTo }: ErasureRow, addresses: Identifiers) {
+  if (scannedTo < until) {
+    type Found = { seq: number; type: string; subject: string | null; body: Uint8Array };
+    const page = await reader.all<Found>(PAGE, { seq: scannedTo, until, limit: STEP });
+    const found = page.filter(({ type, subject, body }) => {
+      const mayBe = Buffer.from(body).includes(user) || /^(?:email|sms)\./.test(type);
+      return mayBe && subject !== user && isAboutUser(type, dataOf(body), user, addresses);
+    });
+    const scanned_to = page.length < STEP ? until : page.at(-1)!.seq;
+    return { found, progress: { scanned_to, own_to: ownTo }, isMore: true };
+  }
+  // The user's own deliveries come last: see `identifiersOf`.
+  const found = await reader.all<{ seq: number }>(NEXT_OWN, { user, seq: ownTo, until, limit: OWN_STEP });
+  const progress = { scanned_to: scannedTo, own_to: found.at(-1)?.seq ?? ownTo };
+  return { found, progress, isMore: found.length === OWN_STEP };
 }
 
-export async function openErasures(reader: Reader, limit: number): Promise<Erasure[]> {
-  return (await reader.all<ErasureRow>(OPEN, { limit })).map(toErasure);
-}
-
-/** The ids and addresses in what is stored about the user. Needed until all deliveries that only name it are found. */
-export async function identifiersOf(reader: Reader, user: string): Promise<string[]> {
-  const rows = await reader.all<{ body: Uint8Array | null }>(OWN, { user, limit: OWN_STEP });
-  return [...new Set(rows.flatMap(({ body }) => (body ? identifiersIn(dataOf(body)) : [])))];
-}
-
-/** One page of deliveries: those about the user, and where the page ends. */
-export interface ErasureStep {
-  found: number[];
-  scannedFrom: number;
-  scannedTo: number;
-}
-
-/** Searches the next payloads; null when all were searched. The user's own deliveries come last: see `identifiersOf`. */
-export async function searchStep(reader: Reader, user: string, addresses: Identifiers): Promise<ErasureStep | null> {
-  const row = await find(reader, user);
-  if (!row || row.scannedTo >= row.until) return null;
-  const page = await reader.all<{ seq: number; type: string; subject: string | null; body: Uint8Array }>(PAGE, {
-    seq: row.scannedTo,
-    until: row.until,
-    limit: STEP,
-  });
-  const found = page.filter(({ type, subject, body }) => {
-    const bytes = Buffer.from(body);
-    const mayBe = bytes.includes(user) || /^(?:email|sms)\./.test(type);
-    return mayBe && subject !== user && isAboutUser(type, dataOf(body), user, addresses);
-  });
-  const scannedTo = page.length < STEP ? row.until : page.at(-1)!.seq;
-  return { found: found.map(({ seq }) => seq), scannedFrom: row.scannedTo, scannedTo };
-}
-
-/** Erases the deliveries of a step. Without one, the next of the user's own, and those whose runs have ended meanwhile. */
-export async function erase(transaction: Transaction, user: string, step: ErasureStep | null): Promise<boolean> {
-  const row = await lock(transaction, user);
+/** Erases the deliveries of the next step, and those whose runs have ended meanwhile. */
+async function eraseNext(transaction: Transaction, user: string, addresses: Identifiers): Promise<boolean> {
+  // Of two servers, one at a time changes an erasure.
+  await transaction.lock(LOCK, [{ user_id: user }]);
+  const row = await find(transaction, user);
   if (!row) return false;
-  // Another server has applied the step, or the erasure was requested again meanwhile.
-  if (step && step.scannedFrom !== row.scannedTo) return true;
-  const held = JSON.parse(row.held) as number[];
-  const own = step
-    ? []
-    : await transaction.all<{ seq: number }>(NEXT_OWN, { user, seq: row.ownTo, until: row.until, limit: OWN_STEP });
-  const wanted = step ? step.found : [...held, ...own.map(({ seq }) => seq)];
-  const { erased, open } = await eraseDeliveries(transaction, user, [...new Set(wanted)], row.givesUp === 1);
-  await save(transaction, row, {
-    scannedTo: step?.scannedTo ?? row.scannedTo,
-    ownTo: own.at(-1)?.seq ?? row.ownTo,
-    held: step ? [...held, ...open] : open,
-    deliveries: row.deliveries + erased,
-  });
-  return step !== null || own.length === OWN_STEP;
+  const { found, progress, isMore } = await nextStep(transaction, row, addresses);
+  const wanted = new Set([...(JSON.parse(row.held) as number[]), ...found.map(({ seq }) => seq)]);
+  const { erased, open } = await eraseDeliveries(transaction, [...wanted], row.givesUp === 1);
+  await transaction.run(SAVE, [{ user_id: user, ...progress, held: JSON.stringify(open), erased }]);
+  return isMore;
 }
 
-async function eraseDeliveries(transaction: Transaction, user: string, arrivals: readonly number[], givesUp: boolean) {
+async function eraseDeliveries(transaction: Transaction, arrivals: readonly number[], givesUp: boolean) {
   const wanted = arrivals.map((seq) => ({ seq }));
   // A replay may be adding runs to these deliveries.
   await lockDeliveries(transaction, wanted);
-  if (givesUp) await giveUp(transaction, await ofUnfinished(transaction, wanted), "erased");
+  if (givesUp) await giveUp(transaction, await transaction.all(WAITING_RUNS, wanted), "erased");
   const states = await transaction.all<{ seq: number; open: number | boolean }>(OPEN_RUNS, wanted);
   const deliveries = states.filter(({ open }) => !open).map(({ seq }) => ({ seq }));
   const runs = await transaction.all<{ run: number }>(RUNS, deliveries);
   // Retention may have deleted the payload of others.
-  const erased = await transaction.run(DELETE_PAYLOAD, deliveries);
-  await transaction.run(FORGET_WIPE, deliveries);
+  const erased = await wipe(transaction, deliveries);
   await transaction.run(ERASE_ATTEMPT, runs);
   await transaction.run(ERASE_REASON, deliveries);
-  for (const eraser of ERASERS) await eraser(transaction, { user, deliveries, runs });
+  await eraseProblems(transaction, { deliveries, runs });
   return { erased, open: states.filter(({ open }) => open).map(({ seq }) => seq) };
 }
 
-/** Ends the erasure if nothing is left. `elsewhere`: what was erased outside of the inbox, for the receipt. */
-export async function finishErasure(
-  transaction: Transaction,
-  user: string,
-  elsewhere: Record<string, number>,
-  now: number,
-): Promise<boolean> {
-  const row = await lock(transaction, user);
-  if (!row || row.scannedTo < row.until || row.held !== "[]") return false;
-  await save(transaction, row, { elsewhere, finishedAt: now });
-  return true;
-}
-
 /** Requests the erasure of users that were deleted `after` milliseconds ago. Returns whether there may be more. */
-export async function requestDue(transaction: Transaction, after: number, now: number): Promise<boolean> {
+async function requestDue(transaction: Transaction, after: number, now: number): Promise<boolean> {
   const seq = (await savedValue(transaction, WATERMARK)) ?? 0;
   const next = await transaction.all<{ seq: number; subject: string | null; sample: number; receivedAt: number }>(
     DELETED_USERS,
@@ -196,7 +208,7 @@ export async function requestDue(transaction: Transaction, after: number, now: n
   const due = end < 0 ? next : next.slice(0, end);
   for (const { subject, sample } of due)
     if (subject !== null && sample === 0)
-      await requestErasure(transaction, { user: subject, cause: "user.deleted", givesUp: false }, now);
+      await request(transaction, { user: subject, cause: "user.deleted", givesUp: false }, now);
   const last = due.at(-1);
   if (last) await raiseValue(transaction, WATERMARK, last.seq);
   return due.length === STEP;
@@ -205,34 +217,6 @@ export async function requestDue(transaction: Transaction, after: number, now: n
 async function find(reader: Reader, user: string): Promise<ErasureRow | undefined> {
   const [row] = await reader.all<ErasureRow>(ERASURE, { user });
   return row;
-}
-
-/** Held until the commit: of two servers, one at a time changes an erasure. */
-async function lock(transaction: Transaction, user: string): Promise<ErasureRow | undefined> {
-  await transaction.lock(LOCK, [{ user_id: user }]);
-  return find(transaction, user);
-}
-
-interface Progress {
-  scannedTo?: number;
-  ownTo?: number;
-  held?: readonly number[];
-  deliveries?: number;
-  elsewhere?: Record<string, number>;
-  finishedAt?: number;
-}
-
-async function save(transaction: Transaction, row: ErasureRow, progress: Progress): Promise<void> {
-  const { user, scannedTo, ownTo, held, deliveries, elsewhere, finishedAt } = row;
-  await transaction.run(SAVE, {
-    user,
-    scanned_to: progress.scannedTo ?? scannedTo,
-    own_to: progress.ownTo ?? ownTo,
-    held: progress.held ? JSON.stringify([...new Set(progress.held)]) : held,
-    deliveries: progress.deliveries ?? deliveries,
-    elsewhere: progress.elsewhere ? JSON.stringify(progress.elsewhere) : elsewhere,
-    finished_at: progress.finishedAt ?? finishedAt,
-  });
 }
 
 function toErasure({ until, scannedTo, ownTo: _, held, givesUp, elsewhere, ...row }: ErasureRow): Erasure {

@@ -4,7 +4,8 @@
 import { claimedRuns } from "./claim.ts";
 import type { AttemptId, AttemptRecord, ClaimedRun, LogLine, Outcome } from "./inbox.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
-import { problemOfLatest, recordFailures } from "./problems.ts";
+import { problemOfLatest, recordFailures } from "./record-failures.ts";
+import { HAS_OPEN_RUN } from "./run-sets.ts";
 import { STATES, WAITING } from "./schema.ts";
 import {
   deleteBy, insertRows, query, type Reader, selectBy, together, type Transaction, updateBy,
@@ -38,10 +39,10 @@ const INSERT_ATTEMPT = insertRows(
 
 const SENSITIVE_AND_ENDED = selectBy("delivery d", "d.seq", { seq: "int" }, "d.seq", {
   // `coalesce` avoids the index of all waiting codes.
-  where: `coalesce(d.wipe_at, 0) <> 0 and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null`,
+  where: `coalesce(d.wipe_at, 0) <> 0 and not ${HAS_OPEN_RUN}`,
 });
 const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
-const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null");
+const FORGET_WIPE = updateBy("delivery.seq", { seq: "int" }, "wipe_at = null", "coalesce(delivery.wipe_at, 0) <> 0");
 
 /** Returns whether each end was recorded. It is superseded when the run has continued without this attempt. */
 export async function finish(
@@ -135,9 +136,13 @@ export async function wipeEnded(transaction: Transaction, deliveries: readonly {
   await wipe(transaction, await transaction.all<{ seq: number }>(SENSITIVE_AND_ENDED, deliveries));
 }
 
-/** Deletes payloads before retention does. */
-export async function wipe(transaction: Transaction, deliveries: readonly { seq: number }[]): Promise<void> {
-  await together([transaction.run(DELETE_PAYLOAD, deliveries), transaction.run(FORGET_WIPE, deliveries)]);
+/** Deletes payloads before retention does. Returns how many there were. */
+export async function wipe(transaction: Transaction, deliveries: readonly { seq: number }[]): Promise<number> {
+  const [wiped] = await together([
+    transaction.run(DELETE_PAYLOAD, deliveries),
+    transaction.run(FORGET_WIPE, deliveries),
+  ]);
+  return wiped;
 }
 
 const RUNNING = query({ state: "int" })`

@@ -2,29 +2,17 @@
 // A write resolves only when it survives a crash; it rejects with `InboxUnavailable` when nothing of it was stored.
 // Callers pass delays, never clock times, because the inbox has a clock of its own.
 
-import type { ProblemKey, ProblemListed, ProblemNews, ProblemView } from "./problem-views.ts";
-import type {
-  AttemptRecord,
-  Backlog,
-  DeliveryContent,
-  DeliveryFilter,
-  DeliveryList,
-  DeliveryView,
-  LogLine,
-  NewRun,
-  Page,
-  ReplayCount,
-  ReplayProgress,
-  ReplaySelection,
-  ReplayStep,
-  ReplayStepRequest,
-  RetentionResult,
-  RetentionStep,
-  Rollup,
-  RunRange,
-  RunState,
-  WroteRuns,
-} from "./views.ts";
+import type { Counts } from "./backlog.ts";
+import type { StoredErasures } from "./erasure.ts";
+import type { WaitingRuns } from "./parked.ts";
+import type { StoredPauses } from "./paused.ts";
+import type { ProblemKey } from "./problem-views.ts";
+import type { Problems } from "./problems.ts";
+import type { Queries } from "./query.ts";
+import type { Replays } from "./replay.ts";
+import type { Retention } from "./retention.ts";
+import type { Rollups } from "./rollups.ts";
+import type { AttemptRecord, LogLine, NewRun, RunState } from "./views.ts";
 
 export type { AttemptRecord, ErrorCause, ErrorRecord, LogLine, NewRun, RunState } from "./views.ts";
 export type { ProblemKey, ProblemNews } from "./problem-views.ts";
@@ -123,20 +111,6 @@ export interface Capacity {
   paused?: ReadonlySet<string>;
 }
 
-/** `breaker`: the handler was paused because many runs in a row failed alike. */
-export type PauseCause = "person" | "breaker";
-
-/** A handler whose runs wait. */
-export interface Pause {
-  handler: string;
-  cause: PauseCause;
-  reason: string | null;
-  /** Milliseconds since it was paused. */
-  pausedFor: number;
-  /** Milliseconds until a server may try one run; null when only a person resumes the handler. */
-  nextProbe: number | null;
-}
-
 /** A server that claims runs. */
 export interface Claimer {
   /** Random for each start of a server. */
@@ -154,28 +128,8 @@ export interface Claim {
   exclusive: string | null;
 }
 
-export type ErasureCause = "person" | "user.deleted";
-
-/** The erasure of what is stored about a user, and its receipt when it has finished. */
-export interface Erasure {
-  user: string;
-  cause: ErasureCause;
-  /** On the inbox's clock, in milliseconds. */
-  requestedAt: number;
-  finishedAt: number | null;
-  /** Waiting runs about the user are given up. Otherwise, their deliveries are erased when they have ended. */
-  givesUp: boolean;
-  /** The part of the stored payloads that was searched: 0 to 1. */
-  searched: number;
-  /** Erased deliveries. */
-  deliveries: number;
-  /** Deliveries with unfinished runs. */
-  held: number;
-  /** Erased rows of the handlers' database, by table. */
-  elsewhere: Record<string, number>;
-}
-
-export interface Inbox extends AsyncDisposable {
+/** Stores deliveries and runs. Also reads and counts them, replays deliveries, and changes waiting runs. */
+export interface Inbox extends Queries, Counts, Replays, WaitingRuns, AsyncDisposable {
   /** Stores a delivery and its runs, or counts one more receipt of it. */
   accept(delivery: NewDelivery, runs: readonly NewRun[]): Promise<Accepted>;
   /** Ends an attempt; `superseded` when the run has continued without it. May be repeated. */
@@ -190,87 +144,14 @@ export interface Inbox extends AsyncDisposable {
   note(attempt: AttemptId, line: LogLine): Promise<void>;
   /** Running runs of owners that are not alive. */
   abandoned(alive: ReadonlySet<string>): Promise<ClaimedRun[]>;
-  /** Parks the waiting runs whose handler is not among `loaded`, and unparks the others. */
-  park(loaded: ReadonlySet<string>): Promise<void>;
-  /** The paused handlers. Servers give them no slots. */
-  pauses(): Promise<Pause[]>;
-  /**
-   * Pauses a handler, whether it exists or not. A person's pause replaces the breaker's, and not the other way round.
-   * `probeIn`: milliseconds until the first probe. False when it was paused already.
-   */
-  pause(handler: string, cause: PauseCause, reason: string | null, probeIn: number | null): Promise<boolean>;
-  /** Ends a pause; with `cause`, only one of this cause. False when there was none. */
-  resume(handler: string, cause?: PauseCause): Promise<boolean>;
-  /** Whether the caller may try one run of a paused handler now. The next probe is `nextIn` milliseconds later. */
-  takeProbe(handler: string, nextIn: number): Promise<boolean>;
-  /** Adds runs to stored deliveries, oldest first, in one commit of bounded size. Idempotent. */
-  replay(step: ReplayStepRequest): Promise<ReplayStep>;
-  /**
-   * Runs that are done and wrote to the handlers' database, the latest of each handler and delivery: those whose number is
-   * below `before`, newest first, a bounded number of them.
-   */
-  wroteRuns(before: number): Promise<WroteRuns>;
-  /** Counts what `replay` would add, until `limit` are found. */
-  countReplay(selection: ReplaySelection, limit?: number): Promise<ReplayCount>;
-  /** Counts the runs of a bulk replay by state: those of `handler`, or all in the range. */
-  replayProgress(handler: string | null, runs: RunRange): Promise<ReplayProgress>;
-  /** Makes a waiting run due now, in its order. False when it runs, has ended, is parked, or does not exist. */
-  retryNow(run: number): Promise<boolean>;
-  /** Ends a waiting run: `dead`, or `skipped` if it is parked. False when it does not wait. */
-  giveUp(run: number, reason: string): Promise<boolean>;
-  get(id: string): Promise<DeliveryView | null>;
-  /** Newest first, without payloads and headers. */
-  list(filter: DeliveryFilter, page: Page): Promise<DeliveryList>;
-  /** The payloads of the deliveries with these arrivals, or of the newest `limit` below the arrival `before`. */
-  contents(which: readonly number[] | { before: number | null; limit: number }): Promise<DeliveryContent[]>;
-  /** Counts the runs that are not done, in bounded time. */
-  backlog(): Promise<Backlog>;
-  /** The last stored delivery, of any server. */
-  newestDelivery(): Promise<{ arrival: number; receivedAt: number } | null>;
-  /** Figures of minutes or hours (`span`, in milliseconds) since a Unix time, of all servers, oldest first. */
-  rollups(span: number, since: number): Promise<Rollup[]>;
-  /** Replaces the figures of the same span, start and server, and deletes those of each span that start before its time. */
-  saveRollups(rollups: readonly Rollup[], before: ReadonlyMap<number, number>): Promise<void>;
-  /** The problems whose failures came last, at most `limit`. */
-  problems(listed: ProblemListed, limit: number): Promise<ProblemView[]>;
-  problem(id: string): Promise<ProblemView | null>;
-  /** A muted problem is counted as before, and not reported. False when there is no such problem. */
-  muteProblem(id: string, muted: boolean): Promise<boolean>;
-  /**
-   * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`,
-   * which returns undefined while that is unknown. The caller reports them, and then passes them to `newsReported`.
-   */
-  takeNews(owner: string, alive: () => Promise<ReadonlySet<string> | undefined>): Promise<ProblemNews[]>;
-  newsReported(owner: string, news: readonly ProblemNews[]): Promise<void>;
-  /** Deletes problems that were resolved more than this many days ago. */
-  forgetProblems(days: number): Promise<void>;
   /** Deletes overdue one-time codes, skips runs that were parked for 24 hours, and resolves problems. */
   sweep(): Promise<void>;
-  /**
-   * The next step of retention, of at most `limit` deliveries; null when nothing is due. The caller first deletes the
-   * ledger rows of `ledger`, then passes the step to `deleteExpired`.
-   */
-  expired(retentionDays: number, limit: number): Promise<RetentionStep | null>;
-  /** Deletes what is still expired, and nothing with an open run. May be repeated. */
-  deleteExpired(step: RetentionStep): Promise<RetentionResult>;
-  /** Begins to erase what is stored about a user now. */
-  requestErasure(user: string, cause: ErasureCause, givesUp: boolean): Promise<void>;
-  /** Begins to erase users whose `user.deleted` was received `after` milliseconds ago. */
-  requestDueErasures(after: number): Promise<void>;
-  erasure(user: string): Promise<Erasure | null>;
-  /** Erasures that have not finished, oldest first. */
-  openErasures(limit: number): Promise<Erasure[]>;
-  /** The ids and addresses of e-mail and phone in the stored events of the user. */
-  identifiersOf(user: string): Promise<string[]>;
-  /**
-   * Erases what further payloads contain about the user, then the user's own events, and `held` deliveries whose runs have
-   * ended. False when nothing is left but what is held.
-   */
-  eraseNext(user: string, addresses: ReadonlySet<string>): Promise<boolean>;
-  /** Writes the receipt, unless something is left. `elsewhere`: what was erased outside of the inbox. */
-  finishErasure(user: string, elsewhere: Record<string, number>): Promise<boolean>;
-  /** Removes erased bytes from the files, as far as the store can. False when it could not, because the file was in use. */
-  scrub(): Promise<boolean>;
+  /** The paused handlers. Servers give them no slots. */
+  readonly pauses: StoredPauses;
+  readonly problems: Problems;
+  readonly retention: Retention;
+  readonly erasures: StoredErasures;
+  readonly rollups: Rollups;
   /** Whether deliveries can be stored. While they can't, the inbox retries by itself. */
   readonly writable: boolean;
   /** Why deliveries can't be stored now. */

@@ -3,6 +3,7 @@
 
 import { COMMAND } from "../command.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
+import { READER } from "./schema.ts";
 import { insertRows, query, type Reader, type Store } from "./store.ts";
 
 interface Marks {
@@ -17,8 +18,8 @@ interface Marks {
 // The value is a random number, the same on both sides. A server that starts on the original cancels the move by removing
 // `move`, so that a copy that no longer has everything is never completed.
 const [MOVING, TO, FROM] = ["move", "move to ", "move from "];
-/** Keys that belong to a database, not to its inbox: the version of its tables, and SQLite's write at each start. */
-const STAYS = ["schema", "starts"];
+/** Keys that belong to a database, not to its inbox: the versions of its tables, and SQLite's write at each start. */
+const STAYS = ["schema", READER, "starts"];
 
 type MetaRow = { key: string; value: number };
 

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 
-import { createCore, savedClock } from "./core.ts";
+import { type CoreOptions, createCore, savedClock } from "./core.ts";
 import { withUserErrors } from "./data-dir.ts";
 import type { Inbox } from "./inbox.ts";
 import { refuseMoved } from "./move-marks.ts";
@@ -11,15 +11,10 @@ import type { SqliteOptions } from "./sqlite-connection.ts";
 import { openSqliteStore } from "./sqlite.ts";
 import { query, type Store } from "./store.ts";
 
-export interface InboxOptions {
+export interface InboxOptions extends Partial<Omit<CoreOptions, "clock">> {
   /** Wall clock in milliseconds, read once when the inbox opens. After that, only the monotonic clock is used. */
   wallClock?: () => number;
   monotonic?: () => number;
-  retentionPace?: number;
-  /** Called when commits begin to fail, with the reason, and without one when they succeed again. */
-  onTrouble?: (reason?: unknown) => void;
-  /** Called with an error of the code that starts claimed runs. */
-  onBug?: (error: unknown) => void;
 }
 
 type SqliteInboxOptions = InboxOptions & SqliteOptions;
@@ -33,7 +28,7 @@ const DATABASE_CLOCK = query({ scale: "int" })`select (extract(epoch from clock_
 export async function openSqliteInbox(dataDir: string, options: SqliteInboxOptions = {}): Promise<Inbox> {
   const path = inboxPath(dataDir);
   const store = withUserErrors(path, () => openSqliteStore(path, options));
-  return closeOnFailure(store, () => openCore(store, options));
+  return openCore(store, options, async () => Date.now());
 }
 
 /**
@@ -42,15 +37,11 @@ export async function openSqliteInbox(dataDir: string, options: SqliteInboxOptio
  */
 export async function openPostgresInbox(url: PostgresUrl, options: PostgresInboxOptions = {}): Promise<Inbox> {
   const store = await openPostgresStore(url, options);
-  return closeOnFailure(store, async () => {
-    try {
-      // The database's clock is the one that all servers share.
-      const [row] = await store.read.all<{ now: number }>(DATABASE_CLOCK, { scale: 1_000 });
-      return await openCore(store, { wallClock: () => row!.now, ...options });
-    } catch (error) {
-      // The start is repeated until Postgres is available.
-      throw toInboxError(error);
-    }
+  // The database's clock is the one that all servers share.
+  const databaseClock = async () => (await store.read.all<{ now: number }>(DATABASE_CLOCK, { scale: 1_000 }))[0]!.now;
+  return openCore(store, options, databaseClock).catch((error) => {
+    // The start is repeated until Postgres is available.
+    throw toInboxError(error);
   });
 }
 
@@ -58,19 +49,16 @@ export function inboxPath(dataDir: string): string {
   return join(dataDir, INBOX_FILE);
 }
 
-async function closeOnFailure<T>(store: Store, open: () => Promise<T>): Promise<T> {
+/** Delays use the inbox's clock: a wall clock that was once wrong must not block an order key for months. */
+async function openCore(store: Store, options: InboxOptions, readClock: () => Promise<number>): Promise<Inbox> {
+  const { wallClock, monotonic = () => performance.now(), ...rest } = options;
   try {
-    return await open();
+    await refuseMoved(store);
+    const wall = wallClock?.() ?? (await readClock());
+    const [base, openedAt] = [Math.max(await savedClock(store), wall), monotonic()];
+    return createCore(store, { ...rest, clock: () => Math.round(base + monotonic() - openedAt) });
   } catch (error) {
     await store.close();
     throw error;
   }
-}
-
-/** Delays use the inbox's clock: a wall clock that was once wrong must not block an order key for months. */
-async function openCore(store: Store, options: InboxOptions): Promise<Inbox> {
-  const { wallClock = Date.now, monotonic = () => performance.now(), ...rest } = options;
-  await refuseMoved(store);
-  const [base, openedAt] = [Math.max(await savedClock(store), wallClock()), monotonic()];
-  return createCore(store, { ...rest, clock: () => Math.round(base + monotonic() - openedAt) });
 }

@@ -3,30 +3,20 @@
 
 import { wipe, wipeEnded } from "./finish.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
+import { handlersOf, RUNS, type RunSet } from "./run-sets.ts";
 import { query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
+import { type Access, inSteps } from "./table-access.ts";
 
 const DAY_MS = 86_400_000;
 // About 10 µs each on SQLite: a million runs are parked in steps that delay no delivery.
 const STEP = 500;
 
-const WAITING = "state = 0 and state <> 2 and parked_at is null";
-const PARKED = "parked_at is not null";
-
-/** From one handler to the next by the index: as many probes as there are handlers, however many runs they have. */
-export function handlersWith(where: string) {
-  const next = (after: string) => `(select r.handler from run r where ${where} ${after} order by r.handler limit 1)`;
-  return query({})`
-    with recursive h(handler) as (
-      select ${next("")} union all select ${next("and r.handler > h.handler")} from h where h.handler is not null
-    ) select handler from h where handler is not null`;
-}
-
-const ofHandler = (where: string) =>
+const ofHandler = ({ where }: RunSet) =>
   query({ handler: "text", limit: "int" })`
   select id as run, order_key as key from run where ${where} and handler = :handler limit :limit`;
 
-const PARK = { handlers: handlersWith(WAITING), runs: ofHandler(WAITING), parks: true };
-const UNPARK = { handlers: handlersWith(PARKED), runs: ofHandler(PARKED), parks: false };
+const PARK = { set: RUNS.waiting, runs: ofHandler(RUNS.waiting), parks: true };
+const UNPARK = { set: RUNS.parked, runs: ofHandler(RUNS.parked), parks: false };
 
 const DUE_NOW = "due = case when due < :now then due else :now end";
 
@@ -53,11 +43,43 @@ const OVERDUE_CODES = query({ now: "int", limit: "int" })`select seq from delive
 const PARKED_SINCE = query({ until: "int", limit: "int" })`
   select id as run from run where parked_at is not null and parked_at <= :until limit :limit`;
 
+export type WaitingRuns = ReturnType<typeof createWaitingRuns>;
+
+export function createWaitingRuns(access: Access) {
+  const { write, now } = access;
+  let wanted: ReadonlySet<string> = new Set();
+  let parking: Promise<void> | undefined;
+
+  /** Concurrent calls would undo each other's steps, so a second call only changes the target of the first one. */
+  async function parkAll(): Promise<void> {
+    try {
+      let parked: ReadonlySet<string> | undefined;
+      while (parked !== wanted) await inSteps(access, (transaction) => park(transaction, (parked = wanted), now()));
+    } finally {
+      parking = undefined;
+    }
+  }
+
+  return {
+    /** Parks the waiting runs whose handler is not among `loaded`, and unparks the others. */
+    park(loaded: ReadonlySet<string>): Promise<void> {
+      wanted = loaded;
+      return (parking ??= parkAll());
+    },
+    /** Makes a waiting run due now, in its order. False when it runs, has ended, is parked, or does not exist. */
+    retryNow: (run: number): Promise<boolean> =>
+      write(async (transaction) => (await makeDueNow(transaction, [{ run }], now())) > 0),
+    /** Ends a waiting run: `dead`, or `skipped` if it is parked. False when it does not wait. */
+    giveUp: (run: number, reason: string): Promise<boolean> =>
+      write(async (transaction) => (await giveUp(transaction, [{ run }], reason)) > 0),
+  };
+}
+
 /** Returns whether there may be more to do. */
-export async function park(transaction: Transaction, loaded: ReadonlySet<string>, now: number): Promise<boolean> {
+async function park(transaction: Transaction, loaded: ReadonlySet<string>, now: number): Promise<boolean> {
   let limit = STEP;
-  for (const { handlers, runs, parks } of [PARK, UNPARK])
-    for (const { handler } of await transaction.all<{ handler: string }>(handlers, {})) {
+  for (const { set, runs, parks } of [PARK, UNPARK])
+    for (const handler of await handlersOf(transaction, set)) {
       if (loaded.has(handler) === parks || limit === 0) continue;
       const found = await transaction.all<{ run: number; key: string }>(runs, { handler, limit });
       await lockKeys(transaction, found);
@@ -93,13 +115,6 @@ export async function giveUp(
   await elect(transaction, ended);
   await wipeEnded(transaction, ended);
   return ended.length;
-}
-
-const UNFINISHED = selectBy("run r", "r.seq", { seq: "int" }, "r.id as run", { where: "r.state = 0" });
-
-/** The waiting runs of deliveries. */
-export function ofUnfinished(reader: Reader, deliveries: readonly { seq: number }[]): Promise<{ run: number }[]> {
-  return reader.all(UNFINISHED, deliveries);
 }
 
 /** Makes waiting runs due now, in their order. Returns how many. */

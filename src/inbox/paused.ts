@@ -1,8 +1,22 @@
 // Paused handlers, one row each. A pause changes no run: servers give a paused handler no slots, so its runs wait where
 // they are, and hold up only their own order keys.
 
-import type { Pause, PauseCause } from "./inbox.ts";
-import { query, type Reader, type Transaction } from "./store.ts";
+import { query } from "./store.ts";
+import type { Access } from "./table-access.ts";
+
+/** `breaker`: the handler was paused because many runs in a row failed alike. */
+export type PauseCause = "person" | "breaker";
+
+/** A handler whose runs wait. */
+export interface Pause {
+  handler: string;
+  cause: PauseCause;
+  reason: string | null;
+  /** Milliseconds since it was paused. */
+  pausedFor: number;
+  /** Milliseconds until a server may try one run; null when only a person resumes the handler. */
+  nextProbe: number | null;
+}
 
 const PAUSES = query({})`
   select handler, cause, reason, since, probe_at as "probeAt" from pause order by handler`;
@@ -19,47 +33,37 @@ const RESUME = query({ handler: "text", cause: "text" })`
 const TAKE_PROBE = query({ handler: "text", now: "int", next: "int" })`
   update pause set probe_at = :next where handler = :handler and probe_at <= :now`;
 
-interface PauseRow {
-  handler: string;
-  cause: PauseCause;
-  reason: string | null;
-  since: number;
-  probeAt: number | null;
-}
+type PauseRow = Omit<Pause, "pausedFor" | "nextProbe"> & { since: number; probeAt: number | null };
 
-export async function pauses(reader: Reader, now: number): Promise<Pause[]> {
-  const rows = await reader.all<PauseRow>(PAUSES, {});
-  return rows.map(({ since, probeAt, ...pause }) => ({
-    ...pause,
-    pausedFor: Math.max(0, now - since),
-    nextProbe: probeAt === null ? null : Math.max(0, probeAt - now),
-  }));
-}
+export type StoredPauses = ReturnType<typeof createPauses>;
 
-interface NewPause {
-  handler: string;
-  cause: PauseCause;
-  reason: string | null;
-  probeIn: number | null;
-}
-
-/** Returns whether it was not paused already. */
-export async function pause(transaction: Transaction, { probeIn, ...added }: NewPause, now: number): Promise<boolean> {
-  const row = { ...added, now, probe_at: probeIn === null ? null : now + probeIn };
-  return (await transaction.run(PAUSE, row)) > 0;
-}
-
-/** Returns whether there was a pause. `cause`: ends only a pause of this cause. */
-export async function resume(transaction: Transaction, handler: string, cause: PauseCause | null): Promise<boolean> {
-  return (await transaction.run(RESUME, { handler, cause })) > 0;
-}
-
-/** Returns whether the time of the probe had come, and no other server has taken it. */
-export async function takeProbe(
-  transaction: Transaction,
-  handler: string,
-  nextIn: number,
-  now: number,
-): Promise<boolean> {
-  return (await transaction.run(TAKE_PROBE, { handler, now, next: now + nextIn })) > 0;
+export function createPauses({ read, write, now }: Access) {
+  return {
+    async list(): Promise<Pause[]> {
+      const rows = await read.all<PauseRow>(PAUSES, {});
+      return rows.map(({ since, probeAt, ...pause }) => ({
+        ...pause,
+        pausedFor: Math.max(0, now() - since),
+        nextProbe: probeAt === null ? null : Math.max(0, probeAt - now()),
+      }));
+    },
+    /**
+     * Pauses a handler, whether it exists or not. A person's pause replaces the breaker's, and not the other way round.
+     * `probeIn`: milliseconds until the first probe. False when it was paused already.
+     */
+    pause(handler: string, cause: PauseCause, reason: string | null, probeIn: number | null): Promise<boolean> {
+      const probe_at = probeIn === null ? null : now() + probeIn;
+      const row = { handler, cause, reason, now: now(), probe_at };
+      return write(async (transaction) => (await transaction.run(PAUSE, row)) > 0);
+    },
+    /** Ends a pause; with `cause`, only one of this cause. False when there was none. */
+    resume: (handler: string, cause: PauseCause | null = null): Promise<boolean> =>
+      write(async (transaction) => (await transaction.run(RESUME, { handler, cause })) > 0),
+    /** Whether the caller may try one run of a paused handler now. The next probe is `nextIn` milliseconds later. */
+    takeProbe: (handler: string, nextIn: number): Promise<boolean> =>
+      write(async (transaction) => {
+        const row = { handler, now: now(), next: now() + nextIn };
+        return (await transaction.run(TAKE_PROBE, row)) > 0;
+      }),
+  };
 }

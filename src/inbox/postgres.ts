@@ -7,7 +7,7 @@ import { EXIT_CONFIG, InboxUnavailable, UserError } from "../errors.ts";
 import { CHANNEL, openNotifications } from "./listen.ts";
 import { isLostEarly, isUnavailable, runTransaction, sendOn, sqlState, withConnection } from "./postgres-connection.ts";
 import { readerOn } from "./postgres-dialect.ts";
-import { POSTGRES_SCHEMAS as MIGRATIONS } from "./schema.ts";
+import { OLDEST_POSTGRES_READER, POSTGRES_SCHEMAS as MIGRATIONS, READER } from "./schema.ts";
 import { query, type Reader, type Store, type Transaction } from "./store.ts";
 
 export interface PostgresUrl {
@@ -27,6 +27,8 @@ export interface PostgresOptions {
   deadlineMs?: number;
   /** False where LISTEN receives nothing, as behind a pooler. */
   listen?: boolean;
+  /** Also refuses tables of a later version that this one could use. */
+  exact?: boolean;
 }
 
 // An arbitrary number that nothing else uses as an advisory lock.
@@ -67,7 +69,7 @@ const notification = query({ channel: "text", message: "text" })`select pg_notif
  */
 export async function openPostgresStore(
   address: PostgresUrl,
-  { writers = 4, deadlineMs = 10_000, listen = address.prepare }: PostgresOptions = {},
+  { writers = 4, deadlineMs = 10_000, listen = address.prepare, exact = false }: PostgresOptions = {},
 ): Promise<Store> {
   const { settings, begin, connect } = connector(address, deadlineMs);
   const writing = connect(writers);
@@ -90,7 +92,7 @@ export async function openPostgresStore(
   }
 
   try {
-    await withConnection(writing, MIGRATION_DEADLINE_MS, (reserved) => migrate(reserved, settings));
+    await withConnection(writing, MIGRATION_DEADLINE_MS, (reserved) => migrate(reserved, settings, exact));
   } catch (error) {
     await closePools();
     throw toOpenError(error);
@@ -163,7 +165,7 @@ function connector({ url, prepare, path, searchPath }: PostgresUrl, deadlineMs: 
 }
 
 /** Locks, so that two servers that start together do not both create the tables. */
-async function migrate(connection: ReservedSQL, settings: Record<string, string>) {
+async function migrate(connection: ReservedSQL, settings: Record<string, string>, exact: boolean) {
   await connection.begin(async (tx) => {
     const patient = { ...settings, statement_timeout: "0", lock_timeout: "0" };
     await tx.unsafe([...setLocal(patient), `select pg_advisory_xact_lock(${MIGRATION_LOCK})`].join("; "));
@@ -174,15 +176,19 @@ async function migrate(connection: ReservedSQL, settings: Record<string, string>
           "Set it to on for this user: alter role … set synchronous_commit = on",
         EXIT_CONFIG,
       );
-    const [row] = found.meta === null ? [] : await tx`select value from meta where key = 'schema'`;
-    const version = Number(row?.value ?? 0);
-    if (version > MIGRATIONS.length)
+    const rows = found.meta === null ? [] : await tx`select key, value from meta where key in ('schema', ${READER})`;
+    const saved = new Map<string, number>(
+      rows.map(({ key, value }: { key: string; value: string }) => [key, Number(value)]),
+    );
+    const version = saved.get("schema") ?? 0;
+    const isReadable = !exact && (saved.get(READER) ?? Infinity) <= MIGRATIONS.length;
+    if (version > MIGRATIONS.length && !isReadable)
       throw new UserError(
         `INBOX_URL: this inbox has version ${version} of the tables, and this version of Bellhop knows ` +
           `${MIGRATIONS.length}. Run the version of Bellhop that created it, or a newer one`,
         EXIT_CONFIG,
       );
-    if (version === MIGRATIONS.length) return;
+    if (version >= MIGRATIONS.length) return;
     // `create schema if not exists` asks for a permission even where the schema exists.
     if (settings.search_path === DEFAULT_SCHEMA) {
       const [named] = await tx`select to_regnamespace(${DEFAULT_SCHEMA}) as schema`;
@@ -190,7 +196,7 @@ async function migrate(connection: ReservedSQL, settings: Record<string, string>
     }
     for (const script of MIGRATIONS.slice(version)) await tx.unsafe(script);
     await tx`
-      insert into meta(key, value) values ('schema', ${MIGRATIONS.length})
+      insert into meta(key, value) values ('schema', ${MIGRATIONS.length}), (${READER}, ${OLDEST_POSTGRES_READER})
       on conflict(key) do update set value = excluded.value`;
   });
 }

@@ -1,8 +1,9 @@
 // Reads problems with the counts of their runs.
 
 import type { ProblemListed, ProblemView } from "./problem-views.ts";
-import { OPEN_STATES } from "./problems.ts";
+import { OPEN_STATES } from "./record-failures.ts";
 import { query, type Reader } from "./store.ts";
+import type { Access } from "./table-access.ts";
 
 const DAY_MS = 86_400_000;
 const TREND_DAYS = 14;
@@ -20,7 +21,9 @@ const RESOLVED = query({ limit: "int" })`
 const ONE = query({ id: "text" })`select ${COLUMNS} from problem where id = :id`;
 
 const RUNS = query({ problem: "text", limit: "int" })`
-  select state, count(*) as runs from (select state from run where problem = :problem limit :limit) as counted group by state`;
+  select count(*) filter (where state = 3) as dead, count(*) filter (where state < 2) as retrying,
+    count(*) filter (where state = 2) as done, count(*) filter (where state = 4) as skipped
+  from (select state from run where problem = :problem limit :limit) as counted`;
 
 const SUBJECTS = query({ problem: "text", limit: "int" })`
   select count(distinct order_key) as subjects from (
@@ -33,55 +36,52 @@ interface ProblemRow extends Omit<ProblemView, "state" | "muted" | "runs" | "sub
   muted: number;
 }
 
-/** The problems whose failures came last. */
-export async function listProblems(
-  reader: Reader,
-  listed: ProblemListed,
-  limit: number,
-  now: number,
-): Promise<ProblemView[]> {
-  const open = await reader.all<ProblemRow>(OPEN, { limit: MAX_SORTED });
-  const resolved = listed === "open" ? [] : await reader.all<ProblemRow>(RESOLVED, { limit: MAX_SORTED });
-  const rows = [...open, ...resolved]
-    .filter(({ muted }) => (muted === 1) === (listed === "muted"))
-    .toSorted((a, b) => b.lastAt - a.lastAt);
-  const found: ProblemView[] = [];
-  for (const row of rows) {
-    if (found.length === limit) break;
-    const view = await viewOf(reader, row, now);
-    if (listed === "muted" || view.state === listed) found.push(view);
-    // Deliveries continue in between.
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return found;
-}
+export type ProblemReader = ReturnType<typeof createProblemReader>;
 
-/** Null when there is no such problem. */
-export async function getProblem(reader: Reader, id: string, now: number): Promise<ProblemView | null> {
-  const [row] = await reader.all<ProblemRow>(ONE, { id });
-  return row ? viewOf(reader, row, now) : null;
+export function createProblemReader({ read, now }: Pick<Access, "read" | "now">) {
+  return {
+    /** The problems whose failures came last, at most `limit`. */
+    async list(listed: ProblemListed, limit: number): Promise<ProblemView[]> {
+      const open = await read.all<ProblemRow>(OPEN, { limit: MAX_SORTED });
+      const resolved = listed === "open" ? [] : await read.all<ProblemRow>(RESOLVED, { limit: MAX_SORTED });
+      const rows = [...open, ...resolved]
+        .filter(({ muted }) => (muted === 1) === (listed === "muted"))
+        .toSorted((a, b) => b.lastAt - a.lastAt);
+      const found: ProblemView[] = [];
+      for (const row of rows) {
+        if (found.length === limit) break;
+        const view = await viewOf(read, row, now());
+        if (listed === "muted" || view.state === listed) found.push(view);
+        // Deliveries continue in between.
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return found;
+    },
+    /** Null when there is no such problem. */
+    async get(id: string): Promise<ProblemView | null> {
+      const [row] = await read.all<ProblemRow>(ONE, { id });
+      return row ? viewOf(read, row, now()) : null;
+    },
+  };
 }
 
 async function viewOf(reader: Reader, { muted, ...row }: ProblemRow, now: number): Promise<ProblemView> {
   const today = Math.floor(now / DAY_MS);
   const input = { problem: row.id, limit: MAX_COUNTED };
-  const [states, subjects, days] = await Promise.all([
-    reader.all<{ state: number; runs: number }>(RUNS, input),
+  const [[runs], [subjects], days] = await Promise.all([
+    reader.all<ProblemView["runs"]>(RUNS, input),
     reader.all<{ subjects: number }>(SUBJECTS, input),
     reader.all<{ day: number; failures: number }>(DAYS, { problem: row.id, from: today - TREND_DAYS + 1 }),
   ]);
-  const counted = new Map(states.map(({ state, runs }) => [state, runs]));
-  const of = (...wanted: number[]) => wanted.reduce((sum, state) => sum + (counted.get(state) ?? 0), 0);
-  const runs = { dead: of(3), retrying: of(0, 1), done: of(2), skipped: of(4) };
+  const { dead, retrying, done, skipped } = runs!;
   const failuresOf = new Map(days.map(({ day, failures }) => [day, failures]));
-  const isOpen = runs.dead + runs.retrying > 0;
   return {
     ...row,
-    state: isOpen ? "open" : "resolved",
+    state: dead + retrying > 0 ? "open" : "resolved",
     muted: muted === 1,
-    runs,
-    subjects: subjects[0]!.subjects,
-    more: of(0, 1, 2, 3, 4) === MAX_COUNTED,
+    runs: runs!,
+    subjects: subjects!.subjects,
+    more: dead + retrying + done + skipped === MAX_COUNTED,
     days: Array.from({ length: TREND_DAYS }, (_, index) => failuresOf.get(today - TREND_DAYS + 1 + index) ?? 0),
   };
 }

@@ -1,10 +1,11 @@
 // Changes of problems that alerts report. They are bits in the row of the problem, so a restart loses none; one server at
 // a time takes them, so each is reported once.
 
-import { getProblem } from "./problem-list.ts";
+import type { ProblemReader } from "./problem-list.ts";
 import type { ProblemChange, ProblemNews } from "./problem-views.ts";
-import { NEWS } from "./problems.ts";
-import { query, type Reader, type Transaction, updateBy } from "./store.ts";
+import { NEWS } from "./record-failures.ts";
+import { query, updateBy } from "./store.ts";
+import type { Access } from "./table-access.ts";
 
 const HOUR_MS = 3_600_000;
 /** Older news are dropped: they are from a time before alerts were set up. */
@@ -49,54 +50,43 @@ interface PendingRow {
   lastAt: number;
 }
 
-interface Access {
-  read: Reader;
-  write: <T>(body: (transaction: Transaction) => Promise<T>) => Promise<T>;
-}
-
-/** Takes pending news. The same change of a problem is reported at most once an hour: it may fail and recover all day. */
-export async function takeNews(
-  { read, write }: Access,
-  owner: string,
-  alive: () => Promise<ReadonlySet<string> | undefined>,
-  now: number,
-): Promise<ProblemNews[]> {
-  const pending = await read.all<PendingRow>(PENDING, { since: now - HOUR_MS, limit: LIMIT });
-  const before = now - OLDEST_MS;
-  const { dropped = [], kept = [] } = Object.groupBy(pending, ({ muted, lastAt }) =>
-    muted === 1 || lastAt < before ? "dropped" : "kept",
-  );
-  const drops = dropped.map(({ id }) => ({ id, before }));
-  if (drops.length > 0) await write((transaction) => transaction.run(DROP, drops));
-  const others = kept.some((row) => row.owner !== null && row.owner !== owner) ? await alive() : undefined;
-  const isFree = (row: PendingRow) =>
-    row.owner === null || (row.owner !== owner && others !== undefined && !others.has(row.owner));
-  const fresh = kept.filter(isFree);
-  if (fresh.length === 0) return [];
-  const rows = fresh.map(({ id, owner: previous }) => ({ id, owner, previous: previous ?? "" }));
-  const taken = await write((transaction) => transaction.changed(TAKE, rows));
-  const news: ProblemNews[] = [];
-  for (const [index, { id, bits }] of fresh.entries()) {
-    const problem = taken[index] ? await getProblem(read, id, now) : null;
-    if (problem) news.push({ problem, changes: changesOf(bits) });
-  }
-  return news;
-}
-
-export async function newsReported(
-  transaction: Transaction,
-  owner: string,
-  news: readonly ProblemNews[],
-  now: number,
-): Promise<void> {
-  const rows = news.map(({ problem, changes }) => {
-    const bits = changes.reduce((sum, change) => sum | NEWS[change], 0);
-    return { id: problem.id, owner, bits, now, since: now - HOUR_MS };
-  });
-  await transaction.run(
-    REPORTED,
-    rows.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
-  );
+export function createProblemNews({ read, write, now }: Access, reader: Pick<ProblemReader, "get">) {
+  return {
+    /**
+     * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`,
+     * which returns undefined while that is unknown. The caller reports them, and then passes them to `newsReported`. The
+     * same change of a problem is reported at most once an hour: it may fail and recover all day.
+     */
+    async takeNews(owner: string, alive: () => Promise<ReadonlySet<string> | undefined>): Promise<ProblemNews[]> {
+      const pending = await read.all<PendingRow>(PENDING, { since: now() - HOUR_MS, limit: LIMIT });
+      const before = now() - OLDEST_MS;
+      const isDropped = ({ muted, lastAt }: PendingRow) => muted === 1 || lastAt < before;
+      const drops = pending.filter(isDropped).map(({ id }) => ({ id, before }));
+      if (drops.length > 0) await write((transaction) => transaction.run(DROP, drops));
+      const kept = pending.filter((row) => !isDropped(row));
+      const others = kept.some((row) => row.owner !== null && row.owner !== owner) ? await alive() : undefined;
+      const fresh = kept.filter(
+        (row) => row.owner === null || (row.owner !== owner && others !== undefined && !others.has(row.owner)),
+      );
+      if (fresh.length === 0) return [];
+      const rows = fresh.map(({ id, owner: previous }) => ({ id, owner, previous: previous ?? "" }));
+      const taken = await write((transaction) => transaction.changed(TAKE, rows));
+      const news: ProblemNews[] = [];
+      for (const [index, { id, bits }] of fresh.entries()) {
+        const problem = taken[index] ? await reader.get(id) : null;
+        if (problem) news.push({ problem, changes: changesOf(bits) });
+      }
+      return news;
+    },
+    async newsReported(owner: string, news: readonly ProblemNews[]): Promise<void> {
+      const rows = news.map(({ problem: { id }, changes }) => {
+        const bits = changes.reduce((sum, change) => sum | NEWS[change], 0);
+        return { id, owner, bits, now: now(), since: now() - HOUR_MS };
+      });
+      const sorted = rows.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+      await write((transaction) => transaction.run(REPORTED, sorted));
+    },
+  };
 }
 
 function changesOf(bits: number): ProblemChange[] {

@@ -4,8 +4,10 @@
 import { matchesPattern } from "../clerk/pattern.ts";
 import { type Direction, NEWEST, nextSlice } from "./cursor.ts";
 import type { AttemptRecord, ErrorRecord } from "./inbox.ts";
+import { isLatest } from "./run-sets.ts";
 import { STATES, WAITING } from "./schema.ts";
 import { query, type Reader, selectBy } from "./store.ts";
+import type { Access } from "./table-access.ts";
 import type {
   DeliveryContent,
   DeliveryFilter,
@@ -46,9 +48,11 @@ const RUN_SUMMARIES = selectBy(
   "r.seq",
   { arrival: "int" },
   `r.seq as arrival, r.id as run, r.handler, r.replay, r.state, r.parked_at is not null as parked, r.due,
-    r.reason, r.problem, r.first_took as "firstTook",
-    case when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id) else 0 end as attempts,
-    case when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took,
+    r.reason, r.problem,
+    case when r.first_at is not null then 1 when r.attempts > 0 then (select count(*) from attempt a where a.run = r.id)
+      else 0 end as attempts,
+    case when r.first_at is not null then r.first_took
+      when r.attempts > 0 then (select a.took from attempt a where a.run = r.id order by a.n desc limit 1) end as took,
     case when r.attempts > 0 and r.state in (0, 1, 3)
       then (select a.error from attempt a where a.run = r.id order by a.n desc limit 1) end as error`,
 );
@@ -66,8 +70,7 @@ const NEWEST_RUN = query({ before: "int" })`select id from run where id < :befor
 /** Only the latest run of each handler and delivery counts. */
 const WROTE = query({ from: "int", before: "int" })`
   select d.id as delivery, r.handler, r.replay from run r join delivery d on d.seq = r.seq
-  where r.id >= :from and r.id < :before and r.state = 2 and r.wrote = 1
-    and not exists (select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id)
+  where r.id >= :from and r.id < :before and r.state = 2 and r.wrote = 1 and ${isLatest("r")}
   order by r.id desc`;
 
 type SummaryRow = Omit<DeliverySummary, "sample" | "wiped" | "runs"> & { sample: number; wiped: number | boolean };
@@ -78,7 +81,6 @@ type RunSummaryRow = Omit<RunSummary, "state" | "parked" | "due" | "error"> & {
   state: number;
   parked: number | boolean;
   due: number;
-  firstTook: number | null;
 };
 
 interface AttemptRow extends Pick<AttemptRecord, "startedAt" | "took"> {
@@ -89,50 +91,68 @@ interface AttemptRow extends Pick<AttemptRecord, "startedAt" | "took"> {
   log: string | null;
 }
 
-export async function get(reader: Reader, id: string, now: number): Promise<DeliveryView | null> {
-  type Row = Omit<DeliveryView, "runs" | "sample" | "headers"> & {
-    seq: number;
-    sample: number;
-    headers: string | null;
-  };
-  const [row] = await reader.all<Row>(DELIVERY, { id });
-  if (!row) return null;
-  const { seq, headers, sample, body, ...delivery } = row;
-  const runs = await runsOf(reader, [{ arrival: seq }], now);
-  const attempts = Map.groupBy(await reader.all<AttemptRow>(ATTEMPTS, { seq }), ({ run }) => run);
+export type Queries = ReturnType<typeof createQueries>;
+
+export function createQueries({ read, now }: Pick<Access, "read" | "now">) {
   return {
-    ...delivery,
-    sample: sample === 1,
-    headers: headers === null ? null : JSON.parse(headers),
-    body: body && new Uint8Array(body),
-    runs: (runs.get(seq) ?? []).map(({ took: _, ...run }) => ({
-      ...run,
-      attempts: (attempts.get(run.run) ?? []).map(attemptView),
-    })),
+    async get(id: string): Promise<DeliveryView | null> {
+      type Row = Omit<DeliveryView, "runs" | "sample" | "headers"> & {
+        seq: number;
+        sample: number;
+        headers: string | null;
+      };
+      const [row] = await read.all<Row>(DELIVERY, { id });
+      if (!row) return null;
+      const { seq, headers, sample, body, ...delivery } = row;
+      const runs = await runsOf(read, [{ arrival: seq }], now());
+      const attempts = Map.groupBy(await read.all<AttemptRow>(ATTEMPTS, { seq }), ({ run }) => run);
+      return {
+        ...delivery,
+        sample: sample === 1,
+        headers: headers === null ? null : JSON.parse(headers),
+        body: body && new Uint8Array(body),
+        runs: runs(seq).map(({ took: _, ...run }) => ({
+          ...run,
+          attempts: (attempts.get(run.run) ?? []).map(attemptView),
+        })),
+      };
+    },
+    /** Newest first, without payloads and headers. */
+    async list(filter: DeliveryFilter, { before, limit }: Page): Promise<DeliveryList> {
+      const deliveries: DeliverySummary[] = [];
+      let next: number | null = before ?? NEWEST;
+      // Most often the first deliveries are selected, so the first slice is limited to a page.
+      for (let size = Math.min(limit, SLICE); next !== null && deliveries.length < limit; size = SLICE) {
+        const slice: DeliveryList = await nextSelected(read, filter, "down", next, size, now());
+        const selected = slice.deliveries.filter(({ runs }) => selectsRuns(filter, runs));
+        deliveries.push(...selected.slice(0, limit - deliveries.length));
+        next = deliveries.length === limit ? deliveries.at(-1)!.arrival : slice.next;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return { deliveries, next };
+    },
+    /** The payloads of the deliveries with these arrivals, or of the newest `limit` below the arrival `before`. */
+    async contents(which: readonly number[] | { before: number | null; limit: number }): Promise<DeliveryContent[]> {
+      if ("limit" in which) return read.all(CONTENTS_BELOW, { ...which, before: which.before ?? NEWEST });
+      const rows = which.map((arrival) => ({ arrival }));
+      return read.all(CONTENTS_OF, rows);
+    },
+    /**
+     * Runs that are done and wrote to the handlers' database, the latest of each handler and delivery: those whose number is
+     * below `before`, newest first, a bounded number of them. After a backup was restored, effects of some may be missing.
+     */
+    async wroteRuns(before: number): Promise<WroteRuns> {
+      const [newest] = await read.all<{ id: number }>(NEWEST_RUN, { before });
+      if (!newest) return { runs: [], next: null };
+      const from = newest.id - WROTE_PAGE + 1;
+      const runs = await read.all<RunKey>(WROTE, { from, before });
+      return { runs, next: from > 1 ? from : null };
+    },
   };
 }
 
 function attemptView({ run: _, error, log, ...attempt }: AttemptRow): RunView["attempts"][number] {
   return { ...attempt, ...(error && { error: JSON.parse(error) }), ...(log && { log: JSON.parse(log) }) };
-}
-
-export async function list(
-  reader: Reader,
-  filter: DeliveryFilter,
-  { before, limit }: Page,
-  now: number,
-): Promise<DeliveryList> {
-  const deliveries: DeliverySummary[] = [];
-  let next: number | null = before ?? NEWEST;
-  // Most often the first deliveries are selected, so the first slice is limited to a page.
-  for (let size = Math.min(limit, SLICE); next !== null && deliveries.length < limit; size = SLICE) {
-    const slice: DeliveryList = await nextSelected(reader, filter, "down", next, size, now);
-    const selected = slice.deliveries.filter(({ runs }) => selectsRuns(filter, runs));
-    deliveries.push(...selected.slice(0, limit - deliveries.length));
-    next = deliveries.length === limit ? deliveries.at(-1)!.arrival : slice.next;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return { deliveries, next };
 }
 
 /** The deliveries of the next slice that the filter selects, judged by all but their runs. */
@@ -145,18 +165,15 @@ export async function nextSelected(
   now: number,
 ): Promise<DeliveryList> {
   const { arrivals, next } = await nextSlice(reader, filter, direction, from, size);
-  const found = await reader.all<SummaryRow>(
-    SUMMARIES,
-    arrivals.map((arrival) => ({ arrival })),
-  );
-  const byArrival = new Map(found.map((row) => [row.arrival, row]));
+  const wanted = arrivals.map((arrival) => ({ arrival }));
+  const byArrival = new Map((await reader.all<SummaryRow>(SUMMARIES, wanted)).map((row) => [row.arrival, row]));
   const rows = arrivals.flatMap((arrival) => byArrival.get(arrival) ?? []).filter((row) => selects(filter, row));
   const runs = await runsOf(reader, rows, now);
   const deliveries = rows.map(({ sample, wiped, ...row }) => ({
     ...row,
     sample: sample === 1,
     wiped: Boolean(wiped),
-    runs: runs.get(row.arrival) ?? [],
+    runs: runs(row.arrival),
   }));
   return { deliveries, next };
 }
@@ -194,30 +211,17 @@ function isInState(run: RunSummary, state: RunState | "parked" | "retrying"): bo
 /** The runs of deliveries, oldest first, by the arrival. */
 async function runsOf(reader: Reader, deliveries: readonly { arrival: number }[], now: number) {
   const rows = await reader.all<RunSummaryRow>(RUN_SUMMARIES, deliveries);
-  const summary = ({
-    arrival: _,
-    state,
-    parked,
-    due,
-    firstTook,
-    attempts,
-    took,
-    error,
-    ...run
-  }: RunSummaryRow): RunSummary => ({
+  const summary = ({ arrival: _, state, parked, due, error, ...run }: RunSummaryRow): RunSummary => ({
     ...run,
     state: STATES[state] ?? "waiting",
     parked: Boolean(parked),
     // As a delay.
     due: state === WAITING ? Math.max(0, due - now) : null,
-    attempts: attempts + Number(firstTook !== null),
-    took: firstTook ?? took,
     ...(error !== null && { error: firstLine(JSON.parse(error) as ErrorRecord) }),
   });
   const byArrival = Map.groupBy(rows, ({ arrival }) => arrival);
-  return new Map(
-    [...byArrival].map(([arrival, runs]) => [arrival, runs.toSorted((a, b) => a.run - b.run).map(summary)]),
-  );
+  const summaries = (found: RunSummaryRow[] = []) => found.toSorted((a, b) => a.run - b.run).map(summary);
+  return (arrival: number) => summaries(byArrival.get(arrival));
 }
 
 const MAX_ERROR_CHARACTERS = 300;
@@ -225,27 +229,4 @@ const MAX_ERROR_CHARACTERS = 300;
 /** An error in a row of a list: its name and the first line of its message. */
 function firstLine({ name, message }: ErrorRecord): string {
   return `${name}: ${message.trimStart().split("\n", 1)[0] ?? ""}`.slice(0, MAX_ERROR_CHARACTERS);
-}
-
-export async function contents(
-  reader: Reader,
-  which: readonly number[] | { before: number | null; limit: number },
-): Promise<DeliveryContent[]> {
-  const rows =
-    "limit" in which
-      ? await reader.all<DeliveryContent>(CONTENTS_BELOW, { before: which.before ?? NEWEST, limit: which.limit })
-      : await reader.all<DeliveryContent>(
-          CONTENTS_OF,
-          which.map((arrival) => ({ arrival })),
-        );
-  return rows;
-}
-
-/** The runs whose effects must be in the handlers' database. After a backup was restored, some may be missing. */
-export async function wroteRuns(reader: Reader, before: number): Promise<WroteRuns> {
-  const [newest] = await reader.all<{ id: number }>(NEWEST_RUN, { before });
-  if (!newest) return { runs: [], next: null };
-  const from = newest.id - WROTE_PAGE + 1;
-  const runs = await reader.all<RunKey>(WROTE, { from, before });
-  return { runs, next: from > 1 ? from : null };
 }

@@ -2,12 +2,13 @@
 // slices, in the order of arrival or receipt. Under one replay id, a handler gets at most one run of a delivery.
 
 import { matchesPattern } from "../clerk/pattern.ts";
-import { deadHandlers } from "./cursor.ts";
 import { createKeys, elect, lockDeliveries, orderKeyOf } from "./ordering.ts";
 import { makeDueNow } from "./parked.ts";
-import { OPEN_STATES } from "./problems.ts";
 import { nextSelected } from "./query.ts";
+import { OPEN_STATES } from "./record-failures.ts";
+import { handlersOf, RUNS } from "./run-sets.ts";
 import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
+import type { Access } from "./table-access.ts";
 import type {
   DeliverySummary,
   KnownHandler,
@@ -71,16 +72,49 @@ const HANDLED = updateBy("delivery.seq", { seq: "int" }, "unhandled = 0", "unhan
 
 // A waiting run is active when its order key's head runs or is due, be it this run or another one.
 const PROGRESS = query({ handler: "text", first: "int", last: "int", now: "int" })`
-  select r.state,
-    r.state = 1 or (r.state = 0 and r.parked_at is null and (k.state = 2 or k.due <= :now)) as active,
-    count(*) as runs
+  select count(*) filter (where r.state = 2) as done, count(*) filter (where r.state = 3) as dead,
+    count(*) filter (where r.state = 4) as skipped, count(*) filter (where r.state < 2) as waiting,
+    count(*) filter (
+      where r.state = 1 or (r.state = 0 and r.parked_at is null and (k.state = 2 or k.due <= :now))) as active
   from run r join order_key k on k.key = r.order_key
-  where r.id between :first and :last and (:handler is null or r.handler = :handler) and r.bulk = 1
-  group by 1, 2`;
+  where r.id between :first and :last and (:handler is null or r.handler = :handler) and r.bulk = 1`;
+
+export type Replays = ReturnType<typeof createReplays>;
+
+export function createReplays({ read, write, now }: Access) {
+  return {
+    /** Adds runs to stored deliveries, oldest first, in one commit of bounded size. Idempotent. */
+    async replay(request: ReplayStepRequest): Promise<ReplayStep> {
+      // A step that adds nothing needs no commit.
+      const { step } = await planStep(read, request, now());
+      return step.added === 0 ? step : write((transaction) => add(transaction, request, now()));
+    },
+    /** Counts what `replay` would add, until `limit` are found. Reads in slices, so that deliveries continue in between. */
+    async countReplay(selection: ReplaySelection, limit = Infinity): Promise<ReplayCount> {
+      const sum = { found: 0, stale: 0, wiped: 0, gone: 0 };
+      const at = now();
+      let after: number | null = 0;
+      while (after !== null && sum.found < limit) {
+        const request: Step = { ...selection, replay: null, after, limit: END };
+        const { added, next, ...leftOut } = (await planStep(read, request, at)).step;
+        sum.found += added;
+        for (const reason of ["stale", "wiped", "gone"] as const) sum[reason] += leftOut[reason];
+        after = next;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return { ...sum, found: Math.min(sum.found, limit), more: sum.found >= limit };
+    },
+    /** Counts the runs of a bulk replay by state: those of `handler`, or all in the range. */
+    async replayProgress(handler: string | null, { first, last }: RunRange): Promise<ReplayProgress> {
+      const [found] = await read.all<ReplayProgress>(PROGRESS, { handler, first, last, now: now() });
+      return found!;
+    },
+  };
+}
 
 async function candidateHandlers(reader: Reader, { filter, handlers }: ReplaySelection): Promise<NamedHandler[]> {
   const known = new Map(handlers.map((handler) => [handler.handler, handler]));
-  const dead = filter.state === "dead" ? await deadHandlers(reader) : [];
+  const dead = filter.state === "dead" ? await handlersOf(reader, RUNS.dead) : [];
   return [...new Set([...known.keys(), ...dead])]
     .filter((name) => filter.handler == null || filter.handler === name)
     .map((name) => ({ name, known: known.get(name) ?? null }));
@@ -125,18 +159,13 @@ interface EarlierRun {
   problem: string;
 }
 
-interface Step {
-  /** Null if nothing is added. */
-  replay: string | null;
-  after: number;
-  limit: number;
-}
+/** `replay` is null if nothing is added. */
+type Step = ReplaySelection & { replay: string | null; after: number; limit: number };
 
 /** The runs that a step would add from its slice, and the counts of those that it leaves out. */
 async function planStep(
   reader: Reader,
-  selection: ReplaySelection,
-  { replay, after, limit }: Step,
+  { replay, after, limit, ...selection }: Step,
   now: number,
 ): Promise<{ step: ReplayStep; runs: Candidate[] }> {
   const { deliveries, next } = await nextSelected(reader, selection.filter, "up", after, SLICE, now);
@@ -150,13 +179,8 @@ async function planStep(
   const wanted = found.filter(({ leftOut }) => leftOut === null);
   // A delivery whose runs do not all fit is left to the next step.
   const beyond = wanted[limit]?.seq;
-  const covered =
-    beyond === undefined
-      ? found
-      : found.slice(
-          0,
-          found.findIndex(({ seq }) => seq === beyond),
-        );
+  const cut = beyond === undefined ? found.length : found.findIndex(({ seq }) => seq === beyond);
+  const covered = found.slice(0, cut);
   const count = (reason: Candidate["leftOut"]) => covered.filter(({ leftOut }) => leftOut === reason).length;
   const runs = wanted.slice(0, limit);
   const end = beyond === undefined ? next : (covered.at(-1)?.seq ?? after);
@@ -164,13 +188,8 @@ async function planStep(
   return { step: { added: runs.length, ...leftOut, next: end, runs: null }, runs };
 }
 
-/** The result of a step, without writing it. */
-export async function preview(reader: Reader, request: ReplayStepRequest, now: number): Promise<ReplayStep> {
-  return (await planStep(reader, request, request, now)).step;
-}
-
-export async function add(transaction: Transaction, request: ReplayStepRequest, now: number): Promise<ReplayStep> {
-  const { step, runs } = await planStep(transaction, request, request, now);
+async function add(transaction: Transaction, request: ReplayStepRequest, now: number): Promise<ReplayStep> {
+  const { step, runs } = await planStep(transaction, request, now);
   // Retention on another server may be deleting these deliveries.
   await lockDeliveries(transaction, runs);
   const stored = new Set((await transaction.all<{ seq: number }>(HAS_PAYLOAD, runs)).map(({ seq }) => seq));
@@ -204,43 +223,4 @@ export async function add(transaction: Transaction, request: ReplayStepRequest, 
   await elect(transaction, added);
   const range = ids.length > 0 ? { first: Math.min(...ids), last: Math.max(...ids) } : null;
   return { ...step, added: ids.length, runs: range };
-}
-
-/** Counts in slices, so that deliveries continue in between. Stops at `limit`. */
-export async function count(
-  reader: Reader,
-  selection: ReplaySelection,
-  limit: number,
-  now: number,
-): Promise<ReplayCount> {
-  const sum = { found: 0, stale: 0, wiped: 0, gone: 0 };
-  let after: number | null = 0;
-  while (after !== null && sum.found < limit) {
-    const { step }: { step: ReplayStep } = await planStep(reader, selection, { replay: null, after, limit: END }, now);
-    sum.found += step.added;
-    sum.stale += step.stale;
-    sum.wiped += step.wiped;
-    sum.gone += step.gone;
-    after = step.next;
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  return { ...sum, found: Math.min(sum.found, limit), more: sum.found >= limit };
-}
-
-export async function progress(
-  reader: Reader,
-  handler: string | null,
-  { first, last }: RunRange,
-  now: number,
-): Promise<ReplayProgress> {
-  type Row = { state: number; active: number | boolean; runs: number };
-  const rows = await reader.all<Row>(PROGRESS, { handler, first, last, now });
-  const sum = (of: (row: Row) => boolean) => rows.filter(of).reduce((total, row) => total + row.runs, 0);
-  return {
-    done: sum(({ state }) => state === 2),
-    dead: sum(({ state }) => state === 3),
-    skipped: sum(({ state }) => state === 4),
-    waiting: sum(({ state }) => state < 2),
-    active: sum(({ active }) => Boolean(active)),
-  };
 }

@@ -3,15 +3,31 @@
 
 import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries, sortKeys } from "./ordering.ts";
+import { HAS_OPEN_RUN, isLatest } from "./run-sets.ts";
 import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
-import { trustedTime } from "./trusted-time.ts";
-import type { RetentionResult, RetentionStep, RunKey } from "./views.ts";
+import { createTrustedTime, trustedTime, type TrustedTimeOptions } from "./trusted-time.ts";
+import type { RunKey } from "./views.ts";
 
 const DAY_MS = 86_400_000;
 // Svix replays messages for 90 days, by its own clock. A duplicate must be recognised for that long.
 const ID_DAYS = 95;
 // Dead runs may still be replayed.
 const DEAD_TIMES = 4;
+
+/** The deliveries of one step of retention. Whether each may be deleted is checked again at its deletion. */
+export interface RetentionStep {
+  retentionDays: number;
+  /** Ledger rows of the runs that are deleted with their deliveries. They are deleted first. */
+  ledger: RunKey[];
+  arrivals: number[];
+  /** The stage that advances with this step; null for deliveries that an earlier step had to keep. */
+  stage: string | null;
+}
+
+export interface RetentionResult {
+  payloads: number;
+  deliveries: number;
+}
 
 interface Facts {
   seq: number;
@@ -28,26 +44,21 @@ interface StoredRun extends RunKey {
   key: string;
 }
 
-type Ages = Record<"payload" | "deadPayload" | "delivery", number>;
-
 type Fate = "stays" | "stays open" | "payload" | "delivery";
 
 const BEYOND = query({ seq: "int", limit: "int" })`
   select seq, received_at as "receivedAt" from delivery where seq > :seq order by seq limit :limit`;
 
 const KEPT_AND_ENDED = query({ limit: "int" })`
-  select d.seq from delivery d where d.kept = 1
-  and (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is null order by d.seq limit :limit`;
+  select d.seq from delivery d where d.kept = 1 and not ${HAS_OPEN_RUN} order by d.seq limit :limit`;
 
 const FACTS = selectBy(
   "delivery d",
   "d.seq",
   { seq: "int" },
   `d.seq, d.received_at as "receivedAt", d.subject, d.sample,
-    (select 1 from run r where r.seq = d.seq and r.state < 2 limit 1) is not null as open,
-    (select 1 from run r where r.seq = d.seq and r.state = 3 and (
-      select 1 from run later where later.seq = r.seq and later.handler = r.handler and later.id > r.id limit 1
-    ) is null limit 1) is not null as dead`,
+    ${HAS_OPEN_RUN} as open,
+    (select 1 from run r where r.seq = d.seq and r.state = 3 and ${isLatest("r")} limit 1) is not null as dead`,
   { orderBy: "d.seq" },
 );
 
@@ -74,31 +85,21 @@ const DELETE_ORDER_KEY = deleteBy(
     and not exists (select 1 from delivery d where d.subject = :subject and d.sample = :sample)`,
 );
 
-function agesOf(retentionDays: number): Ages {
+/** A stage visits each delivery once, when it has reached an age. */
+function agesOf(retentionDays: number) {
   return {
-    payload: retentionDays * DAY_MS,
-    deadPayload: DEAD_TIMES * retentionDays * DAY_MS,
-    delivery: Math.max(ID_DAYS, retentionDays) * DAY_MS,
+    payloads: retentionDays * DAY_MS,
+    "dead payloads": DEAD_TIMES * retentionDays * DAY_MS,
+    deliveries: Math.max(ID_DAYS, retentionDays) * DAY_MS,
   };
 }
 
-/** A stage visits each delivery once, when it has reached an age. */
-function stagesOf({ payload, deadPayload, delivery }: Ages) {
-  const stages = [
-    { name: "payloads", age: payload },
-    { name: "dead payloads", age: deadPayload },
-    { name: "deliveries", age: delivery },
-  ];
-  // The highest age first: a delivery that is deleted needs no earlier deletion of its payload.
-  return stages.toSorted((a, b) => b.age - a.age);
-}
-
-function fateOf({ open, dead, receivedAt }: Facts, ages: Ages, now: number): Fate {
+function fateOf({ open, dead, receivedAt }: Facts, ages: ReturnType<typeof agesOf>, now: number): Fate {
   const age = now - receivedAt;
   if (open) return "stays open";
-  if (dead && age < ages.deadPayload) return "stays";
-  if (age >= ages.delivery) return "delivery";
-  return age >= ages.payload ? "payload" : "stays";
+  if (dead && age < ages["dead payloads"]) return "stays";
+  if (age >= ages.deliveries) return "delivery";
+  return age >= ages.payloads ? "payload" : "stays";
 }
 
 /** Each delivery with its fate and its runs. */
@@ -111,15 +112,34 @@ async function examine(reader: Reader, arrivals: readonly number[], retentionDay
   });
 }
 
-/** The next step of retention; null when nothing is due. */
-export async function expired(reader: Reader, retentionDays: number, limit: number): Promise<RetentionStep | null> {
+export type Retention = ReturnType<typeof createRetention>;
+
+export function createRetention(access: TrustedTimeOptions) {
+  const moveTrustedTime = createTrustedTime(access);
+  return {
+    /**
+     * The next step of retention, of at most `limit` deliveries; null when nothing is due. The caller first deletes the
+     * ledger rows of `ledger`, then passes the step to `delete`.
+     */
+    async next(retentionDays: number, limit: number): Promise<RetentionStep | null> {
+      await moveTrustedTime();
+      return nextStep(access.read, retentionDays, limit);
+    },
+    /** Deletes what is still expired, and nothing with an open run. May be repeated. */
+    delete: (step: RetentionStep): Promise<RetentionResult> =>
+      access.write((transaction) => deleteExpired(transaction, step)),
+  };
+}
+
+async function nextStep(reader: Reader, retentionDays: number, limit: number): Promise<RetentionStep | null> {
   const now = await trustedTime(reader);
-  for (const { name, age } of stagesOf(agesOf(retentionDays))) {
-    const seq = (await savedValue(reader, watermarkOf(name))) ?? 0;
+  // The highest age first: a delivery that is deleted needs no earlier deletion of its payload.
+  for (const [stage, age] of Object.entries(agesOf(retentionDays)).toSorted(([, a], [, b]) => b - a)) {
+    const seq = (await savedValue(reader, watermarkOf(stage))) ?? 0;
     const next = await reader.all<{ seq: number; receivedAt: number }>(BEYOND, { seq, limit });
     const end = next.findIndex(({ receivedAt }) => receivedAt > now - age);
     const due = end < 0 ? next : next.slice(0, end);
-    if (due.length > 0) return stepOf(reader, retentionDays, due, name);
+    if (due.length > 0) return stepOf(reader, retentionDays, due, stage);
   }
   const ended = await reader.all<{ seq: number }>(KEPT_AND_ENDED, { limit });
   return ended.length > 0 ? stepOf(reader, retentionDays, ended, null) : null;
@@ -139,8 +159,7 @@ async function stepOf(
   return { retentionDays, ledger, arrivals, stage };
 }
 
-/** Deletes what is still expired. */
-export async function deleteExpired(
+async function deleteExpired(
   transaction: Transaction,
   { retentionDays, ledger, arrivals, stage }: RetentionStep,
 ): Promise<RetentionResult> {
@@ -157,15 +176,10 @@ export async function deleteExpired(
     ...having("stays open").map(({ seq }) => ({ seq, kept: 1 })),
     ...[...having("stays"), ...payloads].map(({ seq }) => ({ seq, kept: 0 })),
   ]);
-  await transaction.run(
-    DELETE_LOG,
-    payloads.flatMap(({ runs }) => runs),
-  );
+  const [runsOfPayloads, runsOfWhole] = [payloads.flatMap(({ runs }) => runs), whole.flatMap(({ runs }) => runs)];
+  await transaction.run(DELETE_LOG, runsOfPayloads);
   const deleted = await transaction.run(DELETE_PAYLOAD, payloads);
-  await transaction.run(
-    DELETE_ATTEMPT,
-    whole.flatMap(({ runs }) => runs),
-  );
+  await transaction.run(DELETE_ATTEMPT, runsOfWhole);
   for (const statement of [DELETE_RUN, DELETE_PAYLOAD, DELETE_DELIVERY]) await transaction.run(statement, whole);
   const keys = whole.flatMap(({ subject, sample, runs }) => runs.map(({ key }) => ({ key, subject, sample })));
   await transaction.run(DELETE_ORDER_KEY, sortKeys(keys));

@@ -1,8 +1,28 @@
 // Figures of past minutes and hours, a row for each server, which outlive the server. Written about once a minute, and
 // never with a delivery.
 
-import { insertRows, query, type Reader, type Transaction } from "./store.ts";
-import type { Rollup } from "./views.ts";
+import { insertRows, query } from "./store.ts";
+import type { Access } from "./table-access.ts";
+
+/** Figures of one server in one minute or hour. */
+export interface Rollup {
+  /** Milliseconds: a minute or an hour. */
+  span: number;
+  /** Unix time in milliseconds. */
+  start: number;
+  /** Random for each start of a server. */
+  server: string;
+  /** New deliveries. */
+  deliveries: number;
+  figures: {
+    /** Attempts that failed. */
+    failures: number;
+    /** The longest time in milliseconds that a run had waited when it began. */
+    longestWait: number;
+    /** Times from receipt to end: the number of each bucket of durations.ts. */
+    times: Readonly<Record<string, number>>;
+  };
+}
 
 const SAVE = insertRows(
   "rollup",
@@ -15,22 +35,22 @@ const SINCE = query({ span: "int", since: "int" })`
 
 const DELETE = query({ span: "int", before: "int" })`delete from rollup where span = :span and start < :before`;
 
-type RollupRow = Omit<Rollup, "span" | "figures"> & { figures: string };
+export type Rollups = ReturnType<typeof createRollups>;
 
-/** Replaces the rows of the same span, start and server. */
-export async function saveRollups(transaction: Transaction, rollups: readonly Rollup[]): Promise<void> {
-  await transaction.run(
-    SAVE,
-    rollups.map(({ figures, ...row }) => ({ ...row, figures: JSON.stringify(figures) })),
-  );
-}
-
-/** Oldest first. */
-export async function rollups(reader: Reader, span: number, since: number): Promise<Rollup[]> {
-  const rows = await reader.all<RollupRow>(SINCE, { span, since });
-  return rows.map(({ figures, ...row }) => ({ ...row, span, figures: JSON.parse(figures) as Rollup["figures"] }));
-}
-
-export async function deleteRollups(transaction: Transaction, span: number, before: number): Promise<void> {
-  await transaction.run(DELETE, { span, before });
+export function createRollups({ read, write }: Access) {
+  return {
+    /** The rows of minutes or hours (`span`, in milliseconds) since a Unix time, of all servers, oldest first. */
+    async list(span: number, since: number): Promise<Rollup[]> {
+      type Row = Omit<Rollup, "span" | "figures"> & { figures: string };
+      const rows = await read.all<Row>(SINCE, { span, since });
+      return rows.map(({ figures, ...row }) => ({ ...row, span, figures: JSON.parse(figures) as Rollup["figures"] }));
+    },
+    /** Replaces the rows of the same span, start and server, and deletes those of each span that start before its time. */
+    save: (rollups: readonly Rollup[], before: ReadonlyMap<number, number>): Promise<void> =>
+      write(async (transaction) => {
+        const rows = rollups.map(({ figures, ...row }) => ({ ...row, figures: JSON.stringify(figures) }));
+        await transaction.run(SAVE, rows);
+        for (const [span, time] of before) await transaction.run(DELETE, { span, before: time });
+      }),
+  };
 }

@@ -1,5 +1,5 @@
 // The tables: one script for each database and version. A script that was released is never changed: a change is a new one,
-// which only adds, so that servers of the previous version can run beside the new one.
+// which only adds, so that servers of the previous version can run beside the new one, unless it raises OLDEST_READER.
 
 import type { RunState } from "./inbox.ts";
 
@@ -57,6 +57,15 @@ export const SQLITE_SCHEMAS = [
   rollups(SQLITE_TYPES),
   pauses(SQLITE_TYPES) + erasures(SQLITE_TYPES),
 ];
+
+/**
+ * How many of the scripts a server must know to use the newest tables. Raise it together with a script that adds what an
+ * older server must not ignore: servers of version 3 would run paused handlers.
+ */
+const OLDEST_READER = 4;
+export const [OLDEST_POSTGRES_READER, OLDEST_SQLITE_READER] = [OLDEST_READER, FIRST_SQLITE_VERSION + OLDEST_READER - 1];
+/** The key in `meta` of the version that a server must know at least. */
+export const READER = "reader";
 
 type Types = Record<"runId" | "arrival" | "integer" | "bytes" | "text" | "byKey", string>;
 

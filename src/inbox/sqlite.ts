@@ -7,7 +7,7 @@ import { closeSync, fdatasyncSync } from "node:fs";
 import { COMMAND } from "../command.ts";
 import { InboxUnavailable, UserError } from "../errors.ts";
 import { FileMoved, watchNames } from "../open-files.ts";
-import { FIRST_SQLITE_VERSION, SQLITE_SCHEMAS } from "./schema.ts";
+import { FIRST_SQLITE_VERSION, OLDEST_SQLITE_READER, READER, SQLITE_SCHEMAS } from "./schema.ts";
 import {
   close, FLUSHES_LOG, FlushFailed, isUnavailable, moveUnflushed, open, openForCheckpoints, openLog, openReader, rollback,
   type SqliteOptions, truncateLog,
@@ -30,7 +30,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
   const { checkpointer, flush = fdatasyncSync } = options;
   let writer = open(path, options, OPENING_WAITS_MS);
   try {
-    prepareFile(writer);
+    prepareFile(writer, options.exact);
   } catch (error) {
     close(writer);
     throw error;
@@ -139,24 +139,37 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
   };
 }
 
-function prepareFile(db: Database) {
+function prepareFile(db: Database, exact = false) {
   const { user_version: version } = db.query("pragma user_version").get() as { user_version: number };
-  refuseOtherVersions(version);
+  if (version > SCHEMA_VERSION && (exact || oldestReader(db) > SCHEMA_VERSION)) throw tooNew(version);
+  refuseFirstGeneration(version);
   db.run("begin immediate");
   for (const script of SQLITE_SCHEMAS.slice(version === 0 ? 0 : version - FIRST_SQLITE_VERSION + 1)) db.run(script);
-  if (version !== SCHEMA_VERSION) db.run(`pragma user_version = ${SCHEMA_VERSION}`);
+  if (version < SCHEMA_VERSION) {
+    db.run(`pragma user_version = ${SCHEMA_VERSION}`);
+    db.run(`insert or replace into meta values('${READER}', ${OLDEST_SQLITE_READER})`);
+  }
   db.run("insert into meta values('starts', 1) on conflict(key) do update set value = value + 1");
   db.run("commit");
   // From here on, waiting would block the event loop.
   db.run("pragma busy_timeout = 0");
 }
 
-function refuseOtherVersions(version: number) {
-  if (version > SCHEMA_VERSION)
-    throw new UserError(
-      `inbox.db was written by a newer Bellhop (its schema is ${version}, this one knows ${SCHEMA_VERSION}).\n\n` +
-        `    Start that newer version again, or give this one another folder: DATA_DIR=data2`,
-    );
+/** The version that a server must know at least, as a later version has stored it. */
+function oldestReader(db: Database): number {
+  if (!db.query("select 1 from sqlite_master where name = 'meta'").get()) return Infinity;
+  const row = db.query("select value from meta where key = ?").get(READER) as { value: number } | null;
+  return row?.value ?? Infinity;
+}
+
+function tooNew(version: number): UserError {
+  return new UserError(
+    `inbox.db was written by a newer Bellhop (its schema is ${version}, this one knows ${SCHEMA_VERSION}).\n\n` +
+      `    Start that newer version again, or give this one another folder: DATA_DIR=data2`,
+  );
+}
+
+function refuseFirstGeneration(version: number) {
   if (version > 0 && version < FIRST_SQLITE_VERSION)
     throw new UserError(
       "inbox.db was written by the first generation of Bellhop, whose format this version does not read.\n\n" +

@@ -2,7 +2,8 @@
 // follows the newest receipt, but never much faster than real time.
 
 import { savedValue, saveValue } from "./meta.ts";
-import { query, type Reader, type Transaction, updateBy } from "./store.ts";
+import { query, type Reader, updateBy } from "./store.ts";
+import type { Access } from "./table-access.ts";
 
 /** Milliseconds of trusted time per monotonic millisecond. Above 1, so that a server that was down catches up. */
 const PACE = 4;
@@ -21,9 +22,7 @@ const AHEAD = query({ of: "int", limit: "int" })`
 
 const SET_RECEIVED = updateBy("delivery.seq", { seq: "int", received_at: "int" }, "received_at = :received_at");
 
-interface TrustedTimeOptions {
-  read: Reader;
-  write: <T>(body: (transaction: Transaction) => Promise<T>) => Promise<T>;
+export interface TrustedTimeOptions extends Pick<Access, "read" | "write"> {
   /** Monotonic while the process lives. */
   clock: () => number;
   pace?: number | undefined;

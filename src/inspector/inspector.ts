@@ -73,7 +73,7 @@ const HEADERS = {
   "cross-origin-resource-policy": "same-origin",
 };
 
-/** Always on in dev; in production only with a token. In dev, an inspector that can't start is only a warning. */
+/** In dev, an inspector that can't start is only a warning. */
 export function openInspector(
   config: Pick<Config, "mode" | "inspector" | "dataDir" | "mcpWrite"> &
     Pick<InspectorOptions, "unverified" | "scrape" | "projectDir">,
@@ -81,7 +81,6 @@ export function openInspector(
   warn: (note: string) => void,
 ): Inspector | undefined {
   const { mode, inspector, dataDir, unverified, scrape, mcpWrite, projectDir } = config;
-  if (mode === "start" && inspector.token === undefined) return undefined;
   try {
     const opened = startInspector({
       ...inspector,

@@ -26,7 +26,7 @@ export interface AlertsOptions {
 
 /** The parts of a server that are watched for outages and news of problems. */
 export interface Watched {
-  inbox: Pick<Inbox, "takeNews" | "newsReported" | "trouble">;
+  inbox: { problems: Pick<Inbox["problems"], "takeNews" | "newsReported">; readonly trouble: unknown };
   effects: { readonly trouble: unknown };
   /** Only the first server reports outages and news: several at once would each report an outage of a shared database. */
   cluster: {
@@ -119,7 +119,7 @@ export function startAlerts(options: AlertsOptions): Alerts {
     if (!watched?.cluster.isFirst() || stopped) return;
     const { inbox, cluster } = watched;
     const taker = cluster.id;
-    const news = await inbox.takeNews(taker, () => cluster.alive());
+    const news = await inbox.problems.takeNews(taker, () => cluster.alive());
     // Not awaited: a target that is down must not delay the news for the others.
     if (news.length === 0) return;
     const report = reportAll(inbox, taker, news)
@@ -131,7 +131,7 @@ export function startAlerts(options: AlertsOptions): Alerts {
   /** Only afterwards does the inbox forget the news: after a crash, or a stop while no target answers, they are taken again. */
   async function reportAll(inbox: Watched["inbox"], taker: string, news: readonly ProblemNews[]) {
     const isSent = await add(news.map((item): Notice => ({ kind: "problem", ...item })));
-    if (isSent.some(Boolean) || !stopped) await inbox.newsReported(taker, news);
+    if (isSent.some(Boolean) || !stopped) await inbox.problems.newsReported(taker, news);
   }
 
   async function flush() {

@@ -3,7 +3,7 @@
 
 import { withDeadline } from "../deadline.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import type { Rollup } from "../inbox/views.ts";
+import type { Rollup } from "../inbox/rollups.ts";
 import { createDurations, type Durations, tenths } from "./durations.ts";
 
 export interface Figures {
@@ -50,7 +50,7 @@ export interface Chart {
 }
 
 interface HistoryOptions {
-  inbox: Pick<Inbox, "rollups" | "saveRollups">;
+  inbox: Pick<Inbox, "rollups">;
   onError?: (error: unknown) => void;
   now?: () => number;
 }
@@ -115,7 +115,7 @@ export function createHistory({ inbox, onError, now = Date.now }: HistoryOptions
     const last = Math.max(...rows.filter(({ deliveries }) => deliveries > 0).map(({ start }) => start));
     const before = new Map([[MINUTE_MS, startOf(now() - DAY_MS, MINUTE_MS)]]);
     if (last > 0) before.set(HOUR_MS, startOf(last - HOURS_KEPT_MS, HOUR_MS));
-    await inbox.saveRollups(rows, before);
+    await inbox.rollups.save(rows, before);
     for (const row of rows) if (unsaved.get(keyOf(row)) === row) unsaved.delete(keyOf(row));
   }
 
@@ -127,7 +127,7 @@ export function createHistory({ inbox, onError, now = Date.now }: HistoryOptions
   /** The rows of the inbox, with those of this server in their current state. */
   async function rowsSince(span: number, since: number): Promise<Rollup[]> {
     close(startOf(now(), MINUTE_MS));
-    const stored = await inbox.rollups(span, since);
+    const stored = await inbox.rollups.list(span, since);
     const own = [...unsaved.values()].filter((row) => row.span === span && row.start >= since);
     const newer = new Set(own.map(keyOf));
     const opened = [...open].map(([start, figures]) => toRollup(span, startOf(start, span), server, figures));

@@ -2,8 +2,8 @@
 // Takes a twentieth of the time at most, and never waits for a database that does not answer.
 
 import { withDeadline } from "../deadline.ts";
+import type { Backlog } from "../inbox/backlog.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import type { Backlog } from "../inbox/views.ts";
 
 export interface InboxFigures extends Backlog {
   /** The last stored delivery, of any server. Its number grows with each one. */

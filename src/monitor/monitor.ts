@@ -21,7 +21,7 @@ export interface Monitor extends AsyncDisposable {
 }
 
 interface MonitorOptions {
-  inbox: Pick<Inbox, "backlog" | "newestDelivery" | "rollups" | "saveRollups">;
+  inbox: Pick<Inbox, "backlog" | "newestDelivery" | "rollups">;
   /** Why this server can't store deliveries now; undefined when it can. */
   trouble: () => string | undefined;
   /** Whether this server reports for all that share the inbox. */

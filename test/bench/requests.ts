@@ -34,6 +34,8 @@ interface RequestOptions {
   repeat?: boolean;
   /** Makes every signature invalid. */
   forged?: boolean;
+  /** Each event is about one of these users, chosen at random. Default: about a new one. */
+  users?: readonly string[];
 }
 
 /** Ids of Clerk's users can be sorted by the second of their creation: the rest is in no order. */
@@ -46,6 +48,7 @@ export function createRequests({
   path = "/api/webhooks",
   repeat,
   forged,
+  users,
 }: RequestOptions = {}): Requests {
   const text = userCreated(body);
   const head = [
@@ -80,7 +83,7 @@ export function createRequests({
     const request = bytes.subarray(from, from + size);
     request.write(id, at.id, "latin1");
     request.write(seconds, at.seconds, "latin1");
-    request.write(userFor(id), at.user, "latin1");
+    request.write(users?.[Math.floor(Math.random() * users.length)] ?? userFor(id), at.user, "latin1");
     const signed = createHmac("sha256", KEY).update(`${id}.${seconds}.`).update(request.subarray(at.body));
     if (!forged) request.write(signed.digest("base64"), at.signature, "latin1");
     ids[place] = id;

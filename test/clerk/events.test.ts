@@ -1,10 +1,11 @@
 import { describe, expect, test } from "bun:test";
 
+import { Type } from "@sinclair/typebox";
 import { TypeCompiler } from "@sinclair/typebox/compiler";
 import fc from "fast-check";
 
 import { isDashboardSample, SAMPLE_INSTANCE } from "../../src/clerk/dashboard.ts";
-import { envelope, eventNames, isEvent, sensitive, subjectOf } from "../../src/clerk/events.ts";
+import { eventNames, isEvent, sensitive, subjectOf } from "../../src/clerk/events.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import { suggest } from "../../src/suggest.ts";
 import { officialExamples, withoutOfficial } from "./official.ts";
@@ -23,7 +24,9 @@ describe("eventNames", () => {
 });
 
 describe("isEvent", () => {
-  const check = TypeCompiler.Compile(envelope);
+  const check = TypeCompiler.Compile(
+    Type.Object({ type: Type.String({ minLength: 1, maxLength: 256 }), data: Type.Object({}) }),
+  );
 
   test("requires a type and data, and nothing else", () => {
     expect(isEvent({ type: "user.created", data: {} })).toBe(true);
@@ -53,7 +56,7 @@ describe("isEvent", () => {
     expect(check.Check(value)).toBe(false);
   });
 
-  test("agrees with the schema `envelope` on any input", () => {
+  test("agrees with a schema on any input", () => {
     const input = fc.oneof(
       fc.jsonValue(),
       fc.record(

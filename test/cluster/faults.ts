@@ -3,6 +3,7 @@
 
 import { OUTAGES } from "../crash/outages.ts";
 import type { CampaignStore } from "../crash/stores.ts";
+import { until } from "../harness.ts";
 import { pick, type Random } from "../random.ts";
 import { type Cluster, DEPLOYED, type Node } from "./nodes.ts";
 import type { Observer } from "./takeover.ts";
@@ -24,6 +25,8 @@ export interface FaultContext {
 }
 
 const MAX_TAKEOVER_MS = 20_000;
+const REGISTERED_MS = 30_000;
+const LOG_LINES = 20;
 const MAX_TRIES = 40;
 const TRY_PAUSE_MS = 10;
 const MAX_DOWN_MS = 1_500;
@@ -47,9 +50,12 @@ export const FAULTS: Readonly<Record<string, { share: number; run: Fault }>> = {
   "connections killed": { share: 1, run: (context) => outage("connections killed", context) },
 };
 
-/** The others live for long enough to notice it. */
+/** The others live, and for long enough to notice it. */
 async function killAndTakeOver({ cluster, observer, random, figures }: FaultContext): Promise<string[]> {
   const node = pick(cluster.nodes, random);
+  const survivors = cluster.nodes.filter((other) => other !== node);
+  for (const { name, server } of survivors)
+    await until(`${name} to be alive`, () => observer.isAlive(server!.process.pid), REGISTERED_MS);
   const id = await observer.idOf(node.server!.process.pid);
   await stopWhileItRuns(node, () => (id === undefined ? Promise.resolve(0) : observer.owned(id)));
   await cluster.kill(node);
@@ -57,8 +63,20 @@ async function killAndTakeOver({ cluster, observer, random, figures }: FaultCont
   const running = id === undefined ? 0 : await observer.owned(id);
   const took = id === undefined ? 0 : await observer.takenOver(id, MAX_TAKEOVER_MS);
   if (running > 0 && took !== undefined) figures.takeovers.push(took);
+  const problems: string[] = [];
+  if (id !== undefined && took === undefined)
+    problems.push(
+      `${running} runs of ${node.name} (${id}) were not taken over after ${MAX_TAKEOVER_MS} ms`,
+      await observer.explain(id),
+      ...(await Promise.all(survivors.map(endOfLog))),
+    );
   cluster.start(node);
-  return took === undefined ? [`${running} runs of ${node.name} were not taken over after ${MAX_TAKEOVER_MS} ms`] : [];
+  return problems;
+}
+
+async function endOfLog({ name, server }: Node): Promise<string> {
+  const lines = (await server!.output()).trimEnd().split("\n");
+  return [`the end of the log of ${name}:`, ...lines.slice(-LOG_LINES)].join("\n  ");
 }
 
 /** Suspends its process at a moment at which it has runs, if there is one soon. */

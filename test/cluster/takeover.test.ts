@@ -39,6 +39,7 @@ describe.skipIf(!postgres)("several servers", () => {
     const second = await inbox.start("second", HANDLERS);
     const id = (await inbox.observer.idOf(first.process.pid))!;
     first.process.kill("SIGKILL");
+    expect(await inbox.observer.explain(id)).toMatch(/runs:\n.*user\.created(.*\n)+servers:\n(.*\n)+connections/);
     const took = await inbox.observer.takenOver(id, TAKEOVER_MS);
     expect(took).toBeWithin(2_000, TAKEOVER_MS);
     for (const delivery of ["msg_1", "msg_2", "msg_3"]) {
@@ -94,6 +95,41 @@ describe.skipIf(!postgres)("several servers", () => {
     expect((await send(first, "user.created", "msg_2")).status).toBe(200);
     expect(await inbox.calls()).toEqual([{ delivery: "msg_1", name: "second", attempt: 2 }]);
   });
+
+  test.concurrent(
+    "a run continues at once after its server was cut off, whatever the old connection holds",
+    async () => {
+      await using inbox = await sharedInbox(postgres!);
+      using proxy = startProxy(postgres!.port);
+      const url = new URL(inbox.url);
+      url.port = String(proxy.port);
+      // Postgres would keep the transaction of the first call for as long as the handler may take.
+      const hanging = `import { on } from "bellhop";
+      ${WRITE}
+      let calls = 0;
+      export default on("user.created", { timeout: "10m" }, async (context) => {
+        calls += 1;
+        await write(context);
+        context.log.info("wrote in call " + calls);
+        if (calls > 1) return;
+        await new Promise((_, reject) => context.signal.addEventListener("abort", () => {
+          context.log.info("aborted");
+          reject(context.signal.reason);
+        }));
+      });`;
+      const server = await inbox.start("first", { "user.created.ts": hanging }, { INBOX_URL: url.href });
+      await send(server, "user.created", "msg_1");
+      await until("the run to write", () => server.output().includes("wrote in call 1"));
+      proxy.halfOpen = true;
+      await until("its attempt to be aborted", () => server.output().includes("aborted"), TAKEOVER_MS);
+      // Postgres does not notice that these connections are lost.
+      proxy.abandonAll();
+      proxy.halfOpen = false;
+      const { runs } = await server.ended("msg_1", 30_000);
+      expect(runs[0]!.attempts.map(({ outcome }) => outcome)).toEqual(["done"]);
+      expect(await inbox.calls()).toHaveLength(1);
+    },
+  );
 
   test.concurrent("a handler that blocks its thread for 8 s does not make its server dead", async () => {
     await using inbox = await sharedInbox(postgres!);

@@ -158,6 +158,44 @@ describe.skipIf(!postgres)("effects when Postgres fails", () => {
     expect(await opened.rows()).toEqual([]);
   });
 
+  test("the transaction of an earlier attempt, left open on Postgres, delays neither the next attempt nor a takeover", async () => {
+    await using opened = await withTable();
+    const minutes = 10 * 60_000;
+    const first = opened.begin("msg_1", 1, minutes);
+    await first.db`insert into t values ('first')`;
+    opened.proxy.abandonAll();
+    const other = await opened.openAgain();
+    const second = other.transaction({ key: key("msg_1", { attempt: 2 }), timeoutMs: minutes });
+    await second.db`insert into t values ('second')`;
+    opened.proxy.abandonAll();
+    const survivor = await openEffects(parseDatabaseUrl(opened.url), { max: 2 });
+    expect(await survivor.resolve(key("msg_1", { attempt: 2 }), never)).toBe("void");
+    await survivor.close();
+    expect(await opened.rows()).toEqual([]);
+  });
+
+  test("a takeover of an earlier attempt does not end the one that runs now", async () => {
+    await using opened = await withTable();
+    expect(await opened.effects.resolve(key("msg_1"), never)).toBe("void");
+    const second = opened.begin("msg_1", 2);
+    await second.db`insert into t values ('second')`;
+    const late = opened.effects.resolve(key("msg_1"), never);
+    await until("it to wait", async () => (await opened.admin`select 1 from pg_locks where not granted`).length > 0);
+    await commit(second);
+    expect(await late).toBe("committed");
+    expect(await opened.rows()).toEqual(["second"]);
+  });
+
+  test("a lookup on a connection that was lost without a sign is repeated on another one", async () => {
+    await using opened = await withTable();
+    expect(await opened.effects.resolve(key("msg_1"), never)).toBe("void");
+    opened.proxy.halfOpen = true;
+    const resolved = opened.effects.resolve(key("msg_2"), never);
+    await Bun.sleep(100);
+    opened.proxy.halfOpen = false;
+    expect(await resolved).toBe("void");
+  });
+
   test("a COMMIT whose response is lost ends no other transaction of its server", async () => {
     await using opened = await withTable();
     const [first, second] = [opened.begin("msg_1"), opened.begin("msg_2")];
@@ -384,6 +422,26 @@ describe.skipIf(!postgres)("effects when Postgres fails", () => {
       await commit(next);
     }
     expect(await opened.rows()).toEqual(["a", "b", "c", "d", "earlier"]);
+  });
+
+  test("a rollback ends the wait for a schema that is never prepared", async () => {
+    await using opened = await open();
+    opened.proxy.halfOpen = true;
+    const transaction = opened.begin();
+    const failed = rejection((async () => await transaction.db`insert into t values ('one')`)());
+    await Bun.sleep(100);
+    await transaction.rollback();
+    expect((await failed).message).toBe("the run has ended");
+  });
+
+  test("a run whose connection was lost without a sign before its BEGIN costs no attempt", async () => {
+    await using opened = await withTable();
+    opened.proxy.halfOpen = true;
+    const transaction = opened.begin();
+    await rejection((async () => await transaction.db`insert into t values ('one')`)());
+    expect(transaction.hindrance).toBe("unreachable");
+    opened.proxy.halfOpen = false;
+    await transaction.rollback();
   });
 
   test("sets Postgres's own limits for statements and idle transactions", async () => {

@@ -4,9 +4,9 @@ import { expect, test } from "bun:test";
 
 import type { Effects } from "../../src/db/effects.ts";
 import { attemptKey, declareVoid } from "../../src/db/ledger.ts";
-import { startRetention } from "../../src/dispatch/retention.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import type { HandlerFunction } from "../../src/index.ts";
+import { startRetention } from "../../src/upkeep/retention.ts";
 import { dispatching, message } from "../dispatch/dispatching.ts";
 import { until } from "../harness.ts";
 import { claimer, createClocks, DAY, knownHandler, replayOf } from "../inbox/box.ts";
@@ -178,7 +178,7 @@ test.concurrent("retention deletes old deliveries with their ledger rows, and no
   await using bellhop = await dispatching({ "user.created": writeRow }, { before: withTable, clocks });
   const now = Date.now();
   await bellhop.send("msg_1", { receivedAt: now - 100 * DAY });
-  await bellhop.inbox.expired(10, 1);
+  await bellhop.inbox.retention.next(10, 1);
   clocks.pass(100 * DAY);
   await bellhop.send("msg_2", { receivedAt: now - 20 * DAY, subject: "user_2" });
   await bellhop.send("msg_3", { receivedAt: now, subject: "user_3" });

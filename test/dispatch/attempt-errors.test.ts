@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
-import { errorLines, errorSummary, placeOf } from "../../src/dispatch/error-record.ts";
+import { errorLines, errorSummary, placeOf } from "../../src/failures/error-record.ts";
 import type { ErrorRecord } from "../../src/inbox/inbox.ts";
 import { attempt, NOW } from "./attempting.ts";
 

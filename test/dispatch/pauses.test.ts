@@ -67,7 +67,7 @@ test("a pause is in effect from the start of the next server", async () => {
   let calls = 0;
   await using bellhop = await dispatching(
     { "user.created": () => (calls += 1) },
-    { before: async (inbox) => void (await inbox.pause("user.created", "person", null, null)) },
+    { before: async (inbox) => void (await inbox.pauses.pause("user.created", "person", null, null)) },
   );
   await bellhop.send("msg_1");
   await bellhop.dispatcher.idle();
@@ -79,12 +79,12 @@ test("another server of the inbox notices a pause and its end within about a sec
   let calls = 0;
   const cluster: Cluster = { ...singleServer(), isShared: true };
   await using bellhop = await dispatching({ "user.created": () => (calls += 1) }, { cluster });
-  await bellhop.inbox.pause("user.created", "person", null, null);
+  await bellhop.inbox.pauses.pause("user.created", "person", null, null);
   await until("the server to notice it", () => bellhop.pauses.length === 1);
   await bellhop.send("msg_1");
   await bellhop.dispatcher.idle();
   expect(calls).toBe(0);
-  await bellhop.inbox.resume("user.created");
+  await bellhop.inbox.pauses.resume("user.created");
   await bellhop.reaches("msg_1", "done");
   expect(bellhop.pauses).toEqual(["paused user.created elsewhere", "resumed user.created elsewhere"]);
 });

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 
-import type { Rollup } from "../../src/inbox/views.ts";
+import type { Rollup } from "../../src/inbox/rollups.ts";
 import { CREATED, CRM, dead, emptyBox, HOUR, type OpenInbox, retry, run, SECOND, UPDATED } from "./box.ts";
 
 const MINUTE = 60_000;
@@ -91,27 +91,27 @@ export function backlogContract(name: string, open: OpenInbox): void {
 
     test("are kept, replaced by their span, start and server, and read in order", async () => {
       await using box = await emptyBox(open);
-      await box.inbox.saveRollups([rollup(2 * MINUTE), rollup(MINUTE)], new Map());
-      await box.inbox.saveRollups(
+      await box.inbox.rollups.save([rollup(2 * MINUTE), rollup(MINUTE)], new Map());
+      await box.inbox.rollups.save(
         [rollup(MINUTE, { deliveries: 7 }), rollup(MINUTE, { server: "two" }), rollup(0, { span: HOUR })],
         new Map(),
       );
       await box.reopen();
-      expect(await box.inbox.rollups(MINUTE, 0)).toEqual([
+      expect(await box.inbox.rollups.list(MINUTE, 0)).toEqual([
         rollup(MINUTE, { deliveries: 7 }),
         rollup(MINUTE, { server: "two" }),
         rollup(2 * MINUTE),
       ]);
-      expect(await box.inbox.rollups(MINUTE, 2 * MINUTE)).toEqual([rollup(2 * MINUTE)]);
-      expect(await box.inbox.rollups(HOUR, 0)).toEqual([rollup(0, { span: HOUR })]);
+      expect(await box.inbox.rollups.list(MINUTE, 2 * MINUTE)).toEqual([rollup(2 * MINUTE)]);
+      expect(await box.inbox.rollups.list(HOUR, 0)).toEqual([rollup(0, { span: HOUR })]);
     });
 
     test("are deleted by their span", async () => {
       await using box = await emptyBox(open);
-      await box.inbox.saveRollups([rollup(MINUTE), rollup(2 * MINUTE), rollup(0, { span: HOUR })], new Map());
-      await box.inbox.saveRollups([], new Map([[MINUTE, 2 * MINUTE]]));
-      expect(await box.inbox.rollups(MINUTE, 0)).toEqual([rollup(2 * MINUTE)]);
-      expect(await box.inbox.rollups(HOUR, 0)).toEqual([rollup(0, { span: HOUR })]);
+      await box.inbox.rollups.save([rollup(MINUTE), rollup(2 * MINUTE), rollup(0, { span: HOUR })], new Map());
+      await box.inbox.rollups.save([], new Map([[MINUTE, 2 * MINUTE]]));
+      expect(await box.inbox.rollups.list(MINUTE, 0)).toEqual([rollup(2 * MINUTE)]);
+      expect(await box.inbox.rollups.list(HOUR, 0)).toEqual([rollup(0, { span: HOUR })]);
     });
   });
 }

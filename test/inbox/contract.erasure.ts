@@ -14,10 +14,10 @@ export function erasureContract(name: string, open: OpenInbox): void {
 
   /** Calls the steps until none is left, with the identifiers that are stored at the beginning. */
   async function eraseAll({ inbox }: Box, user = USER) {
-    const addresses = new Set(await inbox.identifiersOf(user));
+    const addresses = new Set(await inbox.erasures.identifiersOf(user));
     let steps = 1;
-    while (await inbox.eraseNext(user, addresses)) steps += 1;
-    const isFinished = await inbox.finishErasure(user, { clerk_users: 1 });
+    while (await inbox.erasures.eraseNext(user, addresses)) steps += 1;
+    const isFinished = await inbox.erasures.finish(user, { clerk_users: 1 });
     return { steps, isFinished };
   }
   const isErased = async (box: Box, id: string) => (await box.inbox.get(id))!.body === null;
@@ -35,7 +35,7 @@ export function erasureContract(name: string, open: OpenInbox): void {
         await box.finish(claimed, claimed.delivery.id === "own" ? failed : done);
         await box.inbox.note(claimed, { level: "info", message: "Ada" });
       }
-      await box.inbox.requestErasure(USER, "person", false);
+      await box.inbox.erasures.request(USER, "person", false);
       expect((await eraseAll(box)).isFinished).toBe(true);
       for (const id of ["own", "session", "mail"]) {
         const view = (await box.inbox.get(id))!;
@@ -45,10 +45,10 @@ export function erasureContract(name: string, open: OpenInbox): void {
       expect((await box.runOf("own")).state).toBe("dead");
       for (const id of ["other", "other mail"]) expect(await isErased(box, id)).toBe(false);
       expect((await box.runOf("other")).attempts[0]!.log).toHaveLength(1);
-      const receipt = await box.inbox.erasure(USER);
+      const receipt = await box.inbox.erasures.get(USER);
       expect(receipt).toMatchObject({ deliveries: 3, held: 0, searched: 1, elsewhere: { clerk_users: 1 } });
       expect(receipt!.finishedAt).toBeNumber();
-      expect(await box.inbox.openErasures(9)).toEqual([]);
+      expect(await box.inbox.erasures.open(9)).toEqual([]);
       expect(JSON.stringify(receipt)).not.toContain("ada@example.com");
     });
 
@@ -57,19 +57,19 @@ export function erasureContract(name: string, open: OpenInbox): void {
       await accept(box, "own", "user.created", { id: USER });
       await accept(box, "session", "session.created", { id: "sess_1", user_id: USER });
       for (const claimed of await box.claim([CREATED])) await box.finish(claimed, retry(HOUR));
-      await box.inbox.requestErasure(USER, "person", false);
+      await box.inbox.erasures.request(USER, "person", false);
       expect((await eraseAll(box)).isFinished).toBe(false);
-      expect(await box.inbox.erasure(USER)).toMatchObject({ held: 2, deliveries: 0, finishedAt: null });
+      expect(await box.inbox.erasures.get(USER)).toMatchObject({ held: 2, deliveries: 0, finishedAt: null });
       await box.reopen();
-      expect(await box.inbox.openErasures(9)).toMatchObject([{ user: USER }]);
+      expect(await box.inbox.erasures.open(9)).toMatchObject([{ user: USER }]);
       box.clocks.pass(HOUR);
       const [first, second] = await box.claim([CREATED]);
       await box.finish(first!);
       expect((await eraseAll(box)).isFinished).toBe(false);
-      expect(await box.inbox.erasure(USER)).toMatchObject({ held: 1, deliveries: 1 });
+      expect(await box.inbox.erasures.get(USER)).toMatchObject({ held: 1, deliveries: 1 });
       await box.finish(second!);
       expect((await eraseAll(box)).isFinished).toBe(true);
-      expect(await box.inbox.erasure(USER)).toMatchObject({ held: 0, deliveries: 2 });
+      expect(await box.inbox.erasures.get(USER)).toMatchObject({ held: 0, deliveries: 2 });
     });
 
     test("waiting runs are given up if asked, a running one is awaited", async () => {
@@ -77,7 +77,7 @@ export function erasureContract(name: string, open: OpenInbox): void {
       await accept(box, "first", "user.created", { id: USER }, { at: at(1) });
       await accept(box, "second", "user.created", { id: USER }, { at: at(2) });
       const running = await box.claimOne([CREATED]);
-      await box.inbox.requestErasure(USER, "person", true);
+      await box.inbox.erasures.request(USER, "person", true);
       expect((await eraseAll(box)).isFinished).toBe(false);
       expect(await box.runOf("second")).toMatchObject({ state: "dead", reason: "erased" });
       expect([await isErased(box, "first"), await isErased(box, "second")]).toEqual([false, true]);
@@ -97,18 +97,18 @@ export function erasureContract(name: string, open: OpenInbox): void {
           ),
         ),
       );
-      await box.inbox.requestErasure(USER, "person", false);
-      expect(await box.inbox.eraseNext(USER, new Set())).toBe(true);
+      await box.inbox.erasures.request(USER, "person", false);
+      expect(await box.inbox.erasures.eraseNext(USER, new Set())).toBe(true);
       await box.reopen();
       const { steps, isFinished } = await eraseAll(box);
       expect({ steps, isFinished }).toEqual({ steps: 5, isFinished: true });
-      expect(await box.inbox.erasure(USER)).toMatchObject({ deliveries: 3 });
+      expect(await box.inbox.erasures.get(USER)).toMatchObject({ deliveries: 3 });
       // A later delivery is erased by another request.
       await accept(box, "late", "session.removed", { id: "sess_0", user_id: USER }, { sample: false });
       await box.claimAndFinish(done, [CREATED]);
       expect((await eraseAll(box)).isFinished).toBe(true);
       expect(await isErased(box, "late")).toBe(false);
-      await box.inbox.requestErasure(USER, "person", false);
+      await box.inbox.erasures.request(USER, "person", false);
       await eraseAll(box);
       expect(await isErased(box, "late")).toBe(true);
     });
@@ -124,13 +124,17 @@ export function erasureContract(name: string, open: OpenInbox): void {
       const waiting = await box.claimWithin({ [CREATED]: 1 });
       await box.finish(waiting.runs[0]!, retry(HOUR));
       for (const claimed of (await box.claimWithin({ [CREATED]: 999 })).runs) await box.finish(claimed);
-      await box.inbox.requestErasure(USER, "person", false);
+      await box.inbox.erasures.request(USER, "person", false);
       await Promise.all([eraseAll(box), eraseAll(box)]);
-      expect(await box.inbox.erasure(USER)).toMatchObject({ deliveries: 4, held: 1, finishedAt: null });
+      expect(await box.inbox.erasures.get(USER)).toMatchObject({ deliveries: 4, held: 1, finishedAt: null });
       box.clocks.pass(2 * HOUR);
       await box.claimAndFinish(done, [CREATED]);
       await Promise.all([eraseAll(box), eraseAll(box)]);
-      expect(await box.inbox.erasure(USER)).toMatchObject({ deliveries: 5, held: 0, finishedAt: expect.any(Number) });
+      expect(await box.inbox.erasures.get(USER)).toMatchObject({
+        deliveries: 5,
+        held: 0,
+        finishedAt: expect.any(Number),
+      });
     });
 
     test("requests erasures of users that were deleted long enough ago, each once, and not of samples", async () => {
@@ -140,25 +144,25 @@ export function erasureContract(name: string, open: OpenInbox): void {
       await deleted("long ago", 0);
       await deleted("sample", 0, { sample: true });
       // Retention of a running server moves the time that is trusted.
-      await box.inbox.expired(90, 1);
+      await box.inbox.retention.next(90, 1);
       box.clocks.pass(40 * DAY);
       await deleted("lately", 38);
       await box.accept("newest", { receivedAt: at(1) + 40 * DAY }, []);
-      await box.inbox.expired(90, 1);
-      await box.inbox.requestDueErasures(30 * DAY);
-      expect(await box.inbox.openErasures(9)).toMatchObject([{ user: "user_of_long ago", cause: "user.deleted" }]);
+      await box.inbox.retention.next(90, 1);
+      await box.inbox.erasures.requestDue(30 * DAY);
+      expect(await box.inbox.erasures.open(9)).toMatchObject([{ user: "user_of_long ago", cause: "user.deleted" }]);
       for (const claimed of await box.claim([CREATED])) await box.finish(claimed);
       await eraseAll(box, "user_of_long ago");
-      await box.inbox.requestDueErasures(30 * DAY);
-      expect(await box.inbox.openErasures(9)).toEqual([]);
+      await box.inbox.erasures.requestDue(30 * DAY);
+      expect(await box.inbox.erasures.open(9)).toEqual([]);
     });
 
     test("a request for a user of whom nothing is stored has a receipt as well", async () => {
       await using box = await emptyBox(open);
-      expect(await box.inbox.erasure(USER)).toBeNull();
-      await box.inbox.requestErasure(USER, "person", false);
+      expect(await box.inbox.erasures.get(USER)).toBeNull();
+      await box.inbox.erasures.request(USER, "person", false);
       expect((await eraseAll(box)).isFinished).toBe(true);
-      expect(await box.inbox.erasure(USER)).toMatchObject({ deliveries: 0, finishedAt: expect.any(Number) });
+      expect(await box.inbox.erasures.get(USER)).toMatchObject({ deliveries: 0, finishedAt: expect.any(Number) });
     });
   });
 }

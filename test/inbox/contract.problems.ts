@@ -23,7 +23,7 @@ async function fail(box: Box, names: readonly string[], outcome: Outcome) {
 }
 
 async function problem(box: Box, name: string) {
-  const found = await box.inbox.problem(`p_${name}`);
+  const found = await box.inbox.problems.get(`p_${name}`);
   if (!found) throw new Error(`there is no problem ${name}`);
   return found;
 }
@@ -64,9 +64,9 @@ export function problemsContract(name: string, open: OpenInbox): void {
         newest: "msg_3",
         days: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0],
       });
-      expect((await box.inbox.problems("open", 9)).map((found) => found.id).toSorted()).toEqual(["p_a", "p_b"]);
-      expect(await box.inbox.problems("open", 1)).toHaveLength(1);
-      expect(await box.inbox.problem("p_c")).toBeNull();
+      expect((await box.inbox.problems.list("open", 9)).map((found) => found.id).toSorted()).toEqual(["p_a", "p_b"]);
+      expect(await box.inbox.problems.list("open", 1)).toHaveLength(1);
+      expect(await box.inbox.problems.get("p_c")).toBeNull();
     });
 
     test("counts failures of one commit together", async () => {
@@ -99,7 +99,7 @@ export function problemsContract(name: string, open: OpenInbox): void {
       expect(await box.finish(claimed, failed("a"))).toBe("superseded");
       expect(await box.finish(claimed, died("b"))).toBe("superseded");
       expect(await problem(box, "a")).toMatchObject({ failures: 1 });
-      expect(await box.inbox.problem("p_b")).toBeNull();
+      expect(await box.inbox.problems.get("p_b")).toBeNull();
     });
 
     test("a run belongs to the problem of its latest failure", async () => {
@@ -162,8 +162,8 @@ export function problemsContract(name: string, open: OpenInbox): void {
       await box.inbox.sweep();
       const resolved = await problem(box, "a");
       expect(resolved.resolvedAt).toBeNumber();
-      expect(await box.inbox.problems("open", 9)).toEqual([]);
-      expect(await box.inbox.problems("resolved", 9)).toEqual([resolved]);
+      expect(await box.inbox.problems.list("open", 9)).toEqual([]);
+      expect(await box.inbox.problems.list("resolved", 9)).toEqual([resolved]);
       await fail(box, ["msg_2"], died("a"));
       expect(await problem(box, "a")).toMatchObject({
         state: "open",
@@ -194,7 +194,10 @@ export function problemsContract(name: string, open: OpenInbox): void {
     test("takes each change of a problem once", async () => {
       await using box = await emptyBox(open);
       const take = async (owner = OWNER, alive = ALIVE) =>
-        (await box.inbox.takeNews(owner, alive)).map((news) => ({ id: news.problem.id, changes: news.changes }));
+        (await box.inbox.problems.takeNews(owner, alive)).map((news) => ({
+          id: news.problem.id,
+          changes: news.changes,
+        }));
       expect(await take()).toEqual([]);
       await fail(box, ["msg_1"], failed("a", HOUR));
       await fail(box, ["msg_2"], died("b"));
@@ -212,8 +215,8 @@ export function problemsContract(name: string, open: OpenInbox): void {
     test("reports the same change once an hour, and 10 and 100 times when they are reached", async () => {
       await using box = await emptyBox(open);
       const report = async () => {
-        const news = await box.inbox.takeNews(OWNER, ALIVE);
-        await box.inbox.newsReported(OWNER, news);
+        const news = await box.inbox.problems.takeNews(OWNER, ALIVE);
+        await box.inbox.problems.newsReported(OWNER, news);
         return news.map(({ changes }) => changes);
       };
       await fail(box, ["msg_1"], died("a"));
@@ -238,14 +241,14 @@ export function problemsContract(name: string, open: OpenInbox): void {
         Array.from({ length: 10 }, (_, n) => `msg_${n}`),
         failed("a"),
       );
-      const first = await box.inbox.takeNews(OWNER, ALIVE);
+      const first = await box.inbox.problems.takeNews(OWNER, ALIVE);
       expect(first.map(({ changes }) => changes)).toEqual([["new", "10 times"]]);
-      await box.inbox.newsReported(OWNER, first);
+      await box.inbox.problems.newsReported(OWNER, first);
       for (const claimed of await box.claim()) await box.finish(claimed);
       await box.inbox.sweep();
       box.clocks.pass(2 * HOUR);
       await fail(box, ["again"], failed("a", HOUR));
-      const second = await box.inbox.takeNews(OWNER, ALIVE);
+      const second = await box.inbox.problems.takeNews(OWNER, ALIVE);
       expect(second.map(({ changes }) => changes)).toEqual([["regressed"]]);
     });
 
@@ -253,21 +256,21 @@ export function problemsContract(name: string, open: OpenInbox): void {
       await using box = await emptyBox(open);
       await fail(box, ["msg_1"], died("a"));
       box.clocks.pass(8 * DAY);
-      expect(await box.inbox.takeNews(OWNER, ALIVE)).toEqual([]);
+      expect(await box.inbox.problems.takeNews(OWNER, ALIVE)).toEqual([]);
       expect(await problem(box, "a")).toMatchObject({ state: "open" });
     });
 
     test("a muted problem is counted, listed apart and not reported", async () => {
       await using box = await emptyBox(open);
       await fail(box, ["msg_1"], died("a"));
-      expect(await box.inbox.muteProblem("p_a", true)).toBe(true);
-      expect(await box.inbox.muteProblem("p_b", true)).toBe(false);
-      expect(await box.inbox.takeNews(OWNER, ALIVE)).toEqual([]);
+      expect(await box.inbox.problems.mute("p_a", true)).toBe(true);
+      expect(await box.inbox.problems.mute("p_b", true)).toBe(false);
+      expect(await box.inbox.problems.takeNews(OWNER, ALIVE)).toEqual([]);
       await fail(box, ["msg_2"], died("a"));
-      expect(await box.inbox.problems("open", 9)).toEqual([]);
-      expect(await box.inbox.problems("muted", 9)).toMatchObject([{ muted: true, state: "open", failures: 2 }]);
-      await box.inbox.muteProblem("p_a", false);
-      expect(await box.inbox.problems("open", 9)).toHaveLength(1);
+      expect(await box.inbox.problems.list("open", 9)).toEqual([]);
+      expect(await box.inbox.problems.list("muted", 9)).toMatchObject([{ muted: true, state: "open", failures: 2 }]);
+      await box.inbox.problems.mute("p_a", false);
+      expect(await box.inbox.problems.list("open", 9)).toHaveLength(1);
     });
 
     test("forgets problems that were resolved long ago, and no open one", async () => {
@@ -276,18 +279,18 @@ export function problemsContract(name: string, open: OpenInbox): void {
       await box.claimAndFinish();
       await box.inbox.sweep();
       await fail(box, ["msg_2"], died("b"));
-      await box.inbox.forgetProblems(1);
-      expect(await box.inbox.problem("p_a")).not.toBeNull();
+      await box.inbox.problems.forget(1);
+      expect(await box.inbox.problems.get("p_a")).not.toBeNull();
       const later = box.clocks.wallClock() + 9 * DAY;
       await box.accept("msg_3", { receivedAt: later, subject: "later" });
       // The trusted time follows the newest receipt, at a limited pace.
       for (let day = 0; day < 12; day += 1) {
-        await box.inbox.expired(90, 1);
+        await box.inbox.retention.next(90, 1);
         box.clocks.pass(DAY);
       }
-      await box.inbox.forgetProblems(3);
-      expect(await box.inbox.problem("p_a")).toBeNull();
-      expect(await box.inbox.problem("p_b")).toMatchObject({ days: expect.any(Array), runs: { dead: 1 } });
+      await box.inbox.problems.forget(3);
+      expect(await box.inbox.problems.get("p_a")).toBeNull();
+      expect(await box.inbox.problems.get("p_b")).toMatchObject({ days: expect.any(Array), runs: { dead: 1 } });
     });
 
     test("a skipped run and one that is given up leave the counts right", async () => {

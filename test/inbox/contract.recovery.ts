@@ -29,10 +29,10 @@ export function recoveryContract(name: string, open: OpenInbox): void {
       await box.accept("old", { receivedAt: at(0) });
       const old = await box.claimOne();
       await box.finish(old);
-      expect(await box.inbox.expired(90, 100)).toBeNull();
+      expect(await box.inbox.retention.next(90, 100)).toBeNull();
       box.clocks.pass(100 * DAY);
       await box.accept("newest", { receivedAt: at(0) + 100 * DAY }, []);
-      for (let step; (step = await box.inbox.expired(90, 100));) await box.inbox.deleteExpired(step);
+      for (let step; (step = await box.inbox.retention.next(90, 100));) await box.inbox.retention.delete(step);
       expect(await box.inbox.get("old")).toBeNull();
       await box.reopen();
       await box.accept("new");

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 
 import type { NewRun, Outcome } from "../../src/inbox/inbox.ts";
-import type { RetentionStep } from "../../src/inbox/views.ts";
+import type { RetentionStep } from "../../src/inbox/retention.ts";
 import {
   at,
   CREATED,
@@ -38,7 +38,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       /** Moves the clocks to a day, on which another delivery arrives. */
       async day(day: number) {
         // A server does this all the time.
-        await box.inbox.expired(36_500, 1);
+        await box.inbox.retention.next(36_500, 1);
         box.clocks.pass((day - today) * DAY);
         today = day;
         await put(`day_${day}`, null, []);
@@ -46,9 +46,9 @@ export function retentionContract(name: string, open: OpenInbox): void {
       /** Deletes everything that has expired. */
       async deleteExpired(retentionDays = 90, limit = 100) {
         const total = { payloads: 0, deliveries: 0, steps: [] as RetentionStep[] };
-        for (let step; (step = await box.inbox.expired(retentionDays, limit));) {
+        for (let step; (step = await box.inbox.retention.next(retentionDays, limit));) {
           total.steps.push(step);
-          const { payloads, deliveries } = await box.inbox.deleteExpired(step);
+          const { payloads, deliveries } = await box.inbox.retention.delete(step);
           total.payloads += payloads;
           total.deliveries += deliveries;
           if (total.steps.length > 1_000) throw new Error("retention never ends");
@@ -70,7 +70,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       const record = { startedAt: at(2), took: 3, log: [{ level: "info", message: "code 424242" } as const] };
       await box.claimAndFinish({ kind: "done", record });
       await box.day(6);
-      expect(await box.inbox.expired(7, 100)).toBeNull();
+      expect(await box.inbox.retention.next(7, 100)).toBeNull();
       await box.day(7);
       expect(await box.deleteExpired(7)).toMatchObject({ payloads: 1, deliveries: 0 });
       const view = await box.inbox.get("msg_1");
@@ -92,7 +92,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await using box = await agingBox();
       await box.ended("msg_1");
       await box.day(199);
-      expect(await box.inbox.expired(200, 100)).toBeNull();
+      expect(await box.inbox.retention.next(200, 100)).toBeNull();
       await box.day(200);
       await box.deleteExpired(200);
       expect(await box.stored("msg_1")).toEqual(["deleted"]);
@@ -109,7 +109,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await box.day(120);
       await box.deleteExpired();
       expect(await box.stored("waits", "parked", "over")).toEqual(["complete", "complete", "deleted"]);
-      expect(await box.inbox.expired(90, 100)).toBeNull();
+      expect(await box.inbox.retention.next(90, 100)).toBeNull();
       expect(await box.finish(running)).toBe("recorded");
       await box.inbox.giveUp((await box.runOf("parked")).run, "enough");
       const { steps } = await box.deleteExpired();
@@ -197,17 +197,17 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await using box = await agingBox();
       for (const id of ["replayed", "finished", "other"]) await box.ended(id);
       await box.day(100);
-      const step = await box.inbox.expired(90, 100);
+      const step = await box.inbox.retention.next(90, 100);
       for (const id of ["replayed", "finished"]) await box.replay(id, "again");
       for (const claimed of await box.claim([CREATED]))
         if (claimed.delivery.id === "finished") await box.finish(claimed);
         else await box.finish(claimed, retry(SECOND));
-      await box.inbox.deleteExpired(step!);
+      await box.inbox.retention.delete(step!);
       expect(await box.stored("replayed", "finished", "other")).toEqual(["complete", "complete", "deleted"]);
       // Its new run has a row in the ledger, which must be deleted first.
-      const next = await box.inbox.expired(90, 100);
+      const next = await box.inbox.retention.next(90, 100);
       expect(next?.ledger.filter(({ delivery }) => delivery === "finished")).toHaveLength(2);
-      await box.inbox.deleteExpired(next!);
+      await box.inbox.retention.delete(next!);
       expect(await box.stored("replayed", "finished")).toEqual(["complete", "deleted"]);
       box.clocks.pass(SECOND);
       await box.claimAndFinish();
@@ -219,9 +219,9 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await using box = await agingBox();
       for (const id of ["a", "b"]) await box.ended(id);
       await box.day(100);
-      const step = await box.inbox.expired(90, 100);
-      expect(await box.inbox.deleteExpired(step!)).toMatchObject({ deliveries: 2 });
-      expect(await box.inbox.deleteExpired(step!)).toEqual({ payloads: 0, deliveries: 0 });
+      const step = await box.inbox.retention.next(90, 100);
+      expect(await box.inbox.retention.delete(step!)).toMatchObject({ deliveries: 2 });
+      expect(await box.inbox.retention.delete(step!)).toEqual({ payloads: 0, deliveries: 0 });
       expect(await box.stored("day_100")).toEqual(["complete"]);
     });
 
@@ -304,7 +304,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await box.ended("msg_1");
       box.clocks.jump(START + 4_000 * DAY);
       await box.reopen();
-      expect(await box.inbox.expired(90, 100)).toBeNull();
+      expect(await box.inbox.retention.next(90, 100)).toBeNull();
     });
 
     test("an event is stale as long as a delivery of its subject is stored", async () => {
@@ -369,7 +369,7 @@ export function retentionContract(name: string, open: OpenInbox): void {
       await box.day(100);
       await box.deleteExpired();
       await box.reopen();
-      expect(await box.inbox.expired(90, 100)).toBeNull();
+      expect(await box.inbox.retention.next(90, 100)).toBeNull();
       expect(await box.stored("over", "failed")).toEqual(["deleted", "complete"]);
       await box.day(360);
       await box.deleteExpired();

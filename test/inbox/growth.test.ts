@@ -82,46 +82,46 @@ async function exercise(inbox: Inbox) {
   await replayAll(inbox, { ...replayOf("msg_1", "again", [knownHandler(CREATED)]) });
   await inbox.backlog();
   await inbox.newestDelivery();
-  await inbox.saveRollups(
+  await inbox.rollups.save(
     [{ span: 1, start: 1, server: "one", deliveries: 1, figures: { failures: 0, longestWait: 0, times: {} } }],
     new Map([[1, 1]]),
   );
-  await inbox.rollups(1, 0);
+  await inbox.rollups.list(1, 0);
   await inbox.replayProgress(null, { first: 1, last: 99 });
   await inbox.replayProgress(CREATED, { first: 1, last: 99 });
   for (const { run: id } of (await inbox.get("msg_3"))!.runs) {
     await inbox.retryNow(id);
     await inbox.giveUp(id, "enough");
   }
-  await inbox.pause(CRM, "breaker", null, 0);
-  await inbox.takeProbe(CRM, 0);
-  await inbox.pauses();
-  await inbox.resume(CRM);
-  await inbox.requestErasure("user_1", "person", true);
-  await inbox.identifiersOf("user_1");
-  while (await inbox.eraseNext("user_1", new Set()));
-  await inbox.finishErasure("user_1", {});
-  await inbox.openErasures(9);
-  await inbox.requestDueErasures(1);
+  await inbox.pauses.pause(CRM, "breaker", null, 0);
+  await inbox.pauses.takeProbe(CRM, 0);
+  await inbox.pauses.list();
+  await inbox.pauses.resume(CRM);
+  await inbox.erasures.request("user_1", "person", true);
+  await inbox.erasures.identifiersOf("user_1");
+  while (await inbox.erasures.eraseNext("user_1", new Set()));
+  await inbox.erasures.finish("user_1", {});
+  await inbox.erasures.open(9);
+  await inbox.erasures.requestDue(1);
   await inbox.accept(delivery("fails", { subject: "fails" }), runs);
   const died: Outcome = { kind: "dead", record, reason: "enough", problem: problemKey("a") };
   for (const claimed of (await claim()).runs) await inbox.finish(claimed, died);
-  await inbox.newsReported("owner", await inbox.takeNews("owner", async () => new Set(["owner"])));
-  for (const listed of ["open", "resolved", "muted"] as const) await inbox.problems(listed, 9);
-  await inbox.muteProblem("p_a", true);
+  await inbox.problems.newsReported("owner", await inbox.problems.takeNews("owner", async () => new Set(["owner"])));
+  for (const listed of ["open", "resolved", "muted"] as const) await inbox.problems.list(listed, 9);
+  await inbox.problems.mute("p_a", true);
   await inbox.list({ problem: "p_a" }, NEWEST);
   await replayAll(inbox, { ...replayOf("fails", "again", [knownHandler(CREATED)]) });
   for (const claimed of (await claim()).runs) await inbox.finish(claimed, done);
   await inbox.park(new Set());
   await inbox.sweep();
-  await inbox.forgetProblems(1);
+  await inbox.problems.forget(1);
   await inbox.accept(delivery("newest", { receivedAt: Date.now() + 999 * DAY }), []);
   // A receipt whose time is from a wrong clock.
   await inbox.accept(delivery("ahead", { receivedAt: Date.now() + 9_999 * DAY }), []);
   await inbox.accept(delivery("after", { receivedAt: Date.now() + 999 * DAY }), []);
-  await inbox.expired(1, 9);
+  await inbox.retention.next(1, 9);
   await Bun.sleep(5);
-  for (let step; (step = await inbox.expired(1, 9));) await inbox.deleteExpired(step);
+  for (let step; (step = await inbox.retention.next(1, 9));) await inbox.retention.delete(step);
 }
 
 test("no statement of the inbox reads a whole table", async () => {
@@ -147,8 +147,8 @@ test("no statement of the inbox reads a whole table", async () => {
       /^SCAN (?!CONSTANT|h\b|t\b|kind\b|slice\b|counted\b|\(subquery)/.test(detail),
     );
     // Otherwise it would read all runs of the handler before.
-    if (/select handler from run\s+where state = \S+ and handler > /.test(text))
-      expect(plan[0]?.detail).toEndWith("(state=? AND handler>?)");
+    if (/select r\.handler from run r where state = /.test(text))
+      expect(plan.some(({ detail }) => detail.endsWith("(state=? AND handler>?)"))).toBe(true);
     const isIntended = Object.keys(SCANS).some((part) => text.includes(part));
     if (found.length > 0 && !isIntended) scans.push(`${found.map(({ detail }) => detail).join(", ")}: ${text}`);
   }

@@ -232,7 +232,7 @@ export async function openPair(open: (clocks: Clocks) => Promise<Inbox>) {
           .filter((run) => run.delivery === id)
           .map((run) => describeRun(run, Math.max(0, run.due - model.now))),
       ]);
-      const problems = (await inbox.problems("open", 99)).map(({ id, failures, runs: { dead, retrying } }) => {
+      const problems = (await inbox.problems.list("open", 99)).map(({ id, failures, runs: { dead, retrying } }) => {
         return { id, failures, dead, retrying };
       });
       const byId = (a: { id: string }, b: { id: string }) => (a.id < b.id ? -1 : 1);

@@ -49,10 +49,10 @@ describe.skipIf(noPostgres !== undefined)("problems of an inbox with two servers
         const filter = { problem, state: "dead" as const };
         const handlers = [knownHandler(CREATED)];
         await replayAll(inbox, { filter, handlers, stale: true, bulk: true, replay: `replay_${n}`, limit: 9 });
-        await inbox.muteProblem(problem, n % 2 === 0);
-        await inbox.newsReported(
+        await inbox.problems.mute(problem, n % 2 === 0);
+        await inbox.problems.newsReported(
           "owner-1",
-          await inbox.takeNews("owner-1", async () => new Set(["owner-1", "owner-2"])),
+          await inbox.problems.takeNews("owner-1", async () => new Set(["owner-1", "owner-2"])),
         );
       }
     }
@@ -64,7 +64,7 @@ describe.skipIf(noPostgres !== undefined)("problems of an inbox with two servers
       await Promise.all(ids.map((id) => one.accept(delivery(id, { subject: id }), [run(CREATED)])));
       await Promise.all([serve(one, "owner-1"), serve(two, "owner-2"), disturb(one), disturb(two)]);
       const failures = await Promise.all(
-        [...expected.keys()].map(async (id) => [id, (await one.problem(id))?.failures]),
+        [...expected.keys()].map(async (id) => [id, (await one.problems.get(id))?.failures]),
       );
       expect(failures).toEqual([...expected]);
     }

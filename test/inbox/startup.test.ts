@@ -70,8 +70,8 @@ test("adds the tables and columns of later versions to an inbox.db of the first 
   for (let starts = 0; starts < 2; starts += 1) {
     await using inbox = await openSqliteInbox(folder.path);
     expect((await inbox.get("msg_1"))?.runs).toMatchObject([{ state: "dead", problem: null }]);
-    expect(await inbox.problems("open", 9)).toEqual([]);
-    expect(await inbox.pauses()).toEqual([]);
+    expect(await inbox.problems.list("open", 9)).toEqual([]);
+    expect(await inbox.pauses.list()).toEqual([]);
   }
 });
 

@@ -138,8 +138,7 @@ function watched(inbox: Inbox, id = "owner-1", alive = [id], isFirst = true) {
   const troubles: { inbox?: Error; database?: Error } = {};
   const parts: Watched = {
     inbox: {
-      takeNews: (owner, others) => inbox.takeNews(owner, others),
-      newsReported: (owner, news) => inbox.newsReported(owner, news),
+      problems: inbox.problems,
       get trouble() {
         return troubles.inbox;
       },
@@ -213,7 +212,7 @@ test("many failures of one problem are one message, and its news are reported on
     problem: { id: "p_a", runs: { dead: 15, retrying: 15 }, subjects: 30 },
   });
   await until("the inbox to forget them", async () =>
-    (await opened.inbox.takeNews("owner-2", async () => new Set())).length === 0 ? true : undefined,
+    (await opened.inbox.problems.takeNews("owner-2", async () => new Set())).length === 0 ? true : undefined,
   );
   await failOnce(opened.inbox, "msg_next", "a");
   await Bun.sleep(500);
@@ -266,7 +265,13 @@ test("a bug while news are taken is logged, and other notices are sent", async (
   await using monitor = alerting();
   const { parts } = watched(opened.inbox);
   const broken: Alerts = monitor.alerts;
-  broken.watch({ ...parts, inbox: { ...parts.inbox, takeNews: () => Promise.reject(new TypeError("a bug")) } });
+  broken.watch({
+    ...parts,
+    inbox: {
+      ...parts.inbox,
+      problems: { ...opened.inbox.problems, takeNews: () => Promise.reject(new TypeError("a bug")) },
+    },
+  });
   await until("the bug", () => monitor.bugs.length > 0);
   monitor.alerts.notify(paused("a"));
   await until("the message", () => monitor.sent.length === 1);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import type { Rollup } from "../../src/inbox/views.ts";
+import type { Rollup } from "../../src/inbox/rollups.ts";
 import { createHistory } from "../../src/monitor/history.ts";
 import { createMetrics } from "../../src/monitor/metrics.ts";
 import { done, HOUR, MINUTE, retry, run, START } from "./running.ts";
@@ -12,13 +12,15 @@ function createTable() {
     writes: 0,
     fails: false,
     rows: () => [...rows.values()],
-    rollups: async (span: number, since: number) =>
-      [...rows.values()].filter((row) => row.span === span && row.start >= since),
-    async saveRollups(saved: readonly Rollup[], before: ReadonlyMap<number, number>) {
-      if (table.fails) throw new Error("the disk is full");
-      table.writes += 1;
-      for (const row of saved) rows.set(`${row.span} ${row.start} ${row.server}`, structuredClone(row));
-      for (const [key, { span, start }] of rows) if (start < (before.get(span) ?? 0)) rows.delete(key);
+    rollups: {
+      list: async (span: number, since: number) =>
+        [...rows.values()].filter((row) => row.span === span && row.start >= since),
+      async save(saved: readonly Rollup[], before: ReadonlyMap<number, number>) {
+        if (table.fails) throw new Error("the disk is full");
+        table.writes += 1;
+        for (const row of saved) rows.set(`${row.span} ${row.start} ${row.server}`, structuredClone(row));
+        for (const [key, { span, start }] of rows) if (start < (before.get(span) ?? 0)) rows.delete(key);
+      },
     },
   };
   return table;

@@ -7,7 +7,7 @@ import { dead, done, MINUTE, retry, run, START } from "./running.ts";
 function metricsAt(at = START) {
   const clock = { at };
   const now = () => clock.at;
-  const history = createHistory({ inbox: { rollups: async () => [], saveRollups: async () => {} }, now });
+  const history = createHistory({ inbox: { rollups: { list: async () => [], save: async () => {} } }, now });
   return { clock, history, ...createMetrics(history, now) };
 }
 

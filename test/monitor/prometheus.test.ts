@@ -95,7 +95,7 @@ test("a port that is taken is reported with the setting to change", async () => 
 });
 
 test("runs of more handlers than are shown are counted as other", async () => {
-  const history = createHistory({ inbox: { rollups: async () => [], saveRollups: async () => {} } });
+  const history = createHistory({ inbox: { rollups: { list: async () => [], save: async () => {} } } });
   const { counts } = createMetrics(history);
   const runs = Array.from({ length: 600 }, (_, n) => ({ handler: `handler ${n}`, state: "dead" as const, count: 2 }));
   const figures = async () => ({ counts: runs, oldestWaitingMs: 0, newest: null });
@@ -106,7 +106,7 @@ test("runs of more handlers than are shown are counted as other", async () => {
 });
 
 test("while the inbox can't be read, its figures are missing, and the counts are not", async () => {
-  const history = createHistory({ inbox: { rollups: async () => [], saveRollups: async () => {} } });
+  const history = createHistory({ inbox: { rollups: { list: async () => [], save: async () => {} } } });
   const { counts, ended } = createMetrics(history);
   ended(run({ handler: 'a "quoted"\nname' }), done());
   const figures = () => Promise.reject(new Error("it does not answer"));

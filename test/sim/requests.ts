@@ -70,7 +70,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isFinis
   /** `bun replay --dead`, or of one problem, in steps of two runs, while other work continues. */
   async function replayDead() {
     const problems = await anyServer()
-      ?.ask(({ inbox }) => inbox.problems("open", 9))
+      ?.ask(({ inbox }) => inbox.problems.list("open", 9))
       .catch(() => undefined);
     const problem = world.chance(0.5) && problems?.length ? world.pick(problems).id : null;
     const replayId = crypto.randomUUID().slice(0, 8);
@@ -92,10 +92,10 @@ export function createRequests({ world, plan, witness, anyServer, table, isFinis
   /** Retention of one day. It must not delete anything that is still needed. */
   async function deleteExpired() {
     const deleting = anyServer()?.ask(async ({ inbox, effects }) => {
-      const step = await inbox.expired(1, 3);
+      const step = await inbox.retention.next(1, 3);
       if (!step) return;
       if (step.ledger.length > 0) await effects.forget(step.ledger);
-      const { payloads } = await inbox.deleteExpired(step);
+      const { payloads } = await inbox.retention.delete(step);
       if (payloads > 0) world.log(`${payloads} payloads are deleted`);
     });
     await deleting?.catch(() => undefined);

@@ -3,7 +3,7 @@
 
 import { Database } from "bun:sqlite";
 
-import { problemOf } from "../../src/dispatch/problem-key.ts";
+import { problemOf } from "../../src/failures/problem-key.ts";
 import type { ClaimedRun, Outcome } from "../../src/inbox/inbox.ts";
 import type { HandlerContext } from "../../src/index.ts";
 import { INVARIANTS, INVARIANTS_OF_ALL } from "../inbox/invariants.ts";

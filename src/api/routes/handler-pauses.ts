@@ -20,7 +20,7 @@ export function pauseRoutes({ inbox, handlers, live }: ApiOptions) {
       "/pause",
       async ({ query: { handler, reason = null }, status }) => {
         if (!handlers().some(({ name }) => name === handler)) return status(409, unknownHandler(handlers()));
-        const changed = await (pauses?.pause(handler, reason) ?? inbox.pause(handler, "person", reason, null));
+        const changed = await (pauses?.pause(handler, reason) ?? inbox.pauses.pause(handler, "person", reason, null));
         if (changed) live?.handlersChanged();
         return { changed };
       },
@@ -30,7 +30,7 @@ export function pauseRoutes({ inbox, handlers, live }: ApiOptions) {
       "/resume",
       // Also a handler whose file is gone.
       async ({ query: { handler } }) => {
-        const changed = await (pauses?.resume(handler) ?? inbox.resume(handler));
+        const changed = await (pauses?.resume(handler) ?? inbox.pauses.resume(handler));
         if (changed) live?.handlersChanged();
         return { changed };
       },
@@ -40,7 +40,7 @@ export function pauseRoutes({ inbox, handlers, live }: ApiOptions) {
 
 async function list(inbox: Pick<Inbox, "pauses">): Promise<PausedHandler[]> {
   const now = Date.now();
-  return (await inbox.pauses()).map(({ pausedFor, nextProbe, ...pause }) => ({
+  return (await inbox.pauses.list()).map(({ pausedFor, nextProbe, ...pause }) => ({
     ...pause,
     since: now - pausedFor,
     probeAt: nextProbe === null ? null : now + nextProbe,

@@ -31,18 +31,18 @@ export function problemRoutes({ inbox, live }: ApiOptions) {
   return new Elysia()
     .get(
       "/problems",
-      async ({ query: { state = "open", limit = PAGE } }) => ({ problems: await inbox.problems(state, limit) }),
+      async ({ query: { state = "open", limit = PAGE } }) => ({ problems: await inbox.problems.list(state, limit) }),
       { query: listQuery },
     )
     .get(
       "/problems/:id",
-      async ({ params, status }) => (await inbox.problem(params.id)) ?? status(404, { error: "not_found" }),
+      async ({ params, status }) => (await inbox.problems.get(params.id)) ?? status(404, { error: "not_found" }),
       { params: problemParameters },
     )
     .get(
       "/problems/:id/common",
       async ({ params, status }) => {
-        const problem = await inbox.problem(params.id);
+        const problem = await inbox.problems.get(params.id);
         return problem ? await compare(inbox, problem) : status(404, { error: "not_found" });
       },
       { params: problemParameters },
@@ -50,7 +50,7 @@ export function problemRoutes({ inbox, live }: ApiOptions) {
     .post(
       "/problems/:id/mute",
       async ({ params, query, status }) => {
-        if (!(await inbox.muteProblem(params.id, query.muted))) return status(404, { error: "not_found" });
+        if (!(await inbox.problems.mute(params.id, query.muted))) return status(404, { error: "not_found" });
         live?.feed.manyChanged(1);
         return { muted: query.muted };
       },

@@ -16,7 +16,7 @@ export function Handlers() {
   return (
     <section class="page handlers" aria-labelledby="handlers-heading">
       <h1 id="handlers-heading" tabIndex={-1}>
-        Handlers <span class="faint">attempts and durations since the server started</span>
+        Handlers <span class="faint">attempts and durations since this server started</span>
       </h1>
       {all === null && <Skeleton />}
       {all?.length === 0 && (

@@ -22,6 +22,10 @@ export function Servers() {
   return (
     <>
       <h2 class="servers-heading">Servers of this inbox</h2>
+      <p class="faint">
+        The attempts, durations and last errors above are of this server. What is dead or waits is counted for all
+        servers.
+      </p>
       <div class="scroll-x" tabIndex={0} role="region" aria-label="Servers of this inbox">
         <table class="plain">
           <thead>

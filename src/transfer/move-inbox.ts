@@ -3,9 +3,9 @@
 
 import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
-import { describeIncomplete, markBegin, markComplete, markMoved, marksOf } from "./move-marks.ts";
-import type { ServerAbout } from "./servers.ts";
-import { type Columns, insertRows, query, type RowOf, type Statement, type Store } from "./store.ts";
+import { describeIncomplete, markBegin, markComplete, markMoved, marksOf } from "../inbox/move-marks.ts";
+import type { ServerAbout } from "../inbox/servers.ts";
+import { type Columns, insertRows, query, type RowOf, type Store } from "../inbox/store.ts";
 
 export interface Place {
   store: Store;
@@ -23,68 +23,39 @@ type Row = RowOf<Columns>;
 
 interface Table {
   name: string;
-  columns: Columns;
   key: readonly string[];
-  page: Statement<Columns>;
-  last: Statement<Columns>;
-  insert: Statement<Columns>;
-  /** The number of rows, and sums of some columns. */
-  summary: Statement<Columns>;
-  batch: number;
+  /** Both sides are compared by the number of rows, and by these sums. */
+  sums: readonly string[];
+  /** Rows with a body or a log go in smaller batches. */
+  batch?: number;
 }
 
-/** Every table but `server`, whose servers are stopped, and `meta`. Rows with a body or a log go in smaller batches. */
+/** Every table but `server`, whose servers are stopped, and `meta`. */
 export const TABLES: readonly Table[] = [
-  table("delivery", ["seq"], 500, ["seq", "receipts"], {
-    seq: "int", id: "text", type: "text", subject: "text", at: "int", sample: "int", received_at: "int", receipts: "int",
-    wipe_at: "int", unhandled: "int", kept: "int",
-  }),
-  table("payload", ["seq"], 100, ["seq", "length(body)"], { seq: "int", headers: "text", body: "bytes" }),
-  table("run", ["id"], 500, ["id", "seq", "state", "attempts"], {
-    id: "int", seq: "int", handler: "text", replay: "text", order_key: "text", at: "int", state: "int", bulk: "int",
-    exclusive: "int", due: "int", parked_at: "int", attempts: "int", spent: "int", interrupted: "int", owner: "text",
-    reason: "text", wrote: "int", first_at: "int", first_took: "int", problem: "text",
-  }),
-  table("order_key", ["key"], 500, ["state", "head"], {
-    key: "text", done_at: "int", state: "int", head: "int", handler: "text", bulk: "int", exclusive: "int", due: "int",
-  }),
-  table("attempt", ["run", "n"], 100, ["run", "n", "took"], {
-    run: "int", n: "int", started_at: "int", took: "int", outcome: "text", error: "text", log: "text",
-  }),
-  table("erasure", ["user_id"], 500, ["until_seq", "deliveries"], {
-    user_id: "text", requested_at: "int", cause: "text", gives_up: "int", until_seq: "int", scanned_to: "int",
-    own_to: "int", held: "text", deliveries: "int", elsewhere: "text", finished_at: "int",
-  }),
-  table("pause", ["handler"], 500, ["since"], {
-    handler: "text", since: "int", cause: "text", reason: "text", probe_at: "int",
-  }),
-  table("rollup", ["span", "start", "server"], 500, ["deliveries"], {
-    span: "int", start: "int", server: "text", deliveries: "int", figures: "text",
-  }),
-  table("problem", ["id"], 500, ["failures", "first_at", "last_at"], {
-    id: "text", handler: "text", name: "text", message: "text", place: "text", source: "text", first_at: "int",
-    last_at: "int", newest: "text", failures: "int", opened_failures: "int", muted: "int", resolved_at: "int",
-    regressed_at: "int", news: "int", news_owner: "text", reported: "int", reported_at: "int",
-  }),
-  table("problem_day", ["problem", "day"], 500, ["day", "failures"], { problem: "text", day: "int", failures: "int" }),
-]; // prettier-ignore
+  { name: "delivery", key: ["seq"], sums: ["seq", "receipts"] },
+  { name: "payload", key: ["seq"], sums: ["seq", "length(body)"], batch: 100 },
+  { name: "run", key: ["id"], sums: ["id", "seq", "state", "attempts"] },
+  { name: "order_key", key: ["key"], sums: ["state", "head"] },
+  { name: "attempt", key: ["run", "n"], sums: ["run", "n", "took"], batch: 100 },
+  { name: "erasure", key: ["user_id"], sums: ["until_seq", "deliveries"] },
+  { name: "pause", key: ["handler"], sums: ["since"] },
+  { name: "rollup", key: ["span", "start", "server"], sums: ["deliveries"] },
+  { name: "problem", key: ["id"], sums: ["failures", "first_at", "last_at"] },
+  { name: "problem_day", key: ["problem", "day"], sums: ["day", "failures"] },
+];
 
-function table(name: string, key: string[], batch: number, sums: string[], columns: Columns): Table {
-  const input: Columns = { ...Object.fromEntries(key.map((column) => [column, columns[column]!])), limit: "int" };
-  const [names, order] = [Object.keys(columns).join(", "), key.join(", ")];
-  const newest = key.map((column) => `${column} desc`).join(", ");
-  const after = key.map((column) => `:${column}`).join(", ");
-  const summed = sums.map((sum, index) => `cast(coalesce(sum(${sum}), 0) as bigint) as sum_${index}`);
-  return {
-    name,
-    columns,
-    key,
-    batch,
-    page: query(input)`select ${names} from ${name} where (${order}) > (${after}) order by ${order} limit :limit`,
-    last: query({})`select ${order} from ${name} order by ${newest} limit 1`,
-    insert: insertRows(name, columns, { onConflict: `(${order}) do nothing` }),
-    summary: query({})`select count(*) as count, ${summed.join(", ")} from ${name}`,
-  };
+const BATCH = 500;
+
+const COLUMNS = query({ table: "text" })`${({ setBased }) =>
+  setBased
+    ? `select column_name as name, data_type as type from information_schema.columns
+        where table_schema = current_schema() and table_name = :table`
+    : "select name, type from pragma_table_info(:table)"}`;
+
+async function columnsOf({ read }: Store, table: string): Promise<Columns> {
+  const found = await read.all<{ name: string; type: string }>(COLUMNS, { table });
+  const typeOf = (type: string) => (/text/i.test(type) ? "text" : /blob|bytea/i.test(type) ? "bytes" : "int");
+  return Object.fromEntries(found.map(({ name, type }) => [name, typeOf(type)]));
 }
 
 const ANY_DELIVERY = query({})`select seq from delivery limit 1`;
@@ -151,19 +122,33 @@ async function copyTables(source: Place, target: Place, onProgress: MoveOptions[
   const sum = (counts: Map<string, number>) => counts.values().reduce((total, count) => total + count, 0);
   const total = sum(await countRows(source.store));
   let moved = sum(await countRows(target.store));
-  for (const { key, columns, batch, ...statements } of TABLES) {
-    let after: Row = Object.fromEntries(key.map((column) => [column, columns[column] === "text" ? "" : 0]));
+  for (const { name, key, batch = BATCH } of TABLES) {
+    const columns = await columnsOf(source.store, name);
+    const [names, order, after] = [Object.keys(columns), key, key.map((column) => `:${column}`)].map((list) =>
+      list.join(", "),
+    );
+    const input: Columns = { ...Object.fromEntries(key.map((column) => [column, columns[column]!])), limit: "int" };
+    const page = query(
+      input,
+    )`select ${names!} from ${name} where (${order!}) > (${after!}) order by ${order!} limit :limit`;
+    const insert = insertRows(name, columns, { onConflict: `(${order}) do nothing` });
+    let last: Row = Object.fromEntries(key.map((column) => [column, columns[column] === "text" ? "" : 0]));
     // Each batch is a transaction, so the rows up to the last one are there. Not so by text: Postgres stores no `\0`.
-    if (key.every((column) => columns[column] === "int"))
-      after = (await target.store.read.all<Row>(statements.last, {}))[0] ?? after;
+    if (key.every((column) => columns[column] === "int")) last = (await lastRow(target.store, name, key)) ?? last;
     while (true) {
-      const rows = await source.store.read.all<Row>(statements.page, { ...after, limit: batch });
+      const rows = await source.store.read.all<Row>(page, { ...last, limit: batch });
       if (rows.length === 0) break;
-      moved += await target.store.transaction((transaction) => transaction.run(statements.insert, rows));
+      moved += await target.store.transaction((transaction) => transaction.run(insert, rows));
       onProgress(moved, total);
-      after = rows.at(-1)!;
+      last = rows.at(-1)!;
     }
   }
+}
+
+async function lastRow({ read }: Store, table: string, key: readonly string[]): Promise<Row | undefined> {
+  const newest = key.map((column) => `${column} desc`).join(", ");
+  const [row] = await read.all<Row>(query({})`select ${key.join(", ")} from ${table} order by ${newest} limit 1`, {});
+  return row;
 }
 
 async function compare(source: Place, target: Place): Promise<void> {
@@ -196,6 +181,10 @@ type Summary = { count: number } & Record<`sum_${number}`, number>;
 
 async function summariesOf({ read }: Store): Promise<[string, Summary][]> {
   const summaries: [string, Summary][] = [];
-  for (const { name, summary } of TABLES) summaries.push([name, (await read.all<Summary>(summary, {}))[0]!]);
+  for (const { name, sums } of TABLES) {
+    const summed = sums.map((sum, index) => `cast(coalesce(sum(${sum}), 0) as bigint) as sum_${index}`);
+    const summary = query({})`select count(*) as count, ${summed.join(", ")} from ${name}`;
+    summaries.push([name, (await read.all<Summary>(summary, {}))[0]!]);
+  }
   return summaries;
 }

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 
-import { generalize, problemOf, withProblem } from "../../src/dispatch/problem-key.ts";
+import { generalize, problemOf, withProblem } from "../../src/failures/problem-key.ts";
 import type { Outcome } from "../../src/inbox/inbox.ts";
 import { record } from "../inbox/box.ts";
 
@@ -53,7 +53,7 @@ test("groups by handler, name, message and place", () => {
   expect(key).toMatchObject({
     name: "TypeError",
     message: "user_… failed",
-    place: expect.stringMatching(/^test\/dispatch\/problem-key\.test\.ts:\d+$/),
+    place: expect.stringMatching(/^test\/failures\/problem-key\.test\.ts:\d+$/),
     source: null,
   });
   expect(keyOf(throwAt("user_987654321 failed")).id).toBe(key.id);
@@ -80,7 +80,7 @@ test("a directory for each deploy changes no problem", () => {
 
 test("a message that looks like a stack frame gives no place", () => {
   const error = throwAt("no\n    at read (/etc/passwd:1:1)");
-  expect(keyOf(error).place).toStartWith("test/dispatch/");
+  expect(keyOf(error).place).toStartWith("test/failures/");
   expect(problemOf("user.created", { name: "Error", message: "no" }).place).toBeNull();
 });
 

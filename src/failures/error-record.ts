@@ -53,12 +53,12 @@ export function shownPlace(place: string): string {
 }
 
 function errorRecord(thrown: unknown): ErrorRecord {
-  if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, MAX_MESSAGE) };
+  const { name, message } = nameAndMessage(thrown, MAX_MESSAGE);
+  if (!(thrown instanceof Error)) return { name, message };
   const { stack } = thrown as { stack: unknown };
   const causes = causesOf(thrown);
-  const message = messageOf(thrown).slice(0, MAX_MESSAGE);
   return {
-    name: nameOf(thrown),
+    name,
     // An AggregateError seldom has a message of its own.
     message: message === "" && thrown instanceof AggregateError ? `${thrown.errors.length} errors` : message,
     ...(typeof stack === "string" && stack !== "" && { stack: withoutCaller(stack.slice(0, MAX_STACK)) }),
@@ -66,15 +66,13 @@ function errorRecord(thrown: unknown): ErrorRecord {
   };
 }
 
-// A subclass may have set these to values other than strings.
-type Loose = { name: unknown; message: unknown };
-
-const messageOf = (error: Loose) => String(error.message);
-
-function nameOf(error: Loose): string {
-  const name = String(error.name);
-  const ofClass = error.constructor.name;
-  return (name === "Error" && ofClass ? ofClass : name).slice(0, MAX_NAME);
+function nameAndMessage(thrown: unknown, maxMessage: number) {
+  if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, maxMessage) };
+  // A subclass may have set these to values other than strings.
+  const [name, message] = [thrown.name, thrown.message].map(String) as [string, string];
+  const ofClass = thrown.constructor.name;
+  const shown = name === "Error" && ofClass ? ofClass : name;
+  return { name: shown.slice(0, MAX_NAME), message: message.slice(0, maxMessage) };
 }
 
 function causesOf(thrown: Error): ErrorCause[] {
@@ -98,9 +96,9 @@ function causesOf(thrown: Error): ErrorCause[] {
 }
 
 function causeRecord(thrown: unknown): ErrorCause {
-  if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, MAX_CAUSE_MESSAGE) };
-  const at = ownFrame(String(thrown.stack).slice(0, MAX_STACK));
-  return { name: nameOf(thrown), message: messageOf(thrown).slice(0, MAX_CAUSE_MESSAGE), ...(at && { at }) };
+  const cause = nameAndMessage(thrown, MAX_CAUSE_MESSAGE);
+  const at = thrown instanceof Error ? ownFrame(String(thrown.stack).slice(0, MAX_STACK)) : undefined;
+  return { ...cause, ...(at && { at }) };
 }
 
 const SOURCE = `${resolve(import.meta.dir, "..")}/`;
@@ -109,7 +107,7 @@ const HOST_FRAMES = [SOURCE, "node:async_hooks", "(unknown)"];
 /** Drops Bellhop's frames below the handler: they are always the same and never the cause. */
 function withoutCaller(stack: string): string {
   const lines = stack.split("\n");
-  const called = lines.findIndex((line) => line.includes(`at callHandler (${import.meta.dir}`));
+  const called = lines.findIndex((line) => line.includes(`at callHandler (${SOURCE}dispatch/`));
   const end = called < 0 ? lines.length : called;
   const isHostFrame = (line: string) => /^\s+at /.test(line) && HOST_FRAMES.some((part) => line.includes(part));
   return lines.slice(0, lines.findLastIndex((line, index) => index < end && !isHostFrame(line)) + 1).join("\n");

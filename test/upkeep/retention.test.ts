@@ -2,10 +2,10 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 
-import { startRetention } from "../../src/dispatch/retention.ts";
+import { startRetention } from "../../src/upkeep/retention.ts";
+import { dispatching } from "../dispatch/dispatching.ts";
 import { at, createClocks, DAY } from "../inbox/box.ts";
 import { until } from "../until.ts";
-import { dispatching } from "./dispatching.ts";
 
 // The machine may be slow, because other processes use it too.
 setDefaultTimeout(20_000);
@@ -25,7 +25,7 @@ test("after waiting for a handler's transaction, retention neither pauses for lo
     await bellhop.send(`old_${number}`, { receivedAt: at(1) });
     await bellhop.reaches(`old_${number}`, "done");
   }
-  await bellhop.inbox.expired(90, 1);
+  await bellhop.inbox.retention.next(90, 1);
   clocks.pass(100 * DAY);
   await bellhop.send("holds", { type: "session.created", receivedAt: at(1) + 100 * DAY });
   await bellhop.reaches("holds", "running");

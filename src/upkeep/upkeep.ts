@@ -1,19 +1,19 @@
 // The work of a server beside deliveries and runs: erasures of users, and comparisons of the mirror with Clerk.
 
-import type { Get } from "./clerk/requests.ts";
-import type { Config } from "./config.ts";
-import type { Effects } from "./db/effects.ts";
-import type { Cluster } from "./dispatch/cluster.ts";
-import { type Erasures, startErasures } from "./dispatch/erasures.ts";
-import { messageOf } from "./errors.ts";
-import type { HandlerTable } from "./handlers/loader.ts";
-import type { Inbox } from "./inbox/inbox.ts";
-import { logDrift, logErased } from "./log.ts";
-import type { Logger } from "./logger.ts";
-import { type DriftReport, startDriftSchedule } from "./mirror/drift-schedule.ts";
-import { addressesIn, eraseRows } from "./mirror/erase-rows.ts";
-import { tablesOf } from "./mirror/mirror.ts";
-import type { MirrorTable } from "./mirror/write.ts";
+import type { Get } from "../clerk/requests.ts";
+import type { Config } from "../config.ts";
+import type { Effects } from "../db/effects.ts";
+import type { Cluster } from "../dispatch/cluster.ts";
+import { messageOf } from "../errors.ts";
+import type { HandlerTable } from "../handlers/loader.ts";
+import type { Inbox } from "../inbox/inbox.ts";
+import { logDrift, logErased } from "../log.ts";
+import type { Logger } from "../logger.ts";
+import { type DriftReport, startDriftSchedule } from "../mirror/drift-schedule.ts";
+import { addressesIn, eraseRows } from "../mirror/erase-rows.ts";
+import { tablesOf } from "../mirror/mirror.ts";
+import type { MirrorTable } from "../mirror/write.ts";
+import { type Erasures, startErasures } from "./erasures.ts";
 
 interface UpkeepOptions {
   config: Pick<Config, "eraseAfter" | "driftEvery" | "clerkSecretKey" | "clerkApiUrl">;
@@ -71,7 +71,7 @@ export function startUpkeep({ config, log, inbox, effects, cluster, table, onDri
 function lazyGet(options: { secretKey: string; apiUrl: string }): Get {
   let get: Promise<Get> | undefined;
   return async (path, query) => {
-    get ??= import("./clerk/requests.ts").then(({ createRequests }) => createRequests(options));
+    get ??= import("../clerk/requests.ts").then(({ createRequests }) => createRequests(options));
     return (await get)(path, query);
   };
 }
