@@ -146,8 +146,8 @@ export function createGroups({ writer, statementOn, check, onQueue, onTrouble }:
   async function runMember(tx: TransactionSQL, run: Waiting, handler: string, { done }: Group): Promise<boolean> {
     const statement = statementOn(tx);
     const beganAt = performance.now();
-    await statement`savepoint bellhop_run`;
     try {
+      await statement`savepoint bellhop_run`;
       run.givenUp.throwIfAborted();
       // Ends with the release of the savepoint, which detects that the transaction is another one.
       await run.body(tx);
@@ -156,8 +156,12 @@ export function createGroups({ writer, statementOn, check, onQueue, onTrouble }:
       return true;
     } catch (error) {
       run.reject(error);
-      await statement`rollback to bellhop_run`;
-      await statement`release bellhop_run`;
+      try {
+        await statement`rollback to bellhop_run`;
+        await statement`release bellhop_run`;
+      } catch {
+        throw error;
+      }
       return false;
     } finally {
       const took = performance.now() - beganAt;

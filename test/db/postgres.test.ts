@@ -80,7 +80,7 @@ if (postgres) describeEffects("Postgres", () => open());
 test.skipIf(!postgres)("a run of one statement takes three round trips", async () => {
   await using opened = await withTable();
   let trips = 0;
-  // What is sent together arrives together.
+  // Statements that are sent together arrive together.
   opened.proxy.onClient = () => {
     trips += 1;
     return "forward";
