@@ -121,7 +121,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "storage.ts": [
     "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts", "logger.ts (types)",
   ],
-  "ports.ts": ["api", "inspector", "monitor", "receive"],
+  "ports.ts": ["api", "config.ts (types)", "inspector", "monitor", "receive"],
   "printable.ts": [],
   "redact.ts": [],
   receive: ["inbox (types)", "clerk", "monitor (types)"],
