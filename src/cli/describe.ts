@@ -1,10 +1,10 @@
 // Prints the state of a run for people.
 
-import { frameLines } from "../api/frame-lines.ts";
 import type { CodeFrame, RunJson } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
 import { errorLines } from "../failures/error-record.ts";
+import { frameLines } from "../failures/frame-lines.ts";
 import type { ErrorRecord } from "../inbox/views.ts";
 import { printable, printableLines } from "../printable.ts";
 

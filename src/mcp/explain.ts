@@ -1,9 +1,9 @@
 // Explains the state of a run: what happened, which line threw, what it waits for, and what to do next. Pure.
 
-import { frameLines } from "../api/frame-lines.ts";
 import type { AttemptJson, DeliveryJson, HandlerJson, RunJson } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
+import { frameLines } from "../failures/frame-lines.ts";
 
 export interface Explained {
   delivery: DeliveryJson;

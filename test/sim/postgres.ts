@@ -213,7 +213,7 @@ export class ModelledPostgres {
 
   async #lock(tx: Transaction, key: string) {
     while (this.#locks.has(key) && this.#locks.get(key) !== tx) await this.world.sleep(5);
-    // Rolled back while it waited.
+    // It was rolled back while it waited.
     if (!tx.open) throw new ConnectionError("Connection closed");
     this.#locks.set(key, tx);
     tx.locks.add(key);

@@ -1,9 +1,12 @@
-// Prints a code frame as text, for terminals and agents. Pure.
+// Prints the lines of code around an error as text, for terminals and agents. Pure.
 
-import type { CodeFrame } from "./types.ts";
+import type { ThrownAt } from "../inbox/views.ts";
+
+/** As in the API's `CodeFrame`. */
+type Frame = ThrownAt & { changed?: boolean; savedSince?: boolean };
 
 /** The place, then its lines, with a sign at the one that threw. */
-export function frameLines({ file, line, column, source, changed, savedSince }: CodeFrame): string[] {
+export function frameLines({ file, line, column, source, changed, savedSince }: Frame): string[] {
   const note = changed
     ? ", in a file that was saved after the attempt began"
     : savedSince
