@@ -115,7 +115,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "setting-reader.ts": [],
   "settings.ts": [],
   "suggest.ts": [],
-  mcp: ["..", "api (types)"],
+  mcp: ["..", "api (types)", "failures"],
   mirror: ["clerk", "db"],
   mount: ["config.ts", "handlers", "log.ts", "logger.ts", "main.ts", "receive (types)"],
   "storage.ts": [

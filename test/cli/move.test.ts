@@ -22,7 +22,7 @@ if (!postgres) console.log(`skipped: ${noPostgres}`);
 const MAIN = resolve(import.meta.dir, "../../src/main.ts");
 const inboxFile = (folder: string) => join(folder, "data", "inbox.db");
 /** Rows of `meta` that belong to a database, or that `bun move` writes. */
-const isOwn = ({ key }: { key?: unknown }) => /^(?:schema|starts|probe|move.*)$/.test(String(key));
+const isOwn = ({ key }: { key?: unknown }) => /^(?:schema|reader|starts|probe|move.*)$/.test(String(key));
 
 type Rows = Record<string, unknown>[];
 

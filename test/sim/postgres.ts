@@ -52,10 +52,7 @@ export class ModelledPostgres {
     return Object.assign(client, {
       options: { adapter: "postgres" },
       begin,
-      reserve: async () => {
-        this.#requireConnection(life);
-        return { begin, release() {}, close: async () => {} };
-      },
+      reserve: async () => this.#reserve(life),
       unsafe: async () => [],
       close: async () => {},
     }) as unknown as SQL;
@@ -77,31 +74,76 @@ export class ModelledPostgres {
   }
 
   async #begin(life: Life, body: (tx: SQL) => Promise<unknown>): Promise<unknown> {
+    const connection = this.#reserve(life);
+    const client = connection as unknown as SQL;
+    await client`BEGIN`;
+    let result: unknown;
+    try {
+      result = await Promise.race([body(client), life.dead]);
+    } catch (error) {
+      await client`ROLLBACK`;
+      throw error;
+    }
+    await client`COMMIT`;
+    return result;
+  }
+
+  /** A connection, which runs what it is sent in that order. */
+  #reserve(life: Life) {
     this.#requireConnection(life);
-    const tx: Transaction = { open: true, commitSent: false, writes: [], locks: new Set() };
-    // Postgres notices a dead client after a while, and keeps its locks until then.
-    life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx)));
-    const query = async (strings: TemplateStringsArray, ...values: Values) => {
+    let tx: Transaction | undefined;
+    let isLost = false;
+    /** A statement has failed, so the transaction can only be rolled back. */
+    let isAborted = false;
+    const run = async (text: string, values: Values): Promise<unknown[]> => {
       if (!life.alive) return new Promise(() => {});
+      if (isLost) throw new ConnectionError("Connection closed");
+      if (text === "BEGIN") {
+        const own: Transaction = (tx = { open: true, commitSent: false, writes: [], locks: new Set() });
+        isAborted = false;
+        // Postgres notices a dead client after a while, and keeps its locks until then.
+        life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(own)));
+        return [];
+      }
+      const own = tx!;
+      if (text === "ROLLBACK" || (text === "COMMIT" && isAborted)) {
+        this.#rollback(own);
+        return [];
+      }
+      if (text === "COMMIT") {
+        isLost = true;
+        await this.#end(life, own);
+        isLost = false;
+        return [];
+      }
+      if (isAborted) throw new Error("current transaction is aborted");
       if (this.world.chance(this.faults.crash)) crash(this.world, life, "at a query");
       if (this.world.chance(this.faults.fail)) {
         this.world.log("the connection is lost at a query");
         this.onFailure();
-        this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx));
+        this.world.after(this.world.between(0, 2_000), () => this.#rollback(own));
+        isLost = true;
         throw new ConnectionError("Connection closed");
       }
-      return this.#statement(tx, strings.join("?"), values);
+      isAborted = true;
+      const rows = await this.#statement(own, text, values);
+      isAborted = false;
+      return rows;
+    };
+    let latest: Promise<unknown> = Promise.resolve();
+    const query = (strings: TemplateStringsArray, ...values: Values) => {
+      const result = latest.then(() => run(strings.join("?"), values));
+      latest = result.catch(() => undefined);
+      return Object.assign(result, { execute: () => result });
     };
     // No other client creates tables here, so the advisory lock is always free.
     const unsafe = async (text: string) => (text.includes("advisory_xact_lock") ? [{ locked: true }] : []);
-    const client = Object.assign(query, { unsafe, close: async () => {} }) as unknown as SQL;
-    try {
-      await Promise.race([body(client), life.dead]);
-    } catch (error) {
-      this.#rollback(tx);
-      throw error;
-    }
-    return this.#end(life, tx);
+    const begin = (body: (tx: SQL) => Promise<unknown>) => this.#begin(life, body);
+    const close = async () => {
+      isLost = true;
+      if (tx) this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx!));
+    };
+    return Object.assign(query, { begin, unsafe, release() {}, close });
   }
 
   /** Sends the COMMIT. After a fault it is lost, takes effect without an answer, or takes effect late. */
@@ -155,9 +197,9 @@ export class ModelledPostgres {
   }
 
   async #markCommitted(tx: Transaction, values: Values) {
-    if (!tx.claimed?.startsWith("open")) return [];
+    if (!tx.claimed?.startsWith("open")) throw Object.assign(new Error("division by zero"), { errno: "22012" });
     tx.writes.push(() => this.ledger.set(keyOf(values), "committed"));
-    return [{ state: "committed" }];
+    return [];
   }
 
   async #declareVoid(tx: Transaction, values: Values) {
@@ -171,6 +213,8 @@ export class ModelledPostgres {
 
   async #lock(tx: Transaction, key: string) {
     while (this.#locks.has(key) && this.#locks.get(key) !== tx) await this.world.sleep(5);
+    // It was rolled back while it waited.
+    if (!tx.open) throw new ConnectionError("Connection closed");
     this.#locks.set(key, tx);
     tx.locks.add(key);
   }
