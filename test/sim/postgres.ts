@@ -73,17 +73,19 @@ export class ModelledPostgres {
     return life.alive ? result : new Promise(() => {});
   }
 
-  async #begin(life: Life, body: (tx: SQL) => Promise<unknown>): Promise<void> {
+  async #begin(life: Life, body: (tx: SQL) => Promise<unknown>): Promise<unknown> {
     const connection = this.#reserve(life);
     const client = connection as unknown as SQL;
     await client`BEGIN`;
+    let result: unknown;
     try {
-      await Promise.race([body(client), life.dead]);
+      result = await Promise.race([body(client), life.dead]);
     } catch (error) {
       await client`ROLLBACK`;
       throw error;
     }
     await client`COMMIT`;
+    return result;
   }
 
   /** A connection, which runs what it is sent in that order. */
@@ -211,6 +213,8 @@ export class ModelledPostgres {
 
   async #lock(tx: Transaction, key: string) {
     while (this.#locks.has(key) && this.#locks.get(key) !== tx) await this.world.sleep(5);
+    // It was rolled back while it waited.
+    if (!tx.open) throw new ConnectionError("Connection closed");
     this.#locks.set(key, tx);
     tx.locks.add(key);
   }
