@@ -238,7 +238,7 @@ test("a query of a run that was given up writes nothing into the run after it", 
       Promise.resolve(late.db`insert into t values (${`late ${steps}`})`).then(() => late.finish()),
     );
     const written = write(next, `next ${steps}`);
-    for (let step = 0; step < steps; step += 1) await undefined;
+    for (let step = 0; step < steps; step += 1) await Promise.resolve();
     await late.rollback();
     await Promise.allSettled([query, written]);
   }
