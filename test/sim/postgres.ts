@@ -18,6 +18,10 @@ interface Transaction {
   open: boolean;
   /** Its COMMIT was sent: it takes effect even if the client dies. */
   commitSent: boolean;
+  /** Its `application_name`. */
+  name?: string;
+  /** A later attempt has ended it. */
+  terminated?: boolean;
   /** The state of the ledger row that it has locked. */
   claimed?: string;
   writes: (() => void)[];
@@ -37,6 +41,7 @@ export class ModelledPostgres {
   /** Whether all connections are refused. */
   unreachable = false;
   #locks = new Map<string, Transaction>();
+  readonly #open = new Set<Transaction>();
 
   constructor(
     private readonly world: World,
@@ -79,9 +84,10 @@ export class ModelledPostgres {
   async #begin(life: Life, body: (tx: SQL) => Promise<unknown>): Promise<unknown> {
     this.#requireConnection(life);
     const tx: Transaction = { open: true, commitSent: false, writes: [], locks: new Set() };
+    this.#open.add(tx);
     // Postgres notices a dead client after a while, and keeps its locks until then.
     life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx)));
-    const query = async (strings: TemplateStringsArray, ...values: Values) => {
+    const run = async (strings: TemplateStringsArray, values: Values) => {
       if (!life.alive) return new Promise(() => {});
       if (this.world.chance(this.faults.crash)) crash(this.world, life, "at a query");
       if (this.world.chance(this.faults.fail)) {
@@ -90,27 +96,36 @@ export class ModelledPostgres {
         this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx));
         throw new ConnectionError("Connection closed");
       }
-      return this.#statement(tx, strings.join("?"), values);
+      const rows = await this.#statement(tx, strings.join("?"), values);
+      if (tx.terminated) throw new ConnectionError("Connection closed");
+      return rows;
+    };
+    const query = (strings: TemplateStringsArray, ...values: Values) => {
+      const rows = run(strings, values);
+      return Object.assign(rows, { execute: () => rows });
     };
     // No other client creates tables here, so the advisory lock is always free.
     const unsafe = async (text: string) => (text.includes("advisory_xact_lock") ? [{ locked: true }] : []);
     const client = Object.assign(query, { unsafe, close: async () => {} }) as unknown as SQL;
+    let result: unknown;
     try {
-      await Promise.race([body(client), life.dead]);
+      result = await Promise.race([body(client), life.dead]);
     } catch (error) {
       this.#rollback(tx);
       throw error;
     }
-    return this.#end(life, tx);
+    if (tx.terminated) throw new ConnectionError("Connection closed");
+    await this.#end(life, tx);
+    return result;
   }
 
   /** Sends the COMMIT. After a fault it is lost, takes effect without an answer, or takes effect late. */
-  async #end(life: Life, tx: Transaction): Promise<undefined> {
+  async #end(life: Life, tx: Transaction): Promise<void> {
     const { world, faults } = this;
     const dies = world.chance(faults.crash);
     if (!dies && !world.chance(faults.fail)) {
       this.#commit(tx);
-      return undefined;
+      return;
     }
     const fate = world.pick(["lost", "answer lost", "late"] as const);
     world.log(`a COMMIT: ${fate}`);
@@ -138,6 +153,9 @@ export class ModelledPostgres {
       tx.writes.push(() => this.effects.push({ delivery, handler, replay, attempt, part }));
       return [];
     }
+    const name = values.find((value) => String(value).startsWith("bellhop "));
+    if (text.includes("set_config('application_name'")) tx.name = String(name);
+    if (text.includes("pg_terminate_backend")) this.#terminate(tx, String(name), Number(values.at(-1)));
     if (text.includes("nowhere")) throw new Error("there is no table nowhere");
     return [];
   }
@@ -169,8 +187,19 @@ export class ModelledPostgres {
     return [{ state }];
   }
 
+  /** Ends the transactions of a run, up to this attempt, unless they are being committed. */
+  #terminate(own: Transaction, run: string, attempt: number) {
+    for (const tx of this.#open) {
+      if (tx === own || tx.commitSent || !tx.name?.startsWith(run) || Number(tx.name.slice(run.length)) > attempt)
+        continue;
+      tx.terminated = true;
+      this.#rollback(tx);
+    }
+  }
+
   async #lock(tx: Transaction, key: string) {
     while (this.#locks.has(key) && this.#locks.get(key) !== tx) await this.world.sleep(5);
+    if (!tx.open) throw new ConnectionError("Connection closed");
     this.#locks.set(key, tx);
     tx.locks.add(key);
   }
@@ -187,6 +216,7 @@ export class ModelledPostgres {
 
   #release(tx: Transaction) {
     tx.open = false;
+    this.#open.delete(tx);
     for (const key of tx.locks) if (this.#locks.get(key) === tx) this.#locks.delete(key);
   }
 }
