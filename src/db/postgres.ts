@@ -144,11 +144,12 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
     },
 
     async resolve(key, ends) {
-      const limit = AbortSignal.timeout(ANSWER_MS);
-      const connection = await ledger.reserve({ signal: limit });
-      const close = () => void connection.close({ timeout: 0 }).catch(() => undefined);
-      limit.addEventListener("abort", close);
+      const limit = new AbortController();
+      const timer = setTimeout(() => limit.abort(new Error("it does not answer")), ANSWER_MS);
+      let connection: ReservedSQL | undefined;
+      limit.signal.addEventListener("abort", () => void connection?.close({ timeout: 0 }).catch(() => undefined));
       try {
+        connection = await ledger.reserve({ signal: limit.signal });
         return await connection.begin(async (tx) => {
           await enter(tx);
           await tx`select set_config('lock_timeout', ${ROW_MS}, true)`;
@@ -156,8 +157,8 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
           return declareVoid(tx, key);
         });
       } finally {
-        limit.removeEventListener("abort", close);
-        void connection.release();
+        clearTimeout(timer);
+        void connection?.release();
       }
     },
 

@@ -18,6 +18,10 @@ interface Transaction {
   open: boolean;
   /** Its COMMIT was sent: it takes effect even if the client dies. */
   commitSent: boolean;
+  /** Its `application_name`. */
+  name?: string;
+  /** A later attempt has ended it. */
+  terminated?: boolean;
   /** The state of the ledger row that it has locked. */
   claimed?: string;
   writes: (() => void)[];
@@ -37,6 +41,7 @@ export class ModelledPostgres {
   /** Whether all connections are refused. */
   unreachable = false;
   #locks = new Map<string, Transaction>();
+  readonly #open = new Set<Transaction>();
 
   constructor(
     private readonly world: World,
@@ -101,11 +106,13 @@ export class ModelledPostgres {
       if (text === "BEGIN") {
         const own: Transaction = (tx = { open: true, commitSent: false, writes: [], locks: new Set() });
         isAborted = false;
+        this.#open.add(own);
         // Postgres notices a dead client after a while, and keeps its locks until then.
         life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(own)));
         return [];
       }
       const own = tx!;
+      if (own.terminated) throw new ConnectionError("Connection closed");
       if (text === "ROLLBACK" || (text === "COMMIT" && isAborted)) {
         this.#rollback(own);
         return [];
@@ -127,6 +134,7 @@ export class ModelledPostgres {
       }
       isAborted = true;
       const rows = await this.#statement(own, text, values);
+      if (own.terminated) throw new ConnectionError("Connection closed");
       isAborted = false;
       return rows;
     };
@@ -180,6 +188,9 @@ export class ModelledPostgres {
       tx.writes.push(() => this.effects.push({ delivery, handler, replay, attempt, part }));
       return [];
     }
+    const name = values.find((value) => String(value).startsWith("bellhop "));
+    if (text.includes("set_config('application_name'")) tx.name = String(name);
+    if (text.includes("pg_terminate_backend")) this.#terminate(tx, String(name), Number(values.at(-1)));
     if (text.includes("nowhere")) throw new Error("there is no table nowhere");
     return [];
   }
@@ -211,6 +222,16 @@ export class ModelledPostgres {
     return [{ state }];
   }
 
+  /** Ends the transactions of a run, up to this attempt, unless they are being committed. */
+  #terminate(own: Transaction, run: string, attempt: number) {
+    for (const tx of this.#open) {
+      if (tx === own || tx.commitSent || !tx.name?.startsWith(run) || Number(tx.name.slice(run.length)) > attempt)
+        continue;
+      tx.terminated = true;
+      this.#rollback(tx);
+    }
+  }
+
   async #lock(tx: Transaction, key: string) {
     while (this.#locks.has(key) && this.#locks.get(key) !== tx) await this.world.sleep(5);
     // It was rolled back while it waited.
@@ -231,6 +252,7 @@ export class ModelledPostgres {
 
   #release(tx: Transaction) {
     tx.open = false;
+    this.#open.delete(tx);
     for (const key of tx.locks) if (this.#locks.get(key) === tx) this.#locks.delete(key);
   }
 }
