@@ -4,7 +4,7 @@
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
-import { createPage } from "../src/inspector/bundle.ts";
+import { readPage } from "../src/inspector/bundle.ts";
 
 const ROOT = resolve(import.meta.dir, "..");
 
@@ -14,12 +14,12 @@ const { values } = parseArgs({
 const outfile = resolve(values.outfile);
 
 // Otherwise the page is built at the first request, from sources that the executable does not contain.
-const page = await createPage()();
+const page = await readPage();
 const texts = JSON.stringify(page, (name, value: unknown) => (name === "gzip" ? undefined : value));
 const builtPage = `
   const compressed = ([name, asset]) => [name, { ...asset, gzip: Bun.gzipSync(asset.text, { level: 9 }) }];
   let page;
-  export const createPage = () => async () =>
+  export const readPage = async () =>
     (page ??= Object.fromEntries(Object.entries(${texts}).map(compressed)));`;
 
 // The bundler does not follow `new Worker(new URL("./x.worker.ts", import.meta.url))`.

@@ -5,7 +5,7 @@ import type { PausedHandler } from "../dispatch/pauses.ts";
 import type { Erasure } from "../inbox/erasure.ts";
 import type { AttemptRecord, ErrorRecord } from "../inbox/inbox.ts";
 import type { ProblemView } from "../inbox/problem-views.ts";
-import type { DeliverySummary, DeliveryView, LogLine, ReplayProgress, RunView } from "../inbox/views.ts";
+import type { DeliverySummary, DeliveryView, LogLine, ReplayProgress, RunView, ThrownAt } from "../inbox/views.ts";
 import type { FieldChange } from "./payload-diff.ts";
 import type { HealthJson } from "./server-types.ts";
 import type { Who } from "./who.ts";
@@ -22,15 +22,11 @@ export type {
 export type { ProblemView } from "../inbox/problem-views.ts";
 
 /** A line of source code with the lines around it. */
-export interface CodeFrame {
-  /** From the project's folder: `handlers/user.created.ts`. */
-  file: string;
-  line: number;
-  column: number;
-  /** The line and a few around it; `number` counts from 1. */
-  source: { number: number; text: string }[];
+export interface CodeFrame extends ThrownAt {
   /** The file was saved after the attempt had begun, so other code may have thrown. */
   changed?: boolean;
+  /** The lines are as they were when it threw, and the file was saved since. */
+  savedSince?: boolean;
 }
 
 export interface AttemptJson extends AttemptRecord {
@@ -223,6 +219,12 @@ export interface LostJson {
 export interface ErrorJson {
   error: string;
   message?: string;
+}
+
+/** Why a bulk replay did not start: it has no condition, or starts more runs than the person has seen. Status 409. */
+export interface BulkRefusal {
+  error: "no_condition" | "not_confirmed";
+  message: string;
 }
 
 /** Why nothing can be replayed through a handler: the answer with status 409. */

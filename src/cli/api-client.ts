@@ -8,6 +8,7 @@ import type { RefusedJson, ServerJson } from "../api/server-types.ts";
 import { socketPath } from "../api/socket.ts";
 import type {
   BulkJobJson,
+  BulkRefusal,
   CommonValuesJson,
   DeliveryJson,
   DeliveryList,
@@ -53,8 +54,12 @@ export interface Client extends AsyncDisposable {
   /** `dead`: only the handlers whose latest run is dead. */
   replay(id: string, options: { handler?: string | undefined; dead?: boolean }): Promise<ReplayedJson | ErrorJson>;
   countReplay(query: Query): Promise<ReplayCount | HandlerTrouble>;
-  /** Starts a bulk replay, which the server runs. `rate` is in runs per second. */
-  startBulk(query: Query, rate: number | undefined): Promise<BulkJobJson | HandlerTrouble>;
+  /** Starts a bulk replay of about `expected` runs, which the server runs. `rate` is in runs per second. */
+  startBulk(
+    query: Query,
+    expected: number,
+    rate: number | undefined,
+  ): Promise<BulkJobJson | HandlerTrouble | BulkRefusal>;
   /** Null after a restart of the server. */
   bulkJob(id: string): Promise<BulkJobJson | null>;
   /** The server adds no further runs. */
@@ -196,7 +201,7 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
     list: (query, before, limit) => askFor("/deliveries", { ...query, before: before ?? undefined, limit }),
     replay: (id, options) => askFor(`${pathOf(id)}/replay`, options, "POST"),
     countReplay: (query) => askFor("/replays", query),
-    startBulk: (query, rate) => askFor("/bulk", { ...query, rate }, "POST"),
+    startBulk: (query, expected, rate) => askFor("/bulk", { ...query, expected, rate }, "POST"),
     bulkJob: async (job) => (await askFor<{ job: BulkJobJson | null }>("/bulk", { job })).job,
     stopBulk: (job) => askFor("/bulk/stop", { job }, "POST"),
     lost: () => askFor("/lost"),

@@ -2,7 +2,7 @@
 // the runs that it has added continue.
 
 import { endedRuns } from "../api/bulk-replay.ts";
-import type { BulkJobJson, HandlerTrouble, ReplayCount, ReplayProgress } from "../api/types.ts";
+import type { BulkJobJson, BulkRefusal, HandlerTrouble, ReplayCount, ReplayProgress } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
 import { didYouMean } from "../suggest.ts";
@@ -40,7 +40,7 @@ export async function runInBulk(client: Client, work: BulkWork, options: BulkOpt
     console.log("Nothing was run.");
     return false;
   }
-  const starting = client.startBulk(query, options.rate);
+  const starting = client.startBulk(query, found, options.rate);
   // From here on: the server may have started the job before its answer is here.
   const stop = () => void stopJob(client, starting).finally(() => process.exit(EXIT_INTERRUPTED));
   process.once("SIGINT", stop);
@@ -83,9 +83,10 @@ export function isConfirmed(question: string): boolean {
   return confirm(question);
 }
 
-/** The answer, or a `UserError` with the reason why the handler can't run. */
-function orUserError<T extends object>(handler: string | undefined, answer: T | HandlerTrouble): T {
+/** The answer, or a `UserError` with the reason why nothing runs. */
+function orUserError<T extends object>(handler: string | undefined, answer: T | HandlerTrouble | BulkRefusal): T {
   if (!("error" in answer)) return answer;
+  if ("message" in answer) throw new UserError(`${answer.message}.`);
   if (answer.error === "not_loaded")
     throw new UserError(`${handler} does not load, so it can't run:\n\n    ${answer.where}: ${answer.reason}`);
   const { handlers } = answer;

@@ -4,7 +4,7 @@
 import { defineCommand } from "citty";
 
 import { PROBLEM_STATES } from "../api/routes/problems.ts";
-import type { CommonValuesJson, ProblemView } from "../api/types.ts";
+import type { CodeFrame, CommonValuesJson, ProblemView } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
@@ -13,6 +13,7 @@ import { UserError } from "../errors.ts";
 import { printable, printableJson } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Client, connectOrOpen } from "./api-client.ts";
+import { describeFrame } from "./describe.ts";
 import { readLimit } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
@@ -59,7 +60,14 @@ async function setMuted(client: Client, id: string, muted: boolean, json: boolea
 async function showOne(client: Client, id: string, json: boolean) {
   const [problem, common] = [await client.problem(id), await client.commonValues(id)];
   if ("error" in problem || "error" in common) throw unknown(id);
-  console.log(json ? toJson({ ...problem, common }) : describeProblem(problem, common, Date.now()));
+  if (json) return console.log(toJson({ ...problem, common }));
+  console.log(describeProblem(problem, common, Date.now(), await frameOf(client, problem)));
+}
+
+/** The lines of code that threw in the newest failure. */
+async function frameOf(client: Client, { id, newest }: ProblemView): Promise<CodeFrame | null> {
+  const runs = (await client.get(newest))?.runs ?? [];
+  return runs.findLast(({ problem }) => problem === id)?.attempts.findLast(({ frame }) => frame)?.frame ?? null;
 }
 
 const unknown = (id: string) => new UserError(`There is no problem ${id}: ${COMMAND} problems lists them`);
@@ -69,7 +77,12 @@ export function describeProblems(found: readonly ProblemView[], state: string, n
   return state === "open" ? "No problem is open." : `No problem is ${state}.`;
 }
 
-export function describeProblem(problem: ProblemView, common: CommonValuesJson, now: number): string {
+export function describeProblem(
+  problem: ProblemView,
+  common: CommonValuesJson,
+  now: number,
+  frame: CodeFrame | null = null,
+): string {
   const { id, state, newest, runs, regressedAt, resolvedAt } = problem;
   const lines = [
     ...describeHead(problem, now),
@@ -88,7 +101,7 @@ export function describeProblem(problem: ProblemView, common: CommonValuesJson, 
     `    All deliveries:  ${COMMAND} deliveries --problem ${id}`,
   ];
   if (state === "open" && runs.dead > 0) lines.push(`    When fixed:      ${COMMAND} replay --problem ${id}`);
-  return lines.join("\n");
+  return lines.join("\n") + (frame ? `\n${describeFrame(frame, "    ")}` : "");
 }
 
 function describeHead(problem: ProblemView, now: number): string[] {

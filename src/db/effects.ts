@@ -109,10 +109,10 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     return app.begin(locked, NEVER);
   }
 
-  async function begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal, handler?: string) {
+  async function begin(...[body, givenUp, handler, onWritten]: Parameters<typeof app.begin>) {
     await prepared();
     try {
-      await app.begin(body, givenUp, handler);
+      await app.begin(body, givenUp, handler, onWritten);
     } catch (error) {
       if (isLedgerMissing(error)) ready = undefined;
       if (isOutage(error)) outages.suspect();
@@ -135,13 +135,14 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     }
   }
 
+  const database = { ...app, begin, resolve, outages };
   let closed: Promise<void> | undefined;
   const close = () => {
     outages.stop();
     return (closed ??= app.close());
   };
   return {
-    transaction: (transaction) => createTransaction({ ...app, begin, resolve, outages }, transaction),
+    transaction: (transaction) => createTransaction(database, transaction),
     resolve: (key, signal) => resolve(key, signal, true),
     forget: (keys) => begin(async (tx) => void (await Promise.all(keys.map((key) => forget(tx, key)))), NEVER),
     async applySchema(wanted) {

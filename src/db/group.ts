@@ -4,6 +4,7 @@
 
 import type { SQL, TransactionSQL } from "bun";
 
+import type { Statement } from "./ledger.ts";
 import { isOutage } from "./outage.ts";
 
 type Body = (tx: TransactionSQL) => Promise<void>;
@@ -13,6 +14,7 @@ interface Waiting {
   givenUp: AbortSignal;
   /** The handler of a run; undefined for a transaction that shares nothing. */
   handler: string | undefined;
+  onWritten: (() => void) | undefined;
   resolve: () => void;
   reject: (error: unknown) => void;
 }
@@ -29,6 +31,8 @@ interface Group {
 
 interface GroupOptions {
   writer: SQL;
+  /** Runs Bellhop's own statements in a transaction of the writer. */
+  statementOn: (tx: TransactionSQL) => Statement;
   /** Throws while nothing should be written. Called before each transaction. */
   check: () => void;
   /** Called when the queue has grown to `waiting`. */
@@ -60,18 +64,16 @@ export class GroupLost extends Error {
   }
 }
 
-export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions) {
+export function createGroups({ writer, statementOn, check, onQueue, onTrouble }: GroupOptions) {
   const queue: Waiting[] = [];
   /** How long each handler has lately held the writer, in milliseconds. */
   const held = new Map<string, number>();
   let working = false;
   let reportAt = LONG_QUEUE;
-  /** Whether a query that may end the transaction has run in the current one. */
-  let isWatched = false;
 
-  function begin(body: Body, givenUp: AbortSignal, handler?: string): Promise<void> {
+  function begin(body: Body, givenUp: AbortSignal, handler?: string, onWritten?: () => void): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    queue.push({ body, givenUp, handler, resolve, reject });
+    queue.push({ body, givenUp, handler, onWritten, resolve, reject });
     if (queue.length >= reportAt) {
       onQueue?.(queue.length);
       reportAt *= 2;
@@ -123,7 +125,6 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
 
   async function runGroup(tx: TransactionSQL, group: Group) {
     const beganAt = performance.now();
-    isWatched = false;
     do {
       const transaction = take();
       group.members += 1;
@@ -135,30 +136,32 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
       // One that failed may have ended the transaction.
       if (!(await runMember(tx, transaction, transaction.handler, group))) break;
     } while (queue.length > 0 && mayJoin(queue[0]!) && performance.now() - beganAt < GROUP_MS);
-    if (isWatched && !(await isMarked(tx))) throw new Error("a query ended the transaction with a COMMIT of its own");
   }
 
   function mayJoin({ handler }: Waiting): boolean {
     return handler !== undefined && (held.get(handler) ?? Infinity) < QUICK_MS;
   }
 
-  /** Returns whether it has succeeded. */
+  /** Returns whether it has succeeded. Rejects when it can't be rolled back alone, because it has ended its savepoint. */
   async function runMember(tx: TransactionSQL, run: Waiting, handler: string, { done }: Group): Promise<boolean> {
+    const statement = statementOn(tx);
     const beganAt = performance.now();
-    let failure: { error: unknown } | undefined;
-    const body = (savepoint: TransactionSQL) =>
-      run.body(savepoint).catch((error: unknown) => {
-        failure = { error };
-        throw error;
-      });
     try {
+      await statement`savepoint bellhop_run`;
       run.givenUp.throwIfAborted();
-      await tx.savepoint(body);
+      // Ends with the release of the savepoint, which detects that the transaction is another one.
+      await run.body(tx);
       done.push(run);
+      run.onWritten?.();
       return true;
     } catch (error) {
-      // When the run has ended the transaction, its savepoint can't be rolled back either, which is the less useful error.
-      run.reject(failure ? failure.error : error);
+      run.reject(error);
+      try {
+        await statement`rollback to bellhop_run`;
+        await statement`release bellhop_run`;
+      } catch {
+        throw error;
+      }
       return false;
     } finally {
       const took = performance.now() - beganAt;
@@ -169,25 +172,10 @@ export function createGroups({ writer, check, onQueue, onTrouble }: GroupOptions
   return {
     begin,
 
-    /**
-     * Called before a query that may end the transaction. SQLite turns this setting off at each COMMIT and ROLLBACK, so it
-     * marks the transaction. Nothing else depends on it: `foreign_keys` is off on this connection.
-     */
-    async mark(tx: TransactionSQL) {
-      isWatched = true;
-      await tx.unsafe("pragma defer_foreign_keys = on");
-    },
-
     get waiting() {
       return queue.length;
     },
   };
-}
-
-/** Whether the transaction is still the one that was marked. */
-export async function isMarked(tx: TransactionSQL): Promise<boolean> {
-  const rows: unknown[] = await tx`select 1 from pragma_defer_foreign_keys where defer_foreign_keys = 1`;
-  return rows.length > 0;
 }
 
 function isBusy(error: unknown): boolean {

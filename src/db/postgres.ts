@@ -14,6 +14,8 @@ const MAX_TIMEOUT_MS = 2_147_483_647;
 // An arbitrary key, the same for all servers, so that servers that start together create tables one after the other.
 const ADVISORY_LOCK = 7_205_759_403;
 const LOCK_RETRY_MS = 50;
+// An SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html).
+const DIVISION_BY_ZERO = "22012";
 
 // Runs after the report that the server does not answer.
 const CLOSING_MS = 500;
@@ -54,7 +56,7 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
   const sql = connect(max);
   // A separate pool, so that resolving a lost commit does not wait behind the runs.
   const ledger = connect(2);
-  /** Each transaction's connection: only a reserved connection can be closed while a statement runs on it. */
+  /** The connections of transactions that belong to no run. That of a run is its connection. */
   const connections = new WeakMap<TransactionSQL, ReservedSQL>();
   let waiting = 0;
 
@@ -62,59 +64,83 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
     if (searchPath) await tx`select set_config('search_path', ${searchPath}, true)`;
   }
 
+  /** Only a reserved connection can be closed while a statement runs on it. */
   function cut(tx: TransactionSQL) {
-    connections
-      .get(tx)
-      ?.close({ timeout: 0 })
-      .catch(() => undefined);
+    const connection = connections.get(tx) ?? (tx as unknown as ReservedSQL);
+    connection.close({ timeout: 0 }).catch(() => undefined);
+  }
+
+  async function beginWithoutRun(connection: ReservedSQL, body: (tx: TransactionSQL) => Promise<void>) {
+    const limit = setTimeout(cut, ANSWER_MS, connection);
+    const begun = connection.begin(async (tx) => {
+      clearTimeout(limit);
+      connections.set(tx, connection);
+      await enter(tx);
+      await body(tx);
+    });
+    await begun.finally(() => clearTimeout(limit));
+  }
+
+  /** Begins in `claim` and ends in `markCommitted`, each in one round trip with their statements. */
+  async function beginRun(tx: TransactionSQL, body: (tx: TransactionSQL) => Promise<void>) {
+    try {
+      await body(tx);
+    } catch (error) {
+      // A connection that can't roll back is closed, so that no other transaction gets it.
+      await tx`ROLLBACK`.catch(() => cut(tx));
+      throw error;
+    }
   }
 
   return {
     sql,
-    async begin(body, givenUp) {
+    async begin(body, givenUp, handler) {
       waiting += 1;
       const connection = await sql.reserve({ signal: givenUp }).finally(() => (waiting -= 1));
-      let hasBegun = false;
-      const closeUnbegun = () => {
-        if (!hasBegun) connection.close({ timeout: 0 }).catch(() => undefined);
-      };
-      // BEGIN may never be answered, as on a connection to a machine that is gone.
-      givenUp.addEventListener("abort", closeUnbegun);
-      const limit = setTimeout(closeUnbegun, ANSWER_MS);
       try {
-        await connection.begin(async (tx) => {
-          hasBegun = true;
-          clearTimeout(limit);
-          connections.set(tx, connection);
-          await enter(tx);
-          await body(tx);
-        });
+        if (handler === undefined) await beginWithoutRun(connection, body);
+        else await beginRun(connection as unknown as TransactionSQL, body);
       } finally {
-        clearTimeout(limit);
-        givenUp.removeEventListener("abort", closeUnbegun);
         void connection.release();
       }
     },
 
     async claim(tx, key, timeoutMs) {
       const limit = String(Math.min(Math.ceil(timeoutMs) + AFTER_TIMEOUT_MS, MAX_TIMEOUT_MS));
-      // All are sent in one round trip. Without `execute`, this first statement would be sent last.
+      const unanswered = setTimeout(cut, ANSWER_MS, tx);
+      // All are sent in one round trip. Without `execute`, the first two statements would be sent last.
+      const begun = tx`BEGIN`.execute().finally(() => clearTimeout(unanswered));
       const named = tx`
         select set_config('statement_timeout', ${limit}, true),
           set_config('idle_in_transaction_session_timeout', ${limit}, true),
-          set_config('application_name', ${nameOfRun(key) + key.attempt}, true)`.execute();
-      const [, , claimed] = await Promise.all([named, key.attempt > 1 && endAttempts(tx, key), claim(tx, key)]);
+          set_config('application_name', ${nameOfRun(key) + key.attempt}, true),
+          set_config('search_path', coalesce(${searchPath ?? null}, current_setting('search_path')), true)`.execute();
+      const [, , , claimed] = await Promise.all([
+        begun,
+        named,
+        key.attempt > 1 && endAttempts(tx, key),
+        claim(tx, key),
+      ]);
       return claimed;
     },
 
-    // `xmin` is the transaction that wrote the row. It differs when a query of the handler contained a COMMIT.
+    // `xmin` is the transaction that wrote the row. It differs when a query of the handler contained a COMMIT. Without a
+    // marked row the division fails, and the COMMIT, which is sent with it, commits nothing.
     async markCommitted(tx, { delivery, handler, replay }) {
-      const marked = await tx`
-        update bellhop_ledger set state = 'committed'
-        where delivery = ${delivery} and handler = ${handler} and replay = ${replay}
-          and state like 'open%' and xmin = pg_current_xact_id()::xid
-        returning state`;
-      return marked.length > 0;
+      const marked = tx`
+        with marked as (
+          update bellhop_ledger set state = 'committed'
+          where delivery = ${delivery} and handler = ${handler} and replay = ${replay}
+            and state like 'open%' and xmin = pg_current_xact_id()::xid
+          returning state
+        ) select 1 / count(*) from marked`.execute();
+      try {
+        await Promise.all([marked, tx`COMMIT`.execute()]);
+        return true;
+      } catch (error) {
+        if ((error as { errno?: unknown }).errno === DIVISION_BY_ZERO) return false;
+        throw error;
+      }
     },
 
     async resolve(key, ends) {

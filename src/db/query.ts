@@ -11,8 +11,6 @@ export interface QueryParts {
   text: () => string;
   /** Without the values that are bound. */
   plain: string;
-  /** More text comes from a file or from a nested query. */
-  isPartial?: boolean;
 }
 
 /** The transaction that a query belongs to. */
@@ -27,15 +25,13 @@ export class RunQuery implements PromiseLike<unknown> {
   #shapes: Shape[] = [];
   #result: Promise<unknown> | undefined;
   #cancelled = false;
-  #from: { stack?: string } = {};
+  // The driver's stack ends inside Bun and lacks the handler's line. `captureStackTrace` would also write the text at once.
+  #from = new Error();
 
   constructor(
     readonly parts: QueryParts,
     private readonly owner: Owner,
-  ) {
-    // The driver's stack ends inside Bun and lacks the handler's line.
-    Error.captureStackTrace(this.#from, RunQuery);
-  }
+  ) {}
 
   // oxlint-disable-next-line unicorn/no-thenable -- awaiting a query runs it, as with Bun's own
   then<A, B>(ok?: ((value: any) => A | PromiseLike<A>) | null, fail?: ((error: any) => B | PromiseLike<B>) | null) {
@@ -136,11 +132,6 @@ const MAX_CHECKED = 10_000;
 const MAY_CONTROL = /\b(?:begin|commit|rollback|end|abort|savepoint|release|transaction)\b/i;
 const CONTROLS =
   /^\s*(?:(?:begin|commit|rollback|abort|savepoint|release|(?:start|prepare|set)\s+transaction)\b|end(?:\s+(?:work|transaction))?\s*$)/i;
-
-/** Whether a text contains a keyword that might end its transaction. Has no false negatives. */
-export function mayControlTransaction(text: string): boolean {
-  return MAY_CONTROL.test(text);
-}
 
 // The body of a trigger or a function is a list of statements between `begin` and `end`.
 const HAS_BODY = /\bcreate\s+(?:\w+\s+){0,3}trigger\b|\bbegin\s+atomic\b/i;

@@ -2,12 +2,14 @@
 // runs share its transactions. Each takes the write lock when it begins, so that none fails later because another
 // program writes.
 
-import type { SQL } from "bun";
+import type { Database } from "bun:sqlite";
+
+import type { SQL, TransactionSQL } from "bun";
 
 import { watchNames } from "../open-files.ts";
-import { createGroups, isMarked } from "./group.ts";
-import { claim, CREATE_LEDGER, writeInVain } from "./ledger.ts";
-import { isTransactionEnded } from "./template.ts";
+import { createGroups } from "./group.ts";
+import { claim, CREATE_LEDGER, type Statement, writeInVain } from "./ledger.ts";
+import { isTransactionEnded, TRANSACTION_STATE } from "./template.ts";
 import type { AppDatabase } from "./transaction.ts";
 
 const LOOK_MS = 1_000;
@@ -35,6 +37,8 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
     await connection.unsafe("pragma journal_mode = wal");
     // Without it, a power cut could leave a run done without its writes.
     await connection.unsafe("pragma synchronous = full");
+    // SQLite keeps a copy of each page that a savepoint changes. Otherwise, copies of more than 64 KB go to a file.
+    await connection.unsafe("pragma temp_store = memory");
     if (process.platform === "darwin") await connection.unsafe("pragma fullfsync = on");
   }
   // Deleted values are overwritten in the file. Otherwise, an erased one could still be found in it.
@@ -54,27 +58,30 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
   }
 
   let pinging: Promise<void> | undefined;
-  const groups = createGroups({ writer, check: throwIfMoved, onQueue, onTrouble });
+  const statement = cachedStatements(writer);
+  const statementOn = (tx: TransactionSQL) => statement ?? (tx as Statement);
+  const groups = createGroups({ writer, statementOn, check: throwIfMoved, onQueue, onTrouble });
 
   return {
     sql,
     begin: groups.begin,
 
-    claim: (tx, key) => claim(tx, key),
+    claim: (tx, key) => claim(statementOn(tx), key),
 
-    watchControl: (tx) => groups.mark(tx),
-
-    async markCommitted(tx, { delivery, handler, replay }, isWatched) {
+    async markCommitted(tx, { delivery, handler, replay }) {
       // Later commits would be lost with the moved file.
       throwIfMoved();
+      const statement = statementOn(tx);
       try {
-        if (isWatched && !(await isMarked(tx))) return false;
-        const { count } = await tx`
+        const marked = await statement`
           update bellhop_ledger set state = 'committed'
-          where delivery = ${delivery} and handler = ${handler} and replay = ${replay} and state like 'open%'`;
-        return count > 0;
+          where delivery = ${delivery} and handler = ${handler} and replay = ${replay} and state like 'open%'
+          returning state`;
+        if (marked.length === 0) return false;
+        await statement`release bellhop_run`;
+        return true;
       } catch (error) {
-        if (isTransactionEnded(error)) return false;
+        if (isTransactionEnded(error) || isSavepointGone(error)) return false;
         throw error;
       }
     },
@@ -88,11 +95,13 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
     },
 
     async script(tx, text) {
-      await groups.mark(tx);
+      await tx.unsafe("savepoint bellhop_script");
       // A text without any statement is an error for Bun.
       await tx.unsafe(`${text}\n;select 1`);
-      if (!(await isMarked(tx).catch(() => false)))
+      await tx.unsafe("release bellhop_script").catch((error: unknown) => {
+        if (!isTransactionEnded(error) && !isSavepointGone(error)) throw error;
         throw new Error("it ends its transaction, and statements before its COMMIT stay applied; remove COMMIT");
+      });
     },
 
     // SQLite has no schema statement that can't run in a transaction.
@@ -121,5 +130,29 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
       clearInterval(looking);
       await Promise.all([writer.close(), sql.close()]);
     },
+  };
+}
+
+/** Savepoints end with their transaction, so it has ended, even when another one is open. */
+function isSavepointGone(error: unknown): boolean {
+  return /no such savepoint/.test(String(error));
+}
+
+/**
+ * Runs statements of a connection's transaction on Bun's own SQLite, which prepares each once: `Bun.SQL` prepares each time,
+ * which takes longer than the statement. Undefined when this Bun's `SQL` does not lead to its database.
+ */
+function cachedStatements(connection: SQL): Statement | undefined {
+  // A query that never runs.
+  const query = connection`` as unknown as Record<symbol, { db?: Database } | undefined>;
+  const adapter = Object.getOwnPropertySymbols(query).find(({ description }) => description === "adapter");
+  const db = adapter && query[adapter]?.db;
+  if (!db) return undefined;
+  const texts = new Map<TemplateStringsArray, string>();
+  return (strings, ...values) => {
+    if (!db.inTransaction) throw Object.assign(new Error("the transaction has ended"), { code: TRANSACTION_STATE });
+    let text = texts.get(strings);
+    if (text === undefined) texts.set(strings, (text = strings.join("?")));
+    return db.query(text).all(...values);
   };
 }

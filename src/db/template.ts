@@ -3,16 +3,9 @@
 
 import { AsyncLocalStorage } from "node:async_hooks";
 
-import type { SavepointSQL, SQL, TransactionSQL } from "bun";
+import type { SQL, TransactionSQL } from "bun";
 
-import {
-  controlsTransaction,
-  describeQuery,
-  mayControlTransaction,
-  type QueryParts,
-  RunQuery,
-  withoutLiterals,
-} from "./query.ts";
+import { controlsTransaction, describeQuery, type QueryParts, RunQuery, withoutLiterals } from "./query.ts";
 
 /** A query as it ran, for `bun try`. */
 export interface RanQuery {
@@ -31,8 +24,8 @@ export interface ScopeOptions {
   root: SQL;
   /** The transaction or the savepoint, begun if necessary. Rejects when the run has ended. */
   client: () => Promise<TransactionSQL>;
-  /** Called before a query that might end the transaction. */
-  beforeControl: (tx: TransactionSQL) => Promise<void>;
+  /** Throws when the run has ended. Called in the moment in which a query starts, because runs share a transaction. */
+  throwIfOver: () => void;
   onQuery: ((query: RanQuery) => void) | undefined;
   traceQuery: TraceQuery | undefined;
   /** Called with the error of each query that failed. */
@@ -60,7 +53,7 @@ const asHost = AsyncLocalStorage.snapshot();
 
 /** One level of a transaction: the whole of it, or a savepoint. */
 export function createScope(options: ScopeOptions): Scope {
-  const { root, client, beforeControl, onQuery, traceQuery, onError } = options;
+  const { root, client, throwIfOver, onQuery, traceQuery, onError } = options;
   const notAwaited = new Set<RunQuery>();
   const active = new Set<Promise<unknown>>();
   let doomed: { by: unknown } | undefined;
@@ -85,14 +78,14 @@ export function createScope(options: ScopeOptions): Scope {
   }
 
   async function start(query: RunQuery) {
-    const { text, plain, isPartial } = query.parts;
+    const { text, plain } = query.parts;
     const traced = traceQuery?.(withoutLiterals(plain), adapterOf(root));
     try {
       // Only for an early error. The database finds what this check misses, at the end.
       if (controlsTransaction(plain)) throw new Error(OWNED);
       const tx = await client();
-      if (isPartial || mayControlTransaction(plain)) await beforeControl(tx);
-      const result = await query.on(tx);
+      throwIfOver();
+      const result = await query.on(tx).execute();
       onQuery?.({ text: text(), rows: result?.count });
       traced?.();
       return result;
@@ -108,29 +101,44 @@ export function createScope(options: ScopeOptions): Scope {
 
   function savepoint(...args: unknown[]) {
     const callback = args.at(-1);
-    const label = typeof args[0] === "string" ? args[0] : undefined;
     if (typeof callback !== "function")
       throw new TypeError("db.savepoint() takes a function: db.savepoint(async (sp) => …)");
     // The function belongs to the handler and runs in the handler's async context.
     const asHandler = AsyncLocalStorage.snapshot();
-    const body = async (sp: SavepointSQL) => {
+    const run = async () => {
+      const tx = await client();
       let ended = false;
-      const innerClient = async () => {
+      const throwIfEnded = () => {
+        throwIfOver();
         if (ended) throw new Error("a savepoint was used after it had ended: await every query in its function");
-        return sp;
       };
-      const inner = createScope({ ...options, client: innerClient });
+      const control = async (text: string) => {
+        throwIfOver();
+        try {
+          await tx.unsafe(text).execute();
+        } catch (error) {
+          doomed ??= { by: error };
+          onError(error);
+          throw error;
+        }
+      };
+      const inner = createScope({ ...options, client: async () => tx, throwIfOver: throwIfEnded });
+      // A name may repeat: the innermost savepoint is meant.
+      await control("savepoint bellhop");
       try {
         const result = await asHandler(() => callback(inner.db));
         await inner.finish();
+        await control("release savepoint bellhop");
         return result;
+      } catch (error) {
+        // When it can't be rolled back, the run can't be committed.
+        await control("rollback to savepoint bellhop")
+          .then(() => control("release savepoint bellhop"))
+          .catch(() => undefined);
+        throw error;
       } finally {
         ended = true;
       }
-    };
-    const run = async () => {
-      const tx = await client();
-      return label === undefined ? tx.savepoint(body) : tx.savepoint(label, body);
     };
     // Serialized, because rolling one back would also roll back queries that ran concurrently.
     const running = track(asHost(() => savepoints.then(run)));
@@ -147,7 +155,6 @@ export function createScope(options: ScopeOptions): Scope {
         build: (sql) => sql(first, ...inputs),
         text: () => describeQuery(first, values),
         plain: first.join("?"),
-        isPartial: !values.every(isData),
       });
     },
     {
@@ -162,7 +169,6 @@ export function createScope(options: ScopeOptions): Scope {
           build: (sql) => sql.file(path, bindAll(values)),
           text: () => `-- ${path}`,
           plain: "",
-          isPartial: true,
         }),
       array: (...args: Parameters<SQL["array"]>) => root.array(...args),
       json: (value: unknown) => (root as unknown as { json: (value: unknown) => unknown }).json(value),
@@ -172,7 +178,7 @@ export function createScope(options: ScopeOptions): Scope {
       transaction: savepoint,
       options: { adapter: root.options.adapter },
     },
-    Object.fromEntries(UNAVAILABLE.map((name) => [name, refuse(name)])),
+    UNAVAILABLE,
   );
 
   return {
@@ -201,29 +207,27 @@ export function adapterOf(sql: SQL): "sqlite" | "postgres" {
   return sql.options.adapter === "sqlite" ? "sqlite" : "postgres";
 }
 
-/** Bun's own error on SQLite, before each query: the transaction or savepoint is no longer open. */
+/** The code of Bun's own error on SQLite, before each query: the transaction or savepoint is no longer open. */
+export const TRANSACTION_STATE = "ERR_SQLITE_INVALID_TRANSACTION_STATE";
+
 export function isTransactionEnded(error: unknown): boolean {
-  return (error as { code?: unknown } | undefined)?.code === "ERR_SQLITE_INVALID_TRANSACTION_STATE";
+  return (error as { code?: unknown } | undefined)?.code === TRANSACTION_STATE;
 }
 
-const UNAVAILABLE = [
-  "close", "end", "reserve", "listen", "notify", "connect", "flush", "distributed", "beginDistributed",
-  "commitDistributed", "rollbackDistributed",
-] as const; // prettier-ignore
-
-function refuse(name: string) {
-  return () => {
-    throw new Error(`db.${name}() can't be used in a handler: ${OWNED}`);
-  };
-}
+const UNAVAILABLE = Object.fromEntries(
+  [
+    "close", "end", "reserve", "listen", "notify", "connect", "flush", "distributed", "beginDistributed",
+    "commitDistributed", "rollbackDistributed",
+  ].map((name) => [
+    name,
+    () => {
+      throw new Error(`db.${name}() can't be used in a handler: ${OWNED}`);
+    },
+  ]),
+); // prettier-ignore
 
 function isTemplate(value: unknown): value is TemplateStringsArray {
   return Array.isArray(value) && "raw" in value;
-}
-
-/** Whether a value can only be bound: it adds no text to its query. */
-function isData(value: unknown): boolean {
-  return typeof value !== "object" || value === null || value instanceof Date || value instanceof Uint8Array;
 }
 
 /**

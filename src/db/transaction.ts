@@ -17,15 +17,19 @@ export interface AppDatabase {
   readonly sql: SQL;
   /**
    * Begins when it is this transaction's turn. Commits when `body` resolves, rolls back when it rejects. On SQLite, runs of
-   * handlers that are quick may share a commit, each in a savepoint; without `handler`, nothing is shared.
+   * handlers that are quick may share a commit, each in a savepoint; without `handler`, nothing is shared. `onWritten` is
+   * called when a run that may share waits only for that commit.
    */
-  begin(body: (tx: TransactionSQL) => Promise<void>, givenUp: AbortSignal, handler?: string): Promise<void>;
+  begin(
+    body: (tx: TransactionSQL) => Promise<void>,
+    givenUp: AbortSignal,
+    handler?: string,
+    onWritten?: () => void,
+  ): Promise<void>;
   /** The first statement of an attempt: takes its ledger row. */
   claim(tx: TransactionSQL, key: AttemptKey, timeoutMs: number): Promise<Claim>;
-  /** Called at most once, before the first query that might end the transaction, so that `markCommitted` can detect it. */
-  watchControl?(tx: TransactionSQL): Promise<void>;
   /** The last statement of an attempt. False, and nothing is written, when `tx` is not the transaction that claimed the row. */
-  markCommitted(tx: TransactionSQL, key: AttemptKey, isWatched: boolean): Promise<boolean>;
+  markCommitted(tx: TransactionSQL, key: AttemptKey): Promise<boolean>;
   /**
    * Decides an attempt whose end is unknown: its run is committed, or the attempt is `void` and can never commit. `ends`:
    * its transaction is ended if it is open, as on a machine that is gone. Otherwise rejects when that holds the row for long.
@@ -50,7 +54,7 @@ export interface AppDatabase {
   close(): Promise<void>;
 }
 
-type Database = Pick<AppDatabase, "sql" | "begin" | "claim" | "watchControl" | "markCommitted" | "cut" | "canHang"> & {
+type Database = Pick<AppDatabase, "sql" | "begin" | "claim" | "markCommitted" | "cut" | "canHang"> & {
   outages: Pick<Outages, "suspect" | "answers">;
   /** Retries until the database answers; rejects with `UnknownEnd` when `signal` aborts. */
   resolve(key: AttemptKey, signal: AbortSignal): Promise<"committed" | "void">;
@@ -64,6 +68,8 @@ export interface TransactionOptions {
   onWait?: () => () => void;
   /** Called once when the transaction has been open for `time` milliseconds. */
   onLong?: (milliseconds: number) => void;
+  /** Called when nothing is left but a commit that other runs may share. */
+  onWritten?: () => void;
   onQuery?: (query: RanQuery) => void;
   /** Called before each query, and before the COMMIT, with a text without values. Returns a function to call after it. */
   traceQuery?: TraceQuery;
@@ -114,7 +120,7 @@ const REFUSED = {
 const asHost = AsyncLocalStorage.snapshot();
 
 export function createTransaction(app: Database, options: TransactionOptions): RunTransaction {
-  const { key, timeoutMs, onWait = () => () => {}, onLong, onQuery, traceQuery } = options;
+  const { key, timeoutMs, onWait = () => () => {}, onLong, onWritten, onQuery, traceQuery } = options;
   let phase: "unused" | "beginning" | "open" | "committing" | "ended" = "unused";
   let hindrance: Hindrance | undefined;
   let begun: Promise<TransactionSQL> | undefined;
@@ -126,11 +132,14 @@ export function createTransaction(app: Database, options: TransactionOptions): R
   decision.promise.catch(() => undefined);
   const givenUp = new AbortController();
   let scope: Scope | undefined;
-  let watching: Promise<void> | undefined;
 
-  async function client(): Promise<TransactionSQL> {
+  function throwIfOver() {
     if (phase === "committing" || phase === "ended")
       throw new Error("db was used after its run had ended: await every query before the handler returns");
+  }
+
+  async function client(): Promise<TransactionSQL> {
+    throwIfOver();
     return (begun ??= asHost(begin));
   }
 
@@ -159,9 +168,9 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       }, LONG_MS);
       ready.resolve(own);
       await decision.promise;
-      if (!(await app.markCommitted(own, key, watching !== undefined))) throw new Error(TRANSACTION_ENDED);
+      if (!(await app.markCommitted(own, key))) throw new Error(TRANSACTION_ENDED);
     };
-    ending = app.begin(body, givenUp.signal, key.handler).finally(() => {
+    ending = app.begin(body, givenUp.signal, key.handler, onWritten).finally(() => {
       clearTimeout(longTimer);
       endWait();
     });
@@ -170,10 +179,6 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       ready.reject(error);
     });
     return ready.promise;
-  }
-
-  function beforeControl(own: TransactionSQL): Promise<void> {
-    return (watching ??= app.watchControl?.(own) ?? Promise.resolve());
   }
 
   function noteError(error: unknown) {
@@ -189,8 +194,14 @@ export function createTransaction(app: Database, options: TransactionOptions): R
 
   return {
     get db() {
-      return (scope ??= createScope({ root: app.sql, client, beforeControl, onQuery, traceQuery, onError: noteError }))
-        .db;
+      return (scope ??= createScope({
+        root: app.sql,
+        client,
+        throwIfOver,
+        onQuery,
+        traceQuery,
+        onError: noteError,
+      })).db;
     },
     get hindrance() {
       return hindrance;

@@ -34,6 +34,8 @@ interface AttemptOptions {
   /** Aborted when the server stops waiting for the database. */
   shutdown: AbortSignal;
   now: () => number;
+  /** Called when only a commit is left that other runs may share. */
+  onWritten?: () => void;
   traces?: Traces | undefined;
   print: (line: LogLine, ids?: TraceIds) => void;
   /** An error that the handler's code threw after the attempt had ended. */
@@ -166,7 +168,7 @@ async function callHandler(
 }
 
 function createTransaction(
-  { run, effects }: AttemptOptions,
+  { run, effects, onWritten }: AttemptOptions,
   timeoutMs: number,
   timeout: Timeout,
   log: HandlerLog,
@@ -176,6 +178,7 @@ function createTransaction(
     ...(trace && { traceQuery: trace.query }),
     key: attemptKey(run),
     timeoutMs,
+    ...(onWritten && { onWritten }),
     onWait: () => timeout.pause(),
     onLong: (time) =>
       log.warn(

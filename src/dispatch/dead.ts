@@ -41,10 +41,11 @@ export async function notifyDead(
 /** Rejects when the function throws or takes too long. */
 async function call({ run: notify, version }: Code, run: ClaimedRun, outcome: Outcome & { kind: "dead" }) {
   const { id, type, subject, receivedAt, sample } = run.delivery;
+  const { frame: _, ...error } = outcome.record.error ?? { name: "Error", message: outcome.reason };
   const dead: DeadRun = {
     run: { handler: run.handler, attempts: run.spent + 1, reason: outcome.reason, replay: run.replay !== "" },
     delivery: { id, type, subject, receivedAt: new Date(receivedAt), sample },
-    error: outcome.record.error ?? { name: "Error", message: outcome.reason },
+    error,
   };
   const release = version.hold();
   try {

@@ -179,6 +179,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
             ended,
             shutdown: shutdown.signal,
             now,
+            // The next run may join the same commit.
+            onWritten: release,
             traces: options.traces,
             print: (line, ids) => options.onLog?.(run, line, ids),
             onLate: (message) => options.onLate?.(run, message),

@@ -42,7 +42,7 @@ export function createSlots(concurrency: number, now: () => number = () => perfo
     const run = { since: now() };
     handler.running.add(run);
     return () => {
-      handler.running.delete(run);
+      if (!handler.running.delete(run)) return;
       handler.took += WEIGHT_OF_LATEST * (now() - run.since - handler.took);
       handler.queue.shift()?.start(true);
     };
@@ -86,7 +86,7 @@ export function createSlots(concurrency: number, now: () => number = () => perfo
     },
     /**
      * Waits until another run may start, most often not at all. Returns a function to call when the run has ended, or
-     * undefined when the wait took too long.
+     * undefined when the wait took too long. A repeated call does nothing.
      */
     acquire(name: string): Release | Promise<Release | undefined> {
       const handler = of(name);

@@ -2,20 +2,21 @@
 // the first stack frame in the user's code. The line's number does not count: an edit above it changes nothing.
 
 import type { ErrorRecord, Outcome, ProblemKey } from "../inbox/inbox.ts";
+import type { ThrownAt } from "../inbox/views.ts";
+import { redactText } from "../redact.ts";
 import { placeOf, shownPlace } from "./error-record.ts";
 
 const MAX_MESSAGE = 300;
 /** Of a stack that is searched. */
 const MAX_FRAMES = 100;
 const ID_CHARACTERS = 12;
+/** Stored with an error, before and after the line that threw. */
+const LINES_AROUND = 2;
 
 /** Finds the line of code that threw. `changed`: the file was saved after the attempt had begun. */
-export type ReadFrame = (
-  error: ErrorRecord,
-  startedAt: number,
-) => Promise<{ file: string; line: number; source: { number: number; text: string }[]; changed?: boolean } | null>;
+export type ReadFrame = (error: ErrorRecord, startedAt: number) => Promise<(ThrownAt & { changed?: boolean }) | null>;
 
-/** Adds the problem to a failure. Reads the line of code now, because later the file may have changed. */
+/** Adds the problem to a failure, and the lines of code to its error: later, or elsewhere, the file may be another one. */
 export async function withProblem(
   handler: string,
   outcome: Outcome,
@@ -25,9 +26,21 @@ export async function withProblem(
   const { error, startedAt } = outcome.record;
   if (!error) return outcome;
   const frame = await readFrame?.(error, startedAt).catch(() => null);
-  const line = frame?.changed ? undefined : frame?.source.find(({ number }) => number === frame.line);
-  const found = frame && { place: `${frame.file}:${frame.line}`, source: line?.text.trim() ?? null };
-  return { ...outcome, problem: { ...problemOf(handler, error, frame?.file), ...found } };
+  if (!frame) return { ...outcome, problem: problemOf(handler, error) };
+  const thrownAt = frame.changed ? undefined : storedFrame(frame);
+  const line = thrownAt?.source.find(({ number }) => number === frame.line);
+  const found = { place: `${frame.file}:${frame.line}`, source: line?.text.trim() ?? null };
+  return {
+    ...outcome,
+    ...(thrownAt && { record: { ...outcome.record, error: { ...error, frame: thrownAt } } }),
+    problem: { ...problemOf(handler, error, frame.file), ...found },
+  };
+}
+
+/** A few lines, without secrets: they leave the machine of the code with the inbox. */
+function storedFrame({ file, line, column, source }: ThrownAt): ThrownAt {
+  const near = source.filter(({ number }) => Math.abs(number - line) <= LINES_AROUND);
+  return { file, line, column, source: near.map(({ number, text }) => ({ number, text: redactText(text) })) };
 }
 
 /**

@@ -26,6 +26,17 @@ export interface ErrorRecord {
   stack?: string;
   /** The error's `cause` and the `errors` of an AggregateError, and theirs, outermost first. */
   causes?: ErrorCause[];
+  /** Where it was thrown in the user's code, with the lines as they were then. */
+  frame?: ThrownAt;
+}
+
+export interface ThrownAt {
+  /** From the project's directory: `handlers/user.created.ts`. */
+  file: string;
+  line: number;
+  column: number;
+  /** The line and a few around it; `number` counts from 1. */
+  source: { number: number; text: string }[];
 }
 
 export interface ErrorCause {

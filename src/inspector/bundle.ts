@@ -18,16 +18,15 @@ export interface Asset {
 
 const DIR = join(import.meta.dir, "page");
 
+let built: Promise<Page> | undefined;
+
 /** Builds once; after a failure, the next request builds again. */
-export function createPage(): () => Promise<Page> {
-  let built: Promise<Page> | undefined;
-  return () => {
-    built ??= build().catch((error: unknown) => {
-      built = undefined;
-      throw error;
-    });
-    return built;
-  };
+export function readPage(): Promise<Page> {
+  built ??= build().catch((error: unknown) => {
+    built = undefined;
+    throw error;
+  });
+  return built;
 }
 
 async function build(): Promise<Page> {

@@ -16,7 +16,7 @@ import { answerScrape } from "../monitor/metrics-server.ts";
 import type { Scrape } from "../monitor/prometheus.ts";
 import type { UnverifiedBodies } from "../receive/unverified.ts";
 import { type AccessRequest, MCP_PATH, refuse } from "./access.ts";
-import { createPage, type Page } from "./bundle.ts";
+import { type Page, readPage } from "./bundle.ts";
 import { pageRoutes, wrongToken } from "./page-routes.ts";
 import { bearerOf, createSessions } from "./session.ts";
 
@@ -104,7 +104,7 @@ export function openInspector(
 
 /** Starts listening. Throws a `UserError` with a remedy when it can't. */
 export function startInspector(options: InspectorOptions): Inspector {
-  const { api, unverified, scrape, page = createPage() } = options;
+  const { api, unverified, scrape, page = readPage } = options;
   const { feed } = api.live;
   const remote = options.token !== undefined;
   const token = options.token ?? randomBytes(TOKEN_BYTES).toString("hex");

@@ -1,8 +1,9 @@
 // Explains the state of a run: what happened, which line threw, what it waits for, and what to do next. Pure.
 
-import type { AttemptJson, CodeFrame, DeliveryJson, HandlerJson, RunJson } from "../api/types.ts";
+import type { AttemptJson, DeliveryJson, HandlerJson, RunJson } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
+import { frameLines } from "../failures/frame-lines.ts";
 
 export interface Explained {
   delivery: DeliveryJson;
@@ -29,16 +30,8 @@ function describeAttempt({ attempt, startedAt, took, outcome, error, log, frame 
   for (const { level, message } of log ?? []) lines.push(`  log ${level}: ${message}`);
   if (error) lines.push(`  ${error.name}: ${error.message}`);
   for (const { name, message, at } of error?.causes ?? []) lines.push(`  caused by ${name}: ${message} ${at ?? ""}`);
-  if (frame) lines.push(...describeFrame(frame));
+  if (frame) lines.push(...frameLines(frame).map((text) => `  ${text}`));
   return lines.join("\n");
-}
-
-function describeFrame({ file, line, column, source, changed }: CodeFrame): string[] {
-  const note = changed ? ", which was saved after the attempt began" : "";
-  return [
-    `  at ${file}:${line}:${column}${note}`,
-    ...source.map(({ number, text }) => `  ${number === line ? ">" : " "} ${String(number).padStart(4)} | ${text}`),
-  ];
 }
 
 function reasonOf(run: RunJson, handler: HandlerJson | undefined, earlier: readonly string[]): string {

@@ -47,17 +47,21 @@ export function writeTools(ask: Ask, runCommand: RunCommand): Tool[] {
         dead: t.Optional(t.Boolean({ description: "Only the handlers whose latest run of the delivery is dead" })),
         problem: t.Optional(t.String({ description: "Instead of a delivery, a problem: p_…" })),
         confirm: t.Optional(t.Boolean({ description: "The user has agreed to this replay" })),
+        runs: t.Optional(
+          t.Integer({ description: "With a problem and confirm: the number of runs that was reported" }),
+        ),
       }),
       isWrite: true,
-      async call({ id, handler, dead, problem, confirm = false }) {
+      async call({ id, handler, dead, problem, confirm = false, runs }) {
         if ((id === undefined) === (problem === undefined)) throw new ToolError("Give an id or a problem");
         if (!confirm) {
           const query = problem ? { problem } : { id, handler, stale: true, ...(dead && { state: "dead" }) };
-          const { found, more } = await ask<ReplayCount>("/replays", { query });
-          return `Not replayed yet: this would start ${found}${more ? " or more" : ""} runs. Ask the user, then repeat with confirm: true.`;
+          const { found } = await ask<ReplayCount>("/replays", { query });
+          const again = problem ? `confirm: true and runs: ${found}` : "confirm: true";
+          return `Not replayed yet: this would start ${found} runs. Ask the user, then repeat with ${again}.`;
         }
         if (id === undefined) {
-          await ask<BulkJobJson>("/bulk", { method: "POST", query: { problem } });
+          await ask<BulkJobJson>("/bulk", { method: "POST", query: { problem, expected: runs } });
           return `The dead runs of ${problem} are being replayed. list_problems shows when it is resolved.`;
         }
         const path = `/deliveries/${encodeURIComponent(id)}/replay`;

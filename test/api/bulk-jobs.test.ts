@@ -13,7 +13,7 @@ test("a bulk replay continues after the request that started it, in several step
   await using bellhop = await inspected({ "user.created.ts": COUNTS });
   for (let n = 0; n < 450; n += 1)
     await bellhop.post(sample("user.created", { overrides: { data: { id: `user_${n}` } } }), { id: `msg_${n}` });
-  const started = (await (await bellhop.write("/api/bulk?type=user.created")).json()) as BulkJobJson;
+  const started = (await (await bellhop.write("/api/bulk?type=user.created&expected=450")).json()) as BulkJobJson;
   expect(started).toMatchObject({ isAdding: true, isFinished: false, reason: null });
   // 450 runs take several steps: one step adds at most 200.
   const job = await until("the end of the job", async () => {
@@ -28,7 +28,7 @@ test("a bulk replay continues after the request that started it, in several step
 test("a bulk replay is stopped by its id", async () => {
   await using bellhop = await inspected({ "user.created.ts": COUNTS });
   await bellhop.post(sample("user.created"), { id: "msg_1" });
-  const { id } = (await (await bellhop.write("/api/bulk")).json()) as BulkJobJson;
+  const { id } = (await (await bellhop.write("/api/bulk?type=user.created")).json()) as BulkJobJson;
   const stopped = (await (await bellhop.write(`/api/bulk/stop?job=${id}`)).json()) as { job: BulkJobJson };
   expect(stopped.job).toMatchObject({ id, isStopped: true });
 });

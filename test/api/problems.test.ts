@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 
 import { commonValues } from "../../src/api/common-values.ts";
-import type { CommonValuesJson, DeliveryList, ProblemsJson, ProblemView } from "../../src/api/types.ts";
+import type { CommonValuesJson, DeliveryJson, DeliveryList, ProblemsJson, ProblemView } from "../../src/api/types.ts";
 import { until } from "../harness.ts";
 import { inspected } from "../inspector/inspected.ts";
 
@@ -58,7 +58,16 @@ test("lists a problem with its line of code, compares its deliveries, and replay
   expect(await bellhop.json<ProblemsJson>("/api/problems")).toEqual({ problems: [] });
   expect(await bellhop.json<ProblemsJson>("/api/problems?state=muted")).toMatchObject({ problems: [{ id }] });
 
-  await Bun.write(`${bellhop.folder}/handlers/user.created.ts`, "export default () => {};");
+  const frameOf = async () => (await bellhop.json<DeliveryJson>("/api/deliveries/msg_3")).runs[0]?.attempts[0]?.frame;
+  const then = { file: "handlers/user.created.ts", line: 3 };
+  expect(await frameOf()).toMatchObject(then);
+  expect((await frameOf())?.savedSince).toBeUndefined();
+
+  await Bun.write(`${bellhop.folder}/handlers/user.created.ts`, "export default () => {\n\n\n};\n");
+  // The lines as they were when it threw.
+  await until("the saved file", async () => (await frameOf())?.savedSince);
+  expect(await frameOf()).toMatchObject({ ...then, source: [1, 2, 3, 4, 5].map((number) => ({ number })) });
+  expect((await frameOf())?.source[2]?.text).toContain("has no address");
   await until("the fixed handler", async () => {
     const found = await bellhop.json<{ name: string; options: object }[]>("/api/handlers");
     return found.some(({ name, options }) => name === "user.created" && Object.keys(options).length === 0);

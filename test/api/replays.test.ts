@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 
-import type { DeliveryList, HandlerJson } from "../../src/api/types.ts";
+import type { BulkRefusal, DeliveryList, HandlerJson } from "../../src/api/types.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
-import { inspected } from "../inspector/inspected.ts";
+import { inspected, TOKEN } from "../inspector/inspected.ts";
 
 const ADDED_LATER = "user.created/late";
 
@@ -40,4 +40,33 @@ test("a handler that does not exist or does not load gives 409 with the reason",
     });
     expect([unknown.status, broken.status]).toEqual([409, 409]);
   }
+});
+
+test("a bulk replay needs a condition, and above 100 runs the number that was counted", async () => {
+  await using bellhop = await inspected({ "user.created.ts": "export default () => {};" }, TOKEN);
+  await bellhop.signIn();
+  const ids = Array.from({ length: 101 }, (_, index) => `msg_${index}`);
+  await Promise.all(ids.map((id) => bellhop.post(sample("user.created"), { id })));
+  const start = async (query: string, path = "bulk", body?: object) => {
+    const answer = await bellhop.write(`/api/${path}?${query}`, body);
+    return { status: answer.status, ...((await answer.json()) as Partial<BulkRefusal>) };
+  };
+  expect(await start("stale=true&expected=101")).toMatchObject({ status: 409, error: "no_condition" });
+  expect(await start("type=user.created&stale=true")).toMatchObject({
+    status: 409,
+    error: "not_confirmed",
+    message: "More than 100 runs match: count them, and repeat the request with that number as `expected`",
+  });
+  // It grew a little, then too much.
+  expect(await start("type=user.created&stale=true&expected=90")).toMatchObject({
+    status: 409,
+    message: "90 runs were expected, and more match now: count them again",
+  });
+  expect((await start("type=user.created&stale=true&expected=93")).status).toBe(200);
+  // Up to 100 runs, a request needs no number, and one that is too small is refused.
+  expect((await start("id=msg_1&stale=true")).status).toBe(200);
+  expect(await start("type=user.created&stale=true&expected=3")).toMatchObject({ error: "not_confirmed" });
+
+  expect(await start("", "bulk/deliveries", { ids })).toMatchObject({ status: 409, error: "not_confirmed" });
+  expect((await start("expected=101", "bulk/deliveries", { ids })).status).toBe(200);
 });

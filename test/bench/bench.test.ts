@@ -141,7 +141,7 @@ describe("the written figures", () => {
   const all = contenders(1_024);
   const results = all.map((contender, index): Result => {
     const turns = CONNECTIONS.map((count) => [count, [turnOf(1_000 * (index + 1), contender)]] as const);
-    return { contender, turns: new Map(turns) };
+    return { contender, turns: new Map(turns), half: contender.stores ? [turnOf(500 * (index + 1), contender)] : [] };
   });
 
   async function written() {
@@ -165,11 +165,15 @@ describe("the written figures", () => {
     ]);
   });
 
-  test("are two tables in docs/benchmarks.md, for servers that store and servers that do not", async () => {
+  test("are tables in docs/benchmarks.md, for servers that store, at full and half load, and servers that do not", async () => {
     const { page } = await written();
-    const [storing = "", answering = ""] = page.split("## Servers that store nothing");
+    const [storing = "", half = "", answering = ""] = page.split(
+      /### At half of the peak|## Servers that store nothing/,
+    );
     const names = (text: string) => rowsOf(text).flatMap(([name]) => name || []);
     expect(names(storing)).toEqual(all.flatMap(({ stores, name }) => (stores ? name : [])));
+    expect(names(half)).toEqual(names(storing));
+    expect(rowsOf(half)[0]).toEqual(["Bellhop, `bun start`", "500", "2", "2", "1.00 ×"]);
     expect(names(answering)).toEqual([all[0]!.name, ...all.flatMap(({ stores, name }) => (stores ? [] : name))]);
     expect(rowsOf(storing)).toHaveLength(names(storing).length * CONNECTIONS.length);
     // CPU and memory of Bellhop on Postgres include those of Postgres.

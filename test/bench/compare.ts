@@ -66,6 +66,7 @@ for (const count of connections) {
     ["CPU s per 10,000", medians(({ cpuSeconds }) => cpuSeconds)] as const,
     ["p50 ms", medians(({ latency }) => latency.quantile(0.5))] as const,
     ["p99 ms", medians(({ latency }) => latency.quantile(0.99))] as const,
+    ["memory MB", medians(({ residentMegabytes }) => residentMegabytes)] as const,
   ].map(([figure, [current = 0, other = 0]]) => ({
     [`${count} connections`]: figure,
     this: number(current),

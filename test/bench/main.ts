@@ -8,10 +8,11 @@ import { parseArgs } from "node:util";
 
 import { llmsText } from "../../scripts/generate-llms.ts";
 import { BELLHOP, CEILING, type Contender, contenders } from "./contenders.ts";
+import { median } from "./histogram.ts";
 import { machine } from "./machine.ts";
 import { type Started, type Turn, turn } from "./measure.ts";
 import { writeFigures } from "./page.ts";
-import { answeringTable, conditions, ratioTable, type Result, storingTable, versions } from "./report.ts";
+import { answeringTable, conditions, halfTable, ratioTable, type Result, storingTable, versions } from "./report.ts";
 import { createRequests, type Requests } from "./requests.ts";
 import { ROOT } from "./servers.ts";
 
@@ -31,6 +32,7 @@ const connections = values.connections.split(",").map((text) => positive("connec
 const setup = { rounds, seconds, connections, machine: machine(), loadAverage: loadavg()[0]! };
 if (values.write && values.only) throw new Error("--write needs the figures of all contenders; leave out --only");
 const WARM_UP_SECONDS = values.quick ? 0.4 : 2;
+const CONNECTIONS_AT_HALF = 64;
 // Above this share of the ceiling, the load generator may be the bottleneck.
 const MAX_CEILING_SHARE = 0.7;
 
@@ -38,14 +40,14 @@ await using opened = new AsyncDisposableStack();
 const signed = createRequests();
 const unverified = createRequests({ repeat: true });
 
-const started: (Started & { turns: Map<number, Turn[]> })[] = [];
+const started: (Started & { turns: Map<number, Turn[]>; half: Turn[] })[] = [];
 const all = selected(contenders(signed.size));
 const missing = all.filter((contender) => contender.missing);
 for (const { name, missing: reason } of missing) console.log(`Without ${name}: ${reason}.`);
 for (const contender of all.filter((contender) => !contender.missing)) {
   await contender.install?.();
   const running = opened.use(await contender.start());
-  started.push({ ...contender, running, answered: [], turns: new Map() });
+  started.push({ ...contender, running, answered: [], turns: new Map(), half: [] });
 }
 for (const contender of started) {
   process.stderr.write(`warming up ${contender.name}\n`);
@@ -68,8 +70,20 @@ for (const count of connections) {
   }
 }
 
-const results: Result[] = started.map((contender) => ({ contender, turns: contender.turns }));
-const tables = [storingTable, ratioTable, answeringTable].map((format) => format(results, setup));
+for (let round = 0; round < rounds; round += 1)
+  for (const contender of rotate(
+    started.filter(({ stores }) => stores),
+    round,
+  )) {
+    const peak = Math.max(...[...contender.turns.values()].map((turns) => median(turns.map(({ rate }) => rate))));
+    signed.prepare(peak * 0.5 * seconds);
+    process.stderr.write(`half of the peak, round ${round + 1} of ${rounds}: ${contender.name}\n`);
+    const options = { requests: signed, connections: CONNECTIONS_AT_HALF, seconds, rate: peak * 0.5 };
+    contender.half.push(await turn(contender, options));
+  }
+
+const results: Result[] = started.map((contender) => ({ ...contender, contender }));
+const tables = [storingTable, halfTable, ratioTable, answeringTable].map((format) => format(results, setup));
 console.log([...tables, conditions(setup), versions(results)].filter((text) => text !== "").join("\n\n"));
 warnOfCeiling();
 

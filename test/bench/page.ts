@@ -7,6 +7,7 @@ import type { Contender } from "./contenders.ts";
 import {
   answeringTable,
   conditions,
+  halfTable,
   replaceFigures,
   type Result,
   type Setup,
@@ -56,6 +57,12 @@ ${storingTable(results, setup)}
 - \`CPU µs\`: CPU time for each delivery. \`MB\`: memory. Both include the processes of Postgres and Redis.
 
 ${descriptions(storing)}
+
+### At half of the peak
+
+Each server at half of the highest rate that it reached above, with requests that are due at even intervals.
+
+${halfTable(results)}
 
 ## Servers that store nothing
 

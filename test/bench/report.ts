@@ -9,6 +9,8 @@ export interface Result {
   contender: Contender;
   /** By number of connections. */
   turns: ReadonlyMap<number, readonly Turn[]>;
+  /** At half of its own peak, with requests at even intervals. */
+  half: readonly Turn[];
 }
 
 export interface Setup {
@@ -37,6 +39,20 @@ export function storingTable(results: readonly Result[], setup: Setup): string {
     rest: number(turn.remainingMs),
     ...cost(turn),
   }));
+}
+
+/** How the servers that store answer while they have time. */
+export function halfTable(results: readonly Result[]): string {
+  return table(
+    results
+      .filter(({ half }) => half.length > 0)
+      .map(({ contender, half }) => {
+        const turn = medianTurn(half);
+        const { latency: all } = turn;
+        const times = ratio(all.quantile(0.99) / all.quantile(0.5));
+        return { contender: contender.name, "requests/s": number(turn.rate), ...latency(turn), "p99 / p50": times };
+      }),
+  );
 }
 
 /** Bellhop beside the servers that store nothing. */

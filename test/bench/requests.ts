@@ -40,7 +40,7 @@ interface RequestOptions {
 
 /** Ids of Clerk's users can be sorted by the second of their creation: the rest is in no order. */
 function userFor(id: string): string {
-  return `user_${id.slice(4, 9)}${[...id.slice(9)].toReversed().join("")}`;
+  return `user_${id.slice(4, 9)}${Array.from(id.slice(9)).toReversed().join("")}`;
 }
 
 export function createRequests({

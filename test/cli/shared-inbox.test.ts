@@ -49,6 +49,12 @@ describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
     expect(listed.stdout).toContain("msg_1");
     const shown = await runCommand(elsewhere.path, ["deliveries", "msg_1"], env);
     expect(shown.stdout).toContain("broken");
+    // The code is on the other machine: its lines are stored with the error.
+    expect(shown.stdout).toMatch(
+      /at handlers\/user\.created\.ts:2:\d+\n {11}1 \| import .*\n {6}> {4}2 \| export default/,
+    );
+    const problem = /p_[\da-f]{12}/.exec(shown.stdout)?.[0] ?? "";
+    expect((await runCommand(elsewhere.path, ["problems", problem], env)).stdout).toContain("    2 | export default");
     const replayed = await runCommand(elsewhere.path, ["replay", "msg_1"], env);
     expect([replayed.exitCode, replayed.stderr]).toEqual([0, ""]);
     expect(await server.ended("msg_1")).toMatchObject({ runs: [{ state: "dead" }, { state: "done" }] });

@@ -139,6 +139,8 @@ test("a failed constraint fails its run alone, inside of a savepoint of its own 
 test.each([
   ["a conflict that rolls back", "insert or rollback into t values ('msg_1')"],
   ["a COMMIT and a BEGIN", "/* both */ commit; begin; insert into t values ('stray')"],
+  // A text of this length is not checked before it runs.
+  ["the end of its savepoint", `insert into t values ('stray'); release bellhop_run; --${"x".repeat(10_000)}`],
 ])("a run that ends the transaction by %s costs no other run its writes or an attempt", async (_, statement) => {
   await using shared = await open();
   await shared.warmUp();
@@ -211,6 +213,47 @@ test("a handler that is slow, or was never seen, does not delay the commit of a 
     await commit(slow);
   }
   expect(shared.rows()).toHaveLength(4);
+});
+
+test("a run leaves its place to the next one before the shared commit", async () => {
+  await using shared = await open();
+  const seen: string[][] = [];
+  const onWritten = () => void seen.push(shared.rows());
+  await write(shared.effects.transaction({ key: key("msg_1"), timeoutMs: 30_000, onWritten }), "msg_1");
+  expect(seen).toEqual([[]]);
+  expect(shared.rows()).toEqual(["msg_1"]);
+
+  const failing = shared.effects.transaction({ key: key("msg_2"), timeoutMs: 30_000, onWritten });
+  await fails(failing, () => write(failing, "msg_1"));
+  expect(seen).toHaveLength(1);
+});
+
+test("a query of a run that was given up writes nothing into the run after it", async () => {
+  await using shared = await open();
+  await shared.warmUp();
+  // The run ends at each step of its query.
+  for (let steps = 0; steps < 40; steps += 1) {
+    const [late, next] = [shared.attempt(`late ${steps}`), shared.attempt(`next ${steps}`)];
+    const query = rejection(
+      Promise.resolve(late.db`insert into t values (${`late ${steps}`})`).then(() => late.finish()),
+    );
+    const written = write(next, `next ${steps}`);
+    for (let step = 0; step < steps; step += 1) await Promise.resolve();
+    await late.rollback();
+    await Promise.allSettled([query, written]);
+  }
+  expect(shared.rows()).toEqual(Array.from({ length: 40 }, (_, n) => `next ${n}`).toSorted());
+});
+
+test("a closed file leaves no log behind", async () => {
+  await using folder = await temporaryFolder();
+  const filename = join(folder.path, "app.db");
+  await using effects = await openEffects({ kind: "sqlite", filename });
+  const run = effects.transaction({ key: key("msg_1"), timeoutMs: 30_000 });
+  await run.db`select 1`;
+  await commit(run);
+  await effects.close();
+  expect(await Bun.file(`${filename}-wal`).exists()).toBe(false);
 });
 
 test("a transaction that belongs to no run shares nothing", async () => {

@@ -77,6 +77,25 @@ function interceptFirst(proxy: Proxy, text: string, action: ReturnType<Proxy["on
 
 if (postgres) describeEffects("Postgres", () => open());
 
+test.skipIf(!postgres)("a run of one statement takes three round trips", async () => {
+  await using opened = await withTable();
+  let trips = 0;
+  // Statements that are sent together arrive together.
+  opened.proxy.onClient = () => {
+    trips += 1;
+    return "forward";
+  };
+  // A connection prepares each statement at its first use, which takes trips of its own.
+  for (const id of ["msg_1", "msg_2", "msg_3", "msg_4", "msg_5", "msg_6", "msg_7", "msg_8"]) {
+    trips = 0;
+    const run = opened.begin(id);
+    await run.db`insert into t values (${id})`;
+    await commit(run);
+  }
+  expect(trips).toBe(3);
+  expect(await opened.rows()).toHaveLength(8);
+});
+
 describe.skipIf(!postgres)("effects when Postgres fails", () => {
   test("a connection that is lost before the COMMIT arrives writes nothing, and the next attempt writes", async () => {
     await using opened = await withTable();

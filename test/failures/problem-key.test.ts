@@ -107,3 +107,33 @@ test("a failure gets its problem with the line of code as it was when it threw",
   for (const other of [{ kind: "done", record } as const, { kind: "released" } as const])
     expect(await withProblem("user.created", other, undefined)).toBe(other);
 });
+
+test("a failure keeps two lines around the one that threw, without secrets; in a changed file, none", async () => {
+  const error = { name: "Error", message: "no", stack: "Error: no\n    at f (/app/x.ts:5:1)" };
+  const failure: Outcome = { kind: "retry", delay: 5_000, exclusive: false, record: { ...record, error } };
+  const source = [2, 3, 4, 5, 6, 7, 8].map((number) => ({
+    number,
+    text: number === 4 ? 'const key = "sk_live_abcdefgh12345678";' : `line ${number}`,
+  }));
+  const found = { file: "handlers/x.ts", line: 5, column: 1, source };
+  const stored = async (frame: object) => {
+    const outcome = await withProblem("user.created", failure, async () => frame as typeof found);
+    return "record" in outcome ? outcome.record.error : undefined;
+  };
+  expect(await stored(found)).toEqual({
+    ...error,
+    frame: {
+      file: "handlers/x.ts",
+      line: 5,
+      column: 1,
+      source: [
+        { number: 3, text: "line 3" },
+        { number: 4, text: 'const key = "•••";' },
+        { number: 5, text: "line 5" },
+        { number: 6, text: "line 6" },
+        { number: 7, text: "line 7" },
+      ],
+    },
+  });
+  expect(await stored({ ...found, changed: true })).toEqual(error);
+});

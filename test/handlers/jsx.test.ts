@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 
-import { createPage } from "../../src/inspector/bundle.ts";
+import { readPage } from "../../src/inspector/bundle.ts";
 import { post, serverWith, spawnServer, writeHandlers } from "../harness.ts";
 
 const ROOT = resolve(import.meta.dir, "../..");
@@ -60,7 +60,7 @@ test("a .tsx handler follows its own pragma, then its project's tsconfig.json", 
 });
 
 test("the inspector's page is still compiled for Preact", async () => {
-  const { script } = await createPage()();
+  const { script } = await readPage();
   expect(script.text).not.toContain("react.transitional.element");
   expect(script.text).toContain("__k");
 });

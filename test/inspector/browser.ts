@@ -21,14 +21,38 @@ if (noBrowser) console.log(`skipped: ${noBrowser}`);
 
 let started: Promise<Browser> | undefined;
 
-/** The browser of this test file, started once. */
-export function browser(): Promise<Browser> {
-  return (started ??= chromium.launch({ executablePath: path!, args: ["--no-sandbox", "--disable-dev-shm-usage"] }));
+/** The browser of all test files, which `bun test` runs in one process. It ends with the process. */
+export async function browser(): Promise<Browser> {
+  // After a test's timeout, `bun test` ends the processes that the test uses.
+  if (started && !(await started).isConnected()) [started, idle] = [undefined, undefined];
+  return await (started ??= chromium.launch({
+    executablePath: path!,
+    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+  }));
 }
 
-export async function closeBrowser(): Promise<void> {
-  await (await started)?.close();
-  started = undefined;
+/** A page that the scene before has left: a new one takes half a second on a busy machine. */
+let idle: Page | undefined;
+
+async function takePage(width: number, scheme: "light" | "dark"): Promise<Page> {
+  const open = await browser();
+  const page = idle ?? (await (await open.newContext()).newPage());
+  idle = undefined;
+  await page.setViewportSize({ width, height: 800 });
+  await page.emulateMedia({ colorScheme: scheme });
+  return page;
+}
+
+/** Without its listeners, routes, cookies and further tabs. Each scene has an origin of its own, so storage is empty. */
+async function leavePage(page: Page): Promise<void> {
+  const context = page.context();
+  if (page.isClosed() || idle) return context.close();
+  page.removeAllListeners();
+  for (const other of context.pages()) if (other !== page) await other.close();
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await page.goto("about:blank");
+  await context.clearCookies();
+  idle = page;
 }
 
 export const WIDTHS = [1_280, 380] as const;
@@ -56,11 +80,11 @@ export async function open(files: Files, options: SceneOptions = {}): Promise<Sc
   const { width = 1_280, scheme = "light", env = {}, at = "/" } = options;
   await using stack = new AsyncDisposableStack();
   const server = stack.use(await serverWith(files, env, undefined, "dev"));
-  const context = await (await browser()).newContext({ viewport: { width, height: 800 }, colorScheme: scheme });
-  stack.defer(() => context.close());
+  const page = await takePage(width, scheme);
+  const context = page.context();
+  stack.defer(() => leavePage(page));
   const errors: string[] = [];
-  const openPage = async (url: string) => {
-    const page = await context.newPage();
+  const visit = async (page: Page, url: string) => {
     page.setDefaultTimeout(20_000);
     page.on("dialog", (dialog) => {
       errors.push(`a dialog: ${dialog.message()}`);
@@ -74,9 +98,14 @@ export async function open(files: Files, options: SceneOptions = {}): Promise<Sc
     await page.goto(url);
     return page;
   };
+  const openPage = async (url: string) => {
+    const tab = await context.newPage();
+    await tab.setViewportSize({ width, height: 800 });
+    return visit(tab, url);
+  };
   const url = server.inspectorUrl!;
   // The address that `bun dev` prints signs in; the page then removes the token from it.
-  const page = await openPage(server.inspectorLink!);
+  await visit(page, server.inspectorLink!);
   if (env["INSPECTOR_TOKEN"] === undefined) await page.locator(".connection.live").waitFor();
   if (at !== "/") await page.goto(`${url}${at}`);
   const moved = stack.move();

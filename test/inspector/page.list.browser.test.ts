@@ -1,13 +1,12 @@
 // The list of deliveries: live updates, filters, shared addresses, the keyboard, and bulk replays.
 
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { serverWith, until } from "../harness.ts";
-import { browser, closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
+import { browser, noBrowser, open, WIDTHS } from "./browser.ts";
 
 setDefaultTimeout(60_000);
-afterAll(closeBrowser);
 
 const HANDLERS = {
   "user.created.ts": `export default ({ data, log }) => log.info("hello", data.first_name);`,
@@ -111,7 +110,8 @@ describe.skipIf(noBrowser !== undefined)("the list under a pointer", () => {
     const { page, server } = scene;
     await server.post(user("user_1"), { id: "msg_1" });
     await server.ended("msg_1");
-    await page.getByRole("link", { name: "1 dead now" }).click();
+    await page.keyboard.press("2");
+    await page.keyboard.press("d");
     await page.locator('[data-row="msg_1"]').click();
     await page.keyboard.press("r");
     await page.getByRole("dialog").getByRole("button", { name: "Run again what failed: user.created" }).click();

@@ -1,16 +1,15 @@
 // The other pages, the sign-in, and the accessibility of every view.
 
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import axe from "axe-core";
 import type { Page } from "playwright-core";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
-import { closeBrowser, noBrowser, open, WIDTHS } from "./browser.ts";
+import { noBrowser, open, type Scene, WIDTHS } from "./browser.ts";
 
 setDefaultTimeout(60_000);
-afterAll(closeBrowser);
 
 const TOKEN = "a-token-of-at-least-24-characters";
 const USER = "user_2abcdefghijklmnopqrstuvwxyz";
@@ -21,11 +20,20 @@ const HANDLERS = {
 };
 
 describe.skipIf(noBrowser !== undefined)("the other pages", () => {
-  test("the handlers page shows the line that does not load, and the figures of the others", async () => {
-    await using scene = await open(HANDLERS, { at: "/#/handlers" });
-    const { page, server } = scene;
+  // The page is open while all of it happens: figures come every few seconds, without a reload.
+  let scene: Scene;
+  beforeAll(async () => {
+    scene = await open(HANDLERS, { at: "/#/handlers" });
+    const { server } = scene;
     await server.post(sample("user.created"), { id: "msg_1" });
     await server.post(sample("user.updated"), { id: "msg_2" });
+    for (let number = 0; number < 4; number += 1)
+      await server.post(sample("user.created"), { secret: `whsec_${btoa("another secret of 24 bytes")}` });
+  });
+  afterAll(() => scene?.[Symbol.asyncDispose]());
+
+  test("the handlers page shows the line that does not load, and the figures of the others", async () => {
+    const { page } = scene;
     await page.getByText("const x = ;").waitFor();
     await page.locator(".last-error").getByRole("link", { name: "no", exact: true }).waitFor();
     const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: "user.created" }) });
@@ -39,10 +47,8 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
   });
 
   test("warns about requests signed with another secret", async () => {
-    await using scene = await open(HANDLERS);
-    const { page, server } = scene;
-    for (let number = 0; number < 4; number += 1)
-      await server.post(sample("user.created"), { secret: `whsec_${btoa("another secret of 24 bytes")}` });
+    const { page } = scene;
+    await page.keyboard.press("2");
     await page
       .getByText(/4 requests with a signature that does not match/)
       .first()
@@ -53,10 +59,8 @@ describe.skipIf(noBrowser !== undefined)("the other pages", () => {
   });
 
   test("the strip shows what is dead now and the last hour, each a link to the deliveries", async () => {
-    await using scene = await open(HANDLERS);
-    const { page, server } = scene;
-    await server.post(sample("user.created"), { id: "msg_1" });
-    await server.post(sample("user.updated"), { id: "msg_2" });
+    const { page } = scene;
+    await page.keyboard.press("2");
     await until("3 of them", async () => (await page.locator(".health .chart").count()) === 3);
     await page.getByRole("link", { name: "2 deliveries, last hour" }).waitFor();
     await page.getByRole("link", { name: "1 retrying now" }).click();
@@ -114,6 +118,12 @@ test.skipIf(noBrowser !== undefined)(
         expect(await violations(page), `${view} at ${width} px`).toEqual([]);
         expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), view).toBe(true);
       }
+      // At a zoom of 400 %, 1280 by 1024 pixels are 320 by 256.
+      await page.setViewportSize({ width: 320, height: 256 });
+      expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view}, 400 %`).toBe(
+        true,
+      );
+      await page.setViewportSize({ width: 380, height: 800 });
       // The theme changes only colours.
       await page.emulateMedia({ colorScheme: "dark" });
       expect(await violations(page, ["color-contrast"]), `${view}, dark`).toEqual([]);
@@ -129,6 +139,11 @@ test.skipIf(noBrowser !== undefined)(
     await page.goto(`${url}/?state=retrying#/deliveries`);
     await page.locator('[data-row="msg_2"]').waitFor();
     await check("the list with a filter");
+    await page.getByRole("button", { name: "Replay these…" }).click();
+    await page.getByRole("dialog").waitFor();
+    await check("a bulk replay");
+    await page.keyboard.press("Escape");
+    await page.getByRole("dialog").waitFor({ state: "detached" });
     await page.goto(`${url}/#/deliveries/msg_2`);
     await page.locator(".timeline .attempt").first().waitFor();
     await page.locator("#changes-heading").waitFor();
@@ -152,6 +167,14 @@ test.skipIf(noBrowser !== undefined)(
     await page.goto(`${url}/#/problems`);
     await page.locator("#problems-heading").waitFor();
     await check("problems");
+    await page.keyboard.press("j");
+    await page.keyboard.press("Enter");
+    await page.locator("figure.frame mark").first().waitFor();
+    await check("a problem with its newest delivery");
+    await page.context().clearCookies();
+    await page.reload();
+    await page.getByLabel("Token").waitFor();
+    await check("the sign-in");
   },
 );
 

@@ -7,7 +7,7 @@ import type { Page } from "playwright-core";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
-import { browser, closeBrowser, noBrowser, open, type Scene, WIDTHS } from "./browser.ts";
+import { browser, noBrowser, open, type Scene, WIDTHS } from "./browser.ts";
 
 setDefaultTimeout(60_000);
 
@@ -63,7 +63,6 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await scene?.[Symbol.asyncDispose]();
-  await closeBrowser();
 });
 
 const COMBINATIONS = WIDTHS.flatMap((width) => (["light", "dark"] as const).map((scheme) => [width, scheme] as const));

@@ -3,7 +3,7 @@
 import { sample } from "../../src/clerk/samples.ts";
 import { until } from "../harness.ts";
 import { seeded } from "../random.ts";
-import { closeBrowser, open } from "./browser.ts";
+import { open } from "./browser.ts";
 
 const file = process.argv[2] ?? "docs/inspector.png";
 const HANDLERS = {
@@ -67,5 +67,4 @@ await page.getByRole("link", { name: "8 deliveries, last hour" }).waitFor();
 await page.locator(".brand").click();
 await page.screenshot({ path: file });
 console.log(`wrote ${file}`);
-await closeBrowser();
 process.exit(0);

@@ -159,7 +159,10 @@ export function openAppSqlite(world: World, faults: Faults, onFailure: () => voi
       });
     }
 
+    // Without Bun's own SQLite below it, Bellhop's statements have faults too.
+    const isHidden = world.chance(0.5);
     return new Proxy(sql, {
+      apply: (target, self, args) => (isHidden && args[0][0] === "" ? {} : Reflect.apply(target as never, self, args)),
       get: (target, name) => (name === "begin" ? begin : Reflect.get(target, name)),
     });
   };

@@ -57,10 +57,7 @@ export class ModelledPostgres {
     return Object.assign(client, {
       options: { adapter: "postgres" },
       begin,
-      reserve: async () => {
-        this.#requireConnection(life);
-        return { begin, release() {}, close: async () => {} };
-      },
+      reserve: async () => this.#reserve(life),
       unsafe: async () => [],
       close: async () => {},
     }) as unknown as SQL;
@@ -82,50 +79,88 @@ export class ModelledPostgres {
   }
 
   async #begin(life: Life, body: (tx: SQL) => Promise<unknown>): Promise<unknown> {
-    this.#requireConnection(life);
-    const tx: Transaction = { open: true, commitSent: false, writes: [], locks: new Set() };
-    this.#open.add(tx);
-    // Postgres notices a dead client after a while, and keeps its locks until then.
-    life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx)));
-    const run = async (strings: TemplateStringsArray, values: Values) => {
-      if (!life.alive) return new Promise(() => {});
-      if (this.world.chance(this.faults.crash)) crash(this.world, life, "at a query");
-      if (this.world.chance(this.faults.fail)) {
-        this.world.log("the connection is lost at a query");
-        this.onFailure();
-        this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx));
-        throw new ConnectionError("Connection closed");
-      }
-      const rows = await this.#statement(tx, strings.join("?"), values);
-      if (tx.terminated) throw new ConnectionError("Connection closed");
-      return rows;
-    };
-    const query = (strings: TemplateStringsArray, ...values: Values) => {
-      const rows = run(strings, values);
-      return Object.assign(rows, { execute: () => rows });
-    };
-    // No other client creates tables here, so the advisory lock is always free.
-    const unsafe = async (text: string) => (text.includes("advisory_xact_lock") ? [{ locked: true }] : []);
-    const client = Object.assign(query, { unsafe, close: async () => {} }) as unknown as SQL;
+    const connection = this.#reserve(life);
+    const client = connection as unknown as SQL;
+    await client`BEGIN`;
     let result: unknown;
     try {
       result = await Promise.race([body(client), life.dead]);
     } catch (error) {
-      this.#rollback(tx);
+      await client`ROLLBACK`;
       throw error;
     }
-    if (tx.terminated) throw new ConnectionError("Connection closed");
-    await this.#end(life, tx);
+    await client`COMMIT`;
     return result;
   }
 
+  /** A connection, which runs what it is sent in that order. */
+  #reserve(life: Life) {
+    this.#requireConnection(life);
+    let tx: Transaction | undefined;
+    let isLost = false;
+    /** A statement has failed, so the transaction can only be rolled back. */
+    let isAborted = false;
+    const run = async (text: string, values: Values): Promise<unknown[]> => {
+      if (!life.alive) return new Promise(() => {});
+      if (isLost) throw new ConnectionError("Connection closed");
+      if (text === "BEGIN") {
+        const own: Transaction = (tx = { open: true, commitSent: false, writes: [], locks: new Set() });
+        isAborted = false;
+        this.#open.add(own);
+        // Postgres notices a dead client after a while, and keeps its locks until then.
+        life.onDeath.push(() => this.world.after(this.world.between(0, 2_000), () => this.#rollback(own)));
+        return [];
+      }
+      const own = tx!;
+      isLost ||= own.terminated === true;
+      if (isLost) throw new ConnectionError("Connection closed");
+      if (text === "ROLLBACK" || (text === "COMMIT" && isAborted)) {
+        this.#rollback(own);
+        return [];
+      }
+      if (text === "COMMIT") {
+        isLost = true;
+        await this.#end(life, own);
+        isLost = false;
+        return [];
+      }
+      if (isAborted) throw new Error("current transaction is aborted");
+      if (this.world.chance(this.faults.crash)) crash(this.world, life, "at a query");
+      if (this.world.chance(this.faults.fail)) {
+        this.world.log("the connection is lost at a query");
+        this.onFailure();
+        this.world.after(this.world.between(0, 2_000), () => this.#rollback(own));
+        isLost = true;
+        throw new ConnectionError("Connection closed");
+      }
+      isAborted = true;
+      const rows = await this.#statement(own, text, values);
+      isAborted = false;
+      return rows;
+    };
+    let latest: Promise<unknown> = Promise.resolve();
+    const query = (strings: TemplateStringsArray, ...values: Values) => {
+      const result = latest.then(() => run(strings.join("?"), values));
+      latest = result.catch(() => undefined);
+      return Object.assign(result, { execute: () => result });
+    };
+    // No other client creates tables here, so the advisory lock is always free.
+    const unsafe = async (text: string) => (text.includes("advisory_xact_lock") ? [{ locked: true }] : []);
+    const begin = (body: (tx: SQL) => Promise<unknown>) => this.#begin(life, body);
+    const close = async () => {
+      isLost = true;
+      if (tx) this.world.after(this.world.between(0, 2_000), () => this.#rollback(tx!));
+    };
+    return Object.assign(query, { begin, unsafe, release() {}, close });
+  }
+
   /** Sends the COMMIT. After a fault it is lost, takes effect without an answer, or takes effect late. */
-  async #end(life: Life, tx: Transaction): Promise<void> {
+  async #end(life: Life, tx: Transaction): Promise<undefined> {
     const { world, faults } = this;
     const dies = world.chance(faults.crash);
     if (!dies && !world.chance(faults.fail)) {
       this.#commit(tx);
-      return;
+      return undefined;
     }
     const fate = world.pick(["lost", "answer lost", "late"] as const);
     world.log(`a COMMIT: ${fate}`);
@@ -173,9 +208,9 @@ export class ModelledPostgres {
   }
 
   async #markCommitted(tx: Transaction, values: Values) {
-    if (!tx.claimed?.startsWith("open")) return [];
+    if (!tx.claimed?.startsWith("open")) throw Object.assign(new Error("division by zero"), { errno: "22012" });
     tx.writes.push(() => this.ledger.set(keyOf(values), "committed"));
-    return [{ state: "committed" }];
+    return [];
   }
 
   async #declareVoid(tx: Transaction, values: Values) {
@@ -199,6 +234,7 @@ export class ModelledPostgres {
 
   async #lock(tx: Transaction, key: string) {
     while (this.#locks.has(key) && this.#locks.get(key) !== tx) await this.world.sleep(5);
+    // It was rolled back while it waited.
     if (!tx.open) throw new ConnectionError("Connection closed");
     this.#locks.set(key, tx);
     tx.locks.add(key);

@@ -2,11 +2,11 @@
 
 import { Elysia, t } from "elysia";
 
-import type { DeliveryView, RunView } from "../../inbox/views.ts";
+import type { DeliveryView, RunView, ThrownAt } from "../../inbox/views.ts";
 import type { ApiOptions } from "../app.ts";
 import { withWho } from "../listed.ts";
 import { redact } from "../redact-payload.ts";
-import type { DeliveryJson, RunJson } from "../types.ts";
+import type { CodeFrame, DeliveryJson, RunJson } from "../types.ts";
 import { filterParameters, handlersFor, readFilter } from "./selection.ts";
 
 const PAGE = 50;
@@ -32,10 +32,12 @@ export function deliveryRoutes({ inbox, handlers, frame, live }: ApiOptions) {
   }
 
   async function runJson({ attempts, ...run }: RunView): Promise<RunJson> {
-    const withFrames = attempts.map(async (attempt) => ({
-      ...attempt,
-      frame: (attempt.error && (await frame?.(attempt.error, attempt.startedAt))) ?? null,
-    }));
+    const withFrames = attempts.map(async ({ error, ...attempt }) => {
+      if (!error) return { ...attempt, frame: null };
+      const { frame: then, ...rest } = error;
+      const now = (await frame?.(rest, attempt.startedAt)) ?? null;
+      return { ...attempt, error: rest, frame: asItWas(then, now) };
+    });
     return { ...run, attempts: await Promise.all(withFrames) };
   }
 
@@ -94,6 +96,14 @@ export function deliveryRoutes({ inbox, handlers, frame, live }: ApiOptions) {
     .post("/runs/:run/give-up", ({ params }) => changeRun(inbox.giveUp(params.run, GIVEN_UP)), {
       params: runParameters,
     });
+}
+
+/** The lines as they were when it threw. More of them, while the file is here and still the same. */
+function asItWas(then: ThrownAt | undefined, now: CodeFrame | null): CodeFrame | null {
+  if (!then) return now;
+  const textOf = new Map(now?.file === then.file ? now.source.map(({ number, text }) => [number, text]) : []);
+  const isSame = then.source.every(({ number, text }) => textOf.get(number) === text);
+  return now && isSame && !now.changed ? now : { ...then, ...(now && !isSame && { savedSince: true }) };
 }
 
 function payloadOf({ body }: DeliveryView, reveal: boolean): Required<Pick<DeliveryJson, "payload" | "hidden">> {

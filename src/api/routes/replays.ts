@@ -3,13 +3,19 @@
 import { Elysia, t } from "elysia";
 
 import type { ApiOptions } from "../app.ts";
+import { confirmationTrouble, hasCondition, mostRuns, NO_CONDITION } from "../bulk-confirmation.ts";
 import { createBulkJobs } from "../bulk-jobs.ts";
 import { filterParameters, handlersFor, readSelection } from "./selection.ts";
 
 const selectionQuery = t.Object({ ...filterParameters, stale: t.Optional(t.BooleanString()) });
-const jobQuery = t.Composite([selectionQuery, t.Object({ rate: t.Optional(t.Numeric({ exclusiveMinimum: 0 })) })]);
+/** The number of runs that the person has seen; of deliveries, where they are listed by id. */
+const expected = t.Optional(t.Numeric({ minimum: 0 }));
+const jobQuery = t.Composite([
+  selectionQuery,
+  t.Object({ rate: t.Optional(t.Numeric({ exclusiveMinimum: 0 })), expected }),
+]);
 
-const rowsQuery = t.Object({ handler: t.Optional(t.String()), dead: t.Optional(t.BooleanString()) });
+const rowsQuery = t.Object({ handler: t.Optional(t.String()), dead: t.Optional(t.BooleanString()), expected });
 // More than the handlers of one delivery.
 const MAX_RUNS_OF_ONE = 1_000;
 
@@ -27,9 +33,13 @@ export function replayRoutes({ inbox, handlers, live, lost }: ApiOptions) {
       )
       .post(
         "/bulk",
-        ({ query: { rate, ...query }, status }) => {
-          const trouble = readSelection(query, handlers());
-          if ("error" in trouble) return status(409, trouble);
+        async ({ query: { rate, expected, ...query }, status }) => {
+          const counted = readSelection(query, handlers());
+          if ("error" in counted) return status(409, counted);
+          if (!hasCondition(counted)) return status(409, NO_CONDITION);
+          const { found } = await inbox.countReplay(counted, mostRuns(expected) + 1);
+          const refusal = confirmationTrouble(found, expected);
+          if (refusal) return status(409, refusal);
           return jobs.start({
             rate,
             // Handlers may change meanwhile.
@@ -49,8 +59,10 @@ export function replayRoutes({ inbox, handlers, live, lost }: ApiOptions) {
       )
       .post(
         "/bulk/deliveries",
-        ({ query: { handler, dead }, body: { ids } }) =>
-          jobs.start({
+        ({ query: { handler, dead, expected }, body: { ids }, status }) => {
+          const refusal = confirmationTrouble(ids.length, expected);
+          if (refusal) return status(409, refusal);
+          return jobs.start({
             /** One delivery a step, so that each step has a range of runs of its own. */
             async add(replay, after) {
               const next = after + 1 < ids.length ? after + 1 : null;
@@ -66,7 +78,8 @@ export function replayRoutes({ inbox, handlers, live, lost }: ApiOptions) {
               return { ...step, next };
             },
             progressOf: (runs) => inbox.replayProgress(null, runs),
-          }),
+          });
+        },
         {
           query: rowsQuery,
           body: t.Object({ ids: t.Array(t.String({ maxLength: 256 }), { minItems: 1, maxItems: 1_000 }) }),

@@ -54,7 +54,7 @@ function SignedIn() {
   });
   return (
     <>
-      <a class="skip" href="#main" onClick={skip}>
+      <a class="skip pad" href="#main" onClick={skip}>
         To the content
       </a>
       <Head />
@@ -75,7 +75,7 @@ function Main() {
     <main id="main" tabIndex={-1} class={`${shown}${isSplit ? " split" : ""}`}>
       {(shown === "deliveries" || shown === "problems") && (
         <>
-          <div class="above">
+          <div class="above stack">
             <Health />
             <RefusedAlert />
             {shown === "deliveries" && <Filters />}

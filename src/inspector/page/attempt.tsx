@@ -5,7 +5,6 @@ import type { AttemptJson } from "../../api/types.ts";
 import { formatDuration } from "../../duration.ts";
 import { Frame } from "./code.tsx";
 import { Copy, Time } from "./components.tsx";
-import { sourceOf } from "./problems.ts";
 
 const OUTCOMES: Record<string, string> = {
   done: "done",
@@ -20,24 +19,17 @@ const OUTCOMES: Record<string, string> = {
 interface AttemptsProps {
   attempts: readonly AttemptJson[];
   isOpen: boolean;
-  /** The problem of the latest failure. */
-  problem: string | null;
 }
 
-export function Attempts({ attempts, isOpen, problem }: AttemptsProps) {
+export function Attempts({ attempts, isOpen }: AttemptsProps) {
   if (attempts.length === 0) return null;
   const groups = groupsOf(attempts);
   return (
     <>
       {attempts.length > 1 && <Waits attempts={attempts} />}
-      <ol class="attempts">
+      <ol class="stack">
         {groups.toReversed().map((group, index) => (
-          <Group
-            key={group[0]?.attempt}
-            group={group}
-            open={isOpen && index === 0}
-            before={index === 0 ? sourceOf(problem) : null}
-          />
+          <Group key={group[0]?.attempt} group={group} open={isOpen && index === 0} />
         ))}
       </ol>
     </>
@@ -47,12 +39,12 @@ export function Attempts({ attempts, isOpen, problem }: AttemptsProps) {
 /** `1 ✕ +5 s 2 ✕ +20 s 3 ✓` */
 function Waits({ attempts }: { attempts: readonly AttemptJson[] }) {
   return (
-    <ol class="waits" aria-label="Attempts and the waits between them">
+    <ol class="row tight small" aria-label="Attempts and the waits between them">
       {attempts.map(({ attempt, startedAt, outcome }, index) => {
         const before = attempts[index - 1];
         const wait = before && startedAt - before.startedAt - before.took;
         return (
-          <li key={attempt} class={outcome}>
+          <li key={attempt} class="box">
             {wait !== undefined && wait > 0 && <span class="faint">+{formatDuration(wait)} </span>}
             {attempt} <span aria-hidden="true">{outcome === "done" ? "✓" : "✕"}</span>
             <span class="visually-hidden">{OUTCOMES[outcome] ?? outcome}</span>
@@ -83,11 +75,9 @@ function same(one: AttemptJson, other: AttemptJson): boolean {
 interface GroupProps {
   group: readonly AttemptJson[];
   open: boolean;
-  /** The line that threw, as it was then. */
-  before: string | null;
 }
 
-function Group({ group, open, before }: GroupProps) {
+function Group({ group, open }: GroupProps) {
   const last = group.at(-1)!;
   const { attempt: number, outcome, startedAt, took, error, frame, log } = last;
   const numbers = group.length > 1 ? `Attempts ${group[0]?.attempt}–${number}` : `Attempt ${number}`;
@@ -98,13 +88,13 @@ function Group({ group, open, before }: GroupProps) {
           <span>
             {numbers}: <b>{OUTCOMES[outcome] ?? outcome}</b>
             {group.length > 1 && `, ${group.length} × the same error`}
-          </span>
+          </span>{" "}
           <span class="faint">
             <Time at={startedAt} /> · {formatDuration(took)}
           </span>
         </summary>
         {error && <Thrown error={error} />}
-        {frame && <Frame frame={frame} before={before} />}
+        {frame && <Frame frame={frame} />}
         {log && log.length > 0 && <Log lines={log} />}
         {error?.stack !== undefined && <Stack stack={error.stack} />}
         {!error && !(log && log.length > 0) && <p class="faint">Its log is empty.</p>}
@@ -118,11 +108,11 @@ export function Thrown({ error }: { error: NonNullable<AttemptJson["error"]> }) 
   return (
     <div class="thrown">
       <p>
-        <b>{name}</b>: <span class="message">{message}</span>
+        <b class="bad">{name}</b>: <span class="message wrap">{message}</span>
       </p>
       {causes.map((cause, index) => (
         <p key={index} class="cause">
-          caused by <b>{cause.name}</b>: <span class="message">{cause.message}</span>{" "}
+          caused by <b class="bad">{cause.name}</b>: <span class="message wrap">{cause.message}</span>{" "}
           {cause.at !== undefined && <code>{cause.at}</code>}
         </p>
       ))}
@@ -132,9 +122,11 @@ export function Thrown({ error }: { error: NonNullable<AttemptJson["error"]> }) 
 
 function Stack({ stack }: { stack: string }) {
   return (
-    <details class="stack">
+    <details>
       <summary>Stack</summary>
-      <pre tabIndex={0}>{stack}</pre>
+      <pre class="stack-text" tabIndex={0}>
+        {stack}
+      </pre>
       <Copy text={stack} what="the stack" />
     </details>
   );
@@ -144,9 +136,9 @@ export function Log({ lines }: { lines: NonNullable<AttemptJson["log"]> }) {
   return (
     <ol class="log" aria-label="Log">
       {lines.map(({ level, message }, index) => (
-        <li key={index} class={level}>
-          <span class="level">{level}</span>
-          <pre>{message}</pre>
+        <li key={index} class={`row${level === "warn" || level === "error" ? " warn" : ""}`}>
+          <span class="level faint small">{level}</span>
+          <pre class="wrap grow">{message}</pre>
         </li>
       ))}
     </ol>

@@ -13,12 +13,13 @@ export const isLost = signal(false);
 const POLL_MS = 500;
 const MAX_FAILED_POLLS = 20;
 
-export async function startQuery(query: Record<string, string | boolean>) {
-  await follow(await api.startBulk(query));
+/** `expected`: the number that the person has confirmed. The server refuses to run many more. */
+export async function startQuery(query: Record<string, string | boolean>, expected: number) {
+  await follow(await api.startBulk({ ...query, expected }));
 }
 
 export async function startRows(ids: readonly string[], which: { handler?: string; dead?: boolean }) {
-  await follow(await api.startBulkOf(ids, which));
+  await follow(await api.startBulkOf(ids, { ...which, expected: ids.length }));
 }
 
 export async function stop() {

@@ -12,7 +12,7 @@ export function BulkStrip() {
   const ended = endedRuns(runs);
   const number = (value: number) => value.toLocaleString("en");
   return (
-    <section class="bulk-strip" aria-label="Bulk replay">
+    <section class="bulk-strip bar row" aria-label="Bulk replay">
       <p role="status">
         <b>
           {isFinished ? "Replayed" : isAdding ? "Adding runs:" : "Replaying"} {count(added, "run")}
@@ -26,6 +26,7 @@ export function BulkStrip() {
         {isLost.value && <span class="bad"> The server no longer knows it.</span>}
       </p>
       <progress
+        class="grow"
         aria-label="Runs that have ended"
         max={Math.max(1, added)}
         {...(isFinished ? { value: Math.max(1, added) } : isAdding ? {} : { value: ended })}

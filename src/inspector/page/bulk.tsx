@@ -14,8 +14,8 @@ import { describeFilter, type Filter, toQuery } from "./filter.ts";
 import { rows } from "./rows.ts";
 import { attempt, dialog, filter } from "./state.ts";
 
-/** Up to here a click is enough. */
-const MAX_WITHOUT_TYPING = 100;
+/** Up to here a click is enough, as for the server (`src/api/bulk-confirmation.ts`). */
+export const MAX_WITHOUT_TYPING = 100;
 
 export function Bulk() {
   // Resolve times like `1h` once, so that the count and the replay select the same deliveries.
@@ -55,7 +55,7 @@ function ByQuery({ query: { state, ...query } }: { query: Record<string, string>
   return (
     <>
       {many ? <Counted found={many} /> : <p role="status">Counting…</p>}
-      <p class="choices">
+      <p class="start stack">
         <label>
           <input
             type="checkbox"
@@ -72,16 +72,15 @@ function ByQuery({ query: { state, ...query } }: { query: Record<string, string>
       </p>
       <Confirm
         number={many?.found ?? 0}
-        more={many?.more ?? false}
         what="run"
         repeats={!dead.value}
-        onYes={() => startQuery(selection)}
+        onYes={() => startQuery(selection, many?.found ?? 0)}
       />
     </>
   );
 }
 
-function Counted({ found: { found, more, stale, wiped, gone } }: { found: ReplayCount }) {
+function Counted({ found: { found, stale, wiped, gone } }: { found: ReplayCount }) {
   const left = [
     stale > 0 && `${stale.toLocaleString("en")} stale`,
     wiped > 0 && `${wiped.toLocaleString("en")} without a payload`,
@@ -89,10 +88,7 @@ function Counted({ found: { found, more, stale, wiped, gone } }: { found: Replay
   ].filter(Boolean);
   return (
     <p role="status">
-      <b>
-        {more && "More than "}
-        {count(found, "run")}
-      </b>
+      <b>{count(found, "run")}</b>
       {left.length > 0 && `. Left out: ${left.join(", ")}.`}
     </p>
   );
@@ -112,7 +108,7 @@ function ByRows() {
         <b>{count(ids.length, "delivery", "deliveries")}</b>: the rows that the list has loaded. A bulk replay can't
         filter by text, id, or a state other than dead, so further rows are not included.
       </p>
-      <p class="choices">
+      <p class="start stack">
         <label>
           <input type="checkbox" checked={!dead.value} onChange={() => (dead.value = !dead.value)} /> Also runs that
           succeeded
@@ -120,7 +116,6 @@ function ByRows() {
       </p>
       <Confirm
         number={ids.length}
-        more={false}
         what="delivery"
         repeats={!dead.value}
         onYes={() => startRows(ids.toReversed(), which)}
@@ -131,7 +126,6 @@ function ByRows() {
 
 interface ConfirmProps {
   number: number;
-  more: boolean;
   what: "run" | "delivery";
   repeats: boolean;
   onYes: () => Promise<unknown>;
@@ -142,13 +136,14 @@ const closeDialog = () => {
   dialog.value = null;
 };
 
-export function Confirm({ number, more, what, repeats, onYes, onNo = closeDialog }: ConfirmProps) {
+export function Confirm({ number, what, repeats, onYes, onNo = closeDialog }: ConfirmProps) {
   const typed = useSignal("");
   const amount = what === "run" ? count(number, "run") : count(number, "delivery", "deliveries");
   const mustType = number > MAX_WITHOUT_TYPING || (repeats && number > 1);
   const isSure = !mustType || typed.value.replaceAll(/[,.\s]/g, "") === String(number);
   return (
     <form
+      class="stack loose"
       onSubmit={(event) => {
         event.preventDefault();
         onNo();
@@ -156,23 +151,24 @@ export function Confirm({ number, more, what, repeats, onYes, onNo = closeDialog
       }}
     >
       {mustType && (
-        <label class="typed">
+        <label class="row">
           To confirm, type {number}
           <input
             inputMode="numeric"
+            size={6}
             autocomplete="off"
             value={typed.value}
             onInput={({ currentTarget }) => (typed.value = currentTarget.value)}
           />
         </label>
       )}
-      <footer>
-        <p class="faint">It runs on the server, also when this page is closed. Live deliveries run first.</p>
+      <footer class="row">
+        <p class="grow faint">It runs on the server, also when this page is closed. Live deliveries run first.</p>
         <button type="button" onClick={onNo}>
           Cancel
         </button>
         <button type="submit" class="primary" disabled={number === 0 || !isSure}>
-          {number === 0 ? "Nothing to replay" : `Replay ${more ? "all of them" : amount}`}
+          {number === 0 ? "Nothing to replay" : `Replay ${amount}`}
         </button>
       </footer>
     </form>

@@ -13,18 +13,18 @@ export function Changes({ of: { previous, changes } }: { of: ChangesJson }) {
   const important = changes.filter(({ path }) => !UNIMPORTANT.test(path));
   const others = changes.length - important.length;
   return (
-    <div class="changes">
+    <div class="changes stack tight">
       {important.length === 0 ? (
         <p class="faint">Nothing changed{others > 0 && " but times"}.</p>
       ) : (
         <dl>
           {important.slice(0, MAX_SHOWN).map(({ path, before, after }) => (
-            <div key={path}>
-              <dt>{path.replace(/^data\./, "")}</dt>
-              <dd>
-                {before === null ? <span class="faint">new</span> : <del>{before}</del>}{" "}
+            <div key={path} class="row facts">
+              <dt class="mono faint">{path.replace(/^data\./, "")}</dt>
+              <dd class="mono">
+                {before === null ? <span class="faint">new</span> : <del class="bad">{before}</del>}{" "}
                 <span aria-hidden="true">→</span>{" "}
-                {after === null ? <span class="faint">removed</span> : <ins>{after}</ins>}
+                {after === null ? <span class="faint">removed</span> : <ins class="good">{after}</ins>}
               </dd>
             </div>
           ))}

@@ -23,7 +23,7 @@ export function Chart({ lines, kind, label }: ChartProps) {
           d={kind === "bars" ? barsOf(values) : lineOf(values)}
           {...(kind === "bars"
             ? { fill: "currentColor" }
-            : { fill: "none", stroke: "currentColor", "vector-effect": "non-scaling-stroke" })}
+            : { fill: "none", stroke: "currentColor", "stroke-width": 1.5, "vector-effect": "non-scaling-stroke" })}
         />
       ))}
     </svg>

@@ -8,9 +8,8 @@ import { editorUrl } from "./links.ts";
 import { type Editor, editor, EDITORS } from "./preferences.ts";
 import { server } from "./state.ts";
 
-/** `before`: the line as it was when it threw, where it is known. */
-export function Frame({ frame, before = null }: { frame: CodeFrame; before?: string | null }) {
-  const { file, line, column, source, changed } = frame;
+export function Frame({ frame }: { frame: CodeFrame }) {
+  const { file, line, column, source, changed, savedSince } = frame;
   const place = `${file}:${line}:${column}`;
   // In a file that was saved since, this line may have been fixed or moved.
   const thrownAt = changed === true ? null : line;
@@ -21,16 +20,12 @@ export function Frame({ frame, before = null }: { frame: CodeFrame; before?: str
         {changed === true && (
           <span class="warn"> The file was saved after this attempt and is shown as it is now: other code threw.</span>
         )}
+        {savedSince === true && <span class="faint"> As it was when it threw; the file was saved since.</span>}
       </figcaption>
-      {changed === true && before !== null && (
-        <p class="before">
-          <span class="faint">When it threw, line {line} was:</span> <code>{coloured(before.trim())}</code>
-        </p>
-      )}
       <pre tabIndex={0}>
         {source.map(({ number, text }) => (
-          <span key={number} class={number === thrownAt ? "line thrown-here" : "line"}>
-            <span class="line-number" aria-hidden="true">
+          <span key={number} class={number === thrownAt ? "thrown-here" : ""}>
+            <span class="line-number faint" aria-hidden="true">
               {number === thrownAt ? "▸" : " "}
               {String(number).padStart(4)}
             </span>
@@ -51,7 +46,7 @@ export function Place({ file, line, column }: { file: string; line: number; colu
   if (root === null || editor.value === "none") return <code>{place}</code>;
   if (editor.value === "ask")
     return (
-      <span class="place">
+      <span>
         <code>{place}</code>{" "}
         <select
           aria-label="Open places in"
@@ -82,7 +77,7 @@ export function Place({ file, line, column }: { file: string; line: number; colu
 
 const TOKEN =
   /(\/\/.*$|\/\*.*?\*\/)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`(?:[^`\\]|\\.)*`)|\b(await|async|break|case|catch|class|const|default|do|else|export|extends|finally|for|from|function|if|import|in|instanceof|let|new|of|return|switch|throw|try|typeof|var|while|yield|null|undefined|true|false)\b/g;
-const KINDS = ["comment", "string", "keyword"] as const;
+const KINDS = ["faint", "good", "accent"] as const;
 
 /** Strings, comments and keywords of one line. A glance, not a parser. */
 export function coloured(line: string) {

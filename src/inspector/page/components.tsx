@@ -15,10 +15,7 @@ export function StateChip({ chip, label, of }: { chip: Chip; label: string; of?:
   const description = of ? `${of}: ${chip.description}` : chip.description;
   return (
     <span class={`chip ${chip.tone}`} title={description}>
-      <span class="sign" aria-hidden="true">
-        {chip.sign}
-      </span>
-      <span aria-hidden="true">{label}</span>
+      <span aria-hidden="true">{chip.sign}</span> <span aria-hidden="true">{label}</span>
       <span class="visually-hidden">{description}</span>
     </span>
   );
@@ -28,7 +25,7 @@ export function Marks({ marks, receipts }: { marks: readonly Mark[]; receipts: D
   return (
     <>
       {marks.map(({ name, word, description }) => (
-        <span key={name} class={`mark ${name}`} title={description}>
+        <span key={name} class={`tiny ${name === "edited" ? "warn" : "faint"}`} title={description}>
           {name === "duplicate" ? `${word} ×${receipts}` : word}
         </span>
       ))}
@@ -55,7 +52,7 @@ export function Ago({ at }: { at: number }) {
 
 /** A live countdown. */
 export function Countdown({ until }: { until: number }) {
-  return <span class="countdown">{countdown(until, now.value)}</span>;
+  return <span>{countdown(until, now.value)}</span>;
 }
 
 interface CopyProps {
@@ -80,7 +77,7 @@ export function Copy({ text, what, sign, isPointerOnly = false }: CopyProps) {
   return (
     <button
       type="button"
-      class="copy"
+      class="copy bare faint"
       title={`Copy ${what}`}
       tabIndex={isPointerOnly ? -1 : 0}
       onClick={() => void copy()}
@@ -112,7 +109,7 @@ function CopyIcon() {
 /** A command or URL with a copy button. */
 export function Snippet({ text }: { text: string }) {
   return (
-    <span class="snippet">
+    <span class="box row tight raised">
       <code>{text}</code>
       <Copy text={text} what={text} />
     </span>
@@ -123,13 +120,13 @@ export function Snippet({ text }: { text: string }) {
 export function SubjectLink({ id, name }: { id: string; name?: string | null }) {
   const dashboard = dashboardUrl(id);
   return (
-    <span class="subject-link">
+    <span>
       <a href={`#/person/${encodeURIComponent(id)}`} title="Everything about it">
         {name ?? <code>{id}</code>}
       </a>
       <Copy text={id} what={id} />
       {dashboard !== null && (
-        <a class="outside" href={dashboard} target="_blank" rel="noreferrer">
+        <a class="small" href={dashboard} target="_blank" rel="noreferrer">
           Clerk ↗
         </a>
       )}

@@ -36,26 +36,32 @@ export function CopyMenu({ delivery }: { delivery: DeliveryJson }) {
       }}
     >
       <summary class="button">Copy as…</summary>
-      <div class="items">
-        <button type="button" onClick={() => copy("the link", () => location.href)}>
+      <div class="items floating">
+        <button type="button" class="subtle" onClick={() => copy("the link", () => location.href)}>
           Link to this view
         </button>
-        <button type="button" onClick={() => copy("the command", () => replayCommand(command, id, dead))}>
+        <button
+          type="button"
+          class="subtle"
+          onClick={() => copy("the command", () => replayCommand(command, id, dead))}
+        >
           <code>{command} replay</code>
         </button>
-        <button type="button" onClick={() => copy("the command", () => tryCommand(command, id, dead))}>
+        <button type="button" class="subtle" onClick={() => copy("the command", () => tryCommand(command, id, dead))}>
           <code>{command} try</code>
         </button>
         {typeof payload === "string" && (
           <>
             <button
               type="button"
+              class="subtle"
               onClick={() => copy("a request that is valid for 5 minutes", async () => (await api.curl(id)).command)}
             >
               <code>curl</code>, signed, valid for 5 min
             </button>
             <button
               type="button"
+              class="subtle"
               onClick={() =>
                 copy(hidden.length > 0 ? "a test without the hidden values" : "a test", () =>
                   testOf(type, payload, handlers),

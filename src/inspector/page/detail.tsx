@@ -30,12 +30,12 @@ export function Detail() {
   }, [id]);
   return (
     <section class="detail" aria-labelledby="detail-heading">
-      <header>
-        <button type="button" class="close" title="Close (esc)" onClick={() => go({ id: null })}>
+      <header class="stuck row">
+        <button type="button" class="subtle" title="Close (esc)" onClick={() => go({ id: null })}>
           <span aria-hidden="true">✕</span>
           <span class="visually-hidden">Close</span>
         </button>
-        <h1 id="detail-heading" ref={heading} tabIndex={-1}>
+        <h1 id="detail-heading" class="grow" ref={heading} tabIndex={-1}>
           {loaded?.type ?? openRow.value?.type ?? id}
         </h1>
         {loaded && <Actions delivery={loaded} />}
@@ -63,9 +63,9 @@ const SECTIONS = { runs: "Runs", payload: "Payload", changes: "Changes", subject
 function Whole({ delivery: found }: { delivery: DeliveryJson }) {
   const shown = Object.entries(SECTIONS).filter(([name]) => name !== "subject" || found.subject !== null);
   return (
-    <div class="whole" key={found.id}>
+    <div class="whole stack" key={found.id}>
       <Facts delivery={found} />
-      <nav class="sections" aria-label="Parts of the delivery">
+      <nav class="sections stuck row tight" aria-label="Parts of the delivery">
         {shown.map(([name, label]) => (
           <button key={name} type="button" class="subtle" onClick={() => jump(name)}>
             {label}
@@ -74,7 +74,7 @@ function Whole({ delivery: found }: { delivery: DeliveryJson }) {
       </nav>
       <Timeline delivery={found} />
       <Payload delivery={found} />
-      <section aria-labelledby="changes-heading">
+      <section class="stack" aria-labelledby="changes-heading">
         <h2 id="changes-heading" tabIndex={-1}>
           Changes
         </h2>
@@ -105,7 +105,7 @@ function Actions({ delivery: found }: { delivery: DeliveryJson }) {
   const isDead = deadHandlers(found.runs).length > 0;
   const title = gone ? "Its payload is deleted" : undefined;
   return (
-    <div class="actions">
+    <div class="actions row tight">
       <button
         type="button"
         class={isDead ? "primary" : ""}
@@ -142,7 +142,7 @@ function Facts({ delivery: found }: { delivery: DeliveryJson }) {
   const { name, email } = openRow.value?.who ?? {};
   const original = originalOf(headers);
   return (
-    <p class="facts-line">
+    <p class="row facts">
       {name && <span>{name}</span>}
       {email && <span>{email}</span>}
       {subject !== null && <SubjectLink id={subject} />}
@@ -172,7 +172,7 @@ function Facts({ delivery: found }: { delivery: DeliveryJson }) {
 /** All events of the same subject, in event order. */
 function Subject({ delivery: { id }, subject }: { delivery: DeliveryJson; subject: string }) {
   return (
-    <section class="siblings" aria-labelledby="subject-heading">
+    <section class="siblings stack" aria-labelledby="subject-heading">
       <h2 id="subject-heading" tabIndex={-1}>
         Events of this subject
       </h2>
@@ -181,7 +181,7 @@ function Subject({ delivery: { id }, subject }: { delivery: DeliveryJson; subjec
           <>
             <ol>
               {deliveries.map((event) => (
-                <li key={event.id} class={event.id === id ? "this" : ""}>
+                <li key={event.id} class={`row facts${event.id === id ? " raised" : ""}`}>
                   <Time at={event.at} />
                   <a
                     href={writeView({ ...view.value, page: "deliveries", id: event.id })}

@@ -28,7 +28,7 @@ export function Dialog({ title, children, wide = false, isDirty = () => false }:
   return (
     <dialog
       ref={box}
-      class={wide ? "wide" : ""}
+      class={`floating${wide ? " wide" : ""}`}
       aria-labelledby="dialog-heading"
       // After esc, the close event comes a moment later, and the next key would be lost until then.
       onCancel={() => (dialog.value = null)}
@@ -40,10 +40,12 @@ export function Dialog({ title, children, wide = false, isDirty = () => false }:
         if (event.target === box.current && !isDirty()) dialog.value = null;
       }}
     >
-      <div class="sheet">
-        <header>
-          <h1 id="dialog-heading">{title}</h1>
-          <button type="button" class="close" title="Close (esc)" onClick={() => (dialog.value = null)}>
+      <div class="stack loose pad">
+        <header class="row">
+          <h1 id="dialog-heading" class="grow">
+            {title}
+          </h1>
+          <button type="button" class="subtle" title="Close (esc)" onClick={() => (dialog.value = null)}>
             <span aria-hidden="true">✕</span>
             <span class="visually-hidden">Close</span>
           </button>

@@ -43,7 +43,7 @@ export function Edit() {
   return (
     <Dialog title={`Edit ${type}`} wide isDirty={() => original.value !== null && text.value !== original.value}>
       <form
-        class="edit"
+        class="stack loose"
         onSubmit={(event) => {
           event.preventDefault();
           void send();
@@ -72,7 +72,7 @@ export function Edit() {
           {trouble.value}
         </p>
         <Sure>its real handlers run with what you typed.</Sure>
-        <footer>
+        <footer class="row">
           <button type="submit" class="primary" disabled={sending.value || original.value === null}>
             {sending.value ? "Sending…" : "Run the edited event"}
           </button>

@@ -7,22 +7,22 @@ import { dialog } from "./state.ts";
 export function EmptyState({ server }: { server: ServerJson }) {
   const { command, webhookUrl, publicUrl, isDevSecret, secretHint, handlersDir } = server;
   return (
-    <div class="empty-state">
-      <h2>No deliveries yet</h2>
+    <div class="empty-state stack loose">
+      <h2 class="heading">No deliveries yet</h2>
       <p>This page updates by itself. Three ways to send a first event:</p>
-      <ol>
-        <li>
+      <ol class="stack loose">
+        <li class="panel pad start stack">
           <h3>From here</h3>
           <p>A sample of any of Clerk's events, signed and sent to this server.</p>
           <button type="button" class="primary" onClick={() => (dialog.value = "send")}>
             Send a sample…
           </button>
         </li>
-        <li>
+        <li class="panel pad start stack">
           <h3>From a terminal</h3>
           <Snippet text={`${command} send user.created`} />
         </li>
-        <li>
+        <li class="panel pad start stack">
           <h3>From Clerk</h3>
           {publicUrl === null ? (
             <Tunnel command={command} webhookUrl={webhookUrl} />

@@ -13,7 +13,7 @@ const SPANS = { "15m": "last 15 min", "1h": "last hour", "24h": "last 24 h", "7d
 export function Filters() {
   const pills = pillsOf(filter.value);
   return (
-    <form class="filters" role="search" aria-label="Filter deliveries" onSubmit={(event) => event.preventDefault()}>
+    <form class="filters row" role="search" aria-label="Filter deliveries" onSubmit={(event) => event.preventDefault()}>
       <SearchBox />
       <Menu name="state" label="State" choices={STATES} />
       <Menu name="type" label="Event" choices={typesOf(server.value?.samples ?? [])} />
@@ -22,7 +22,7 @@ export function Filters() {
       <Moment />
       <ReplayThese />
       {pills.length > 0 && (
-        <ul class="pills" aria-label="Conditions">
+        <ul class="row tight" aria-label="Conditions">
           {pills.map(({ name, label }) => (
             <li key={name}>
               <button

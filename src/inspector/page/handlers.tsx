@@ -14,7 +14,7 @@ export function Handlers() {
   const all = handlers.value;
   const dir = server.value?.handlersDir ?? "";
   return (
-    <section class="page handlers" aria-labelledby="handlers-heading">
+    <section class="page stack" aria-labelledby="handlers-heading">
       <h1 id="handlers-heading" tabIndex={-1}>
         Handlers <span class="faint">attempts and durations since this server started</span>
       </h1>
@@ -82,31 +82,30 @@ function Handler({ handler, dir }: { handler: HandlerJson; dir: string }) {
         <th scope="row">
           {error && (
             <span class="chip dead">
-              <span class="sign" aria-hidden="true">
-                ✕
-              </span>{" "}
-              does not load
+              <span aria-hidden="true">✕</span> does not load
             </span>
           )}{" "}
           <a data-row={name} href={urlOf({ handler: name })} title="Its deliveries">
             {name}
           </a>{" "}
           <Paused handler={handler} />
-          <span class="faint about" title={`${dir}/${file}`}>
+          <span class="faint about tiny" title={`${dir}/${file}`}>
             {details.join(" · ")}
           </span>
         </th>
         <td class="amount">{ran.toLocaleString("en")}</td>
         <td class={`amount${failed > 0 ? " bad" : ""}`} title={`${failed.toLocaleString("en")} attempts`}>
           {percent(failed, ran)}
-          {failed > 0 && <meter min={0} max={ran} value={failed} aria-label="Failed share" />}
+          {failed > 0 && (
+            <meter min={0} low={0.5} high={0.5} optimum={0} max={ran} value={failed} aria-label="Failed share" />
+          )}
         </td>
         <td class="amount">{p50 === null ? "–" : formatDuration(p50)}</td>
         <td class="amount">{p99 === null ? "–" : formatDuration(p99)}</td>
         <Count number={handler.dead} href={urlOf({ handler: name, state: "dead" })} bad />
         <Count number={handler.retrying} href={urlOf({ handler: name, state: "retrying" })} />
         <Count number={handler.waiting} href={urlOf({ handler: name, state: "waiting" })} />
-        <td class="last-error">
+        <td class="last-error cut">
           {lastError && (
             <>
               <a href={writeView({ ...view.value, page: "deliveries", id: lastError.delivery })}>{lastError.message}</a>{" "}
@@ -140,7 +139,7 @@ function Count({ number, href, bad = false }: { number: number; href: string; ba
   return (
     <td class="amount">
       {number === 0 ? (
-        <span class="nothing">0</span>
+        <span class="faint">0</span>
       ) : (
         <a class={bad ? "bad" : ""} href={href}>
           {number.toLocaleString("en")}
@@ -153,16 +152,16 @@ function Count({ number, href, bad = false }: { number: number; href: string; ba
 function Broken({ error, lastGoodRuns }: { error: NonNullable<HandlerJson["error"]>; lastGoodRuns: boolean }) {
   const { where, message, source } = error;
   return (
-    <div class="broken-file">
+    <div class="broken-file stack tight">
       <p>
-        <code>{where}</code> <span class="message">{message}</span>
+        <code>{where}</code> <span>{message}</span>
       </p>
       {source !== null && (
-        <pre tabIndex={0}>
+        <pre class="scroll-x" tabIndex={0}>
           <mark>{source}</mark>
         </pre>
       )}
-      <p class="faint">
+      <p>
         {lastGoodRuns
           ? "The last version that loaded stays in use."
           : "Its runs wait for the file without blocking others. After 24 hours without it, they are skipped."}

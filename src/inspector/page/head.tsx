@@ -13,22 +13,22 @@ export function Head() {
   const about = server.value;
   const broken = (handlers.value ?? []).filter(({ error }) => error !== null).length;
   return (
-    <header class="head">
-      <p class="brand">
-        <img src={iconUrl("#6a5af0")} alt="" width="16" height="16" /> Bellhop
+    <header class="head bar raised row">
+      <p class="brand row tight">
+        <img src={iconUrl("#6a5af0")} alt="" width="16" height="16" /> <b>Bellhop</b>
       </p>
       {about && (
-        <p class={`server${isProduction.value ? " production" : ""}`}>
+        <p class={`server ${isProduction.value ? "chip retry" : "small faint"}`}>
           {isProduction.value ? "production" : "dev"} · {about.project}
         </p>
       )}
-      <nav aria-label="Pages">
+      <nav class="row tight" aria-label="Pages">
         <NavLink to="problems" label="Problems" number={openProblems.value ?? 0} of="open" />
         <NavLink to="deliveries" label="Deliveries" />
         <NavLink to="handlers" label="Handlers" number={broken} of="that do not load" />
         <NavLink to="refused" label="Refused" number={refusedToSee.value} of="requests" calm />
       </nav>
-      <div class="actions">
+      <div class="actions row tight">
         <Connection />
         <button type="button" title="Send a sample (s)" onClick={() => (dialog.value = "send")}>
           Send…
@@ -76,7 +76,7 @@ function NavLink({ to, label, number = 0, of, calm = false }: NavLinkProps) {
     >
       {label}
       {number > 0 && (
-        <span class={`badge${calm ? " calm" : ""}`}>
+        <span class={`badge tiny${calm ? " calm" : ""}`}>
           {number.toLocaleString("en")} <span class="visually-hidden">{of}</span>
         </span>
       )}
@@ -84,6 +84,7 @@ function NavLink({ to, label, number = 0, of, calm = false }: NavLinkProps) {
   );
 }
 
+const DOTS = { connecting: "faint", live: "good", lost: "bad", paused: "faint" };
 const CONNECTION = { connecting: "connecting", live: "live", lost: "not connected", paused: "paused" };
 
 /** Also the switch that stops the list. */
@@ -96,12 +97,15 @@ function Connection() {
   return (
     <button
       type="button"
-      class={`connection ${how}`}
+      class={`subtle connection ${how === "lost" ? "lost bad" : `${how} faint`}`}
       aria-pressed={isPaused.value}
       title={isPaused.value ? "Resume: show new deliveries (l)" : "Pause: keep the list as it is (l)"}
       onClick={toggle}
     >
-      <span class="dot" aria-hidden="true" /> <span aria-live="polite">{CONNECTION[how]}</span>
+      <span class={DOTS[how]} aria-hidden="true">
+        ●
+      </span>{" "}
+      <span aria-live="polite">{CONNECTION[how]}</span>
     </button>
   );
 }

@@ -7,16 +7,13 @@ import { Copy, Time } from "./components.tsx";
 export function Headers({ delivery: { headers, receivedAt } }: { delivery: DeliveryJson }) {
   const signedAt = Number(headers?.["svix-timestamp"] ?? headers?.["webhook-timestamp"]) * 1_000;
   return (
-    <section class="headers" aria-labelledby="headers-heading">
+    <section class="headers stack" aria-labelledby="headers-heading">
       <h2 id="headers-heading" tabIndex={-1}>
         Headers
       </h2>
-      <p class="verdict">
+      <p>
         <span class="chip done">
-          <span class="sign" aria-hidden="true">
-            ✓
-          </span>
-          signature matches
+          <span aria-hidden="true">✓</span> signature matches
         </span>{" "}
         <span class="faint">
           It was checked on the raw bytes, before anything was parsed.
@@ -31,7 +28,7 @@ export function Headers({ delivery: { headers, receivedAt } }: { delivery: Deliv
       {headers === null ? (
         <p class="faint">They were deleted with the payload.</p>
       ) : (
-        <dl class="facts">
+        <dl class="terms">
           {Object.entries(headers).map(([name, value]) => (
             <Header key={name} name={name} value={value} />
           ))}
@@ -44,7 +41,7 @@ export function Headers({ delivery: { headers, receivedAt } }: { delivery: Deliv
 function Header({ name, value }: { name: string; value: string }) {
   return (
     <>
-      <dt>{name}</dt>
+      <dt class="faint">{name}</dt>
       <dd>
         <code>{value}</code> <Copy text={value} what={name} />
       </dd>

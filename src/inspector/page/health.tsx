@@ -35,7 +35,7 @@ export function Health() {
     if (health.value && shownWindow.value !== "1h") reloadLonger();
   });
   const hour = health.value;
-  if (!hour) return <div class="health" aria-hidden="true" />;
+  if (!hour) return <div class="health panel" aria-hidden="true" />;
   const { runs, lastDelivery } = hour;
   const since = shownWindow.value;
   const shown = since === "1h" ? hour : (longer.value.value ?? hour);
@@ -49,7 +49,7 @@ export function Health() {
           The inbox can't be written: is the disk full? Clerk's requests are answered 503, and Svix retries them.
         </p>
       )}
-      <section class="health" aria-label="Health">
+      <section class="health panel" aria-label="Health">
         <Figure name="dead now" filter={{ state: "dead" }} bad={runs.dead > 0}>
           {runs.dead.toLocaleString("en")}
         </Figure>
@@ -101,9 +101,9 @@ interface FigureProps {
 
 function Figure({ name, filter, bad = false, chart, children }: FigureProps) {
   return (
-    <a class={`figure${bad ? " bad" : ""}`} href={writeView({ page: "deliveries", id: null, problem: null, filter })}>
-      <span class="value">{children}</span>
-      <span class="name">{name}</span>
+    <a class="figure" href={writeView({ page: "deliveries", id: null, problem: null, filter })}>
+      <b class={`value${bad ? " bad" : ""}`}>{children}</b>
+      <span class="name tiny faint cut">{name}</span>
       {chart}
     </a>
   );

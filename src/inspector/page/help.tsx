@@ -1,5 +1,7 @@
 // The help dialog: keyboard shortcuts and the legend of the chips.
 
+import { Fragment } from "preact";
+
 import { StateChip } from "./components.tsx";
 import { Dialog } from "./dialog.tsx";
 import { KEYS } from "./keys.ts";
@@ -11,31 +13,33 @@ export function Help() {
   return (
     <Dialog title="Help">
       <h2>Keys</h2>
-      <dl class="keys">
+      <dl class="terms">
         {KEYS.map(({ keys, description }) => (
-          <div key={description}>
-            <dt>
+          <Fragment key={description}>
+            <dt class="row tight">
               {keys.map((key) => (
-                <kbd key={key}>{key}</kbd>
+                <kbd key={key} class="box raised">
+                  {key}
+                </kbd>
               ))}
             </dt>
             <dd>{description}</dd>
-          </div>
+          </Fragment>
         ))}
       </dl>
       <h2>States of a run</h2>
-      <dl class="keys">
+      <dl class="terms">
         {LEGEND.map(([chip, description]) => (
-          <div key={chip.tone}>
+          <Fragment key={chip.tone}>
             <dt>
               <StateChip chip={chip} label={chip.word} />
             </dt>
             <dd>{description}</dd>
-          </div>
+          </Fragment>
         ))}
       </dl>
       <h2>This browser</h2>
-      <p class="settings">
+      <p class="row loose">
         <label>
           Theme{" "}
           <select value={theme.value} onChange={({ currentTarget }) => (theme.value = currentTarget.value as Theme)}>

@@ -73,7 +73,7 @@ export function List() {
             <table role="table">
               <caption class="visually-hidden">Deliveries, newest first</caption>
               <thead role="rowgroup">
-                <tr role="row">
+                <tr role="row" class="stuck">
                   {COLUMNS.map((name) => (
                     <th key={name} role="columnheader" scope="col">
                       {name}
@@ -112,7 +112,7 @@ function Held({ newest, onTop }: { newest: boolean; onTop: () => void }) {
         ? "New deliveries"
         : count(held, "new delivery", "new deliveries");
   return (
-    <button type="button" class="held" onClick={onTop}>
+    <button type="button" class="held pill" onClick={onTop}>
       <span aria-hidden="true">↑</span> {label}
     </button>
   );
@@ -123,10 +123,10 @@ function Foot() {
   const total = searched.value;
   if (trouble.value !== null) return <Failed what="The list" why={trouble.value} retry={() => loadNewest()} />;
   if (total !== null) return <SearchFoot total={total} />;
-  if (loading.value === "first") return <p class="foot">Loading…</p>;
+  if (loading.value === "first") return <p class="foot row pad faint">Loading…</p>;
   if (deliveries.length === 0) return <NothingFits />;
   return (
-    <div class="foot">
+    <div class="foot row pad faint">
       {next === null ? <p>No more deliveries.</p> : <More label={loading.value === "older" ? "Loading…" : "Older"} />}
     </div>
   );
@@ -136,7 +136,7 @@ function SearchFoot({ total }: { total: number }) {
   const { deliveries, next } = rows.value;
   const isSearching = loading.value !== null;
   return (
-    <div class="foot">
+    <div class="foot row pad faint">
       <p role="status">
         {isSearching
           ? "Searching"
@@ -166,7 +166,7 @@ function More({ label }: { label: string }) {
 
 function NothingFits() {
   return (
-    <div class="foot">
+    <div class="foot row pad faint">
       <p>No stored delivery matches these filters.</p>
       <button type="button" onClick={() => narrow(NOTHING)}>
         Clear filters

@@ -15,16 +15,19 @@ export function Notice() {
   }, [shown]);
   const { link } = shown ?? {};
   return (
-    <div class={`notice${shown ? " shown" : ""}${shown?.bad ? " bad" : ""}`} role={shown?.bad ? "alert" : "status"}>
+    <div
+      class={`notice row${shown ? " floating" : ""}${shown?.bad ? " bad" : ""}`}
+      role={shown?.bad ? "alert" : "status"}
+    >
       {shown && (
         <>
           <span>{shown.text}</span>
           {link && (
-            <button type="button" class="link" onClick={() => go({ page: "deliveries", id: link.id })}>
+            <button type="button" class="bare accent" onClick={() => go({ page: "deliveries", id: link.id })}>
               {link.text}
             </button>
           )}
-          <button type="button" class="close" onClick={() => (notice.value = null)}>
+          <button type="button" class="subtle" onClick={() => (notice.value = null)}>
             <span aria-hidden="true">✕</span>
             <span class="visually-hidden">Close</span>
           </button>

@@ -12,10 +12,7 @@ export function Paused({ handler: { paused } }: { handler: HandlerJson }) {
   const { cause, reason, since } = paused;
   return (
     <span class="chip parked" title={reason ?? undefined}>
-      <span class="sign" aria-hidden="true">
-        ‖
-      </span>{" "}
-      {cause === "breaker" ? "paused by its failures" : "paused"} <Ago at={since} />
+      <span aria-hidden="true">‖</span> {cause === "breaker" ? "paused by its failures" : "paused"} <Ago at={since} />
     </span>
   );
 }

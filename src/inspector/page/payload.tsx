@@ -16,7 +16,7 @@ const ROWS_AT_ONCE = 400;
 export function Payload({ delivery }: { delivery: DeliveryJson }) {
   const { payload, hidden = [] } = delivery;
   return (
-    <section class="payload" aria-labelledby="payload-heading">
+    <section class="payload stack" aria-labelledby="payload-heading">
       <h2 id="payload-heading" tabIndex={-1}>
         Payload
       </h2>
@@ -25,14 +25,14 @@ export function Payload({ delivery }: { delivery: DeliveryJson }) {
       ) : (
         <>
           {hidden.length > 0 && (
-            <p class="hidden-note">
+            <p>
               {count(hidden.length, "value is", "values are")} hidden: codes, tokens or private metadata.{" "}
               <button type="button" onClick={() => void reveal()}>
                 Show
               </button>
             </p>
           )}
-          {revealed.value && <p class="hidden-note">Everything is shown, codes and tokens included.</p>}
+          {revealed.value && <p>Everything is shown, codes and tokens included.</p>}
           <Tree text={payload} hidden={hidden} />
         </>
       )}
@@ -98,8 +98,8 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
     work();
   };
   return (
-    <div class="tree" ref={box}>
-      <div class="tools">
+    <div class="tree stack tight" ref={box}>
+      <div class="row tight">
         <input
           type="search"
           aria-label="Search the payload"
@@ -132,7 +132,7 @@ function Tree({ text, hidden }: { text: string; hidden: readonly string[] }) {
         )}
         <Copy text={() => JSON.stringify(value, null, 2)} what="the payload" />
       </div>
-      <ul class="nodes" role="tree" aria-label="Payload" onKeyDown={onKeyDown}>
+      <ul role="tree" aria-label="Payload" onKeyDown={onKeyDown}>
         {rows.map((row) => (
           <TreeNode
             key={row.path}

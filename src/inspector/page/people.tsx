@@ -29,15 +29,15 @@ export function People() {
   const isId = /^(?:user|org)_\w+$/.test(text);
   if (found.value.length === 0 && !isId) return null;
   return (
-    <ul class="people" aria-label="People">
+    <ul class="row" aria-label="People">
       {found.value.map(({ id, names }) => (
-        <li key={id}>
+        <li key={id} class="box row">
           <SubjectLink id={id} name={names[0] ?? id} />
           <span class="faint">{names[1]}</span>
         </li>
       ))}
       {found.value.length === 0 && (
-        <li>
+        <li class="box">
           <SubjectLink id={text} name={`Everything about ${text}`} />
         </li>
       )}

@@ -61,12 +61,12 @@ export function Person({ id }: { id: string }) {
   const dashboard = dashboardUrl(id);
   const { searched, next, isSearching, trouble } = state.value;
   return (
-    <section class="page person" aria-labelledby="person-heading">
-      <header>
+    <section class="page stack" aria-labelledby="person-heading">
+      <header class="row">
         <h1 id="person-heading" tabIndex={-1}>
           {title}
         </h1>
-        <p class="facts-line">
+        <p class="row facts">
           {names.value.slice(1).map((name) => (
             <span key={name}>{name}</span>
           ))}
@@ -78,19 +78,19 @@ export function Person({ id }: { id: string }) {
               Clerk Dashboard ↗
             </a>
           )}
-          <button type="button" class="link" onClick={() => narrow({ ...NOTHING, text: id })}>
+          <button type="button" class="bare accent" onClick={() => narrow({ ...NOTHING, text: id })}>
             Show in the list
           </button>
         </p>
       </header>
-      <ol class="events" aria-label="Events, newest first">
+      <ol aria-label="Events, newest first">
         {sorted.map((event) => (
           <Event key={event.id} event={event} />
         ))}
       </ol>
       {trouble !== null && <Failed what="The events" why={trouble} retry={load} />}
       {!isSearching && trouble === null && sorted.length === 0 && <Empty title="No stored event names it" />}
-      <p class="foot" role="status">
+      <p class="row faint" role="status">
         {isSearching ? "Searching" : count(sorted.length, "event")}: searched {next === null ? "all" : "the newest"}{" "}
         {searched.toLocaleString("en")}.{" "}
         {isSearching ? (
@@ -113,8 +113,10 @@ function Event({ event }: { event: ListedDelivery }) {
   const { id, type, at, runs, receipts } = event;
   const error = errorOf(runs);
   return (
-    <li>
-      <Time at={at} />
+    <li class="event">
+      <span class="faint">
+        <Time at={at} />
+      </span>
       <div>
         <p>
           <a data-row={id} href={writeView({ page: "deliveries", id, problem: null, filter: filter.peek() })}>

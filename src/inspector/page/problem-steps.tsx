@@ -21,7 +21,7 @@ export function ProblemSteps({ id }: { id: string }) {
   });
   return (
     <div class="steps" key={id}>
-      <Show of={details} what="The deliveries of the problem">
+      <Show of={details} what="The deliveries of the problem" layout="row facts">
         {({ deliveries, common }) => {
           const at = deliveries.indexOf(openId.value ?? "");
           return (
@@ -43,7 +43,7 @@ export function ProblemSteps({ id }: { id: string }) {
                 </button>
               </p>
               {common.values.length > 0 && (
-                <p class="common">
+                <p class="row facts">
                   <span class="faint">In common:</span>
                   {common.values.map(({ path, value, failed, done }) => (
                     <span key={path}>

@@ -1,6 +1,6 @@
 // The requests about problems.
 
-import type { BulkJobJson, CommonValuesJson, ProblemJson, ProblemsJson } from "../../api/types.ts";
+import type { BulkJobJson, CommonValuesJson, ProblemJson, ProblemsJson, ReplayCount } from "../../api/types.ts";
 import { api, get, post } from "./api.ts";
 
 /** The deliveries of a problem, newest first, and the values that most of their payloads share. */
@@ -24,7 +24,9 @@ export const problemsApi = {
     ]);
     return { deliveries: deliveries.map((delivery) => delivery.id), common };
   },
-  /** Only its dead runs. */
-  replay: (id: string) => post<BulkJobJson>("bulk", { problem: id, stale: true }),
+  /** How many runs `replay` adds. */
+  count: async (id: string) => (await get<ReplayCount>("replays", { problem: id, stale: true })).found,
+  /** Only its dead runs, about as many as expected. */
+  replay: (id: string, expected: number) => post<BulkJobJson>("bulk", { problem: id, stale: true, expected }),
   mute: (id: string, muted: boolean) => post<unknown>(`problems/${encodeURIComponent(id)}/mute`, { muted }),
 };

@@ -5,12 +5,12 @@ import { useSignal } from "@preact/signals";
 import type { ProblemJson } from "../../api/types.ts";
 import { count } from "../../count.ts";
 import { follow } from "./bulk-job.ts";
-import { Confirm } from "./bulk.tsx";
+import { Confirm, MAX_WITHOUT_TYPING } from "./bulk.tsx";
 import { Chart } from "./chart.tsx";
 import { coloured, Place } from "./code.tsx";
 import { Ago } from "./components.tsx";
 import { problemsApi } from "./problems-client.ts";
-import { problems, refreshProblems } from "./problems.ts";
+import { problems } from "./problems.ts";
 import { Empty, Show } from "./remote.tsx";
 import { attempt, go, notify, view } from "./state.ts";
 import { writeView } from "./view-url.ts";
@@ -22,8 +22,8 @@ const TABS: Record<Tab, string> = { open: "Open", resolved: "Resolved", muted: "
 export function Problems() {
   const tab = useSignal<Tab>("open");
   return (
-    <section class="problem-list" aria-labelledby="problems-heading">
-      <Show of={problems} what="The problems">
+    <section class="problem-list stack loose" aria-labelledby="problems-heading">
+      <Show of={problems} what="The problems" layout="stack loose">
         {(all) => {
           const byTab = Map.groupBy(all, tabOf);
           const open = byTab.get("open") ?? [];
@@ -34,7 +34,7 @@ export function Problems() {
                 {open.length === 0 ? "No open problems" : count(open.length, "problem")}{" "}
                 {open.length > 0 && <span class="faint">{describe(open)}</span>}
               </h1>
-              <div class="tabs" role="group" aria-label="Which problems">
+              <div class="row tight" role="group" aria-label="Which problems">
                 {Object.entries(TABS).map(([name, label]) => (
                   <button
                     key={name}
@@ -50,7 +50,7 @@ export function Problems() {
               {shown.length === 0 ? (
                 <Empty title={tab.value === "open" ? "Nothing is failing" : `No ${tab.value} problems`} />
               ) : (
-                <ul class="surface">
+                <ul class="panel">
                   {shown.map((problem) => (
                     <Problem key={problem.id} problem={problem} />
                   ))}
@@ -91,21 +91,22 @@ function Problem({ problem }: { problem: ProblemJson }) {
   const affected = runs.dead + runs.retrying + runs.done;
   const [file = "", line = "0"] = place?.split(/:(?=\d+$)/) ?? [];
   return (
-    <li class={`problem${isOpen ? " open" : ""}${problem.state === "resolved" ? " quiet" : ""}`}>
+    <li class={`problem${isOpen ? " open raised" : ""}${problem.state === "resolved" ? " dim" : ""}`}>
       <div class="cause">
-        <p>
-          <b class="handler">{handler}</b> <StateChips problem={problem} />
+        <p class="cut">
+          <b class="mono">{handler}</b> <StateChips problem={problem} />
         </p>
-        <p class="message">
+        <p class="cut">
           <a
+            class="message"
             data-row={id}
             href={writeView({ ...view.value, page: "problems", problem: id, id: newest })}
             aria-current={isOpen ? "true" : undefined}
           >
-            <b>{name}</b> {message}
+            <b class="bad">{name}</b> {message}
           </a>
         </p>
-        <p class="at">
+        <p class="at cut">
           {place === null ? (
             <span class="faint">no line of yours was running</span>
           ) : (
@@ -116,14 +117,14 @@ function Problem({ problem }: { problem: ProblemJson }) {
         </p>
       </div>
       <Chart kind="bars" label="Failures of the last 14 days" lines={[{ values: days, tone: "bad" }]} />
-      <p class="number">
+      <p class="amount">
         <b>
           {affected.toLocaleString("en")}
           {more && "+"}
         </b>
         <span class="faint">runs</span>
       </p>
-      <p class="number">
+      <p class="amount">
         <b>{subjects.toLocaleString("en")}</b>
         <span class="faint">subjects</span>
       </p>
@@ -144,38 +145,41 @@ function StateChips({ problem: { state, runs, regressedAt } }: { problem: Proble
       {runs.dead > 0 && <span class="chip dead">✕ {runs.dead.toLocaleString("en")} dead</span>}{" "}
       {runs.retrying > 0 && <span class="chip retry">↻ {runs.retrying.toLocaleString("en")} retrying</span>}{" "}
       {state === "resolved" && <span class="chip done">✓ resolved: {runs.done.toLocaleString("en")} done</span>}{" "}
-      {regressedAt !== null && state === "open" && <span class="mark replay">again, after it was resolved</span>}
+      {regressedAt !== null && state === "open" && <span class="tiny faint">again, after it was resolved</span>}
     </>
   );
 }
 
 function ProblemActions({ problem: { id, runs, muted, newest, more } }: { problem: ProblemJson }) {
-  const asking = useSignal(false);
-  const replay = () => attempt(async () => follow(await problemsApi.replay(id)));
+  /** The number to confirm, once it was asked for. */
+  const counted = useSignal<number | null>(null);
+  const number = counted.value;
+  const ask = () => attempt(async () => void (counted.value = await problemsApi.count(id)));
+  const replay = (expected: number) => attempt(async () => follow(await problemsApi.replay(id, expected)));
   const mute = () =>
     attempt(async () => {
       await problemsApi.mute(id, !muted);
       notify(muted ? "It is shown again." : "Muted until it fails twice as often.");
-      refreshProblems();
+      // Not with the next update: the person waits for it.
+      await problems.load();
     });
   return (
-    <div class="actions">
-      {asking.value && (
+    <div class="actions row tight">
+      {number !== null && (
         <Confirm
-          number={runs.dead}
-          more={more}
+          number={number}
           what="run"
           repeats={false}
-          onYes={replay}
-          onNo={() => (asking.value = false)}
+          onYes={() => replay(number)}
+          onNo={() => (counted.value = null)}
         />
       )}
-      {!asking.value && runs.dead > 0 && (
+      {number === null && runs.dead > 0 && (
         <button
           type="button"
           class="primary"
           title="Run again exactly the dead runs of this problem"
-          onClick={() => (runs.dead > 100 ? (asking.value = true) : void replay())}
+          onClick={() => void (runs.dead > MAX_WITHOUT_TYPING ? ask() : replay(runs.dead))}
         >
           Replay {runs.dead.toLocaleString("en")}
           {more && "+"}

@@ -9,11 +9,6 @@ import { throttled } from "./throttled.ts";
 
 export const problems = remote((aborted) => problemsApi.list(aborted));
 
-/** The line that threw, as it was then. */
-export function sourceOf(id: string | null): string | null {
-  return problems.value.value?.find((problem) => problem.id === id)?.source ?? null;
-}
-
 /** How many need attention; null before they are known. */
 export const openProblems = computed(
   () => problems.value.value?.filter(({ state, muted }) => state === "open" && !muted).length ?? null,

@@ -28,8 +28,8 @@ export function Refused() {
   const known = refused.value;
   const codes = Object.entries(known?.counts ?? {}).toSorted(([, a], [, b]) => b - a) as [RefusalCode, number][];
   return (
-    <section class="page refused" aria-labelledby="refused-heading">
-      <header>
+    <section class="page stack" aria-labelledby="refused-heading">
+      <header class="row">
         <h1 id="refused-heading" tabIndex={-1}>
           Refused requests <span class="faint">the last 1,000, since the server started</span>
         </h1>
@@ -45,7 +45,7 @@ export function Refused() {
           <p>All requests were signed with the right secret.</p>
         </Empty>
       )}
-      <ul class="codes">
+      <ul class="stack loose">
         {codes.map(([code, number]) => (
           <Code
             key={code}
@@ -72,8 +72,8 @@ function Code({ code, number, explanation, latest }: CodeProps) {
   const isNew = !HARMLESS.has(code) && latest.some(({ at }) => at > refusedSeenAt.value);
   const found = evidenceOf(latest);
   return (
-    <li class={isNew ? "new" : ""}>
-      <h2>
+    <li class={`panel pad stack tight${isNew ? " new" : ""}`}>
+      <h2 class="heading">
         {code === "no_match" ? (
           <NoMatch number={number} />
         ) : (
@@ -160,10 +160,10 @@ function Latest({ latest }: { latest: RefusedJson["latest"] }) {
               <td>
                 <code>{code}</code>
               </td>
-              <td>{claimedId === null ? <span class="nothing">none</span> : <code>{claimedId}</code>}</td>
+              <td>{claimedId === null ? <span class="faint">none</span> : <code>{claimedId}</code>}</td>
               <td>
                 {[path, skewSeconds && `${skewSeconds} s off`, proxied && "by a proxy"].filter(Boolean).join(", ") || (
-                  <span class="nothing">–</span>
+                  <span class="faint">–</span>
                 )}
               </td>
               <td class="amount">{size.toLocaleString("en")} B</td>
@@ -180,7 +180,7 @@ export function RefusedAlert() {
   const recent = unseen.value.filter(({ code, at }) => code === "no_match" && at > Date.now() - RECENT_MS);
   if (recent.length === 0) return null;
   return (
-    <p class="alert" role="status">
+    <p class="alert row" role="status">
       <span>
         <NoMatch number={recent.length} />
       </span>

@@ -66,15 +66,17 @@ interface ShowProps<Value> {
   isEmpty?: (value: Value) => boolean;
   /** Shown when the answer is empty. */
   empty?: ComponentChildren;
+  /** The classes of the element around it. */
+  layout?: string;
   children: (value: Value) => ComponentChildren;
 }
 
-export function Show<Value>({ of, what, isEmpty, empty, children }: ShowProps<Value>) {
+export function Show<Value>({ of, what, isEmpty, empty, layout, children }: ShowProps<Value>) {
   const value = of.value.value;
   const trouble = of.trouble.value;
   if (value === null) return trouble === null ? <Skeleton /> : <Failed what={what} why={trouble} retry={of.load} />;
   return (
-    <div class="remote" aria-busy={of.isLoading.value}>
+    <div class={layout} aria-busy={of.isLoading.value}>
       {trouble !== null && <Failed what={what} why={trouble} retry={of.load} />}
       {isEmpty?.(value) ? empty : children(value)}
     </div>
@@ -84,7 +86,7 @@ export function Show<Value>({ of, what, isEmpty, empty, children }: ShowProps<Va
 export function Failed({ what, why, retry }: { what: string; why?: string | null; retry: () => Promise<void> }) {
   if (signedOut.value) return null;
   return (
-    <div class="failed" role="alert">
+    <div class="failed bad" role="alert">
       <p>
         {what} could not be loaded. {why}
       </p>
@@ -98,11 +100,11 @@ export function Failed({ what, why, retry }: { what: string; why?: string | null
 /** Appears only after a moment, so that a quick answer does not flicker. */
 export function Skeleton() {
   return (
-    <div class="skeleton" role="status">
+    <div class="skeleton stack loose pad" role="status">
       <span class="visually-hidden">Loading…</span>
-      <span />
-      <span />
-      <span />
+      <span aria-hidden="true" />
+      <span aria-hidden="true" />
+      <span aria-hidden="true" />
     </div>
   );
 }
@@ -111,7 +113,7 @@ export function Skeleton() {
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
   return (
     <div class="empty">
-      <h2>{title}</h2>
+      <h2 class="heading">{title}</h2>
       {children}
     </div>
   );

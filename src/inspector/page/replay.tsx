@@ -51,7 +51,7 @@ export function Replay() {
           writes one.
         </p>
       ) : (
-        <p class="choices">
+        <p class="start stack">
           {dead.length > 0 && (
             <button
               type="button"

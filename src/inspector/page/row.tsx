@@ -23,8 +23,8 @@ export function Row({ delivery }: { delivery: ListedDelivery }) {
     go({ page: "deliveries", id });
   };
   return (
-    <tr role="row" class={`row${isOpen ? " open" : ""}${isUnfit ? " unfit" : ""}`} onClick={open}>
-      <td role="cell" class="time">
+    <tr role="row" class={`${isOpen ? "open" : ""}${isUnfit ? " dim" : ""}`} onClick={open}>
+      <td role="cell" class="time faint">
         <Time at={receivedAt} />
       </td>
       <td role="cell" class="type">
@@ -47,11 +47,11 @@ export function Row({ delivery }: { delivery: ListedDelivery }) {
       <td role="cell" class="chips">
         <Chips type={type} runs={runs} /> <Marks marks={marksOf(delivery)} receipts={receipts} />
       </td>
-      <td role="cell" class="error" title={error ?? undefined}>
+      <td role="cell" class="error bad" title={error ?? undefined}>
         {error}
       </td>
-      <td role="cell" class="took">
-        {took === null ? <span class="nothing">–</span> : formatDuration(took)}
+      <td role="cell" class="amount faint">
+        {took === null ? <span class="faint">–</span> : formatDuration(took)}
       </td>
     </tr>
   );
@@ -60,7 +60,7 @@ export function Row({ delivery }: { delivery: ListedDelivery }) {
 function WhoCell({ delivery: { who, subject } }: { delivery: ListedDelivery }) {
   const { name = null, email = null } = who ?? {};
   const shown = name ?? email;
-  if (shown === null) return subject === null ? <span class="nothing">–</span> : <code title={subject}>{subject}</code>;
+  if (shown === null) return subject === null ? <span class="faint">–</span> : <code title={subject}>{subject}</code>;
   return (
     <span title={[name, email, subject].filter(Boolean).join(" · ")}>
       {shown} {name !== null && email !== null && <span class="faint">{email}</span>}
@@ -89,7 +89,7 @@ export function Chips({ type, runs }: { type: string; runs: readonly RunSummary[
         );
       })}
       {done.length > 0 && (
-        <span class="well" title={`done: ${done.join(", ")}`}>
+        <span class="good small amount" title={`done: ${done.join(", ")}`}>
           <span aria-hidden="true">✓ {done.length}</span>
           <span class="visually-hidden">done: {done.join(", ")}</span>
         </span>

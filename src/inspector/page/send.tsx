@@ -46,7 +46,7 @@ export function Send() {
   return (
     <Dialog title="Send a sample" isDirty={() => data.value !== remembered.data}>
       <form
-        class="send"
+        class="stack loose"
         onSubmit={(submitted) => {
           submitted.preventDefault();
           void send();
@@ -61,10 +61,10 @@ export function Send() {
           value={query.value}
           onInput={({ currentTarget }) => (query.value = currentTarget.value)}
         />
-        <fieldset class="events" ref={list}>
+        <fieldset class="events panel" ref={list}>
           <legend class="visually-hidden">Event</legend>
           {names.value.map((name) => (
-            <label key={name}>
+            <label key={name} class="row">
               <input
                 type="radio"
                 name="event"
@@ -98,7 +98,7 @@ export function Send() {
         <p class="bad" role="alert">
           {trouble.value}
         </p>
-        <footer>
+        <footer class="row">
           <button type="submit" class="primary" disabled={event === undefined || sending.value}>
             {sending.value ? "Sending…" : `Send ${event ?? ""}`}
           </button>

@@ -21,7 +21,7 @@ export function Servers() {
   if (servers.value.length === 0) return null;
   return (
     <>
-      <h2 class="servers-heading">Servers of this inbox</h2>
+      <h2>Servers of this inbox</h2>
       <p class="faint">
         The attempts, durations and last errors above are of this server. What is dead or waits is counted for all
         servers.
@@ -65,7 +65,7 @@ function Server({ server }: { server: ServerRowJson }) {
       </td>
       <td class="amount">{running}</td>
       <td>{isThis ? "–" : <Ago at={Date.now() - seenAgo} />}</td>
-      <td>{differs.length === 0 ? <span class="nothing">none</span> : <code>{differs.join(", ")}</code>}</td>
+      <td>{differs.length === 0 ? <span class="faint">none</span> : <code>{differs.join(", ")}</code>}</td>
     </tr>
   );
 }

@@ -27,13 +27,14 @@ export function SignIn() {
   return (
     <main class="sign-in">
       <form
+        class="stack loose"
         onSubmit={(event) => {
           event.preventDefault();
           void signIn(event.currentTarget);
         }}
       >
         <h1>Bellhop</h1>
-        <label>
+        <label class="stack tight">
           <span>Token</span>
           <input
             ref={field}

@@ -7,9 +7,9 @@ import { isProduction } from "./state.ts";
 export function Sure({ children }: { children: ComponentChildren }) {
   if (!isProduction.value) return null;
   return (
-    <label class="sure">
+    <label class="alert row">
       <input type="checkbox" required />
-      <span>This server is in production: {children}</span>
+      <span class="grow">This server is in production: {children}</span>
     </label>
   );
 }

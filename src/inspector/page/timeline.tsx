@@ -17,13 +17,13 @@ export function Timeline({ delivery }: { delivery: DeliveryJson }) {
   const { receivedAt, runs } = delivery;
   const latest = new Set(latestRuns(runs));
   return (
-    <section class="timeline" aria-labelledby="runs-heading">
+    <section class="timeline stack" aria-labelledby="runs-heading">
       <h2 id="runs-heading" tabIndex={-1}>
         Runs
       </h2>
-      <ol>
+      <ol class="stack loose">
         {runs.length === 0 && (
-          <li class="step unhandled">
+          <li class="step">
             <p>
               <b>Unhandled</b>: it had no handler when it arrived. Replay runs it in handlers that were added later.
             </p>
@@ -34,7 +34,7 @@ export function Timeline({ delivery }: { delivery: DeliveryJson }) {
           .map((run) => (
             <Run key={run.run} run={run} isLatest={latest.has(run)} />
           ))}
-        <li class="step received">
+        <li class="step">
           <p class="faint">
             Received, signature matches <Time at={receivedAt} />
           </p>
@@ -59,14 +59,14 @@ function Run({ run, isLatest }: { run: RunJson; isLatest: boolean }) {
   const isQuiet = state === "done" || state === "skipped" || !isLatest;
   const head = (
     <>
-      <code class="handler">{handler}</code> <StateChip chip={chip} label={chip.word} />{" "}
+      <b class="handler mono">{handler}</b> <StateChip chip={chip} label={chip.word} />{" "}
       <span class="faint">
         {attempts.length > 1 && `${count(attempts.length, "attempt")} · `}
         {took !== undefined && formatDuration(took)}
         {!isLatest && " · replayed since"}
       </span>
       {replay !== "" && (
-        <span class="mark replay" title={`Replay ${replay}`}>
+        <span class="tiny faint" title={`Replay ${replay}`}>
           replay
         </span>
       )}
@@ -75,14 +75,14 @@ function Run({ run, isLatest }: { run: RunJson; isLatest: boolean }) {
   const body = (
     <>
       {(state === "dead" || state === "skipped") && reason !== null && reason !== attempts.at(-1)?.error?.name && (
-        <p class="reason">{reason}</p>
+        <p class={state === "dead" ? "bad" : ""}>{reason}</p>
       )}
-      <Attempts attempts={attempts} isOpen={!isQuiet} problem={run.problem} />
+      <Attempts attempts={attempts} isOpen={!isQuiet} />
       <Next run={run} />
     </>
   );
   return (
-    <li class={`step ${chip.tone}${isLatest ? "" : " past"}`}>
+    <li class={`step stack ${chip.tone}${isLatest ? "" : " dim"}`}>
       {isQuiet ? (
         <details>
           <summary>{head}</summary>
@@ -101,16 +101,11 @@ function Run({ run, isLatest }: { run: RunJson; isLatest: boolean }) {
 /** The next step of a run, when it is due, and the actions on it. */
 function Next({ run }: { run: RunJson }) {
   const { state, parked, due, attempts } = run;
-  if (state === "running")
-    return (
-      <p class="next">
-        <span class="spinner" aria-hidden="true" /> Attempt {attempts.length + 1} is running.
-      </p>
-    );
+  if (state === "running") return <p>Attempt {attempts.length + 1} is running.</p>;
   if (state !== "waiting") return null;
   const until = openedAt.value + (due ?? 0);
   return (
-    <div class="next">
+    <div>
       <p>
         {parked ? (
           "Waits for its file, which does not load or is missing: see Handlers. After 24 hours without it, it is skipped."
@@ -137,7 +132,7 @@ function RunActions({ run: { run, handler, parked } }: { run: RunJson }) {
       refreshOpen();
     });
   return (
-    <p class="actions">
+    <p class="row tight">
       {!parked && (
         <button type="button" onClick={() => void change(() => api.retry(run), `Retrying ${handler} now.`)}>
           Retry now

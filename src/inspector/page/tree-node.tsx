@@ -21,7 +21,7 @@ interface NodeProps {
 export function TreeNode({ row, hidden, match, current, isReachable, onToggle }: NodeProps) {
   const { path, depth, key, value, size, open } = row;
   const isFolder = size !== null && size > 0;
-  const name = key === null ? null : <span class="key">{key}</span>;
+  const name = key === null ? null : <span class="faint">{key} </span>;
   return (
     <li
       role="treeitem"
@@ -33,15 +33,15 @@ export function TreeNode({ row, hidden, match, current, isReachable, onToggle }:
       style={{ paddingInlineStart: `${4 + depth * 16}px` }}
     >
       {isFolder ? (
-        <button type="button" class="fold" tabIndex={-1} onClick={onToggle}>
-          <span class="arrow" aria-hidden="true">
+        <button type="button" class="bare mono" tabIndex={-1} onClick={onToggle}>
+          <span class="arrow faint" aria-hidden="true">
             {open ? "▾" : "▸"}
           </span>
           {name}
           <span class="faint">{describe(value, size)}</span>
         </button>
       ) : (
-        <span class="leaf">
+        <span class="leaf mono">
           {name}
           {hidden ? <Hidden /> : <Value value={value} />}
         </span>
@@ -59,22 +59,22 @@ export function TreeNode({ row, hidden, match, current, isReachable, onToggle }:
 function Hidden() {
   return (
     <>
-      <span class="masked" title="Hidden: a code, a token or private metadata">
-        •••
-      </span>
-      <button type="button" class="link" tabIndex={-1} onClick={() => void reveal()}>
+      <span title="Hidden: a code, a token or private metadata">•••</span>
+      <button type="button" class="bare accent" tabIndex={-1} onClick={() => void reveal()}>
         Show
       </button>
     </>
   );
 }
 
+const TONES: Record<string, string> = { string: "good", number: "accent", boolean: "accent", null: "faint" };
+
 function Value({ value }: { value: unknown }) {
   const kind = value === null ? "null" : typeof value;
   const when = momentOf(value);
   return (
     <>
-      <span class={`value ${kind}`}>{textOf(value)}</span>
+      <span class={TONES[kind]}>{textOf(value)}</span>
       {when !== null && <span class="faint"> {when}</span>}
     </>
   );

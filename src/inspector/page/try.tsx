@@ -34,7 +34,7 @@ export function Try() {
   return (
     <Dialog title={`Try ${type}`} wide>
       <form
-        class="try"
+        class="stack loose"
         onSubmit={(event) => {
           event.preventDefault();
           void run();
@@ -44,7 +44,7 @@ export function Try() {
           Runs the current code once. What it writes to <code>db</code> is rolled back; what it does elsewhere (clerk,
           fetch) is real.
         </p>
-        <p class="choices inline">
+        <p class="row">
           <select
             aria-label="Handler"
             value={chosen.value}
@@ -68,7 +68,7 @@ export function Try() {
 function Result({ result: { handler, outcome, took, log, sql, error, frame } }: { result: TriedJson }) {
   const isDone = outcome === "done";
   return (
-    <div class="tried">
+    <div class="stack loose">
       <p>
         <b class={isDone ? "good" : "bad"}>
           {isDone ? "✓" : "✕"} {outcome}
@@ -84,8 +84,10 @@ function Result({ result: { handler, outcome, took, log, sql, error, frame } }: 
       ) : (
         <ol class="sql">
           {sql.map(({ text, rows, error: failed }, index) => (
-            <li key={index}>
-              <pre tabIndex={0}>{text}</pre>
+            <li key={index} class="row">
+              <pre class="wrap grow" tabIndex={0}>
+                {text}
+              </pre>
               <span class={failed === null ? "faint" : "bad"}>{failed ?? count(rows ?? 0, "row")}</span>
             </li>
           ))}
