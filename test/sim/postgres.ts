@@ -112,7 +112,8 @@ export class ModelledPostgres {
         return [];
       }
       const own = tx!;
-      if (own.terminated) throw new ConnectionError("Connection closed");
+      isLost ||= own.terminated === true;
+      if (isLost) throw new ConnectionError("Connection closed");
       if (text === "ROLLBACK" || (text === "COMMIT" && isAborted)) {
         this.#rollback(own);
         return [];
@@ -134,7 +135,6 @@ export class ModelledPostgres {
       }
       isAborted = true;
       const rows = await this.#statement(own, text, values);
-      if (own.terminated) throw new ConnectionError("Connection closed");
       isAborted = false;
       return rows;
     };
