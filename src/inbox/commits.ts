@@ -22,6 +22,8 @@ interface CommitsOptions {
   releaseUnheld: (transaction: Transaction, owner: string, held: ReadonlyMap<number, number>) => Promise<void>;
   /** Saves the inbox's clock, at most once a second. */
   saveClock: (transaction: Transaction) => Promise<void>;
+  /** Called when a transaction fails, and with it what it has saved. */
+  onRolledBack: () => void;
   /** Stores a delivery and undoes it, so that only a write remains. */
   tryToWrite: (transaction: Transaction) => Promise<void>;
   /** Called with an error of the code that starts claimed runs. */
@@ -42,7 +44,7 @@ const NOTHING: Claim = { runs: [], next: null, exclusive: null };
 const CLAIM: Operation["kind"] = { order: 3, apply: async (_, inputs) => [...inputs] };
 
 export function createCommits(options: CommitsOptions) {
-  const { store, claim, releaseUnheld, saveClock, tryToWrite, onBug, onTrouble } = options;
+  const { store, claim, releaseUnheld, saveClock, onRolledBack, tryToWrite, onBug, onTrouble } = options;
   let queue: Operation[] = [];
   let scheduled = false;
   const inFlight = new Set<Promise<void>>();
@@ -103,6 +105,7 @@ export function createCommits(options: CommitsOptions) {
     try {
       claimed = await store.transaction((transaction) => apply(transaction, batch, server?.claimer));
     } catch (error) {
+      onRolledBack();
       if (server) release();
       if (store.isUnavailable(error)) mayBeDurable(batch);
       // One operation may be the cause, such as a body that is larger than the free space on the disk.

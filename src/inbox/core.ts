@@ -70,6 +70,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     claim: (transaction, room) => claim(transaction, room, clock()),
     releaseUnheld: (transaction, owner, held) => releaseUnheld(transaction, owner, held, clock()),
     saveClock,
+    onRolledBack: () => (clockSavedAt = -Infinity),
     tryToWrite,
     onBug,
     onTrouble,

@@ -119,6 +119,18 @@ test("a delivery whose commit could not be flushed is in the file before its cop
   expect(db.query("select id from delivery order by seq").values()).toEqual([["msg_1"], ["msg_2"]]);
 });
 
+test("saves the clock with the next commit when the one that saved it failed", async () => {
+  await using folder = await temporaryFolder();
+  const wall = Date.now() + 9 * 86_400_000;
+  await using inbox = await openSqliteInbox(folder.path, { wallClock: () => wall });
+  await failCommits({ count: 1, durable: false }, () => failure(accept(inbox, "msg_1")));
+  await accept(inbox, "msg_2");
+  using db = new Database(join(folder.path, "inbox.db"), { readonly: true });
+  // A run that is due by this clock would wait for nine days after a restart with the right time.
+  const saved = db.query<{ value: number }, []>("select value from meta where key = 'clock'").get();
+  expect(saved?.value).toBeGreaterThanOrEqual(wall);
+});
+
 const circular: Record<string, unknown> = {};
 circular.self = circular;
 
