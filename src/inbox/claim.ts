@@ -113,7 +113,7 @@ export async function claim(
     return { next: null, exclusive: null, left: false };
   }
   const heads = await transaction.all<WaitingHead>(WAITING_HEADS, { now });
-  const left = await transaction.savepoint(() => claimHeads(transaction, room, heads, now));
+  const left = await claimHeads(transaction, room, heads, now);
   const exclusiveIn = exclusiveDue === null ? null : exclusiveDue - now;
   const delays = heads.flatMap(({ handler, later }) =>
     later !== null && room.slots.has(handler) ? [later - now] : [],

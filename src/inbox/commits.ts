@@ -151,8 +151,7 @@ export function createCommits(options: CommitsOptions) {
 
   /** The failed commit may be durable already, or become so later. */
   function mayBeDurable(batch: readonly Operation[]) {
-    for (const operation of batch)
-      if (operation.result && "value" in operation.result) operation.earlier ??= operation.result;
+    for (const operation of batch) if (operation.result) operation.earlier ??= operation.result;
     unsureUntil = performance.now() + store.lateCommitMs;
     setTimeout(() => wake(), Math.max(store.lateCommitMs, RETRY_MS)).unref();
   }
@@ -162,7 +161,11 @@ export function createCommits(options: CommitsOptions) {
     const room = claimer && (await prepareRoom(transaction, claimer));
     for (const operation of batch) operation.result = undefined;
     const kinds = [...Map.groupBy(batch, ({ kind }) => kind)].toSorted(([a], [b]) => a.order - b.order);
-    for (const [kind, operations] of kinds) await applyKind(transaction, kind, operations, room);
+    for (const [kind, operations] of kinds) {
+      const inputs = operations.map(({ input }) => input);
+      const values = await kind.apply(transaction, inputs, room);
+      for (const [index, operation] of operations.entries()) operation.result = { value: values[index] };
+    }
     const claimed = room && { runs: room.claimed, ...(await claim(transaction, room)) };
     const wrote = batch.some(({ kind }) => kind !== CLAIM) || room?.claimed.length;
     if (wrote) await saveClock(transaction);
@@ -175,33 +178,11 @@ export function createCommits(options: CommitsOptions) {
     return { owner: claimer.owner, slots: new Map(exclusive ? [] : slots), exclusive, paused, claimed: [] };
   }
 
-  async function applyKind(
-    transaction: Transaction,
-    kind: Operation["kind"],
-    operations: readonly Operation[],
-    room: Room | undefined,
-  ): Promise<void> {
-    const before = room && { slots: [...room.slots], claimed: room.claimed.length };
-    try {
-      const inputs = operations.map(({ input }) => input);
-      const values = await transaction.savepoint(() => kind.apply(transaction, inputs, room));
-      for (const [index, operation] of operations.entries()) operation.result = { value: values[index] };
-    } catch (error) {
-      if (!store.savepoints || store.isUnavailable(error)) throw error;
-      for (const [handler, slots] of before?.slots ?? []) room!.slots.set(handler, slots);
-      if (before) room.claimed.length = before.claimed;
-      const [only] = operations;
-      if (only && operations.length === 1) only.result = { error };
-      else for (const operation of operations) await applyKind(transaction, kind, [operation], room);
-    }
-  }
-
   function answer(operation: Operation, claimed: Claim | undefined) {
     const { kind, result, earlier, resolve, reject } = operation;
     health.unanswered.delete(operation);
     if (kind === CLAIM) resolve((claimed ?? NOTHING) as never);
     else if (!result) reject(new Error("an operation of the inbox has no result"));
-    else if ("error" in result) reject(result.error);
     else resolve((earlier && kind.repeated ? kind.repeated(earlier.value, result.value) : result.value) as never);
   }
 

@@ -29,7 +29,7 @@ export interface OperationKind<Input, Output> {
 export interface Operation {
   kind: OperationKind<unknown, unknown>;
   input: unknown;
-  result?: { value: unknown } | { error: unknown } | undefined;
+  result?: { value: unknown } | undefined;
   earlier?: { value: unknown };
   resolve: (value: never) => void;
   reject: (error: unknown) => void;

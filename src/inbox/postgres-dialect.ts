@@ -50,7 +50,6 @@ export function transactionOn(send: Send): Transaction {
     changed: (statement, rows) => results(statement, rows, (found) => changedRows(found, rows)),
     insert: (statement, rows) => results(statement, rows, (found) => insertedIds(found, statement, rows)),
     lock: (statement, rows) => results(statement, rows, () => undefined),
-    savepoint: (body) => body(),
   };
 }
 

@@ -107,7 +107,6 @@ export async function openPostgresStore(
     read,
     transaction,
     writers,
-    savepoints: false,
     maxBatch: 128,
     // The deadline, plus time for Postgres to notice that the connection is gone.
     lateCommitMs: deadlineMs + 5_000,

@@ -26,10 +26,6 @@ export interface Executor extends Transaction {
 export function executorOn(db: Database): Executor {
   type Compiled = { statement: Prepared<any, any>; columns: readonly string[] };
   const compiled = new Map<Statement<Columns>, Compiled>();
-  const [savepoint, release, undo] = ["savepoint operation", "release operation", "rollback to operation"].map((sql) =>
-    db.prepare(sql),
-  );
-
   function compile(statement: Statement<Columns>): Compiled {
     const known = compiled.get(statement);
     if (known) return known;
@@ -79,21 +75,6 @@ export function executorOn(db: Database): Executor {
     insert: async (statement, rows) =>
       runEach(statement, rows).map(({ changes, lastInsertRowid }) => (changes > 0 ? Number(lastInsertRowid) : null)),
     async lock() {},
-    async savepoint(body) {
-      savepoint!.run();
-      try {
-        const result = await body();
-        release!.run();
-        return result;
-      } catch (error) {
-        // Some failures roll the whole transaction back.
-        if (db.inTransaction) {
-          undo!.run();
-          release!.run();
-        }
-        throw error;
-      }
-    },
   };
   return executor;
 }

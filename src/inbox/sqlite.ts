@@ -112,7 +112,6 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
     },
     transaction,
     writers: 1,
-    savepoints: true,
     maxBatch: MAX_BATCH,
     lateCommitMs: 0,
     isUnavailable,

@@ -201,16 +201,11 @@ export interface Transaction extends Reader {
   insert<C extends Columns>(statement: Statement<C>, rows: readonly RowOf<C>[]): Promise<(number | null)[]>;
   /** Holds rows until the end of the transaction. */
   lock<C extends Columns>(statement: Statement<C>, rows: readonly RowOf<C>[]): Promise<void>;
-  /**
-   * Undoes the writes of `body` when it rejects, and rejects with the same error. A store with `savepoints: false` leaves
-   * that to its caller, which rolls the transaction back and repeats each operation in a transaction of its own.
-   */
-  savepoint<T>(body: () => Promise<T>): Promise<T>;
 }
 
 /**
  * Awaits statements that are sent together, as `Promise.all`, but fails only when all of them have ended: none may run
- * after its savepoint was undone.
+ * after the rollback.
  */
 export async function together<T extends readonly Promise<unknown>[]>(
   promises: readonly [...T],
@@ -226,7 +221,6 @@ export interface Store {
   transaction<T>(body: (transaction: Transaction) => Promise<T>): Promise<T>;
   /** How many transactions may run at the same time. */
   readonly writers: number;
-  readonly savepoints: boolean;
   /** How many operations may share a transaction. */
   readonly maxBatch: number;
   /** For how long a commit without an answer may still become durable. */

@@ -33,12 +33,10 @@ class TooBigError extends Error {
 interface Observer {
   /** Called after each commit. */
   committed(): void;
-  report(violation: string): void;
 }
 
 /** Replaces methods of `Database`, so that all connections to `inbox.db` have faults. */
 export function injectInboxFaults(world: World, faults: Faults, observer: Observer) {
-  const openSavepoints = new WeakMap<Database, number>();
   const lifeOf = (db: Database): Life | undefined => {
     const life = db.filename.endsWith("inbox.db") ? world.life() : undefined;
     if (life && !life.alive) throw new Dead("the process is dead");
@@ -51,9 +49,7 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
     if (!life) return original.run.apply(this, args);
     // The first statement of each connection of the inbox.
     if (sql.startsWith("pragma busy_timeout")) life.onDeath.push(() => abandon(this));
-    if (sql.startsWith("begin")) openSavepoints.set(this, 0);
     if (sql !== "commit") return original.run.apply(this, args);
-    if (openSavepoints.get(this)) observer.report("the inbox committed with an open savepoint");
     if (world.chance(faults.crash)) crash(world, life, "before a commit of the inbox");
     const fails = world.chance(faults.fail);
     if (fails && world.chance(0.5)) {
@@ -74,8 +70,6 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
   const prepare = function prepareWithFaults(this: Database, ...args: Parameters<Database["prepare"]>): Prepared {
     const statement = original.prepare.apply(this, args);
     if (!lifeOf(this) || args[0].startsWith("rollback")) return statement;
-    if (args[0].startsWith("savepoint")) return counted(this, statement, 1);
-    if (args[0].startsWith("release")) return counted(this, statement, -1);
     const withFaults = <T extends (...values: any[]) => unknown>(execute: T) =>
       ((...values) => {
         const life = lifeOf(this);
@@ -92,16 +86,6 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
       }) as T;
     return { run: withFaults(statement.run.bind(statement)), all: withFaults(statement.all.bind(statement)) };
   };
-
-  /** Counts open savepoints: `change` is 1 for a savepoint and -1 for its release. */
-  function counted(db: Database, statement: Statement, change: number): Prepared {
-    const execute = <T extends (...values: any[]) => unknown>(run: T) =>
-      ((...values) => {
-        openSavepoints.set(db, (openSavepoints.get(db) ?? 0) + change);
-        return run(...values);
-      }) as T;
-    return { run: execute(statement.run.bind(statement)), all: execute(statement.all.bind(statement)) };
-  }
 
   /** SQLite rolls the transaction back on some errors, and not on others. */
   function mayRollBack(db: Database) {

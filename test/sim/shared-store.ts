@@ -48,7 +48,6 @@ export class SharedStore {
       read: { all: (statement, input) => this.#read(life, statement, input) },
       transaction: (body) => this.#transaction(life, sessions, body),
       writers: 2,
-      savepoints: false,
       maxBatch: 128,
       lateCommitMs: LATE_COMMIT_MS + DEAD_CLIENT_MS,
       isUnavailable: (error) => error instanceof ConnectionError,
@@ -106,7 +105,6 @@ export class SharedStore {
           const found = inputs.flatMap((row) => all(row));
           return { value: undefined, locks: found.map(lockedRow) };
         }),
-      savepoint: (body) => body(),
     };
   }
 
