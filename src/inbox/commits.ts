@@ -34,6 +34,9 @@ interface CommitsOptions {
 
 // About the duration of a commit.
 const PATIENCE_MS = 2;
+// About the time to read a few requests.
+const LONG_TURN_MS = 0.3;
+const LARGE_BATCH = 100;
 // The next claim fails as well while the disk is full or the folder is gone.
 const RETRY_MS = 250;
 // A handler's late error may request a commit. A timer that is set in its context ends with the handler's version.
@@ -70,18 +73,26 @@ export function createCommits(options: CommitsOptions) {
     patience = undefined;
     if (scheduled || inFlight.size >= store.writers || queue.length === 0) return;
     scheduled = true;
+    const requestedAt = performance.now();
     // Runs after the sockets were read, so that all requests of this turn are in the batch.
     setImmediate(() => {
-      scheduled = false;
-      const batch = nextBatch();
-      if (batch.length === 0) return;
-      const committing = commit(batch).then(() => {
-        inFlight.delete(committing);
-        schedule();
-      });
-      inFlight.add(committing);
+      const isLongTurn = performance.now() - requestedAt > LONG_TURN_MS;
+      // Requests that came in a long turn are read before the commit, and share it. A large batch gains little by that.
+      if (isLongTurn && queue.length < LARGE_BATCH) setImmediate(commitNext);
+      else commitNext();
+    });
+  }
+
+  function commitNext() {
+    scheduled = false;
+    const batch = nextBatch();
+    if (batch.length === 0) return;
+    const committing = commit(batch).then(() => {
+      inFlight.delete(committing);
       schedule();
     });
+    inFlight.add(committing);
+    schedule();
   }
 
   /**
