@@ -100,7 +100,7 @@ export function describeOutcome(
       return { level: "warn", fields: of, text };
     }
   }
-  return { level: "info", fields: of, text: `${handler} was interrupted by the shutdown; retrying after the restart` };
+  return { level: "info", fields: of, text: `${handler} was interrupted; its run is started again` };
 }
 
 /** One readable line for each change of the folder. */
