@@ -29,7 +29,8 @@ const MAX_DELAY_MS = 2_000;
 
 /** For the inbox at `path`, which has turned SQLite's own checkpoints off. `maxPages` is the length of the log. */
 export function createCheckpointer(path: string, maxPages = maxPagesFor(path)): Checkpointer {
-  let worker: Worker | undefined;
+  const worker = new Worker(new URL("./checkpoint.worker.ts", import.meta.url).href);
+  worker.unref();
   let writer: Database | undefined;
   let underWay: PromiseWithResolvers<void> | undefined;
   /** The length of the log when it was last moved. A reader may keep the log from restarting. */
@@ -41,19 +42,7 @@ export function createCheckpointer(path: string, maxPages = maxPagesFor(path)): 
   function start() {
     underWay = Promise.withResolvers();
     if (threadDied) moveRest();
-    else (worker ??= startThread()).postMessage(path);
-  }
-
-  /** At the first checkpoint: until then, a starting server needs the processor. */
-  function startThread(): Worker {
-    const thread = new Worker(new URL("./checkpoint.worker.ts", import.meta.url).href);
-    thread.unref();
-    thread.addEventListener("message", moveRest);
-    thread.addEventListener("error", () => {
-      threadDied = true;
-      moveRest();
-    });
-    return thread;
+    else worker.postMessage(path);
   }
 
   function isLong(db: Database): boolean {
@@ -78,6 +67,12 @@ export function createCheckpointer(path: string, maxPages = maxPagesFor(path)): 
     underWay = undefined;
   }
 
+  worker.addEventListener("message", moveRest);
+  worker.addEventListener("error", () => {
+    threadDied = true;
+    moveRest();
+  });
+
   function startDelayed() {
     timer = undefined;
     if (writer && !underWay) start();
@@ -93,7 +88,7 @@ export function createCheckpointer(path: string, maxPages = maxPagesFor(path)): 
       clearTimeout(timer);
       writer = undefined;
       await underWay?.promise;
-      worker?.terminate();
+      worker.terminate();
     },
   };
 }

@@ -64,7 +64,7 @@ test("the table follows git checkout and git stash, and runs wait for a file tha
   };
   const handler = (message: string) => `export default ({ log }) => log.info("${message}");`;
   await git("init", "-b", "main");
-  await Bun.write(join(folder.path, ".gitignore"), "data\n.env\n");
+  await Bun.write(join(folder.path, ".gitignore"), ".bun\ndata\n.env\n");
   await writeHandlers(folder.path, { "user.created.ts": handler("main"), "session.created.ts": handler("main") });
   await git("add", ".");
   await git("commit", "-m", "one");
