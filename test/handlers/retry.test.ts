@@ -40,6 +40,8 @@ test("loads a file again whose import failed, and leaves the others unchanged", 
     expect(handlers.table.dead?.error).toBeUndefined();
     await Bun.write(join(dir, "user.updated.ts"), returning("fixed"));
     await until("the last file to be live", () => call("user.updated"));
+    // A report follows the change of the table.
+    await until("its report", () => reports.flat().length >= 3);
     expect(reports.flat()).toHaveLength(3);
   } finally {
     handlers.close();
