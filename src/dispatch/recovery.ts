@@ -1,11 +1,11 @@
 // Recovers runs that a crash left running. Their outcome is unknown, so the ledger is looked up for each run. Only the
 // order key of the run is blocked until the database answers.
 
+import type { Cluster } from "../cluster/cluster.ts";
 import type { Effects } from "../db/effects.ts";
 import { attemptKey } from "../db/ledger.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
-import type { Cluster } from "./cluster.ts";
 import { afterCrash } from "./retry.ts";
 
 interface RecoveryOptions {

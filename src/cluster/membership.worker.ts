@@ -4,8 +4,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { messageOf } from "../errors.ts";
+import { openPostgresReader, type PostgresReader } from "../store/postgres.ts";
 import type { FromMembership, ToMembership } from "./membership.ts";
-import { openPostgresReader, type PostgresReader } from "./postgres.ts";
 import { createLiveness, FENCED_AFTER_MS, register, remove, renew } from "./servers.ts";
 
 declare const self: Worker;

@@ -1,6 +1,6 @@
 // The membership of this server in the cluster of one Postgres inbox, kept by a thread.
 
-import type { PostgresUrl } from "./postgres.ts";
+import type { PostgresUrl } from "../store/postgres.ts";
 import type { OtherServer, ServerAbout } from "./servers.ts";
 
 /** Messages to the thread. */
