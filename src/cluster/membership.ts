@@ -19,7 +19,6 @@ export type FromMembership =
   | { kind: "servers"; id: string; wasFenced: boolean; others: readonly { id: string; age: number; about: string }[] }
   | { kind: "looked"; look: number; isKnown: boolean }
   | { kind: "fenced"; reason: string }
-  | { kind: "failed"; reason: string }
   | { kind: "stopped" };
 
 export interface MembershipEvents {

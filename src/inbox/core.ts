@@ -105,11 +105,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   };
 
   let closed: Promise<void> | undefined;
-  async function close(): Promise<void> {
-    await commits.drain();
-    await store.close();
-  }
-  const closeOnce = () => (closed ??= close());
+  const close = () => (closed ??= commits.drain().then(() => store.close()));
 
   return {
     accept: (delivery, runs) => commits.ask(ACCEPT, { delivery, runs }),
@@ -138,7 +134,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     get trouble() {
       return commits.trouble?.reason;
     },
-    close: closeOnce,
-    [Symbol.asyncDispose]: closeOnce,
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }
