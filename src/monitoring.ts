@@ -1,7 +1,7 @@
 // Connects a server with its alerts and its monitor: what they observe, and whom they notify.
 
+import type { Cluster } from "./cluster/cluster.ts";
 import type { Config } from "./config.ts";
-import type { Cluster } from "./dispatch/cluster.ts";
 import type { PauseChange } from "./dispatch/pauses.ts";
 import { InboxUnavailable } from "./errors.ts";
 import type { Inbox } from "./inbox/inbox.ts";

@@ -4,21 +4,21 @@ import { hostname } from "node:os";
 
 import { version } from "../package.json";
 import type { ServerRowJson } from "./api/server-types.ts";
+import { type Cluster, joinCluster, singleServer } from "./cluster/cluster.ts";
+import { openMembership } from "./cluster/membership.ts";
+import type { OtherServer, ServerAbout, ServerHandler } from "./cluster/servers.ts";
 import type { Config } from "./config.ts";
 import { type Effects, openEffects } from "./db/effects.ts";
 import type { SchemaStep } from "./db/schema.ts";
 import { describeDatabase } from "./db/url.ts";
-import { type Cluster, joinCluster, singleServer } from "./dispatch/cluster.ts";
 import { InboxUnavailable } from "./errors.ts";
 import type { HandlerTable } from "./handlers/loader.ts";
-import { createCheckpointer } from "./inbox/checkpoint.ts";
-import { checkNewInbox, lockDataDir } from "./inbox/data-dir.ts";
 import type { Inbox } from "./inbox/inbox.ts";
-import { openMembership } from "./inbox/membership.ts";
 import { type InboxOptions, inboxPath, openPostgresInbox, openSqliteInbox } from "./inbox/open.ts";
-import type { OtherServer, ServerAbout, ServerHandler } from "./inbox/servers.ts";
 import { logDatabaseTrouble, logFenced, logInboxTrouble, logQueue } from "./log.ts";
 import type { Logger } from "./logger.ts";
+import { createCheckpointer } from "./store/checkpoint.ts";
+import { checkNewInbox, lockDataDir } from "./store/data-dir.ts";
 
 export interface Storage extends AsyncDisposable {
   inbox: Inbox;

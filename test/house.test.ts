@@ -77,18 +77,19 @@ const SHARED = [
 const ALLOWED_IMPORTS: Record<string, string[]> = {
   adapters: [],
   "address.ts": [],
-  api: ["inbox (types)", "dispatch (types)", "upkeep (types)", "clerk", "monitor (types)"],
+  api: ["inbox (types)", "problems (types)", "cluster (types)", "dispatch (types)", "upkeep (types)", "clerk", "monitor (types)"],
   "bun-version.ts": [],
   clerk: [],
+  cluster: ["clerk", "inbox (types)", "store"],
   "command.ts": [],
   cli: [
-    "..", "api", "clerk", "config.ts", "db", "dispatch", "failures", "handlers", "inbox", "log.ts", "logger.ts", "main.ts (types)",
-    "mirror", "monitor", "transfer", "upkeep",
+    "..", "api", "clerk", "cluster", "config.ts", "db", "dispatch", "failures", "handlers", "inbox", "log.ts", "logger.ts", "main.ts (types)",
+    "mirror", "monitor", "store", "transfer", "upkeep",
   ],
   "config.ts": ["db", "monitor", "receive", "setting-reader.ts"],
   "count.ts": [],
   db: ["clerk"],
-  dispatch: ["inbox (types)", "failures", "handlers", "db", "clerk", "monitor (types)"],
+  dispatch: ["inbox (types)", "cluster", "failures", "handlers", "db", "clerk", "monitor (types)"],
   "deadline.ts": [],
   "disk.ts": [],
   "duration.ts": [],
@@ -96,7 +97,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "event-lines.ts": ["inbox (types)", "log.ts", "logger.ts (types)", "receive (types)"],
   failures: ["handlers", "inbox (types)"],
   handlers: ["adapters", "clerk", "inbox (types)", "mirror", "mount"],
-  inbox: ["clerk"],
+  inbox: ["clerk", "problems", "store"],
   "index.ts": ["clerk (types)"],
   inspector: ["api", "clerk", "config.ts (types)", "mcp", "monitor", "receive (types)"],
   "json.ts": [],
@@ -106,9 +107,9 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
     "db (types)", "dispatch (types)", "failures", "handlers (types)", "inbox (types)", "logger.ts (types)", "mirror (types)",
     "monitor", "receive (types)",
   ],
-  monitor: ["clerk", "inbox (types)", "setting-reader.ts (types)"],
+  monitor: ["clerk", "inbox (types)", "problems (types)", "setting-reader.ts (types)"],
   "monitoring.ts": [
-    "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "logger.ts", "mirror (types)", "monitor", "receive",
+    "cluster (types)", "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "logger.ts", "mirror (types)", "monitor", "receive",
   ],
   "open-files.ts": [],
   "require-bun.ts": ["bun-version.ts"],
@@ -119,16 +120,18 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   mirror: ["clerk", "db"],
   mount: ["config.ts", "handlers", "log.ts", "logger.ts", "main.ts", "receive (types)"],
   "storage.ts": [
-    "..", "api (types)", "config.ts (types)", "db", "dispatch", "handlers (types)", "inbox", "log.ts", "logger.ts (types)",
+    "..", "api (types)", "cluster", "config.ts (types)", "db", "handlers (types)", "inbox", "log.ts", "logger.ts (types)", "store",
   ],
+  problems: ["inbox (types)", "store"],
   "ports.ts": ["api", "config.ts (types)", "inspector", "monitor", "receive"],
   "printable.ts": [],
   "redact.ts": [],
   receive: ["inbox (types)", "clerk", "monitor (types)"],
+  store: [],
   testing: ["clerk", "config.ts", "db", "dispatch", "failures", "handlers", "inbox", "receive"],
-  transfer: ["inbox"],
+  transfer: ["cluster (types)", "store"],
   upkeep: [
-    "clerk", "config.ts (types)", "db", "dispatch (types)", "handlers (types)", "inbox (types)", "log.ts",
+    "clerk", "cluster (types)", "config.ts (types)", "db", "handlers (types)", "inbox (types)", "log.ts",
     "logger.ts (types)", "mirror",
   ],
 }; // prettier-ignore
@@ -220,7 +223,7 @@ test("each external dependency is used only by the files that own it", () => {
       "mount/elysia.ts",
       "receive/server.ts",
     ],
-    "bun:sqlite": ["inbox/sqlite-connection.ts", "transfer/copy.ts"],
+    "bun:sqlite": ["store/sqlite-connection.ts", "transfer/copy.ts"],
     pino: ["logger.ts"],
     "pino-pretty": ["logger.ts"],
     "@opentelemetry/api": ["monitor/traces.ts"],
@@ -256,7 +259,7 @@ test("each external dependency is used only by the files that own it", () => {
     expect(importing.map(({ file }) => file)).toEqual(files);
   }
   const filesWith = (pattern: RegExp) => sources.filter(({ text }) => pattern.test(text)).map(({ file }) => file);
-  expect(filesWith(/\bnew (?:Bun\.)?SQL\(/)).toEqual(["db/effects.ts", "inbox/postgres.ts"]);
+  expect(filesWith(/\bnew (?:Bun\.)?SQL\(/)).toEqual(["db/effects.ts", "store/postgres.ts"]);
   expect(filesWith(/\bprocess\.env\b/)).toEqual(["config.ts"]);
 });
 

@@ -4,8 +4,8 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { lockDataDir } from "../src/inbox/data-dir.ts";
 import { openSqliteInbox } from "../src/inbox/open.ts";
+import { lockDataDir } from "../src/store/data-dir.ts";
 import {
   post,
   rawConnection,

@@ -4,8 +4,8 @@
 import type { PausedHandler } from "../dispatch/pauses.ts";
 import type { Erasure } from "../inbox/erasure.ts";
 import type { AttemptRecord, ErrorRecord } from "../inbox/inbox.ts";
-import type { ProblemView } from "../inbox/problem-views.ts";
 import type { DeliverySummary, DeliveryView, LogLine, ReplayProgress, RunView, ThrownAt } from "../inbox/views.ts";
+import type { ProblemView } from "../problems/problem-views.ts";
 import type { FieldChange } from "./payload-diff.ts";
 import type { HealthJson } from "./server-types.ts";
 import type { Who } from "./who.ts";
@@ -19,7 +19,7 @@ export type {
   RunRange,
   RunSummary,
 } from "../inbox/views.ts";
-export type { ProblemView } from "../inbox/problem-views.ts";
+export type { ProblemView } from "../problems/problem-views.ts";
 
 /** A line of source code with the lines around it. */
 export interface CodeFrame extends ThrownAt {

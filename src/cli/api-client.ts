@@ -24,18 +24,18 @@ import type {
   ReplayedJson,
   RunJson,
 } from "../api/types.ts";
+import { listServers } from "../cluster/servers.ts";
 import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
 import { findLost } from "../dispatch/lost.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
-import { lockDataDir } from "../inbox/data-dir.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { openPostgresInbox, openSqliteInbox } from "../inbox/open.ts";
-import { openPostgresReader } from "../inbox/postgres.ts";
-import { listServers } from "../inbox/servers.ts";
 import { addressesIn, eraseRows } from "../mirror/erase-rows.ts";
+import { lockDataDir } from "../store/data-dir.ts";
+import { openPostgresReader } from "../store/postgres.ts";
 import { type Erasures, startErasures } from "../upkeep/erasures.ts";
 import { mirrorsOf } from "./mirror-commands.ts";
 

@@ -11,8 +11,8 @@ import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { describeDatabase } from "../db/url.ts";
 import { UserError } from "../errors.ts";
-import { withUserErrors } from "../inbox/data-dir.ts";
 import { inboxPath } from "../inbox/open.ts";
+import { withUserErrors } from "../store/data-dir.ts";
 import { copyDatabase, flush } from "../transfer/copy.ts";
 import { configOrUserError } from "./serve.ts";
 

@@ -6,7 +6,7 @@ import { dirname } from "node:path";
 
 import { SQL, type TransactionSQL } from "bun";
 
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
 import type { MakeTables } from "../index.ts";
 import { type AttemptKey, CREATE_LEDGER, forget, type LedgerKey, withoutRow } from "./ledger.ts";
 import { isLocked, isOutage, watchOutages } from "./outage.ts";
@@ -101,7 +101,7 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
 
   async function prepare() {
     await beginLocked(async (tx) => void (await tx.unsafe(CREATE_LEDGER)));
-    mistake = await applySchema({ ...app, begin: beginLocked }, schema, { isOutage, onStep: onSchema });
+    mistake = await applySchema({ ...app, begin: beginLocked }, schema, onSchema);
   }
 
   function beginLocked(body: MakeTables) {
@@ -196,7 +196,7 @@ export async function checkSchema(url: DatabaseUrl, schema: Schema): Promise<Sch
         // A statement that can't run in a transaction can't be tried.
         outside: async () => {},
       };
-      await applySchema(target, schema, { isOutage, onStep: (step) => steps.push(step) });
+      await applySchema(target, schema, (step) => steps.push(step));
       throw done;
     }, NEVER);
   } catch (error) {
@@ -235,9 +235,8 @@ async function openDatabase(url: DatabaseUrl, { open = (settings) => new SQL(set
     const { onQueue, onTrouble } = options;
     return await openSqlite({ filename: url.filename, connect, onQueue, onTrouble });
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
     throw new UserError(
-      `${url.filename}, the handlers' database, can't be opened: ${reason}.\n\n` +
+      `${url.filename}, the handlers' database, can't be opened: ${messageOf(error)}.\n\n` +
         "    Check the file and its permissions, or choose another one: DATABASE_URL=sqlite:data/app.db",
     );
   }

@@ -3,6 +3,7 @@
 
 import { SQL } from "bun";
 
+import { withDeadline } from "../deadline.ts";
 import { FileMoved } from "../open-files.ts";
 
 interface OutagesOptions {
@@ -39,13 +40,10 @@ export function watchOutages({ ping, onTrouble }: OutagesOptions) {
 
   /** Why the database can't be written, or undefined. */
   function findTrouble(): Promise<unknown> {
-    const answered = ping().then(
+    return withDeadline(ping(), PING_LIMIT_MS, () => new Error("it does not answer")).then(
       () => undefined,
       (error: unknown) => error ?? new Error("the database can't be reached"),
     );
-    const late = Promise.withResolvers<unknown>();
-    const timer = setTimeout(() => late.resolve(new Error("it does not answer")), PING_LIMIT_MS);
-    return Promise.race([answered, late.promise]).finally(() => clearTimeout(timer));
   }
 
   async function answers(): Promise<boolean> {

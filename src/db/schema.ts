@@ -3,7 +3,9 @@
 
 import type { TransactionSQL } from "bun";
 
+import { messageOf } from "../errors.ts";
 import type { MakeTables } from "../index.ts";
+import { isOutage } from "./outage.ts";
 import type { AppDatabase } from "./transaction.ts";
 
 /** An SQL file, named by its path in the folder of handlers: `_migrations/0001_profiles.sql`. */
@@ -40,12 +42,6 @@ type Target = Pick<AppDatabase, "script" | "outside"> & {
   begin(body: MakeTables): Promise<void>;
 };
 
-interface ApplyOptions {
-  /** The database could not be reached: the file is not at fault, and is applied later. */
-  isOutage: (error: unknown) => boolean;
-  onStep: ((step: SchemaStep) => void) | undefined;
-}
-
 const SCHEMA_FILE = "_schema.sql";
 
 // Runs on SQLite and Postgres alike.
@@ -60,7 +56,7 @@ const CREATE_MIGRATIONS = `
  * Applies each part completely or not at all. A failed migration prevents all later parts from being applied.
  * Returns the first error; rejects when the database can't be reached.
  */
-export async function applySchema(target: Target, schema: Schema, { isOutage, onStep }: ApplyOptions) {
+export async function applySchema(target: Target, schema: Schema, onStep: ((step: SchemaStep) => void) | undefined) {
   const { tables = [], migrations = [], text } = schema;
   let first: unknown;
 
@@ -69,6 +65,7 @@ export async function applySchema(target: Target, schema: Schema, { isOutage, on
       if (await apply()) onStep?.({ of, name });
       return true;
     } catch (mistake) {
+      // The file is not at fault, and is applied later.
       if (isOutage(mistake)) throw mistake;
       first ??= mistake;
       onStep?.({ of, name, mistake });
@@ -79,13 +76,10 @@ export async function applySchema(target: Target, schema: Schema, { isOutage, on
   for (const makeTables of tables) await step("tables", "", () => target.begin(makeTables).then(() => true));
   const applied = migrations.length > 0 ? await readApplied(target) : new Map<string, string>();
   for (const file of migrations)
-    if (!(await step("migration", file.name, () => applyOnce(target, file, applied.get(file.name), isOutage))))
-      return first;
+    if (!(await step("migration", file.name, () => applyOnce(target, file, applied.get(file.name))))) return first;
   if (text === undefined) return first;
   const apply = () => target.begin((tx) => target.script(tx, text));
-  await step("schema", SCHEMA_FILE, () =>
-    withLine(target, { name: SCHEMA_FILE, text }, isOutage, apply).then(() => true),
-  );
+  await step("schema", SCHEMA_FILE, () => withLine(target, { name: SCHEMA_FILE, text }, apply).then(() => true));
   return first;
 }
 
@@ -100,7 +94,7 @@ async function readApplied(target: Target): Promise<Map<string, string>> {
 }
 
 /** False when it was applied before, perhaps by another server a moment ago. */
-async function applyOnce(target: Target, file: SqlFile, known: string | undefined, isOutage: ApplyOptions["isOutage"]) {
+async function applyOnce(target: Target, file: SqlFile, known: string | undefined) {
   const { name, text } = file;
   // Git may change line endings.
   const checksum = new Bun.CryptoHasher("sha256").update(text.replaceAll("\r\n", "\n")).digest("hex");
@@ -114,7 +108,7 @@ async function applyOnce(target: Target, file: SqlFile, known: string | undefine
       await run(tx);
       await tx`insert into bellhop_migrations (name, checksum) values (${name}, ${checksum})`;
     });
-  await withLine(target, file, isOutage, () =>
+  await withLine(target, file, () =>
     apply((tx) => target.script(tx, text)).catch((error: unknown) => {
       if (!needsNoTransaction(error)) throw error;
       // Such as `create index concurrently`. If the server dies before it is recorded, the file is applied again.
@@ -133,7 +127,7 @@ function checkUnchanged(name: string, applied: string, checksum: string): false 
 }
 
 /** An error of the file names its line. */
-async function withLine(target: Target, file: SqlFile, isOutage: ApplyOptions["isOutage"], apply: () => Promise<void>) {
+async function withLine(target: Target, file: SqlFile, apply: () => Promise<void>) {
   try {
     await apply();
   } catch (error) {
@@ -156,15 +150,10 @@ function lineOf(text: string, error: unknown): number | undefined {
   const { byteOffset, position, internalPosition, internalQuery } = error as Record<string, unknown>;
   if (typeof byteOffset === "number" && byteOffset >= 0)
     return lines(Buffer.from(text).subarray(0, byteOffset).toString());
-  const characters =
-    internalQuery === text ? Number(internalPosition) : internalQuery === undefined ? Number(position) : 0;
-  return characters > 0
-    ? lines(
-        Array.from(text)
-          .slice(0, characters - 1)
-          .join(""),
-      )
-    : undefined;
+  const characters = Number(internalQuery === text ? internalPosition : internalQuery === undefined ? position : 0);
+  if (!(characters > 0)) return undefined;
+  const before = Array.from(text).slice(0, characters - 1);
+  return lines(before.join(""));
 }
 
 /**
@@ -211,8 +200,4 @@ function describe(error: unknown): string {
   )
     ? `${message}: the file runs in one transaction; leave BEGIN and COMMIT out`
     : message;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : Bun.inspect(error);
 }

@@ -2,12 +2,12 @@
 
 import type { ClerkClient } from "@clerk/backend";
 
+import type { Cluster } from "../cluster/cluster.ts";
 import type { Effects } from "../db/effects.ts";
 import type { ReadFrame } from "../failures/problem-key.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { ClaimedRun, Inbox, LogLine, Outcome } from "../inbox/inbox.ts";
 import type { TraceIds, Traces } from "../monitor/traces.ts";
-import type { Cluster } from "./cluster.ts";
 import type { BreakerOptions, PauseChange } from "./pauses.ts";
 import type { LogFormat, Watchdog } from "./watchdog.ts";
 

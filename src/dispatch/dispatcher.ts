@@ -1,11 +1,11 @@
 // Runs claimed runs: each commit of the inbox claims runs into the free slots, and they start when it is durable.
 // A slot becomes free, and an order key continues, only when the end of a run is recorded.
 
+import { singleServer } from "../cluster/cluster.ts";
 import { InboxUnavailable } from "../errors.ts";
 import { withProblem } from "../failures/problem-key.ts";
 import type { Claim, ClaimedRun, Claimer, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
-import { singleServer } from "./cluster.ts";
 import { notifyDead } from "./dead.ts";
 import type { DispatcherOptions } from "./dispatcher-options.ts";
 import { createPauses, type Pauses } from "./pauses.ts";

@@ -1,11 +1,11 @@
 // Recovers runs that a crash left running. Their outcome is unknown, so the ledger is looked up for each run. Only the
 // order key of the run is blocked until the database answers.
 
+import type { Cluster } from "../cluster/cluster.ts";
 import type { Effects } from "../db/effects.ts";
 import { attemptKey } from "../db/ledger.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { ClaimedRun, Inbox, Outcome } from "../inbox/inbox.ts";
-import type { Cluster } from "./cluster.ts";
 import { afterCrash } from "./retry.ts";
 
 interface RecoveryOptions {
@@ -19,17 +19,11 @@ interface RecoveryOptions {
   end: (run: ClaimedRun, outcome: Outcome) => Promise<void>;
 }
 
-export interface Recovery {
-  /** Finds abandoned runs, and starts to recover those that are not being recovered yet. */
-  start(): Promise<void>;
-  /** Resolves when the end of each is recorded. */
-  ended(): Promise<void>;
-}
-
-export function createRecovery(options: RecoveryOptions): Recovery {
+export function createRecovery(options: RecoveryOptions) {
   const { inbox, cluster } = options;
   const underWay = new Map<string, Promise<void>>();
   return {
+    /** Finds abandoned runs, and starts to recover those that are not being recovered yet. */
     async start() {
       const abandoned = await inbox.abandoned(cluster.seen());
       // Each look starts this again, so a run that is being recovered must not cause another look.
@@ -44,6 +38,7 @@ export function createRecovery(options: RecoveryOptions): Recovery {
         underWay.set(key, recovering);
       }
     },
+    /** Resolves when the end of each is recorded. */
     async ended() {
       while (underWay.size > 0) await Promise.all(underWay.values());
     },

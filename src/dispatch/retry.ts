@@ -28,11 +28,8 @@ export function retryDelay(failed: number, random: () => number = Math.random): 
 }
 
 /** Milliseconds until an unavailable database is tried again: 5 s, 20 s, then 80 s each time, ±20 %. */
-export function postponeDelay(
-  { attempt, spent }: Pick<ClaimedRun, "attempt" | "spent">,
-  random?: () => number,
-): number {
-  return retryDelay(Math.min(attempt - spent, 3), random);
+export function postponeDelay({ attempt, spent }: Pick<ClaimedRun, "attempt" | "spent">): number {
+  return retryDelay(Math.min(attempt - spent, 3));
 }
 
 /** Whether an attempt that wrote nothing is not counted, because the handler was not at fault. */

@@ -1,12 +1,12 @@
 // Stores batches of deliveries, each once, with its runs. Runs that may start at once are claimed as they are inserted,
 // so that each is written once.
 
+import { RUNNING, STATES, WAITING } from "../store/schema.ts";
+import { insertRows, selectBy, together, type Transaction, updateBy } from "../store/store.ts";
 import { claimedNew, claimNew } from "./claim.ts";
 import type { Accepted, NewDelivery, NewRun, RunState } from "./inbox.ts";
 import type { Room } from "./operation.ts";
 import { elect, orderKeyOf } from "./ordering.ts";
-import { RUNNING, STATES, WAITING } from "./schema.ts";
-import { insertRows, selectBy, together, type Transaction, updateBy } from "./store.ts";
 
 export interface Incoming {
   delivery: NewDelivery;

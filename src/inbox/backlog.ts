@@ -1,10 +1,10 @@
 // Counts runs that are not done, by handler and state, and how long the oldest due run has waited. Bounded in cost: each
 // statement reads a part of one index, and a state of a handler is counted up to a limit.
 
+import { query, type Reader, type Statement } from "../store/store.ts";
+import type { Access } from "../store/table-access.ts";
 import { WAITING_HEADS } from "./claim.ts";
 import { handlersOf, isLatest, RUNS } from "./run-sets.ts";
-import { query, type Reader, type Statement } from "./store.ts";
-import type { Access } from "./table-access.ts";
 
 /** Runs of a handler in a state that is neither done nor skipped. `retrying`: waiting for the time of a retry. */
 export interface BacklogCount {

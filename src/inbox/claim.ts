@@ -1,11 +1,20 @@
 // Claims runs, the only way in which a run begins. Only heads of order keys are claimed, within the free slots of their
 // handlers. Several servers may claim at the same time: each skips rows that another one has locked.
 
+import { HEAD_RUNS } from "../store/schema.ts";
+import {
+  insertRows,
+  lockedIn,
+  query,
+  type Reader,
+  selectBy,
+  together,
+  type Transaction,
+  updateBy,
+} from "../store/store.ts";
 import type { Claim, ClaimedRun, NewDelivery } from "./inbox.ts";
 import type { Room } from "./operation.ts";
 import { lockKeys, sortKeys } from "./ordering.ts";
-import { HEAD_RUNS } from "./schema.ts";
-import { insertRows, lockedIn, query, type Reader, selectBy, together, type Transaction, updateBy } from "./store.ts";
 
 /** A run that is about to be inserted. */
 export interface NewRunRow {

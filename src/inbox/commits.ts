@@ -4,10 +4,10 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 
 import { InboxUnavailable } from "../errors.ts";
+import type { Store, Transaction } from "../store/store.ts";
 import { createHealth } from "./health.ts";
 import type { Claim, Claimer } from "./inbox.ts";
 import type { Operation, OperationKind, Room } from "./operation.ts";
-import type { Store, Transaction } from "./store.ts";
 
 interface Attached {
   claimer: Claimer;

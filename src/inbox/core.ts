@@ -1,5 +1,9 @@
 // The inbox over a store: assigns operations to commits. The state machine is in the files beside this one.
 
+import { createProblems } from "../problems/problems.ts";
+import { raiseValue, savedValue } from "../store/meta.ts";
+import { query, type Store, type Transaction } from "../store/store.ts";
+import { type Access, inSteps } from "../store/table-access.ts";
 import { accept, type Incoming } from "./accept.ts";
 import { createCounts } from "./backlog.ts";
 import { claim } from "./claim.ts";
@@ -7,17 +11,14 @@ import { createCommits } from "./commits.ts";
 import { createErasures } from "./erasure.ts";
 import { abandoned, type Ending, finish, note, releaseUnheld } from "./finish.ts";
 import type { Accepted, Inbox, NewDelivery } from "./inbox.ts";
-import { raiseValue, savedValue } from "./meta.ts";
 import type { OperationKind } from "./operation.ts";
 import { createWaitingRuns, sweep } from "./parked.ts";
 import { createPauses } from "./paused.ts";
-import { createProblems } from "./problems.ts";
 import { createQueries } from "./query.ts";
 import { createReplays } from "./replay.ts";
 import { createRetention } from "./retention.ts";
 import { createRollups } from "./rollups.ts";
-import { query, type Store, type Transaction } from "./store.ts";
-import { type Access, inSteps } from "./table-access.ts";
+import { trustedTime } from "./trusted-time.ts";
 
 export interface CoreOptions {
   /** The inbox's own clock in milliseconds. It is monotonic and saved in the store. */
@@ -72,7 +73,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   const { write } = commits;
   const { read } = store;
   const access: Access = { read, write, now: clock };
-  const problems = createProblems(access);
+  const problems = createProblems(access, trustedTime);
 
   /** Writes what a delivery writes: one of those pages may be damaged while others can be written. */
   async function tryToWrite(transaction: Transaction): Promise<void> {
@@ -104,11 +105,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
   };
 
   let closed: Promise<void> | undefined;
-  async function close(): Promise<void> {
-    await commits.drain();
-    await store.close();
-  }
-  const closeOnce = () => (closed ??= close());
+  const close = () => (closed ??= commits.drain().then(() => store.close()));
 
   return {
     accept: (delivery, runs) => commits.ask(ACCEPT, { delivery, runs }),
@@ -137,7 +134,7 @@ export function createCore(store: Store, options: CoreOptions): Inbox {
     get trouble() {
       return commits.trouble?.reason;
     },
-    close: closeOnce,
-    [Symbol.asyncDispose]: closeOnce,
+    close,
+    [Symbol.asyncDispose]: close,
   };
 }

@@ -1,9 +1,9 @@
 // Reads stored deliveries in slices, up or down, along the index with the fewest candidates. A slice may contain
 // deliveries that the filter does not select, but never omits one that it does.
 
+import { STATES } from "../store/schema.ts";
+import { query, type Reader, type Statement } from "../store/store.ts";
 import { handlersOf, RUNS, type RunSet } from "./run-sets.ts";
-import { STATES } from "./schema.ts";
-import { query, type Reader, type Statement } from "./store.ts";
 import type { DeliveryFilter } from "./views.ts";
 
 export type Direction = "up" | "down";

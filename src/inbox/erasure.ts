@@ -2,14 +2,14 @@
 // stay. A delivery with an unfinished run is erased when its runs have ended. An interrupted erasure continues.
 
 import { type Identifiers, identifiersIn, isAboutUser } from "../clerk/about-user.ts";
+import { eraseProblems } from "../problems/problem-erasure.ts";
+import { raiseValue, savedValue } from "../store/meta.ts";
+import { query, type Reader, selectBy, type Store, type Transaction, updateBy } from "../store/store.ts";
+import { type Access, inSteps } from "../store/table-access.ts";
 import { wipe } from "./finish.ts";
-import { raiseValue, savedValue } from "./meta.ts";
 import { lockDeliveries } from "./ordering.ts";
 import { giveUp } from "./parked.ts";
-import { eraseProblems } from "./problem-erasure.ts";
 import { HAS_OPEN_RUN } from "./run-sets.ts";
-import { query, type Reader, selectBy, type Store, type Transaction, updateBy } from "./store.ts";
-import { type Access, inSteps } from "./table-access.ts";
 import { trustedTime } from "./trusted-time.ts";
 
 export type ErasureCause = "person" | "user.deleted";

@@ -1,21 +1,22 @@
 // Records the ends of attempts in batches. Every write is conditional on the attempt's number, so a repeated or late end
 // changes nothing.
 
+import { recordFailures } from "../problems/record-failures.ts";
+import { STATES, WAITING } from "../store/schema.ts";
 import { claimedRuns } from "./claim.ts";
 import type { AttemptId, AttemptRecord, ClaimedRun, LogLine, Outcome } from "./inbox.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
-import { problemOfLatest, recordFailures } from "./record-failures.ts";
-import { HAS_OPEN_RUN } from "./run-sets.ts";
-import { STATES, WAITING } from "./schema.ts";
+import { HAS_OPEN_RUN, isLatest } from "./run-sets.ts";
 import {
   deleteBy, insertRows, query, type Reader, selectBy, together, type Transaction, updateBy,
-} from "./store.ts"; // prettier-ignore
+} from "../store/store.ts"; // prettier-ignore
 
 export interface Ending {
   run: ClaimedRun;
   outcome: Outcome;
 }
 
+// Only the latest run of a handler and delivery has a problem: an earlier one may fail after a replay was added.
 const END_RUN = updateBy(
   "run.id", {
     run: "int", attempt: "int", state: "int", due: "int", spent: "int", interrupted: "int",
@@ -26,7 +27,7 @@ const END_RUN = updateBy(
     spent = run.spent + :spent, interrupted = run.interrupted + :interrupted,
     exclusive = coalesce(:exclusive, run.exclusive), wrote = :wrote,
     first_at = :first_at, first_took = :first_took,
-    problem = case when :problem is null then run.problem else ${problemOfLatest(":problem")} end`,
+    problem = case when :problem is null then run.problem when ${isLatest("run")} then :problem end`,
   // `case`: with the plain condition, Postgres expects one running run, and compares each run with each input row.
   "run.state = case when :attempt > 0 then 1 end and run.attempts = :attempt",
 ); // prettier-ignore

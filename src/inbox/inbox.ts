@@ -2,12 +2,12 @@
 // A write resolves only when it survives a crash; it rejects with `InboxUnavailable` when nothing of it was stored.
 // Callers pass delays, never clock times, because the inbox has a clock of its own.
 
+import type { ProblemKey } from "../problems/problem-views.ts";
+import type { Problems } from "../problems/problems.ts";
 import type { Counts } from "./backlog.ts";
 import type { StoredErasures } from "./erasure.ts";
 import type { WaitingRuns } from "./parked.ts";
 import type { StoredPauses } from "./paused.ts";
-import type { ProblemKey } from "./problem-views.ts";
-import type { Problems } from "./problems.ts";
 import type { Queries } from "./query.ts";
 import type { Replays } from "./replay.ts";
 import type { Retention } from "./retention.ts";
@@ -15,7 +15,7 @@ import type { Rollups } from "./rollups.ts";
 import type { AttemptRecord, LogLine, NewRun, RunState } from "./views.ts";
 
 export type { AttemptRecord, ErrorCause, ErrorRecord, LogLine, NewRun, RunState } from "./views.ts";
-export type { ProblemKey, ProblemNews } from "./problem-views.ts";
+export type { ProblemKey, ProblemNews } from "../problems/problem-views.ts";
 
 /** A verified message, ready to be stored. */
 export interface NewDelivery {

@@ -2,14 +2,14 @@
 
 import { join } from "node:path";
 
+import { withUserErrors } from "../store/data-dir.ts";
+import { refuseMoved } from "../store/move-marks.ts";
+import { openPostgresStore, type PostgresOptions, type PostgresUrl, toInboxError } from "../store/postgres.ts";
+import type { SqliteOptions } from "../store/sqlite-connection.ts";
+import { openSqliteStore } from "../store/sqlite.ts";
+import { query, type Store } from "../store/store.ts";
 import { type CoreOptions, createCore, savedClock } from "./core.ts";
-import { withUserErrors } from "./data-dir.ts";
 import type { Inbox } from "./inbox.ts";
-import { refuseMoved } from "./move-marks.ts";
-import { openPostgresStore, type PostgresOptions, type PostgresUrl, toInboxError } from "./postgres.ts";
-import type { SqliteOptions } from "./sqlite-connection.ts";
-import { openSqliteStore } from "./sqlite.ts";
-import { query, type Store } from "./store.ts";
 
 export interface InboxOptions extends Partial<Omit<CoreOptions, "clock">> {
   /** Wall clock in milliseconds, read once when the inbox opens. After that, only the monotonic clock is used. */

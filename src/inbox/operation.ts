@@ -1,7 +1,7 @@
 // Operations of the inbox, as its group commit sees them.
 
+import type { Transaction } from "../store/store.ts";
 import type { Claim } from "./inbox.ts";
-import type { Transaction } from "./store.ts";
 
 /** The free slots of a server while one transaction lasts, and what the transaction has claimed into them. */
 export interface Room {

@@ -1,8 +1,8 @@
 // The order of runs. Each order key has one row, the permit to run. A change of its runs locks that row first and elects
 // a head at the end: the first waiting run becomes the head, unless a run is running.
 
+import { insertRows, selectBy, together, type Transaction, updateBy } from "../store/store.ts";
 import type { NewDelivery } from "./inbox.ts";
-import { insertRows, selectBy, together, type Transaction, updateBy } from "./store.ts";
 
 /** The order key of a run: its lane and subject, separate for samples. Without a subject, each delivery has its own key. */
 export function orderKeyOf(

@@ -1,11 +1,11 @@
 // Changes waiting runs for a person or a missing file. Parked runs wait for their handler's file, block no other run, and
 // are skipped after 24 hours. Each function is part of one commit of bounded size.
 
+import { query, type Reader, selectBy, type Transaction, updateBy } from "../store/store.ts";
+import { type Access, inSteps } from "../store/table-access.ts";
 import { wipe, wipeEnded } from "./finish.ts";
 import { elect, lockDeliveries, lockKeys } from "./ordering.ts";
 import { handlersOf, RUNS, type RunSet } from "./run-sets.ts";
-import { query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
-import { type Access, inSteps } from "./table-access.ts";
 
 const DAY_MS = 86_400_000;
 // About 10 µs each on SQLite: a million runs are parked in steps that delay no delivery.

@@ -1,8 +1,8 @@
 // Paused handlers, one row each. A pause changes no run: servers give a paused handler no slots, so its runs wait where
 // they are, and hold up only their own order keys.
 
-import { query } from "./store.ts";
-import type { Access } from "./table-access.ts";
+import { query } from "../store/store.ts";
+import type { Access } from "../store/table-access.ts";
 
 /** `breaker`: the handler was paused because many runs in a row failed alike. */
 export type PauseCause = "person" | "breaker";

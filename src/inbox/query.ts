@@ -2,12 +2,12 @@
 // deliveries and runs continue in between, however rare the selected deliveries are.
 
 import { matchesPattern } from "../clerk/pattern.ts";
+import { STATES, WAITING } from "../store/schema.ts";
+import { query, type Reader, selectBy } from "../store/store.ts";
+import type { Access } from "../store/table-access.ts";
 import { type Direction, NEWEST, nextSlice } from "./cursor.ts";
 import type { AttemptRecord, ErrorRecord } from "./inbox.ts";
 import { isLatest } from "./run-sets.ts";
-import { STATES, WAITING } from "./schema.ts";
-import { query, type Reader, selectBy } from "./store.ts";
-import type { Access } from "./table-access.ts";
 import type {
   DeliveryContent,
   DeliveryFilter,

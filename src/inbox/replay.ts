@@ -2,13 +2,13 @@
 // slices, in the order of arrival or receipt. Under one replay id, a handler gets at most one run of a delivery.
 
 import { matchesPattern } from "../clerk/pattern.ts";
+import { OPEN_STATES } from "../problems/record-failures.ts";
+import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "../store/store.ts";
+import type { Access } from "../store/table-access.ts";
 import { createKeys, elect, lockDeliveries, orderKeyOf } from "./ordering.ts";
 import { makeDueNow } from "./parked.ts";
 import { nextSelected } from "./query.ts";
-import { OPEN_STATES } from "./record-failures.ts";
 import { handlersOf, RUNS } from "./run-sets.ts";
-import { insertRows, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
-import type { Access } from "./table-access.ts";
 import type {
   DeliverySummary,
   KnownHandler,

@@ -1,10 +1,10 @@
 // Deletes payloads and logs after RETENTION_DAYS, those of dead deliveries after four times as long, and deliveries with
 // all their rows after 95 days or more. Never deletes a delivery that has an open run.
 
-import { raiseValue, savedValue } from "./meta.ts";
+import { raiseValue, savedValue } from "../store/meta.ts";
+import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "../store/store.ts";
 import { lockDeliveries, sortKeys } from "./ordering.ts";
 import { HAS_OPEN_RUN, isLatest } from "./run-sets.ts";
-import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "./store.ts";
 import { createTrustedTime, trustedTime, type TrustedTimeOptions } from "./trusted-time.ts";
 import type { RunKey } from "./views.ts";
 

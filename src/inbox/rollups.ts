@@ -1,8 +1,8 @@
 // Figures of past minutes and hours, a row for each server, which outlive the server. Written about once a minute, and
 // never with a delivery.
 
-import { insertRows, query } from "./store.ts";
-import type { Access } from "./table-access.ts";
+import { insertRows, query } from "../store/store.ts";
+import type { Access } from "../store/table-access.ts";
 
 /** Figures of one server in one minute or hour. */
 export interface Rollup {

@@ -1,7 +1,7 @@
 // The sets of runs that one index finds, and the conditions on runs that several statements share.
 
-import { DEAD, RUNNING, SKIPPED, WAITING } from "./schema.ts";
-import { query, type Reader, type Statement } from "./store.ts";
+import { DEAD, RUNNING, SKIPPED, WAITING } from "../store/schema.ts";
+import { query, type Reader, type Statement } from "../store/store.ts";
 
 export interface RunSet {
   /** Selects its runs, in the words of the index. */

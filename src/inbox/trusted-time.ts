@@ -1,9 +1,9 @@
 // The time by which retention computes ages. One receipt under a wrong clock must not expire everything, so this time
 // follows the newest receipt, but never much faster than real time.
 
-import { savedValue, saveValue } from "./meta.ts";
-import { query, type Reader, updateBy } from "./store.ts";
-import type { Access } from "./table-access.ts";
+import { savedValue, saveValue } from "../store/meta.ts";
+import { query, type Reader, updateBy } from "../store/store.ts";
+import type { Access } from "../store/table-access.ts";
 
 /** Milliseconds of trusted time per monotonic millisecond. Above 1, so that a server that was down catches up. */
 const PACE = 4;

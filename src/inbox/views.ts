@@ -1,5 +1,7 @@
 // Views of deliveries and runs, and the filters that select them.
 
+import type { STATES } from "../store/schema.ts";
+
 /** A run to be created with its delivery, for a handler that matches now. */
 export interface NewRun {
   handler: string;
@@ -8,7 +10,8 @@ export interface NewRun {
   parked: boolean;
 }
 
-export type RunState = "waiting" | "running" | "done" | "dead" | "skipped";
+/** `waiting`, `running`, `done`, `dead` or `skipped`. */
+export type RunState = (typeof STATES)[number];
 
 /** The result of one attempt, kept with the run. */
 export interface AttemptRecord {

@@ -3,8 +3,8 @@
 import { COMMAND } from "../command.ts";
 import { count } from "../count.ts";
 import { formatDuration } from "../duration.ts";
-import type { ProblemChange, ProblemNews } from "../inbox/problem-views.ts";
 import { printable } from "../printable.ts";
+import type { ProblemChange, ProblemNews } from "../problems/problem-views.ts";
 import { redactText } from "../redact.ts";
 import type { Notice, OutageOf } from "./notices.ts";
 

@@ -1,7 +1,7 @@
 // The events that a person has to learn about. Any part of the server creates them with `Notify`, which returns at once
 // and never throws; `alerts.ts` groups and sends them. A notice never contains a payload, a secret or a person's data.
 
-import type { ProblemNews } from "../inbox/problem-views.ts";
+import type { ProblemNews } from "../problems/problem-views.ts";
 
 /** The dependency that is unavailable. */
 export type OutageOf = "inbox" | "database" | "log";

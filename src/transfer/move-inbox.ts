@@ -1,11 +1,11 @@
 // Moves an inbox to an empty one in another database: table by table in the order of the keys, so that an interrupted move
 // continues. Servers never start on both: the source is closed before the target is opened.
 
+import type { ServerAbout } from "../cluster/servers.ts";
 import { COMMAND } from "../command.ts";
 import { UserError } from "../errors.ts";
-import { describeIncomplete, markBegin, markComplete, markMoved, marksOf } from "../inbox/move-marks.ts";
-import type { ServerAbout } from "../inbox/servers.ts";
-import { type Columns, insertRows, query, type RowOf, type Store } from "../inbox/store.ts";
+import { describeIncomplete, markBegin, markComplete, markMoved, marksOf } from "../store/move-marks.ts";
+import { type Columns, insertRows, query, type RowOf, type Store } from "../store/store.ts";
 
 export interface Place {
   store: Store;

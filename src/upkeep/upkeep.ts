@@ -1,9 +1,9 @@
 // The work of a server beside deliveries and runs: erasures of users, and comparisons of the mirror with Clerk.
 
 import type { Get } from "../clerk/requests.ts";
+import type { Cluster } from "../cluster/cluster.ts";
 import type { Config } from "../config.ts";
 import type { Effects } from "../db/effects.ts";
-import type { Cluster } from "../dispatch/cluster.ts";
 import { messageOf } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox } from "../inbox/inbox.ts";

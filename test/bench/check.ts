@@ -5,7 +5,7 @@ import { Database } from "bun:sqlite";
 import { join } from "node:path";
 
 const EXAMPLES_PER_PROBLEM = 3;
-/** `run.state` of a run that is done, from src/inbox/schema.ts. */
+/** `run.state` of a run that is done, from src/store/schema.ts. */
 export const DONE = 2;
 
 /** A stored delivery, with the latest state and the most attempts of its runs. */

@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 
 import { SQL } from "bun";
 
-import { openSqliteStore } from "../../src/inbox/sqlite.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { TABLES } from "../../src/transfer/move-inbox.ts";
 import { environment, post, runCommand, type SpawnedServer, spawnServer, until, writeHandlers } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";

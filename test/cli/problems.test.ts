@@ -5,7 +5,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { Webhook } from "svix";
 
 import { describeProblem, describeProblems } from "../../src/cli/problems.ts";
-import type { ProblemView } from "../../src/inbox/problem-views.ts";
+import type { ProblemView } from "../../src/problems/problem-views.ts";
 import { post, runCommand, temporaryFolder, until, writeHandlers } from "../harness.ts";
 import { httpReceiver } from "../monitor/receivers.ts";
 import { devWith } from "./dev-server.ts";

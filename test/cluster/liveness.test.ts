@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 
-import { createLiveness, DEAD_AFTER_MS, FENCED_AFTER_MS } from "../../src/inbox/servers.ts";
+import { createLiveness, DEAD_AFTER_MS, FENCED_AFTER_MS } from "../../src/cluster/servers.ts";
 
 const row = (beat: number, age = 0) => ({ id: "other", beat, age });
 

@@ -3,8 +3,8 @@
 import { join } from "node:path";
 
 import { matchesPattern } from "../../src/clerk/pattern.ts";
+import type { Cluster } from "../../src/cluster/cluster.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
-import type { Cluster } from "../../src/dispatch/cluster.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
 import type { BreakerOptions } from "../../src/dispatch/pauses.ts";
 import { InboxUnavailable } from "../../src/errors.ts";

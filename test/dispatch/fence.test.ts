@@ -2,9 +2,9 @@
 
 import { expect, test } from "bun:test";
 
-import { type Cluster, joinCluster } from "../../src/dispatch/cluster.ts";
+import { type Cluster, joinCluster } from "../../src/cluster/cluster.ts";
+import type { MembershipEvents } from "../../src/cluster/membership.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
-import type { MembershipEvents } from "../../src/inbox/membership.ts";
 import { claimer, run } from "../inbox/box.ts";
 import { until } from "../until.ts";
 import { dispatching, message, withOperations } from "./dispatching.ts";

@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 
-import { type Cluster, singleServer } from "../../src/dispatch/cluster.ts";
+import { type Cluster, singleServer } from "../../src/cluster/cluster.ts";
 import { at } from "../inbox/box.ts";
 import { until } from "../until.ts";
 import { dispatching } from "./dispatching.ts";

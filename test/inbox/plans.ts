@@ -3,8 +3,8 @@
 
 import type { SQL } from "bun";
 
-import { render } from "../../src/inbox/postgres-dialect.ts";
-import type { Columns, Reader, Statement, Store, Transaction, Value } from "../../src/inbox/store.ts";
+import { render } from "../../src/store/postgres-dialect.ts";
+import type { Columns, Reader, Statement, Store, Transaction, Value } from "../../src/store/store.ts";
 
 type Row = Record<string, Value>;
 /** Each statement with a few of the rows, or with the parameters, that it was given. */

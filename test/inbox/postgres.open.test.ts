@@ -6,12 +6,12 @@ import { SQL } from "bun";
 
 import { InboxUnavailable, UserError } from "../../src/errors.ts";
 import { openPostgresInbox } from "../../src/inbox/open.ts";
-import { openPostgresStore } from "../../src/inbox/postgres.ts";
-import { POSTGRES_SCHEMAS } from "../../src/inbox/schema.ts";
+import { openPostgresStore } from "../../src/store/postgres.ts";
+import { POSTGRES_SCHEMAS } from "../../src/store/schema.ts";
 import { freePort } from "../free-port.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 import { startProxy } from "../proxy.ts";
-import { failure } from "./postgres-store.ts";
+import { failure } from "../store/postgres-store.ts";
 
 const VERSION = String(POSTGRES_SCHEMAS.length);
 const postgres = noPostgres ? undefined : await startPostgres();

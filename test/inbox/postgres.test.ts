@@ -7,8 +7,8 @@ import { SQL } from "bun";
 
 import { createCore, savedClock } from "../../src/inbox/core.ts";
 import { openPostgresInbox } from "../../src/inbox/open.ts";
-import { openPostgresStore, SETTINGS } from "../../src/inbox/postgres.ts";
-import { openSqliteStore } from "../../src/inbox/sqlite.ts";
+import { openPostgresStore, SETTINGS } from "../../src/store/postgres.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { noPgBouncer, startPgBouncer } from "../pgbouncer.ts";
 import { noPostgres, OTHER_VERSION, startPostgres } from "../postgres.ts";
 import { temporaryFolder } from "../temporary-folder.ts";

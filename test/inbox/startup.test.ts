@@ -6,10 +6,10 @@ import { chmod, exists, mkdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { UserError } from "../../src/errors.ts";
-import { lockDataDir } from "../../src/inbox/data-dir.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
-import { FIRST_SQLITE_VERSION, SQLITE_SCHEMAS } from "../../src/inbox/schema.ts";
+import { lockDataDir } from "../../src/store/data-dir.ts";
+import { FIRST_SQLITE_VERSION, SQLITE_SCHEMAS } from "../../src/store/schema.ts";
 import { post, runCommand, serverWith, spawnServer, until } from "../harness.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { fill, isRoot, mounts, smallDisk } from "./small-disk.ts";

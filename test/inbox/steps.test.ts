@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { SQL } from "bun";
 
 import { openPostgresInbox, openSqliteInbox } from "../../src/inbox/open.ts";
-import { FIRST_SQLITE_VERSION, POSTGRES_SCHEMAS, SQLITE_SCHEMAS } from "../../src/inbox/schema.ts";
+import { FIRST_SQLITE_VERSION, POSTGRES_SCHEMAS, SQLITE_SCHEMAS } from "../../src/store/schema.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 

@@ -10,10 +10,10 @@ import { SQL } from "bun";
 
 import { sample } from "../../src/clerk/samples.ts";
 import { openPostgresInbox, openSqliteInbox } from "../../src/inbox/open.ts";
-import { openPostgresStore } from "../../src/inbox/postgres.ts";
-import { FIRST_SQLITE_VERSION, POSTGRES_SCHEMAS, SQLITE_SCHEMAS } from "../../src/inbox/schema.ts";
-import { openSqliteStore } from "../../src/inbox/sqlite.ts";
 import { createBellhop } from "../../src/mount/entry.ts";
+import { openPostgresStore } from "../../src/store/postgres.ts";
+import { FIRST_SQLITE_VERSION, POSTGRES_SCHEMAS, SQLITE_SCHEMAS } from "../../src/store/schema.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { folderWithHandlers, SECRET, serverWith, temporaryFolder } from "../harness.ts";
 import { noPostgres, type Postgres, startPostgres } from "../postgres.ts";
 import { rejection } from "../rejection.ts";

@@ -4,11 +4,11 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 
 import { Webhook } from "svix";
 
-import type { ProblemView } from "../../src/inbox/problem-views.ts";
 import { type Alert, AlertError, discordBody, sendAlert, slackBody } from "../../src/monitor/alert-channels.ts";
 import { composeMessage } from "../../src/monitor/alert-text.ts";
 import type { AlertTarget } from "../../src/monitor/alert-url.ts";
 import type { Notice } from "../../src/monitor/notices.ts";
+import type { ProblemView } from "../../src/problems/problem-views.ts";
 import { httpReceiver, mailReceiver } from "./receivers.ts";
 
 setDefaultTimeout(20_000);

@@ -4,8 +4,8 @@ import { join } from "node:path";
 
 import type { SQL } from "bun";
 
+import { singleServer } from "../../src/cluster/cluster.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
-import { singleServer } from "../../src/dispatch/cluster.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
 import type { HandlerTable } from "../../src/handlers/loader.ts";
 import { createCore, savedClock } from "../../src/inbox/core.ts";

@@ -2,7 +2,7 @@
 // writes of its own transaction. It waits for the lock of each row that it changes; it then sees the newest version of the
 // rows for which it has waited, and its snapshot of all others.
 
-import type { Statement, Value } from "../../src/inbox/store.ts";
+import type { Statement, Value } from "../../src/store/store.ts";
 import { type ChangedRow, nameOf, type RowName, SharedRows } from "./shared-rows.ts";
 import { Dead, type Life, type World } from "./world.ts";
 

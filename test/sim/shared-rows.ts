@@ -3,7 +3,7 @@
 
 import { Database } from "bun:sqlite";
 
-import { SQLITE_SCHEMAS } from "../../src/inbox/schema.ts";
+import { SQLITE_SCHEMAS } from "../../src/store/schema.ts";
 
 type Fields = Record<string, string | number | Uint8Array | null>;
 

@@ -1,7 +1,7 @@
 // The store that several servers share, on the model of a database with several writers. Injects lost connections, lost and
 // late COMMITs and crashes, and wakes servers for each other's work.
 
-import type { Statement, Store, Transaction } from "../../src/inbox/store.ts";
+import type { Statement, Store, Transaction } from "../../src/store/store.ts";
 import { crash, type Faults, STATEMENTS_PER_TRANSACTION } from "./faults.ts";
 import { type Input, type Session, SharedDatabase, StatementError } from "./shared-database.ts";
 import type { RowName } from "./shared-rows.ts";

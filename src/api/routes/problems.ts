@@ -4,8 +4,8 @@
 import { Elysia, t } from "elysia";
 
 import type { Inbox } from "../../inbox/inbox.ts";
-import type { ProblemView } from "../../inbox/problem-views.ts";
 import type { DeliverySummary } from "../../inbox/views.ts";
+import type { ProblemView } from "../../problems/problem-views.ts";
 import type { ApiOptions } from "../app.ts";
 import { commonValues } from "../common-values.ts";
 import { latestRuns } from "../latest-runs.ts";

@@ -4,7 +4,7 @@ import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs"
 import { dirname, join } from "node:path";
 
 import { COMMAND } from "../command.ts";
-import { UserError } from "../errors.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { watchNames } from "../open-files.ts";
 import { isOpenElsewhere, type Lock, takeLock } from "./sqlite-connection.ts";
 
@@ -101,7 +101,7 @@ export function withUserErrors<T>(path: string, action: () => T): T {
 export function toUserError(path: string, error: unknown): UserError {
   if (error instanceof UserError) return error;
   const code = (error as { code?: unknown }).code;
-  const reason = error instanceof Error ? error.message : String(error);
+  const reason = messageOf(error);
   const remedy = REMEDIES.find(([pattern]) => pattern.test(`${String(code)} ${reason}`))?.[1];
   return new UserError(
     `${path} can't be opened: ${reason}.\n\n    ${remedy ?? "Check the folder and its permissions."}`,

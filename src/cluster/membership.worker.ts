@@ -3,9 +3,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { messageOf } from "../errors.ts";
+import { openPostgresReader, type PostgresReader } from "../store/postgres.ts";
 import type { FromMembership, ToMembership } from "./membership.ts";
-import { openPostgresReader, type PostgresReader } from "./postgres.ts";
 import { createLiveness, FENCED_AFTER_MS, register, remove, renew } from "./servers.ts";
 
 declare const self: Worker;
@@ -81,8 +80,8 @@ async function beat(): Promise<boolean> {
     for (const row of others) if (dead.has(row.id)) await remove(reader, row.id, row.beat);
     post({ kind: "servers", id, wasFenced, others: others.filter((row) => !dead.has(row.id)) });
     return true;
-  } catch (error) {
-    post({ kind: "failed", reason: messageOf(error) });
+  } catch {
+    // The next beat tries again.
     return false;
   }
 }

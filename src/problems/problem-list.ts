@@ -1,9 +1,9 @@
 // Reads problems with the counts of their runs.
 
+import { query, type Reader } from "../store/store.ts";
+import type { Access } from "../store/table-access.ts";
 import type { ProblemListed, ProblemView } from "./problem-views.ts";
 import { OPEN_STATES } from "./record-failures.ts";
-import { query, type Reader } from "./store.ts";
-import type { Access } from "./table-access.ts";
 
 const DAY_MS = 86_400_000;
 const TREND_DAYS = 14;

@@ -1,10 +1,9 @@
 // Groups failures by their cause. A failure is counted in the commit that records it; the runs of a problem are counted
 // from the runs themselves, so nothing is written when a run succeeds.
 
-import type { Outcome, ProblemKey } from "./inbox.ts";
+import type { Outcome, ProblemKey } from "../inbox/inbox.ts";
+import { insertRows, type Transaction } from "../store/store.ts";
 import type { ProblemChange } from "./problem-views.ts";
-import { isLatest } from "./run-sets.ts";
-import { insertRows, type Transaction } from "./store.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -19,11 +18,6 @@ export const NEWS = {
 
 /** States of runs that keep a problem open: waiting, running and dead. */
 export const OPEN_STATES = "(0, 1, 3)";
-
-/** Only the latest run of a handler and delivery has a problem: an earlier one may fail after a replay was added. */
-export function problemOfLatest(problem: string): string {
-  return `case when ${isLatest("run")} then ${problem} end`;
-}
 
 // An existing problem is opened again by its next failure. `excluded` has the failures of this commit.
 const BEFORE = "case when problem.resolved_at is null then problem.opened_failures else 0 end";

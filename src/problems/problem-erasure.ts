@@ -1,7 +1,7 @@
 // Erases the text of problems that only an erased user had. A message without ids and numbers may still have a name in it;
 // one that others have as well does not identify the user.
 
-import { selectBy, type Transaction, updateBy } from "./store.ts";
+import { selectBy, type Transaction, updateBy } from "../store/store.ts";
 
 // `coalesce` avoids the index of all runs with a problem.
 const OF_RUNS = selectBy("run r", "r.id", { run: "int" }, "r.problem as id", {

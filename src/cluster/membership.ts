@@ -1,6 +1,6 @@
 // The membership of this server in the cluster of one Postgres inbox, kept by a thread.
 
-import type { PostgresUrl } from "./postgres.ts";
+import type { PostgresUrl } from "../store/postgres.ts";
 import type { OtherServer, ServerAbout } from "./servers.ts";
 
 /** Messages to the thread. */
@@ -19,7 +19,6 @@ export type FromMembership =
   | { kind: "servers"; id: string; wasFenced: boolean; others: readonly { id: string; age: number; about: string }[] }
   | { kind: "looked"; look: number; isKnown: boolean }
   | { kind: "fenced"; reason: string }
-  | { kind: "failed"; reason: string }
   | { kind: "stopped" };
 
 export interface MembershipEvents {

@@ -1,7 +1,7 @@
 // The servers of one Postgres inbox. Each renews its row every second; a row that no longer changes is deleted by another
 // server. The owner of runs is alive as long as its row exists, so a server has its row before it claims.
 
-import { query, type Reader } from "./store.ts";
+import { query, type Reader } from "../store/store.ts";
 
 /** A handler's file, as loaded on one server. */
 export interface ServerHandler {

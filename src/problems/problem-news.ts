@@ -1,11 +1,11 @@
 // Changes of problems that alerts report. They are bits in the row of the problem, so a restart loses none; one server at
 // a time takes them, so each is reported once.
 
+import { query, updateBy } from "../store/store.ts";
+import type { Access } from "../store/table-access.ts";
 import type { ProblemReader } from "./problem-list.ts";
 import type { ProblemChange, ProblemNews } from "./problem-views.ts";
 import { NEWS } from "./record-failures.ts";
-import { query, updateBy } from "./store.ts";
-import type { Access } from "./table-access.ts";
 
 const HOUR_MS = 3_600_000;
 /** Older news are dropped: they are from a time before alerts were set up. */

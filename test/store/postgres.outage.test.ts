@@ -2,7 +2,7 @@
 
 import { afterAll, describe, expect, test } from "bun:test";
 
-import { query } from "../../src/inbox/store.ts";
+import { query } from "../../src/store/store.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
 import { until } from "../until.ts";
 import { add, count, failure, openOn, row } from "./postgres-store.ts";

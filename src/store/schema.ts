@@ -1,10 +1,8 @@
 // The tables: one script for each database and version. A script that was released is never changed: a change is a new one,
 // which only adds, so that servers of the previous version can run beside the new one, unless it raises OLDEST_READER.
 
-import type { RunState } from "./inbox.ts";
-
 /** Run states are stored as their index. */
-export const STATES = ["waiting", "running", "done", "dead", "skipped"] as const satisfies RunState[];
+export const STATES = ["waiting", "running", "done", "dead", "skipped"] as const;
 export const [WAITING, RUNNING, DONE, DEAD, SKIPPED] = [0, 1, 2, 3, 4] as const;
 
 /** States of an order key; null: nothing to do. */

@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { SQL } from "bun";
 
-import { CHANNEL, type Notifications, openNotifications } from "../../src/inbox/listen.ts";
-import { openPostgresStore } from "../../src/inbox/postgres.ts";
+import { CHANNEL, type Notifications, openNotifications } from "../../src/store/listen.ts";
+import { openPostgresStore } from "../../src/store/postgres.ts";
 import { noPostgres, type Postgres, startPostgres } from "../postgres.ts";
 import { type Proxy, startProxy } from "../proxy.ts";
 import { until } from "../until.ts";

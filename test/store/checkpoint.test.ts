@@ -5,10 +5,10 @@ import { expect, test } from "bun:test";
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-import { createCheckpointer } from "../../src/inbox/checkpoint.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
+import { createCheckpointer } from "../../src/store/checkpoint.ts";
+import { delivery } from "../inbox/box.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
-import { delivery } from "./box.ts";
 
 const PAGE = 4_096;
 

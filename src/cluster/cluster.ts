@@ -3,8 +3,8 @@
 
 import { matchesPattern } from "../clerk/pattern.ts";
 import type { NewRun } from "../inbox/inbox.ts";
-import type { Membership, MembershipEvents } from "../inbox/membership.ts";
-import type { OtherServer, ServerAbout, ServerHandler } from "../inbox/servers.ts";
+import type { Membership, MembershipEvents } from "./membership.ts";
+import type { OtherServer, ServerAbout, ServerHandler } from "./servers.ts";
 
 export interface ClusterEvents {
   /** Other servers were seen. `isChanged`: one came or went, or loads other handlers. */

@@ -1,10 +1,9 @@
 // Changes problems beside the failures that are recorded: resolves them, deletes old ones, and mutes them for a person.
 
+import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "../store/store.ts";
+import { type Access, inSteps } from "../store/table-access.ts";
 import { createProblemReader } from "./problem-list.ts";
 import { createProblemNews } from "./problem-news.ts";
-import { deleteBy, query, selectBy, type Transaction, updateBy } from "./store.ts";
-import { type Access, inSteps } from "./table-access.ts";
-import { trustedTime } from "./trusted-time.ts";
 
 const DAY_MS = 86_400_000;
 const STEP = 200;
@@ -41,7 +40,8 @@ const DELETE_DAYS = deleteBy(
 
 export type Problems = ReturnType<typeof createProblems>;
 
-export function createProblems(access: Access) {
+/** `trustedTime`: the time by which retention computes ages. */
+export function createProblems(access: Access, trustedTime: (reader: Reader) => Promise<number>) {
   const { read, write, now } = access;
   const reader = createProblemReader(access);
   return {
@@ -61,7 +61,8 @@ export function createProblems(access: Access) {
       }
     },
     /** Deletes problems that were resolved more than this many days ago. */
-    forget: (days: number): Promise<void> => inSteps(access, (transaction) => forget(transaction, days)),
+    forget: (days: number): Promise<void> =>
+      inSteps(access, async (transaction) => forget(transaction, (await trustedTime(transaction)) - days * DAY_MS)),
   };
 }
 
@@ -72,8 +73,7 @@ async function resolve(transaction: Transaction, done: readonly { id: string; no
 }
 
 /** Returns whether there may be more. */
-async function forget(transaction: Transaction, days: number): Promise<boolean> {
-  const before = (await trustedTime(transaction)) - days * DAY_MS;
+async function forget(transaction: Transaction, before: number): Promise<boolean> {
   const found = await transaction.all<{ id: string }>(RESOLVED_BEFORE, { before, limit: STEP });
   const rows = found.map(({ id }) => ({ id, before })).toSorted((a, b) => (a.id < b.id ? -1 : 1));
   await transaction.lock(LOCK, rows);

@@ -4,8 +4,8 @@ import { expect } from "bun:test";
 
 import { SQL } from "bun";
 
-import { openPostgresStore, type PostgresOptions } from "../../src/inbox/postgres.ts";
-import { deleteBy, insertRows, query, selectBy, type Store, updateBy } from "../../src/inbox/store.ts";
+import { openPostgresStore, type PostgresOptions } from "../../src/store/postgres.ts";
+import { deleteBy, insertRows, query, selectBy, type Store, updateBy } from "../../src/store/store.ts";
 import type { Postgres } from "../postgres.ts";
 import { type Proxy, startProxy } from "../proxy.ts";
 
