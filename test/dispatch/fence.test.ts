@@ -120,7 +120,7 @@ test("an end that could not be recorded before another server took over the run 
         if (outcome.kind !== "dead") return inbox.finish(ended, outcome);
         calls += 1;
         if (calls > 1) return inbox.finish(ended, outcome);
-        // What the other server does.
+        // The other server, which has taken over the run.
         await inbox.finish(ended, { kind: "interrupted", delay: 0, exclusive: false });
         events.onFenced("test");
         events.onServers("new", [], true);
