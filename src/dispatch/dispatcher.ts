@@ -213,8 +213,8 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       const finishing = inbox.finish(run, outcome);
       slots.giveBack(run.handler);
       try {
-        // Superseded after a failure means that the failed commit was durable.
-        return (await finishing) === "recorded" || failures > 0;
+        // Superseded after a failure means that the failed commit was durable, unless another server has taken over the run.
+        return (await finishing) === "recorded" || (failures > 0 && run.owner === cluster.id);
       } catch (error) {
         slots.take(run.handler);
         if (failures === 0) reportBug(error);

@@ -13,6 +13,8 @@ const GAVE_UP = "gave up after";
 const FIRST_MS = 5_000;
 const FACTOR = 4;
 const LONGEST_MS = 12 * 3_600_000;
+// A handler may choose any delay. The inbox stores times as whole numbers below 2^53.
+const LONGEST_CHOSEN_MS = 100 * 365 * 86_400_000;
 // Spreads the retries of runs that failed together.
 const JITTER = 0.2;
 // Connections lost in the middle of a transaction that are not counted as attempts.
@@ -47,11 +49,11 @@ export function isGivenUp(outcome: Outcome): outcome is Outcome & { kind: "dead"
   return outcome.kind === "dead" && outcome.reason.startsWith(GAVE_UP);
 }
 
-/** Milliseconds from `now` until `when`: a wait in milliseconds, a duration, or a moment. Never below zero. */
+/** Whole milliseconds from `now` until `when`: a wait in milliseconds, a duration, or a moment. Never below zero. */
 export function delayUntil(when: number | string | Date, now: number): number {
   const delay = when instanceof Date ? when.getTime() - now : parseDuration(when);
   if (!Number.isFinite(delay)) throw new TypeError("the retry time is an invalid Date");
-  return Math.max(0, delay);
+  return Math.min(Math.max(0, Math.ceil(delay)), LONGEST_CHOSEN_MS);
 }
 
 /** Whether a run is retried after this error, and when. The last attempt of an interrupted run is exclusive. */

@@ -37,6 +37,10 @@ const PATIENCE_MS = 2;
 // About the time to read a few requests.
 const LONG_TURN_MS = 0.3;
 const LARGE_BATCH = 100;
+// A store that is full or locked refuses at once. One that does not answer costs the whole deadline for each try.
+const NO_ANSWER_MS = 1_000;
+// Of one batch: a row that another program has locked delays a single operation.
+const MAX_UNANSWERED = 2;
 // The next claim fails as well while the disk is full or the folder is gone.
 const RETRY_MS = 250;
 // A handler's late error may request a commit. A timer that is set in its context ends with the handler's version.
@@ -107,7 +111,8 @@ export function createCommits(options: CommitsOptions) {
     return batch;
   }
 
-  async function commit(batch: Operation[]): Promise<void> {
+  /** Returns whether the store has answered. */
+  async function commit(batch: Operation[]): Promise<boolean> {
     const server = lease();
     const unsure = unsureUntil;
     const isOver = performance.now() >= unsure;
@@ -116,13 +121,13 @@ export function createCommits(options: CommitsOptions) {
     try {
       claimed = await store.transaction((transaction) => apply(transaction, batch, server?.claimer));
     } catch (error) {
+      const isUnanswered = store.isUnavailable(error) && performance.now() - began > NO_ANSWER_MS;
       onRolledBack();
       if (server) release();
       if (store.isUnavailable(error)) mayBeDurable(batch);
-      // One operation may be the cause, such as a body that is larger than the free space on the disk.
-      if (batch.length > 1) for (const operation of batch) await commit([operation]);
+      if (batch.length > 1) await repeatEach(batch, error);
       else rejectOperation(batch[0]!, error);
-      return;
+      return !isUnanswered;
     }
     // Not before the commit: a rollback also undoes the releases.
     if (server && isOver && unsureUntil === unsure) unsureUntil = -Infinity;
@@ -137,6 +142,15 @@ export function createCommits(options: CommitsOptions) {
     else if (leased) claimMissed = true;
     else if (attached) wake();
     if (claimed ? claimed.left : batch.some(({ kind }) => kind !== CLAIM)) announce();
+    return true;
+  }
+
+  /** One operation may be the cause, such as a body that is larger than the free space on the disk. */
+  async function repeatEach(batch: readonly Operation[], error: unknown) {
+    let unanswered = 0;
+    for (const operation of batch)
+      if (unanswered >= MAX_UNANSWERED) rejectOperation(operation, error);
+      else unanswered = (await commit([operation])) ? 0 : unanswered + 1;
   }
 
   function start(server: Attached, claimed: Claim) {

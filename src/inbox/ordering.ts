@@ -1,7 +1,7 @@
 // The order of runs. Each order key has one row, the permit to run. A change of its runs locks that row first and elects
 // a head at the end: the first waiting run becomes the head, unless a run is running.
 
-import { insertRows, selectBy, together, type Transaction, updateBy } from "../store/store.ts";
+import { insertRows, selectBy, storableText, together, type Transaction, updateBy } from "../store/store.ts";
 import type { NewDelivery } from "./inbox.ts";
 
 /** The order key of a run: its lane and subject, separate for samples. Without a subject, each delivery has its own key. */
@@ -10,7 +10,8 @@ export function orderKeyOf(
   { id, subject, sample }: Pick<NewDelivery, "id" | "subject" | "sample">,
 ): string {
   if (subject === null) return `${lane}:id ${id}`;
-  return `${lane}:${sample ? "sample" : "subject"} ${subject}`;
+  // As the database returns it. Otherwise, its row would not be recognised.
+  return `${lane}:${sample ? "sample" : "subject"} ${storableText(subject)}`;
 }
 
 /** An order key after a change of its runs. */

@@ -3,7 +3,7 @@
 
 import { raiseValue, savedValue } from "../store/meta.ts";
 import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "../store/store.ts";
-import { lockDeliveries, sortKeys } from "./ordering.ts";
+import { lockDeliveries, lockKeys, sortKeys } from "./ordering.ts";
 import { HAS_OPEN_RUN, isLatest } from "./run-sets.ts";
 import { createTrustedTime, trustedTime, type TrustedTimeOptions } from "./trusted-time.ts";
 import type { RunKey } from "./views.ts";
@@ -182,6 +182,8 @@ async function deleteExpired(
   await transaction.run(DELETE_ATTEMPT, runsOfWhole);
   for (const statement of [DELETE_RUN, DELETE_PAYLOAD, DELETE_DELIVERY]) await transaction.run(statement, whole);
   const keys = whole.flatMap(({ subject, sample, runs }) => runs.map(({ key }) => ({ key, subject, sample })));
+  // The subject may have a delivery that is being accepted, which only a statement after the lock sees.
+  await lockKeys(transaction, keys);
   await transaction.run(DELETE_ORDER_KEY, sortKeys(keys));
   const last = arrivals.at(-1);
   if (stage !== null && last !== undefined) await raiseValue(transaction, watermarkOf(stage), last);

@@ -51,11 +51,15 @@ interface PendingRow {
 }
 
 export function createProblemNews({ read, write, now }: Access, reader: Pick<ProblemReader, "get">) {
+  /** The news that were taken here and are not reported yet. Others of the same owner are left from a failed commit. */
+  const taken = new Set<string>();
+  const keyOf = (owner: string, id: string) => `${owner} ${id}`;
   return {
     /**
      * Takes the changes of problems that no server has reported yet. A server takes over those of one that is not `alive`,
      * which returns undefined while that is unknown. The caller reports them, and then passes them to `newsReported`. The
-     * same change of a problem is reported at most once an hour: it may fail and recover all day.
+     * same change of a problem is reported at most once an hour: it may fail and recover all day. When `newsReported`
+     * rejects, its news are taken again.
      */
     async takeNews(owner: string, alive: () => Promise<ReadonlySet<string> | undefined>): Promise<ProblemNews[]> {
       const pending = await read.all<PendingRow>(PENDING, { since: now() - HOUR_MS, limit: LIMIT });
@@ -65,17 +69,18 @@ export function createProblemNews({ read, write, now }: Access, reader: Pick<Pro
       if (drops.length > 0) await write((transaction) => transaction.run(DROP, drops));
       const kept = pending.filter((row) => !isDropped(row));
       const others = kept.some((row) => row.owner !== null && row.owner !== owner) ? await alive() : undefined;
-      const fresh = kept.filter(
-        (row) => row.owner === null || (row.owner !== owner && others !== undefined && !others.has(row.owner)),
-      );
+      const isFresh = ({ id, owner: by }: PendingRow) =>
+        by === null || (by === owner ? !taken.has(keyOf(owner, id)) : others !== undefined && !others.has(by));
+      const fresh = kept.filter(isFresh);
       if (fresh.length === 0) return [];
       const rows = fresh.map(({ id, owner: previous }) => ({ id, owner, previous: previous ?? "" }));
-      const taken = await write((transaction) => transaction.changed(TAKE, rows));
+      const changed = await write((transaction) => transaction.changed(TAKE, rows));
       const news: ProblemNews[] = [];
       for (const [index, { id, bits }] of fresh.entries()) {
-        const problem = taken[index] ? await reader.get(id) : null;
+        const problem = changed[index] ? await reader.get(id) : null;
         if (problem) news.push({ problem, changes: changesOf(bits) });
       }
+      for (const { problem } of news) taken.add(keyOf(owner, problem.id));
       return news;
     },
     async newsReported(owner: string, news: readonly ProblemNews[]): Promise<void> {
@@ -84,7 +89,11 @@ export function createProblemNews({ read, write, now }: Access, reader: Pick<Pro
         return { id, owner, bits, now: now(), since: now() - HOUR_MS };
       });
       const sorted = rows.toSorted((a, b) => (a.id < b.id ? -1 : 1));
-      await write((transaction) => transaction.run(REPORTED, sorted));
+      try {
+        await write((transaction) => transaction.run(REPORTED, sorted));
+      } finally {
+        for (const { id } of rows) taken.delete(keyOf(owner, id));
+      }
     },
   };
 }

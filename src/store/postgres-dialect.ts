@@ -1,7 +1,10 @@
 // Renders the inbox's statements for Postgres, binds their parameters, and converts results to plain numbers. Pure, apart
 // from `send`. A set-based statement gets each column of its rows as one array.
 
-import type { Columns, Dialect, Reader, Rendered, RowOf, Statement, Transaction, Value } from "./store.ts";
+import {
+  type Columns, type Dialect, type Reader, type Rendered, type RowOf, type Statement, storableText, type Transaction,
+  type Value,
+} from "./store.ts"; // prettier-ignore
 
 /** A result as `Bun.SQL` returns it. */
 export type Result = Record<string, unknown>[] & { count: number; columns?: { name: string; type: number | string }[] };
@@ -88,10 +91,8 @@ async function execute(send: Send, statement: Statement<any>, input: object | re
   return results;
 }
 
-/** Postgres stores neither `\0` nor half a surrogate pair in text. */
 function bound(value: Value | undefined): Value {
-  if (typeof value === "string") return value.toWellFormed().replaceAll("\0", "\uFFFD");
-  return value ?? null;
+  return typeof value === "string" ? storableText(value) : (value ?? null);
 }
 
 /** `Bun.SQL` returns int8 as a string. The inbox has no number beyond 2^53. */

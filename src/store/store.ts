@@ -203,6 +203,11 @@ export interface Transaction extends Reader {
   lock<C extends Columns>(statement: Statement<C>, rows: readonly RowOf<C>[]): Promise<void>;
 }
 
+/** Postgres stores neither `\0` nor half a surrogate pair in text, and SQLite replaces the latter as well. */
+export function storableText(text: string): string {
+  return text.toWellFormed().replaceAll("\0", "\uFFFD");
+}
+
 /**
  * Awaits statements that are sent together, as `Promise.all`, but fails only when all of them have ended: none may run
  * after the rollback.

@@ -4,7 +4,9 @@ import { expect, test } from "bun:test";
 
 import { type Cluster, joinCluster } from "../../src/cluster/cluster.ts";
 import type { MembershipEvents } from "../../src/cluster/membership.ts";
+import { InboxUnavailable } from "../../src/errors.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
+import { NonRetriableError } from "../../src/index.ts";
 import { claimer, run } from "../inbox/box.ts";
 import { until } from "../until.ts";
 import { dispatching, message, withOperations } from "./dispatching.ts";
@@ -107,4 +109,39 @@ test("a server that started between two looks keeps its runs, and so does each o
   await bellhop.dispatcher.recover();
   await bellhop.reaches("msg_1", "done");
   expect(claimed).toEqual(["attempt 2"]);
+});
+
+test("an end that could not be recorded before another server took over the run is not reported", async () => {
+  const { cluster, events } = clusterOf("same");
+  let calls = 0;
+  const wrap = (inbox: Inbox) =>
+    withOperations(inbox, {
+      async finish(ended, outcome) {
+        if (outcome.kind !== "dead") return inbox.finish(ended, outcome);
+        calls += 1;
+        if (calls > 1) return inbox.finish(ended, outcome);
+        // The other server, which has taken over the run.
+        await inbox.finish(ended, { kind: "interrupted", delay: 0, exclusive: false });
+        events.onFenced("test");
+        events.onServers("new", [], true);
+        throw new InboxUnavailable(new Error("no answer"));
+      },
+    });
+  let attempts = 0;
+  await using bellhop = await dispatching(
+    {
+      "user.created": () => {
+        attempts += 1;
+        if (attempts === 1) throw new NonRetriableError("no");
+      },
+    },
+    { cluster, wrap },
+  );
+  await bellhop.send("msg_1");
+  await bellhop.reaches("msg_1", "done");
+  await until("the repeated end", () => calls === 2);
+  await until("both attempts to have ended", () => bellhop.dispatcher.running === 0);
+  const kinds = bellhop.outcomes.map(({ outcome }) => outcome.kind);
+  expect(kinds).toContain("done");
+  expect(kinds).not.toContain("dead");
 });

@@ -33,6 +33,15 @@ test("accepts a retry time in milliseconds, as a duration or as a Date", () => {
   expect(delayUntil(new Date(now + 60_000), now)).toBe(60_000);
 });
 
+test("a retry time is a whole number of milliseconds that a database can store", () => {
+  expect(delayUntil(1_500.25, 0)).toBe(1_501);
+  expect(delayUntil("0.0001s", 0)).toBe(1);
+  for (const far of [Number.MAX_VALUE, new Date(8.64e15)]) {
+    expect(delayUntil(far, Date.now())).toBeGreaterThan(50 * 365 * 24 * HOUR);
+    expect(Number.isSafeInteger(Date.now() + delayUntil(far, Date.now()))).toBe(true);
+  }
+});
+
 test("a retry time in the past means now", () => {
   expect(delayUntil(new Date(0), 1_000)).toBe(0);
   expect(delayUntil(0, 1_000)).toBe(0);

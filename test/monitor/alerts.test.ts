@@ -9,6 +9,7 @@ import type { AlertTarget } from "../../src/monitor/alert-url.ts";
 import { type Alerts, startAlerts, type Watched } from "../../src/monitor/alerts.ts";
 import type { Notice } from "../../src/monitor/notices.ts";
 import { claimer, CREATED, delivery, problemKey, run } from "../inbox/box.ts";
+import { failCommits } from "../inbox/failing-commits.ts";
 import { temporaryFolder } from "../temporary-folder.ts";
 import { until } from "../until.ts";
 
@@ -218,6 +219,29 @@ test("many failures of one problem are one message, and its news are reported on
   await Bun.sleep(500);
   expect(monitor.sent).toHaveLength(1);
   expect(monitor.bugs).toEqual([]);
+});
+
+test("an outage of the inbox after a message was sent keeps no later news of the problem from people", async () => {
+  await using opened = await openInbox();
+  await using monitor = alerting();
+  const { parts } = watched(opened.inbox);
+  let failures = 0;
+  const newsReported: typeof opened.inbox.problems.newsReported = (...args) => {
+    const report = () => opened.inbox.problems.newsReported(...args);
+    failures += 1;
+    return failures === 1 ? failCommits({ count: 1, durable: false }, report) : report();
+  };
+  monitor.alerts.watch({ ...parts, inbox: { ...parts.inbox, problems: { ...opened.inbox.problems, newsReported } } });
+  await failOnce(opened.inbox, "msg_1", "a", "retry");
+  await until("the report after the outage", () => failures === 2);
+  await failOnce(opened.inbox, "msg_2", "a", "dead");
+  const changes = () =>
+    monitor.sent.flatMap(({ alert }) =>
+      alert.notices.flatMap((notice) => (notice as { changes?: string[] }).changes ?? []),
+    );
+  await until("the next message", () => changes().includes("dead"));
+  // At least once: the inbox did not remember the first report.
+  expect(changes()).toEqual(["new", "new", "dead"]);
 });
 
 test("news that a stopped server could not send are sent by the next one", async () => {
