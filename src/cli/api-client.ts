@@ -225,10 +225,16 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
   };
 }
 
-/** Waits until each run has ended, or waits for a retry, or waits behind a run that waits for a retry. */
-export async function waitForRuns(client: Client, id: string, replay = ""): Promise<RunJson[]> {
-  const startedAt = performance.now();
-  let checkBlockedAt = startedAt + MAX_RETRY_DELAY_MS;
+/**
+ * Waits until each run has ended, or waits for a retry, for its handler to be resumed, or behind a run that waits for a
+ * retry. Many calls in a row can share `giveUpAt`, a time of `performance.now()`.
+ */
+export async function waitForRuns(
+  client: Client,
+  id: string,
+  { replay = "", giveUpAt = lastWait() } = {},
+): Promise<RunJson[]> {
+  let checkBlockedAt = performance.now() + MAX_RETRY_DELAY_MS;
   while (true) {
     const delivery = await client.get(id);
     const runs = (delivery?.runs ?? []).filter((run) => run.replay === replay);
@@ -237,13 +243,24 @@ export async function waitForRuns(client: Client, id: string, replay = ""): Prom
       return state === "waiting" && !parked && (attempts.length === 0 || (due ?? 0) === 0);
     });
     const now = performance.now();
-    if (active.length === 0 || now > startedAt + MAX_WAIT_MS) return runs;
+    if (active.length === 0 || now > giveUpAt) return runs;
     if (now > checkBlockedAt && active.every(hasNotStarted)) {
-      if (await isBlockedByRetry(client, delivery!)) return runs;
+      if ((await isPaused(client, active)) || (await isBlockedByRetry(client, delivery!))) return runs;
       checkBlockedAt = now + MAX_RETRY_DELAY_MS;
     }
     await Bun.sleep(POLL_MS);
   }
+}
+
+/** When a command that waits for runs gives up, unless they end earlier. */
+export function lastWait(): number {
+  return performance.now() + MAX_WAIT_MS;
+}
+
+/** Whether a person or the breaker has paused the handlers of these runs. */
+async function isPaused(client: Client, runs: readonly RunJson[]): Promise<boolean> {
+  const { paused } = await client.pauses();
+  return runs.every((run) => paused.some(({ handler }) => handler === run.handler));
 }
 
 /** The run waits behind an earlier event of its subject, or for a free slot of its handler. */
