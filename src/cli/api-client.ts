@@ -27,6 +27,7 @@ import type {
 import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
+import { describeDatabase, type PostgresAddress } from "../db/url.ts";
 import { findLost } from "../dispatch/lost.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
@@ -123,12 +124,21 @@ export async function connectOrOpen(config: Config): Promise<Client> {
   );
 }
 
+function withoutStack(address: PostgresAddress) {
+  return (error: unknown): never => {
+    if (error instanceof UserError) throw error;
+    throw new UserError(
+      `The inbox, ${describeDatabase(address)}, can't be opened: ${messageOf(error)}. Is it running? Check INBOX_URL`,
+    );
+  };
+}
+
 /** A client that opens an inbox in Postgres, for its servers on other machines; undefined when the inbox is SQLite. */
 export async function connectShared(config: Config): Promise<Client | undefined> {
   const { inbox: address, database, handlersDir } = config;
   if (!address) return undefined;
   await using opened = new AsyncDisposableStack();
-  const inbox = opened.use(await openPostgresInbox(address));
+  const inbox = opened.use(await openPostgresInbox(address).catch(withoutStack(address)));
   const reader = openPostgresReader(address, { connections: 1, deadlineMs: SERVERS_DEADLINE_MS });
   opened.defer(() => reader.close());
   const servers = await listServers(reader);

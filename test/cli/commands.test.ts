@@ -227,6 +227,14 @@ test.concurrent("bun handlers --check reports a Postgres that can't be reached",
   expect(exitCode).toBe(1);
 });
 
+test.concurrent("a command reports an inbox in Postgres that can't be reached without a stack", async () => {
+  await using folder = await temporaryFolder();
+  const env = { INBOX_URL: `postgres://127.0.0.1:${await freePort()}/shop` };
+  const { stderr, exitCode } = await runCommand(folder.path, ["deliveries"], env);
+  expect(stderr).toMatch(/^The inbox, shop on 127\.0\.0\.1:\d+, can't be opened: .+ Check INBOX_URL\n\n$/);
+  expect(exitCode).toBe(1);
+});
+
 test.concurrent("bun send reports without a stack that the server stopped before the run finished", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, { "user.created.ts": "export default () => Bun.sleep(10_000);" });
