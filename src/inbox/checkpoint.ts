@@ -7,8 +7,8 @@ import { statfsSync } from "node:fs";
 import { dirname } from "node:path";
 
 export interface Checkpointer {
-  /** Called after each commit of this connection, outside of a transaction. */
-  committed(db: Database): void;
+  /** Called after each commit of this connection, outside of a transaction. `file` is the open inbox. */
+  committed(db: Database, file: number): void;
   /** Resolves when the thread's connection is closed. */
   stop(): Promise<void>;
 }
@@ -32,6 +32,7 @@ export function createCheckpointer(path: string, maxPages = maxPagesFor(path)): 
   const worker = new Worker(new URL("./checkpoint.worker.ts", import.meta.url).href);
   worker.unref();
   let writer: Database | undefined;
+  let openFile: number | undefined;
   let underWay: PromiseWithResolvers<void> | undefined;
   /** The length of the log when it was last moved. A reader may keep the log from restarting. */
   let movedAt = 0;
@@ -42,7 +43,7 @@ export function createCheckpointer(path: string, maxPages = maxPagesFor(path)): 
   function start() {
     underWay = Promise.withResolvers();
     if (threadDied) moveRest();
-    else worker.postMessage(path);
+    else worker.postMessage({ path, file: openFile });
   }
 
   function isLong(db: Database): boolean {
@@ -79,8 +80,9 @@ export function createCheckpointer(path: string, maxPages = maxPagesFor(path)): 
   }
 
   return {
-    committed(db) {
+    committed(db, file) {
       writer = db;
+      openFile = file;
       timer ??= setTimeout(startDelayed, MAX_DELAY_MS).unref();
       if (!underWay && isLong(db)) start();
     },

@@ -2,7 +2,7 @@
 // WAL, flushed with each commit: a commit that returned is on the disk.
 
 import type { Database } from "bun:sqlite";
-import { closeSync, fdatasyncSync } from "node:fs";
+import { closeSync, fdatasyncSync, openSync } from "node:fs";
 
 import { COMMAND } from "../command.ts";
 import { InboxUnavailable, UserError } from "../errors.ts";
@@ -41,6 +41,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
   const file = watchNames([path]);
   // SQLite relies on these names too: a new connection would look for the last commits in a missing log.
   const besides = watchNames([`${path}-wal`, `${path}-shm`]);
+  const data = openSync(path, "r+");
   let log = openLog(path);
   /** A flush has failed. The log can be read, but not all of it may be on the disk, and further flushes may not say so. */
   let isUnflushed = false;
@@ -78,7 +79,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
       flushLog();
       // The commit is durable, but perhaps in a file that was moved.
       throwIfMoved("now");
-      checkpointer?.committed(writer);
+      checkpointer?.committed(writer, data);
       return result;
     } catch (error) {
       isBroken ||= isUnavailable(error) && !(error instanceof FileMoved);
@@ -134,6 +135,7 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
       await checkpointer?.stop();
       for (const db of [reader, writer]) close(db);
       closeSync(log);
+      closeSync(data);
     },
   };
 }

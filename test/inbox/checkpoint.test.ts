@@ -2,7 +2,7 @@
 
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 import { createCheckpointer } from "../../src/inbox/checkpoint.ts";
@@ -46,4 +46,20 @@ test("loses nothing while a reader keeps the log from restarting", async () => {
   for (const reader of readers) reader.close();
   using db = new Database(join(folder.path, "inbox.db"), { readonly: true });
   expect(db.query("select count(*) as stored from delivery").get()).toEqual({ stored: 2_000 });
+});
+
+test("keeps its locks while the thread flushes the file, so that another program can't remove the log", async () => {
+  await using folder = await temporaryFolder();
+  const path = join(folder.path, "inbox.db");
+  // The last program that closes the file removes the log, unless the file is locked.
+  const visit = `const db = new (require("bun:sqlite").Database)(process.argv[1]); db.query("select * from meta").all(); db.close(true);`;
+  const kept: boolean[] = [];
+  let batches = 0;
+  await flood(folder.path, 2_000, async () => {
+    batches += 1;
+    if (batches % 50 > 0) return;
+    await Bun.spawn([process.execPath, "-e", visit, path]).exited;
+    kept.push(existsSync(`${path}-wal`));
+  });
+  expect(kept).toEqual([true, true, true, true]);
 });
