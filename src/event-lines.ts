@@ -1,6 +1,7 @@
 // Logs events: for people, one line per event with the outcomes of its handlers; for machines, a record for each step,
 // whose fields are in log.ts. Shows ids, and never a payload.
 
+import { count } from "./count.ts";
 import { formatDuration } from "./duration.ts";
 import type { ClaimedRun, Outcome } from "./inbox/inbox.ts";
 import { describeOutcome, describeStored, logDelivery, logOutcome } from "./log.ts";
@@ -29,11 +30,14 @@ type Subject = Pick<ClaimedRun["delivery"], "id" | "type" | "subject">;
 
 // After this time, an event is logged without the outcome of a slow or waiting handler.
 const WAIT_MS = 1_000;
+// Of events that only wait, as while their handler is paused, so many lines are printed in this time; then their number.
+const MAX_WAITING_LINES = 5;
 // Beyond this number of pending events, each run gets its own line.
 const MAX_PENDING = 1_000;
 
 export function createEventLines(log: Logger, { waitMs = WAIT_MS } = {}): EventLines {
   const pending = new Map<string, PendingEvent>();
+  let waitingLines = 0;
 
   function print(of: Subject, ended: readonly EndedRun[], stillRunning: readonly string[] = []) {
     const outcomes = ended.map(({ run, outcome }) => ({ run, outcome, ...describeOutcome(run, outcome) }));
@@ -63,7 +67,18 @@ export function createEventLines(log: Logger, { waitMs = WAIT_MS } = {}): EventL
     if (!event) return;
     pending.delete(id);
     clearTimeout(event.timer);
+    if (event.ended.length === 0) {
+      if (waitingLines === 0) setTimeout(endWaitingLines, waitMs).unref();
+      waitingLines += 1;
+      if (waitingLines > MAX_WAITING_LINES) return;
+    }
     print(event.received.delivery, event.ended, [...event.running]);
+  }
+
+  function endWaitingLines() {
+    const more = waitingLines - MAX_WAITING_LINES;
+    waitingLines = 0;
+    if (more > 0) log.info({ more }, `… ${count(more, "more event")} still running or waiting`);
   }
 
   return {

@@ -1,5 +1,7 @@
 // The environment variables: names, defaults and descriptions. config.ts reads and checks them.
 
+import { isTypo } from "./suggest.ts";
+
 /** One entry of docs/configuration.md and of `.env.example`. */
 export interface Setting {
   name: string;
@@ -94,3 +96,16 @@ const rows = [
 export type SettingName = (typeof rows)[number]["name"];
 
 export const settings: readonly Setting[] = rows;
+
+/** Variables that are nearly named like a setting that is not set, as `WEBHOOK_PAHT`, with a sentence about each. */
+export function misspelledSettings(env: Readonly<Record<string, string | undefined>>): string[] {
+  const known = [...settings.map(({ name }) => name), "CLERK_WEBHOOK_SECRET"];
+  // PORT and HOST are too short: another program's variable may differ in one letter.
+  const unset = known.filter((name) => name.includes("_") && env[name] === undefined);
+  return Object.keys(env)
+    .filter((name) => !known.includes(name))
+    .flatMap((name) => {
+      const meant = unset.find((setting) => isTypo(name, setting));
+      return meant === undefined ? [] : [`${name} is not a setting of Bellhop, and is ignored; did you mean ${meant}?`];
+    });
+}

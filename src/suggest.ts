@@ -23,6 +23,12 @@ export function suggest(name: string, candidates: readonly string[]): string | u
   return nearest;
 }
 
+/** Whether one letter is wrong, missing or extra, or two letters are swapped. */
+export function isTypo(name: string, meant: string): boolean {
+  const edits = distance(name, meant);
+  return edits === 1 || (edits === 2 && sorted(name) === sorted(meant));
+}
+
 /** The end of a sentence about an unknown name: `; did you mean user.created?`, or `otherwise` when no name is near. */
 export function didYouMean(name: string, candidates: readonly string[], otherwise = ""): string {
   const nearest = suggest(name, candidates);

@@ -11,7 +11,7 @@ import {
   type Problem,
   readConfig,
 } from "../src/config.ts";
-import { settings } from "../src/settings.ts";
+import { misspelledSettings, settings } from "../src/settings.ts";
 import { SECRET } from "./harness.ts";
 
 const NAME = "CLERK_WEBHOOK_SIGNING_SECRET";
@@ -312,4 +312,14 @@ test.each([
 test("readConfig is pure", () => {
   const env = Object.freeze({ [NAME]: SECRET, PORT: "1234" });
   expect(readConfig(env, "start")).toEqual(readConfig(env, "start"));
+});
+
+test("a variable that is nearly named like an unset setting is reported, and no other one", () => {
+  expect(misspelledSettings({ WEBHOOK_PAHT: "/x", CLERK_WEBHOOK_SECRTE: "x", DATABASE_URI: "x" })).toEqual([
+    "WEBHOOK_PAHT is not a setting of Bellhop, and is ignored; did you mean WEBHOOK_PATH?",
+    "CLERK_WEBHOOK_SECRTE is not a setting of Bellhop, and is ignored; did you mean CLERK_WEBHOOK_SECRET?",
+    "DATABASE_URI is not a setting of Bellhop, and is ignored; did you mean DATABASE_URL?",
+  ]);
+  const usual = { PATH: "", HOME: "", HOSTS: "", PORTS: "", PWD: "", NODE_ENV: "", LOGNAME: "", PGPORT: "", DATA: "" };
+  expect(misspelledSettings({ ...usual, DATABASE_URI: "x", DATABASE_URL: "postgres://" })).toEqual([]);
 });

@@ -28,6 +28,7 @@ import { listServers } from "../cluster/servers.ts";
 import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
+import { describeDatabase, type PostgresAddress } from "../db/url.ts";
 import { findLost } from "../dispatch/lost.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { crawl } from "../handlers/crawl.ts";
@@ -123,12 +124,21 @@ export async function connectOrOpen(config: Config): Promise<Client> {
   );
 }
 
+function withoutStack(address: PostgresAddress) {
+  return (error: unknown): never => {
+    if (error instanceof UserError) throw error;
+    throw new UserError(
+      `The inbox, ${describeDatabase(address)}, can't be opened: ${messageOf(error)}. Is it running? Check INBOX_URL`,
+    );
+  };
+}
+
 /** A client that opens an inbox in Postgres, for its servers on other machines; undefined when the inbox is SQLite. */
 export async function connectShared(config: Config): Promise<Client | undefined> {
   const { inbox: address, database, handlersDir } = config;
   if (!address) return undefined;
   await using opened = new AsyncDisposableStack();
-  const inbox = opened.use(await openPostgresInbox(address));
+  const inbox = opened.use(await openPostgresInbox(address).catch(withoutStack(address)));
   const reader = openPostgresReader(address, { connections: 1, deadlineMs: SERVERS_DEADLINE_MS });
   opened.defer(() => reader.close());
   const servers = await listServers(reader);
@@ -225,10 +235,16 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
   };
 }
 
-/** Waits until each run has ended, or waits for a retry, or waits behind a run that waits for a retry. */
-export async function waitForRuns(client: Client, id: string, replay = ""): Promise<RunJson[]> {
-  const startedAt = performance.now();
-  let checkBlockedAt = startedAt + MAX_RETRY_DELAY_MS;
+/**
+ * Waits until each run has ended, or waits for a retry, for its handler to be resumed, or behind a run that waits for a
+ * retry. Many calls in a row can share `giveUpAt`, a time of `performance.now()`.
+ */
+export async function waitForRuns(
+  client: Client,
+  id: string,
+  { replay = "", giveUpAt = lastWait() } = {},
+): Promise<RunJson[]> {
+  let checkBlockedAt = performance.now() + MAX_RETRY_DELAY_MS;
   while (true) {
     const delivery = await client.get(id);
     const runs = (delivery?.runs ?? []).filter((run) => run.replay === replay);
@@ -237,13 +253,24 @@ export async function waitForRuns(client: Client, id: string, replay = ""): Prom
       return state === "waiting" && !parked && (attempts.length === 0 || (due ?? 0) === 0);
     });
     const now = performance.now();
-    if (active.length === 0 || now > startedAt + MAX_WAIT_MS) return runs;
+    if (active.length === 0 || now > giveUpAt) return runs;
     if (now > checkBlockedAt && active.every(hasNotStarted)) {
-      if (await isBlockedByRetry(client, delivery!)) return runs;
+      if ((await isPaused(client, active)) || (await isBlockedByRetry(client, delivery!))) return runs;
       checkBlockedAt = now + MAX_RETRY_DELAY_MS;
     }
     await Bun.sleep(POLL_MS);
   }
+}
+
+/** When a command that waits for runs gives up, unless they end earlier. */
+export function lastWait(): number {
+  return performance.now() + MAX_WAIT_MS;
+}
+
+/** Whether a person or the breaker has paused the handlers of these runs. */
+async function isPaused(client: Client, runs: readonly RunJson[]): Promise<boolean> {
+  const { paused } = await client.pauses();
+  return runs.every((run) => paused.some(({ handler }) => handler === run.handler));
 }
 
 /** The run waits behind an earlier event of its subject, or for a free slot of its handler. */

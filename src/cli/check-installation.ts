@@ -86,7 +86,7 @@ export function checkHandlers(table: HandlerTable): Finding[] {
       ? [
           problem(
             "handlers",
-            `${dir}/${error.where} does not load: ${messageOf(new Error(error.message))}`,
+            `${dir}/${error.where} does not load: ${messageOf(new Error(error.message)).split("\n", 1)[0]}`,
             "Fix the file",
           ),
         ]

@@ -101,7 +101,9 @@ export async function checkInbox(client: Client, config: Config, now = Date.now(
     found.push(
       problem(
         "runs",
-        `${dead.deliveries.length}${dead.next === null ? "" : " or more"} deliveries have dead runs`,
+        dead.next === null
+          ? `${count(dead.deliveries.length, "delivery has", "deliveries have")} dead runs`
+          : `${dead.deliveries.length} or more deliveries have dead runs`,
         `Look at one: ${COMMAND} deliveries --state dead; when it is fixed: ${COMMAND} replay --dead`,
       ),
     );

@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 
 import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
 
+import { version } from "../../package.json";
 import { COMMAND } from "../command.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
@@ -104,23 +105,27 @@ export async function runCli(argv: string[], openServer: OpenServer): Promise<vo
 
 async function runArguments([name, ...args]: string[], openServer: OpenServer): Promise<void> {
   if (name === undefined || name === "--help" || name === "-h" || name === "help") return console.log(overview());
+  if (name === "--version" || name === "-v") return console.log(version);
   const command = commands[name];
-  if (!command)
-    throw new UserError(`There is no command ${name}${didYouMean(name, Object.keys(commands))}\n\n${overview()}`);
+  if (!command) {
+    const remedy = didYouMean(name, Object.keys(commands), `\n\n${overview()}`);
+    throw new UserError(`There is no command ${name}${remedy}`);
+  }
   const definition = await command.load(openServer);
   if (args.includes("--help") || args.includes("-h")) return console.log(plainIfPiped(await renderUsage(definition)));
-  checkArguments(args, (await definition.args) as ArgsDef);
+  checkArguments(name, args, (await definition.args) as ArgsDef);
   await runCommand(definition, { rawArgs: args });
 }
 
 /** citty ignores unknown options, so a mistyped `--cuont 100` would silently send one event. */
-function checkArguments(args: string[], definition: ArgsDef = {}) {
+function checkArguments(command: string, args: string[], definition: ArgsDef = {}) {
   const named = Object.entries(definition).filter(([, { type }]) => type !== "positional");
   const options = Object.fromEntries(
     named.map(([name, { type }]) => [name, { type: type === "boolean" ? ("boolean" as const) : ("string" as const) }]),
   );
   const { tokens } = parseArgs({ args, options, allowPositionals: true, strict: false, tokens: true });
-  let positionals = Object.keys(definition).length - named.length;
+  const expected = Object.entries(definition).filter(([, { type }]) => type === "positional");
+  let positionals = expected.length;
   for (const token of tokens) {
     if (token.kind === "positional" && positionals-- === 0) throw new UserError(`Unexpected argument: ${token.value}`);
     if (token.kind !== "option") continue;
@@ -129,6 +134,12 @@ function checkArguments(args: string[], definition: ArgsDef = {}) {
     if (!options[name]) throw new UserError(`There is no option ${rawName}${didYouMean(rawName, known)}`);
     if (options[name].type === "string" && value === undefined) throw new UserError(`${rawName} needs a value`);
   }
+  const missing = expected
+    .slice(expected.length - Math.max(positionals, 0))
+    .find(([, { required }]) => required !== false);
+  if (!missing) return;
+  const [name, { description }] = missing;
+  throw new UserError(`${COMMAND} ${command} needs <${name}>: ${description}\n\n    ${COMMAND} ${command} --help`);
 }
 
 /** citty colours its help even when the output is not a terminal. */

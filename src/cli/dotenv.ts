@@ -6,6 +6,7 @@ import { parseEnv } from "node:util";
 
 import { COMMAND } from "../command.ts";
 import { type Config, type Environment, makeDevSecret, processEnvironment, readConfig } from "../config.ts";
+import { messageOf, UserError } from "../errors.ts";
 import { settings } from "../settings.ts";
 import { writePrivately } from "./write-privately.ts";
 
@@ -18,6 +19,18 @@ const WATCH_MS = 250;
 export function ensureDevSecret(env: Environment, file = ".env", template = ".env.example"): Environment {
   if (env[NAME]?.trim() || env.CLERK_WEBHOOK_SECRET?.trim()) return {};
   const secret = makeDevSecret();
+  try {
+    writeDevSecret(secret, file, template);
+  } catch (error) {
+    throw new UserError(
+      `No signing secret is set, and ${COMMAND} dev can't write one to ${resolve(file)}: ${messageOf(error)}.\n\n` +
+        `    Let this user read and write the file, or set ${NAME} in the shell.`,
+    );
+  }
+  return { [NAME]: secret };
+}
+
+function writeDevSecret(secret: string, file: string, template: string) {
   const text = existsSync(file) ? read(file) : read(template);
   const note = `# Made by \`${COMMAND} dev\`. Replace it with Clerk's: Dashboard, Webhooks, your endpoint, Signing Secret.`;
   const row = `${note}\n${NAME}=${secret}`;
@@ -27,7 +40,6 @@ export function ensureDevSecret(env: Environment, file = ".env", template = ".en
     ? text.replace(blank, () => row)
     : `${text}${text && !text.endsWith("\n") ? "\n" : ""}${row}\n`;
   writePrivately(file, filled);
-  return { [NAME]: secret };
 }
 
 interface EnvWatcher {

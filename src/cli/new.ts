@@ -2,7 +2,7 @@
 // users.
 
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 
 import { defineCommand } from "citty";
 
@@ -26,8 +26,9 @@ export const newHandler = defineCommand({
     tables: { type: "string", description: "Of the mirror: all, or some of them", valueHint: "users,subscriptions" },
     force: { type: "boolean", description: "Write it even if Bellhop does not know the event" },
   },
-  async run({ args: { event: name, force, tables } }) {
+  async run({ args: { event, force, tables } }) {
     const dir = handlersDirOf(processEnvironment());
+    const name = eventNameOf(event, dir);
     if (name === "mirror") return await writeMirror(dir, tables);
     if (tables !== undefined) throw new UserError(`--tables belongs to: ${COMMAND} new mirror`);
     const file = fileFor(name);
@@ -44,6 +45,13 @@ export const newHandler = defineCommand({
     );
   },
 });
+
+/** A path of a handler is accepted, too: `handlers/user.created.ts` is `user.created`. */
+function eventNameOf(argument: string, dir: string): string {
+  const folder = [dir, basename(dir)].find((path) => argument.startsWith(`${path}/`));
+  const path = folder === undefined ? argument : argument.slice(folder.length + 1);
+  return path.replace(/\.ts$/, "");
+}
 
 async function writeMirror(dir: string, wanted: string | undefined) {
   const { mirrorsOf } = await import("./mirror-commands.ts");

@@ -163,7 +163,7 @@ async function replayOne(client: Client, id: string, { handler, all }: Partial<A
   }
   const only = dead ? ` in ${answer.handlers.join(", ")}, which died; in every handler: --all` : "";
   console.log(`Replaying ${id}${only}`);
-  const replayed = await waitForRuns(client, id, answer.replay);
+  const replayed = await waitForRuns(client, id, { replay: answer.replay });
   for (const run of replayed) console.log(describeRun(run));
   return replayed.every(isSuccessful);
 }

@@ -16,7 +16,7 @@ import { messageOf, UserError } from "../errors.ts";
 import { parseObject } from "../json.ts";
 import { printable, printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
-import { type Client, connect, hasNotStarted, waitForRuns } from "./api-client.ts";
+import { type Client, connect, hasNotStarted, lastWait, waitForRuns } from "./api-client.ts";
 import { localUrl } from "./banner.ts";
 import { describeRun, isSuccessful } from "./describe.ts";
 import { configOrUserError } from "./serve.ts";
@@ -74,12 +74,26 @@ async function sendOne(post: () => Promise<Sent>, client: Client | undefined): P
   const runs = await waitForRuns(client, id).catch(gone);
   if (runs.length === 0) console.log("  no handler for it yet: it is stored, and nothing runs");
   for (const run of runs) console.log(describeRun(run));
-  if (runs.some(hasNotStarted)) {
+  if (!(await printPaused(client, runs)) && runs.some(hasNotStarted)) {
     const subject = (await client.get(id).catch(gone))?.subject;
     if (subject)
       console.log(`      what runs first: ${COMMAND} deliveries --subject ${printable(subject)} --state waiting`);
   }
   return runs.every(isSuccessful);
+}
+
+/** Prints which of the runs' handlers are paused. Returns whether one is. */
+async function printPaused(client: Client, runs: readonly RunJson[]): Promise<boolean> {
+  const waiting = new Set(runs.filter(({ state }) => state === "waiting").map(({ handler }) => handler));
+  if (waiting.size === 0) return false;
+  const paused = (await client.pauses().catch(gone)).paused.filter(({ handler }) => waiting.has(handler));
+  for (const { handler } of paused) {
+    const name = printable(handler);
+    console.log(
+      `      ${name} is paused, and its runs wait: ${COMMAND} pause shows why, ${COMMAND} resume ${name} resumes it`,
+    );
+  }
+  return paused.length > 0;
 }
 
 async function sendMany(post: () => Promise<Sent>, count: number, client: Client | undefined): Promise<boolean> {
@@ -97,10 +111,17 @@ async function sendMany(post: () => Promise<Sent>, count: number, client: Client
     console.log(printableLines(`  ${status} ${answer}`));
   if (!client) return accepted.length === count;
   const runs: RunJson[] = [];
-  for (const { id } of accepted) runs.push(...(await waitForRuns(client, id).catch(gone)));
+  let giveUpAt = lastWait();
+  for (const { id } of accepted) {
+    const ofDelivery = await waitForRuns(client, id, { giveUpAt }).catch(gone);
+    // Runs of a paused handler wait for long, so the others are only looked at.
+    if (ofDelivery.some(hasNotStarted)) giveUpAt = performance.now();
+    runs.push(...ofDelivery);
+  }
   const bad = runs.filter((run) => !isSuccessful(run));
   console.log(`  ${runs.length - bad.length} of ${runs.length} runs done`);
   if (bad[0]) console.log(`  one of the others:\n${describeRun(bad[0])}`);
+  await printPaused(client, bad);
   return accepted.length === count && bad.length === 0;
 }
 

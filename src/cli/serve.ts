@@ -17,11 +17,13 @@ import {
   usesDisk,
 } from "../config.ts";
 import { describeRisk, diskOf } from "../disk.ts";
+import { formatDuration } from "../duration.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
 import { requireFolder } from "../handlers/crawl.ts";
 import { logTable } from "../log.ts";
 import { createLogger, type Logger } from "../logger.ts";
 import type { Server } from "../main.ts";
+import { misspelledSettings } from "../settings.ts";
 import { banner, describeAddress, localUrl } from "./banner.ts";
 import { ensureDevSecret, watchEnvFile } from "./dotenv.ts";
 import { openTunnel } from "./relay-tunnel.ts";
@@ -99,7 +101,8 @@ export function start(openServer: OpenServer) {
 export function configOrUserError(env: Environment, mode: Mode): Config {
   const read = readConfig(env, mode);
   if ("config" in read) return read.config;
-  throw new UserError(describeProblems(read.problems), EXIT_CONFIG);
+  const misspelled = misspelledSettings(env).map((sentence) => `  ${sentence}\n`);
+  throw new UserError([describeProblems(read.problems), ...misspelled].join("\n"), EXIT_CONFIG);
 }
 
 async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
@@ -109,11 +112,13 @@ async function serve(mode: Mode, env: Environment, openServer: OpenServer) {
   const log = await createLogger(config);
   const risk = usesDisk(config) ? describeRisk(diskOf(config.dataDir)?.fileSystem) : undefined;
   if (risk) log.warn(`DATA_DIR (${config.dataDir}) is ${risk}`);
+  for (const message of misspelledSettings(env)) log.warn(message);
   const server = await openServer(config, log);
   logTable(log, config.handlersDir, server.table());
   const afterwards: (() => Promise<void>)[] = [];
   onStopSignal(async () => {
-    log.info("stopping: waiting for runs in flight; press Ctrl-C again to stop at once");
+    const limit = formatDuration(config.shutdownSeconds * 1_000);
+    log.info(`stopping: runs in flight may take ${limit} to finish; press Ctrl-C again to stop at once`);
     await server.stop();
     for (const close of afterwards) await close();
     await new Promise<void>((resolve) => log.flush(() => resolve()));

@@ -17,8 +17,8 @@ const BEAT_MS = 200;
 /** `none`: the log excludes warnings, so there is no watchdog. */
 export type LogFormat = "pretty" | "json" | "none";
 
-/** `format` is that of the log, to which the second thread writes. */
-export function createWatchdog(format: LogFormat): Watchdog {
+/** `format` is that of the log, to which the second thread writes. `stuckMs` replaces 30 s in tests. */
+export function createWatchdog(format: LogFormat, stuckMs?: number): Watchdog {
   if (format === "none")
     return { enter: (_handler, call) => call(), running: () => () => undefined, stop: () => undefined };
   const shared = new Int32Array(new SharedArrayBuffer(4 * (FIRST + MAX_HANDLERS)));
@@ -33,7 +33,7 @@ export function createWatchdog(format: LogFormat): Watchdog {
     if (known !== undefined) return known;
     const place = FIRST + Math.min(places.size, MAX_HANDLERS - 1);
     places.set(handler, place);
-    worker ??= startWorker(shared, format);
+    worker ??= startWorker(shared, format, stuckMs);
     // All further handlers share the last place.
     const isShared = place === FIRST + MAX_HANDLERS - 1;
     worker.postMessage({ place, handler: isShared ? "one of many handlers" : handler });
@@ -75,9 +75,9 @@ export function createWatchdog(format: LogFormat): Watchdog {
   };
 }
 
-function startWorker(shared: Int32Array, format: LogFormat): Worker {
+function startWorker(shared: Int32Array, format: LogFormat, stuckMs: number | undefined): Worker {
   const worker = new Worker(new URL("./watchdog.worker.ts", import.meta.url).href);
   worker.unref();
-  worker.postMessage({ shared, format });
+  worker.postMessage({ shared, format, stuckMs });
   return worker;
 }

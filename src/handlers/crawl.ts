@@ -38,7 +38,12 @@ export async function crawl(dir: string): Promise<Folder> {
 
 /** Throws a `UserError` when a server in production would have no handlers. */
 export function requireFolder(dir: string): void {
-  if (existsSync(dir)) return;
+  if (isFolder(dir)) return;
+  if (existsSync(dir))
+    throw new UserError(
+      `HANDLERS_DIR is ${dir}, which is a file; expected the directory of your handlers`,
+      EXIT_CONFIG,
+    );
   throw new UserError(
     `The handlers directory ${dir} does not exist, so no event would be handled. Set HANDLERS_DIR to your\n` +
       `directory, or create it with: ${COMMAND} new user.created`,

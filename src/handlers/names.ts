@@ -58,9 +58,9 @@ export function readName(file: string): HandlerName | NotAHandler {
 
 /** The file for a handler of this event: `user.*` → `user.[action].ts`. */
 export function fileFor(name: string): string {
-  const [event = "", own] = name.split("/");
+  const [event = "", ...own] = name.split("/");
   const base = event === "*" ? "[...event]" : event.replace(/\*$/, "[action]");
-  return own === undefined ? `${base}.ts` : `${base}/${own}.ts`;
+  return `${[base, ...own].join("/")}.ts`;
 }
 
 function readEvent(base: string): string | undefined {

@@ -75,7 +75,10 @@ test.concurrent(
       [["send", "user.created", "--url", "nowhere"], /--url is nowhere, expected an address like https:/],
       [["send", "a", "b"], /Unexpected argument: b/],
       [["send", "user.created", "--id"], /--id needs a value/],
-      [["new"], /event/i],
+      [["new"], /^bun new needs <event>: user\.created, .*\n\n {4}bun new --help/],
+      [["try"], /^bun try needs <id>: The delivery: msg_…\n/],
+      [["move"], /^bun move needs <to>/],
+      [["new", "user.created/a/b"], /is too deep; a handler is at most one folder down: user\.created\/b\.ts/],
       [["new", "user.creatd"], /did you mean user\.created\?/],
       [["replay", "msg_1"], /No server runs on .*bun dev/],
     ];
@@ -103,6 +106,18 @@ test.concurrent("all invalid settings are reported together, with exit code 78",
   expect(stderr).toContain('PORT is "http"');
 });
 
+test.concurrent(
+  "--version prints the version, and a misspelled command is corrected without the list of all",
+  async () => {
+    await using folder = await temporaryFolder();
+    for (const flag of ["--version", "-v"])
+      expect((await runCommand(folder.path, [flag])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    const misspelled = await runCommand(folder.path, ["int"]);
+    expect(misspelled).toMatchObject({ exitCode: 1, stderr: "There is no command int; did you mean init?\n\n" });
+    expect((await runCommand(folder.path, ["xyzzy"])).stderr).toContain("bun deliveries");
+  },
+);
+
 test.concurrent("every command has a help text", async () => {
   await using folder = await temporaryFolder();
   const overview = await runCommand(folder.path, []);
@@ -122,6 +137,8 @@ test.concurrent("bun new writes a typed handler that works for every form of eve
     "organization.created/crm": "organization.created/crm.ts",
     "user.*": "user.[action].ts",
     "*": "[...event].ts",
+    "handlers/user.deleted.ts": "handlers/user.deleted.ts",
+    "user.updated.ts": "handlers/user.updated.ts",
   };
   for (const [name, file] of Object.entries(written)) {
     const made = await runCommand(folder.path, ["new", name]);
@@ -207,6 +224,14 @@ test.concurrent("bun handlers --check reports a Postgres that can't be reached",
   const { stderr, exitCode } = await runCommand(folder.path, ["handlers", "--check"], env);
   expect(stderr).toStartWith("The SQL files can't be tried on DATABASE_URL, which can't be used:");
   expect(stderr).not.toContain("hidden");
+  expect(exitCode).toBe(1);
+});
+
+test.concurrent("a command reports an inbox in Postgres that can't be reached without a stack", async () => {
+  await using folder = await temporaryFolder();
+  const env = { INBOX_URL: `postgres://127.0.0.1:${await freePort()}/shop` };
+  const { stderr, exitCode } = await runCommand(folder.path, ["deliveries"], env);
+  expect(stderr).toMatch(/^The inbox, shop on 127\.0\.0\.1:\d+, can't be opened: .+ Check INBOX_URL\n\n$/);
   expect(exitCode).toBe(1);
 });
 

@@ -1,9 +1,10 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chmod, lstat, readdir, readFile, rename, stat, symlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, readdir, readFile, rename, stat, symlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import { ensureDevSecret, watchEnvFile } from "../../src/cli/dotenv.ts";
 import type { Config } from "../../src/config.ts";
+import { UserError } from "../../src/errors.ts";
 import { SECRET, temporaryFolder, until } from "../harness.ts";
 
 // The machine may be busy.
@@ -74,6 +75,16 @@ test("a variable that refers to another one is expanded as Bun does it, and is n
   expect(configs[0]?.secrets).toEqual([Buffer.alloc(24, 9)]);
   expect(notes).toEqual([]);
   stop();
+});
+
+test("a .env that can't be read or written is an error without a stack, with its remedy", async () => {
+  await using env = await envFile();
+  // A directory fails for root, too.
+  await mkdir(env.file);
+  expect(() => ensureDevSecret({}, env.file, env.template)).toThrow(UserError);
+  expect(() => ensureDevSecret({}, env.file, env.template)).toThrow(
+    /^No signing secret is set, and bun dev can't write one to .*\.env: .*set CLERK_WEBHOOK_SIGNING_SECRET in the shell/s,
+  );
 });
 
 test("a new .env is readable by its owner only", async () => {

@@ -27,11 +27,14 @@ test("messages show the path of HANDLERS_DIR, also with spaces and brackets", as
   expect(stdout).toContain(`✗ ${HANDLERS_DIR}/user.updated.ts:3:11`);
 });
 
-test("the message about a HANDLERS_DIR that is a file repeats no part of the path", async () => {
+test("a HANDLERS_DIR that is a file ends bun start, and bun dev's message repeats no part of the path", async () => {
   await using folder = await temporaryFolder();
   await Bun.write(join(folder.path, "handlers"), "");
   const env = { HANDLERS_DIR: "handlers" };
-  await using server = await spawnServer(folder.path, { env });
+  const started = await runCommand(folder.path, ["start"], env);
+  expect(started.stderr).toBe("HANDLERS_DIR is handlers, which is a file; expected the directory of your handlers\n\n");
+  expect(started.exitCode).toBe(78);
+  await using server = await spawnServer(folder.path, { env, mode: "dev" });
   expect(server.output()).not.toContain("handlers/handlers");
 });
 

@@ -80,6 +80,19 @@ test("a package that is not installed is an error and is not fetched from a regi
   expect(requests).toBe(0);
 });
 
+test("bun send of many does not wait for the runs of a paused handler, and names it", async () => {
+  await using dev = await devWith({ "user.created.ts": HELLO });
+  await dev.bellhop("pause", "user.created", "--reason", "the CRM migrates");
+  const sent = await dev.bellhop("send", "user.created", "--count", "40");
+  expect(sent.stdout).toContain("0 of 40 runs done");
+  expect(sent.stdout).toContain(
+    "user.created is paused, and its runs wait: bun pause shows why, bun resume user.created resumes it",
+  );
+  const one = await dev.bellhop("send", "user.created");
+  expect(one.stdout).toContain("bun resume user.created");
+  expect(one.stdout).not.toContain("what runs first");
+});
+
 test("after a dead run, the suggested command and the replay run only the handler that failed", async () => {
   const dies = `import { NonRetriableError } from "bellhop";
 export default ({ log }) => { log.info("trying"); throw new NonRetriableError("no room"); };`;

@@ -4,7 +4,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { freePort, runCommand, spawnServer, temporaryFolder, until } from "../harness.ts";
+import { folderWithHandlers, freePort, runCommand, spawnServer, temporaryFolder, until } from "../harness.ts";
 import { devWith } from "./dev-server.ts";
 
 // Each test starts processes, which is slow on a busy machine.
@@ -19,6 +19,20 @@ test("without a handlers directory bun start fails and bun dev starts", async ()
   expect(exitCode).toBe(78);
   await using dev = await spawnServer(folder.path, { mode: "dev" });
   expect(dev.process.exitCode).toBeNull();
+});
+
+test.concurrent("a misspelled setting is named when the server starts, and when the setting is missing", async () => {
+  await using folder = await folderWithHandlers();
+  const missing = await runCommand(folder.path, ["start"], {
+    CLERK_WEBHOOK_SIGNING_SECRET: undefined,
+    CLERK_WEBHOOK_SIGNING_SERCET: "whsec_x",
+  });
+  expect(missing.stderr).toContain("CLERK_WEBHOOK_SIGNING_SERCET is not a setting of Bellhop");
+  expect(missing.exitCode).toBe(78);
+  await using server = await spawnServer(folder.path, { env: { RETENTION_DAY: "30" } });
+  expect(server.output()).toContain(
+    "RETENTION_DAY is not a setting of Bellhop, and is ignored; did you mean RETENTION_DAYS?",
+  );
 });
 
 test.concurrent("bun dev prints its address, handlers, secret hint and next steps", async () => {

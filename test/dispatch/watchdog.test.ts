@@ -61,6 +61,24 @@ test("logs no name when several handlers could block the thread", async () => {
   expect(output).not.toContain("handler_");
 }, 60_000);
 
+test("a thread that stays blocked is an error with the way out, logged once", async () => {
+  const script = `import { createWatchdog } from "./src/dispatch/watchdog.ts";
+    const watchdog = createWatchdog("json", 1_500);
+    watchdog.running("user.created");
+    // The worker must receive the name first.
+    await Bun.sleep(1_000);
+    watchdog.enter("user.created", () => Bun.sleepSync(4_000));
+    process.exit(0);`;
+  const child = Bun.spawn([process.execPath, "-e", script], { cwd: join(import.meta.dir, "../.."), stdout: "pipe" });
+  const output = await new Response(child.stdout).text();
+  const errors = output.split("\n").filter((line) => line.includes('"level":50'));
+  expect(errors).toEqual([
+    expect.stringMatching(
+      /user\.created has blocked the thread for \d s: no delivery is stored.* kill -9 \d+, which loses/,
+    ),
+  ]);
+}, 60_000);
+
 test("logs no blocked thread with LOG_LEVEL=silent", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, { "user.created.ts": "export default () => Bun.sleepSync(2_000);" });

@@ -60,6 +60,19 @@ test("a failed run is in the same line, with its error and its next attempt", ()
   ]);
 });
 
+test("of many events that only wait, five are named, and the others are counted", async () => {
+  const { lines, delivered, ended } = eventLinesWithLog(10);
+  for (let number = 1; number <= 1_000; number += 1)
+    delivered(received(["user.created"], { delivery: { ...delivery, id: `msg_${number}` } }));
+  await until("the number of the others", () => Promise.resolve(lines.some((line) => line.includes("more events"))));
+  expect(lines).toEqual([
+    ...[1, 2, 3, 4, 5].map((id) => `30 … user.created  user.created still running or waiting  user_1  msg_${id}`),
+    "30 … 995 more events still running or waiting",
+  ]);
+  ended(runOf("user.created"), failed);
+  expect(lines.at(-1)).toStartWith("40 ✗ user.created  failed");
+});
+
 test("a handler that is named like its event is named once", () => {
   const { lines, delivered, ended } = eventLinesWithLog();
   delivered(received(["user.created"]));
