@@ -33,7 +33,11 @@ class TooBigError extends Error {
 interface Observer {
   /** Called after each commit. */
   committed(): void;
+  report(violation: string): void;
 }
+
+// Some hundred times those of a commit. A loop that awaits only SQLite never returns to the simulated event loop.
+const MAX_STATEMENTS_AT_ONCE = 20_000;
 
 /** Replaces methods of `Database`, so that all connections to `inbox.db` have faults. */
 export function injectInboxFaults(world: World, faults: Faults, observer: Observer) {
@@ -42,6 +46,17 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
     if (life && !life.alive) throw new Dead("the process is dead");
     return life;
   };
+
+  let moment = 0;
+  let statements = 0;
+  function refuseEndlessLoop(life: Life) {
+    if (moment !== world.now()) statements = 0;
+    moment = world.now();
+    if ((statements += 1) <= MAX_STATEMENTS_AT_ONCE) return;
+    observer.report("the inbox executes statements without end");
+    world.stop();
+    crash(world, life, "in an endless loop");
+  }
 
   const run: Run = function runWithFaults(...args) {
     const life = lifeOf(this);
@@ -74,6 +89,7 @@ export function injectInboxFaults(world: World, faults: Faults, observer: Observ
       ((...values) => {
         const life = lifeOf(this);
         if (!life) return execute(...values);
+        refuseEndlessLoop(life);
         if (world.chance(faults.crash / STATEMENTS_PER_TRANSACTION)) crash(world, life, "at a statement of the inbox");
         if (world.chance(faults.fail / STATEMENTS_PER_TRANSACTION)) {
           const isDisk = world.chance(0.5);

@@ -57,6 +57,8 @@ const NAMES = [
   "[...event]",
 ];
 const TYPES = ["user.created", "user.updated", "user.deleted"];
+// Databases store the first three as one text.
+const ODD_SUBJECTS = ["odd\0", "odd\ufffd", "odd\ud800", 'it\'s "odd" % \\ $1 ?1', "x".repeat(300)];
 const KINDS: Behaviour["kind"][] = [
   "slow",
   "throws",
@@ -80,7 +82,8 @@ export function planOf(world: World): Plan {
     writes: chance(0.75),
   }));
   const faultPhaseMs = pick([0, 2_000, 20_000, 120_000]);
-  const subjects = Array.from({ length: between(1, 4) }, (_, index) => `user_${index}`);
+  const isOdd = chance(0.05);
+  const subjects = Array.from({ length: between(1, 4) }, (_, index) => (isOdd ? pick(ODD_SUBJECTS) : `user_${index}`));
   const firstAt = Date.now() - 3_600_000;
   const deliveries = Array.from({ length: between(2, 14) }, (_, index): PlannedDelivery => {
     const first = between(0, Math.max(1_500, faultPhaseMs));

@@ -34,7 +34,7 @@ export function createRequests({ world, plan, witness, anyServer, table, isFinis
       .map(({ name, lane, code }) => ({ handler: name, lane, parked: code === undefined }));
     try {
       const { status } = await server.ask(({ inbox }) => inbox.accept(toStore(delivery), runs));
-      world.log(`${id} ${type} of ${subject} is ${status}`);
+      world.log(`${id} ${type} of ${JSON.stringify(subject)} is ${status}`);
       witness.answered(
         id,
         status,

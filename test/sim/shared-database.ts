@@ -2,7 +2,7 @@
 // writes of its own transaction. It waits for the lock of each row that it changes; it then sees the newest version of the
 // rows for which it has waited, and its snapshot of all others.
 
-import type { Statement, Value } from "../../src/store/store.ts";
+import { type Statement, storableText, type Value } from "../../src/store/store.ts";
 import { type ChangedRow, nameOf, type RowName, SharedRows } from "./shared-rows.ts";
 import { Dead, type Life, type World } from "./world.ts";
 
@@ -201,7 +201,7 @@ export class SharedDatabase {
       inLocked: (select) => `in (${select}) ${SKIP_LOCKED}`,
     });
     const prepared = this.committed.prepare<Record<string, unknown>, Value[]>(text);
-    const valuesOf = (row: Row) => columns.map((name) => row[name] ?? null);
+    const valuesOf = (row: Row) => columns.map((name) => stored(row[name]));
     const compiled: Compiled = {
       all: (row) => prepared.all(...valuesOf(row)),
       run: (row) => prepared.run(...valuesOf(row)),
@@ -211,6 +211,11 @@ export class SharedDatabase {
     this.#compiled.set(statement, compiled);
     return compiled;
   }
+}
+
+/** As the client of Postgres sends a value. */
+function stored(value: Value | undefined): Value {
+  return typeof value === "string" ? storableText(value) : (value ?? null);
 }
 
 function rowsOf(input: Input): readonly Row[] {

@@ -51,6 +51,8 @@ export interface World {
   life(): Life | undefined;
   /** Runs events until `isFinished`, or until none is left before `until`. */
   run(isFinished: () => boolean, until: number): Promise<void>;
+  /** No more events run. */
+  stop(): void;
 }
 
 // Some hundred times the steps of a history. More of them mean an endless loop.
@@ -128,6 +130,7 @@ export function createWorld(seed: number): World {
   const events = new Set<Event>();
   const trace: string[] = [];
   let now = 0;
+  let stopped = false;
 
   const simulated: Simulated = {
     schedule(delay, call) {
@@ -186,7 +189,7 @@ export function createWorld(seed: number): World {
     life: () => lives.getStore(),
     async run(isFinished, until) {
       await settle();
-      for (let steps = 0; steps < MAX_STEPS && !isFinished(); steps += 1) {
+      for (let steps = 0; steps < MAX_STEPS && !stopped && !isFinished(); steps += 1) {
         const event = next();
         if (!event || event.at > until) return;
         events.delete(event);
@@ -200,6 +203,7 @@ export function createWorld(seed: number): World {
         await settle();
       }
     },
+    stop: () => void (stopped = true),
   };
   current = simulated;
   return world;
