@@ -10,7 +10,7 @@ import { messageOf, UserError } from "../errors.ts";
 import type { MakeTables } from "../index.ts";
 import { type AttemptKey, CREATE_LEDGER, forget, type LedgerKey, withoutRow } from "./ledger.ts";
 import { isLocked, isOutage, watchOutages } from "./outage.ts";
-import { openPostgres } from "./postgres.ts";
+import { ANSWER_MS, openPostgres } from "./postgres.ts";
 import { applySchema, type Schema, type SchemaStep } from "./schema.ts";
 import { openSqlite } from "./sqlite.ts";
 import { createTransaction, type RunTransaction, type TransactionOptions, UnknownEnd } from "./transaction.ts";
@@ -100,13 +100,23 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
   }
 
   async function prepare() {
-    await beginLocked(async (tx) => void (await tx.unsafe(CREATE_LEDGER)));
-    mistake = await applySchema({ ...app, begin: beginLocked }, schema, onSchema);
+    await beginOwn(async (tx) => void (await tx.unsafe(CREATE_LEDGER)));
+    mistake = await applySchema({ ...app, begin: beginLocked, beginOwn }, schema, onSchema);
   }
 
   function beginLocked(body: MakeTables) {
     const locked = (tx: TransactionSQL) => app.lock(tx).then(() => body(tx));
     return app.begin(locked, NEVER);
+  }
+
+  /** For Bellhop's own statements, up to the COMMIT. Those of a user may take long. */
+  async function beginOwn(body: MakeTables) {
+    let limit: NodeJS.Timeout | undefined;
+    const bounded = (tx: TransactionSQL) => {
+      limit = setTimeout(app.cut, ANSWER_MS, tx);
+      return body(tx);
+    };
+    await beginLocked(bounded).finally(() => clearTimeout(limit));
   }
 
   async function begin(...[body, givenUp, handler, onWritten]: Parameters<typeof app.begin>) {
@@ -187,8 +197,10 @@ export async function checkSchema(url: DatabaseUrl, schema: Schema): Promise<Sch
   try {
     await app.begin(async (tx) => {
       const enterScratch = url.kind === "postgres" ? await createScratch(tx) : async () => {};
+      const begin = (body: MakeTables) => tx.savepoint(body);
       const target = {
-        begin: (body: MakeTables) => tx.savepoint(body),
+        begin,
+        beginOwn: begin,
         async script(inner: TransactionSQL, text: string) {
           await app.script(inner, text);
           await enterScratch();

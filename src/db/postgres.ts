@@ -20,7 +20,7 @@ const DIVISION_BY_ZERO = "22012";
 // Runs after the report that the server does not answer.
 const CLOSING_MS = 500;
 // For statements that wait for nothing. A connection that takes longer was lost without a sign, and is closed.
-const ANSWER_MS = 5_000;
+export const ANSWER_MS = 5_000;
 // A COMMIT that is under way takes less. Otherwise the transaction that holds the row is ended before the next try.
 const ROW_MS = "2000";
 

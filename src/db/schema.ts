@@ -40,6 +40,8 @@ export class SchemaError extends Error {
 type Target = Pick<AppDatabase, "script" | "outside"> & {
   /** Runs a transaction while no other server prepares the database. */
   begin(body: MakeTables): Promise<void>;
+  /** As `begin`, for statements that wait for nothing. A connection that does not answer soon is closed. */
+  beginOwn(body: MakeTables): Promise<void>;
 };
 
 const SCHEMA_FILE = "_schema.sql";
@@ -86,7 +88,7 @@ export async function applySchema(target: Target, schema: Schema, onStep: ((step
 /** The checksums of the migrations that were applied before, by name. */
 async function readApplied(target: Target): Promise<Map<string, string>> {
   let rows: { name: string; checksum: string }[] = [];
-  await target.begin(async (tx) => {
+  await target.beginOwn(async (tx) => {
     await tx.unsafe(CREATE_MIGRATIONS);
     rows = await tx`select name, checksum from bellhop_migrations`;
   });

@@ -434,6 +434,28 @@ describe.skipIf(!postgres)("effects when Postgres fails", () => {
     expect((await failed).message).toBe("the run has ended");
   });
 
+  test.each(["create table if not exists bellhop_ledger", "create table if not exists bellhop_migrations"])(
+    "a connection that is lost without a sign while it prepares the database holds up no later run: %s",
+    async (statement) => {
+      await using opened = await open();
+      opened.proxy.onClient = (bytes) => {
+        opened.proxy.halfOpen ||= bytes.includes(statement);
+        return "forward";
+      };
+      const migrations = [{ name: "_migrations/1.sql", text: "create table t (a text)" }];
+      await rejection(opened.effects.applySchema({ migrations }));
+      expect(opened.troubles).toHaveLength(1);
+      opened.proxy.onClient = () => "forward";
+      opened.proxy.halfOpen = false;
+      // As Postgres does once it notices that the client is gone.
+      await opened.admin`select pg_terminate_backend(pid) from pg_stat_activity where state = 'idle in transaction'`;
+      const run = opened.begin();
+      await run.db`insert into t values ('one')`;
+      await commit(run);
+      expect(await opened.rows()).toEqual(["one"]);
+    },
+  );
+
   test("a run whose connection was lost without a sign before its BEGIN costs no attempt", async () => {
     await using opened = await withTable();
     opened.proxy.halfOpen = true;
