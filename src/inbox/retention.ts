@@ -3,7 +3,7 @@
 
 import { raiseValue, savedValue } from "../store/meta.ts";
 import { deleteBy, query, type Reader, selectBy, type Transaction, updateBy } from "../store/store.ts";
-import { lockDeliveries, lockKeys, sortKeys } from "./ordering.ts";
+import { lockDeliveries, lockKeys, orderKeyOf, sortKeys } from "./ordering.ts";
 import { HAS_OPEN_RUN, isLatest } from "./run-sets.ts";
 import { createTrustedTime, trustedTime, type TrustedTimeOptions } from "./trusted-time.ts";
 import type { RunKey } from "./views.ts";
@@ -36,6 +36,8 @@ interface Facts {
   sample: number;
   open: number | boolean;
   dead: number | boolean;
+  /** No later delivery of its subject is stored. */
+  last: number | boolean;
 }
 
 interface StoredRun extends RunKey {
@@ -58,7 +60,8 @@ const FACTS = selectBy(
   { seq: "int" },
   `d.seq, d.received_at as "receivedAt", d.subject, d.sample,
     ${HAS_OPEN_RUN} as open,
-    (select 1 from run r where r.seq = d.seq and r.state = 3 and ${isLatest("r")} limit 1) is not null as dead`,
+    (select 1 from run r where r.seq = d.seq and r.state = 3 and ${isLatest("r")} limit 1) is not null as dead,
+    (select 1 from delivery l where l.subject = d.subject and l.sample = d.sample and l.seq > d.seq limit 1) is null as last`,
   { orderBy: "d.seq" },
 );
 
@@ -76,6 +79,8 @@ const DELETE_ATTEMPT = deleteBy("attempt.run", { run: "int" });
 const DELETE_RUN = deleteBy("run.seq", { seq: "int" });
 const DELETE_PAYLOAD = deleteBy("payload.seq", { seq: "int" });
 const DELETE_DELIVERY = deleteBy("delivery.seq", { seq: "int" });
+
+const KEY_AFTER = query({ key: "text" })`select key from order_key where key > :key order by key limit 1`;
 
 // An order key makes runs stale, so it is kept for as long as a delivery of its subject is stored.
 const DELETE_ORDER_KEY = deleteBy(
@@ -182,12 +187,35 @@ async function deleteExpired(
   await transaction.run(DELETE_ATTEMPT, runsOfWhole);
   for (const statement of [DELETE_RUN, DELETE_PAYLOAD, DELETE_DELIVERY]) await transaction.run(statement, whole);
   const keys = whole.flatMap(({ subject, sample, runs }) => runs.map(({ key }) => ({ key, subject, sample })));
+  keys.push(...(await keysOfLast(transaction, whole)));
   // The subject may have a delivery that is being accepted, which only a statement after the lock sees.
   await lockKeys(transaction, keys);
   await transaction.run(DELETE_ORDER_KEY, sortKeys(keys));
   const last = arrivals.at(-1);
   if (stage !== null && last !== undefined) await raiseValue(transaction, watermarkOf(stage), last);
   return { payloads: deleted, deliveries: whole.length };
+}
+
+/** All order keys of subjects whose last delivery is deleted: an earlier delivery may have had runs in other lanes. */
+async function keysOfLast(transaction: Transaction, whole: readonly Facts[]) {
+  const last = whole.filter(({ subject, last }) => subject !== null && last);
+  const lanes = last.length > 0 ? await lanesOf(transaction) : [];
+  return last.flatMap(({ subject, sample }) =>
+    lanes.map((lane) => ({ key: orderKeyOf(lane, { id: "", subject, sample: sample === 1 }), subject, sample })),
+  );
+}
+
+/** The lanes that have order keys. From one lane to the next by the primary key, however many keys a lane has. */
+async function lanesOf(transaction: Transaction): Promise<string[]> {
+  const lanes: string[] = [];
+  for (let after = ""; ;) {
+    const [first] = await transaction.all<{ key: string }>(KEY_AFTER, { key: after });
+    if (!first) return lanes;
+    const lane = first.key.slice(0, first.key.indexOf(":"));
+    lanes.push(lane);
+    // The character after the colon.
+    after = `${lane};`;
+  }
 }
 
 const watermarkOf = (stage: string) => `retention of ${stage}`;

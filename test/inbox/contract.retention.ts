@@ -340,6 +340,28 @@ export function retentionContract(name: string, open: OpenInbox): void {
       for (const { delivery, stale } of runs) expect(stale).toBe(delivery.subject === "user_2");
     });
 
+    test("events are not stale in any lane when the last delivery of their subject had no run, or one in another lane", async () => {
+      await using box = await agingBox();
+      for (const subject of ["user_1", "user_2", "user_3"]) {
+        await box.inbox.accept(delivery(subject, { subject, at: at(9), receivedAt: START }), [run(CREATED), run(CRM)]);
+        for (const claimed of await box.claim([CREATED, CRM])) await box.finish(claimed);
+      }
+      await box.day(50);
+      await box.put("unhandled", "user_1", []);
+      await box.put("elsewhere", "user_2");
+      await box.claimAndFinish();
+      await box.day(100);
+      await box.deleteExpired();
+      expect(await box.stored("user_1", "unhandled", "elsewhere")).toEqual(["deleted", "complete", "complete"]);
+      await box.put("of user_3", "user_3", []);
+      await box.day(150);
+      await box.deleteExpired();
+      expect(await box.stored("unhandled", "elsewhere", "of user_3")).toEqual(["deleted", "deleted", "complete"]);
+      for (const subject of ["user_1", "user_2"])
+        await box.inbox.accept(delivery(`new ${subject}`, { subject, at: at(5) }), [run(CREATED), run(CRM)]);
+      expect((await box.claim([CREATED, CRM])).map(({ stale }) => stale)).toEqual([false, false, false, false]);
+    });
+
     test("deletes a large backlog in small steps, and passes over deliveries that must be kept", async () => {
       await using box = await agingBox();
       const states = ["done", "dead", "open", "none"] as const;
