@@ -10,7 +10,7 @@ import { printable, printableLines } from "../printable.ts";
 
 const INDENT = "      ";
 
-/** What a run's state depends on besides its row. */
+/** The facts beside its row that a run's state depends on. */
 export interface Surroundings {
   paused: PausesJson["paused"];
   /** No server runs: a run that was in progress is interrupted. */
@@ -50,7 +50,7 @@ export function pauseOf(
   return state === "waiting" && !parked ? paused.find((pause) => pause.handler === handler) : undefined;
 }
 
-/** Who paused a handler, why, and how to resume it. */
+/** The cause and the reason of a pause, and how to end it. */
 export function describePause({ handler, cause, reason }: PausesJson["paused"][number]): string {
   const name = printable(handler);
   const why = reason === null ? "" : ` (${printable(reason)})`;
