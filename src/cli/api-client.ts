@@ -50,6 +50,8 @@ const MAX_WAIT_MS = 35_000;
 export interface Client extends AsyncDisposable {
   /** The running server's webhook endpoint, as this machine reaches it; undefined when none runs. */
   webhookUrl: string | undefined;
+  /** No server runs that could execute the runs of this inbox. */
+  isOffline: boolean;
   get(id: string, payload?: boolean): Promise<DeliveryJson | undefined>;
   list(query: Query, before: number | null, limit: number): Promise<DeliveryList>;
   /** `dead`: only the handlers whose latest run is dead. */
@@ -96,7 +98,7 @@ export async function connect(dataDir: string): Promise<Client | undefined> {
   } catch {
     return undefined;
   }
-  return { ...clientOver(ask, async () => {}), webhookUrl: server.webhookUrl };
+  return { ...clientOver(ask, async () => {}, false), webhookUrl: server.webhookUrl };
 }
 
 /**
@@ -121,6 +123,7 @@ export async function connectOrOpen(config: Config): Promise<Client> {
   return clientOver(
     (path, method) => api.handle(new Request(`http://bellhop${path}`, { method })),
     () => held.disposeAsync(),
+    true,
   );
 }
 
@@ -159,6 +162,7 @@ export async function connectShared(config: Config): Promise<Client | undefined>
   return clientOver(
     (path, method) => api.handle(new Request(`http://bellhop${path}`, { method })),
     () => held.disposeAsync(),
+    servers.length === 0,
   );
 }
 
@@ -190,7 +194,7 @@ function erasuresOf({ database, handlersDir }: Config, inbox: Inbox): Erasures {
   });
 }
 
-function clientOver(ask: Ask, close: () => Promise<void>): Client {
+function clientOver(ask: Ask, close: () => Promise<void>, isOffline: boolean): Client {
   async function askFor<T>(path: string, query: Query = {}, method = "GET"): Promise<T> {
     const given = Object.entries(query).filter(([, value]) => value !== undefined);
     const search = new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)]));
@@ -204,6 +208,7 @@ function clientOver(ask: Ask, close: () => Promise<void>): Client {
   const problemPathOf = (id: string) => `/problems/${encodeURIComponent(id)}`;
   return {
     webhookUrl: undefined,
+    isOffline,
     async get(id, payload) {
       const answer = await askFor<DeliveryJson | ErrorJson>(pathOf(id), { payload, reveal: payload });
       return "error" in answer ? undefined : answer;

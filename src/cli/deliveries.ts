@@ -12,7 +12,7 @@ import { UserError } from "../errors.ts";
 import { printable, printableJson, printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Client, connectOrOpen } from "./api-client.ts";
-import { describeRun } from "./describe.ts";
+import { describePause, describeRun, pausedBy, pauseOf, type Surroundings } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
 import { readLimit, readTime } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
@@ -52,18 +52,33 @@ export const deliveries = defineCommand({
     const filter = { state, type, subject, handler, problem, since, until };
     const found = await client.list(filter, before, limit);
     if (json) return console.log(toJson(found));
-    console.log(describeList(found.deliveries, before !== null || Object.values(filter).some(Boolean)));
-    if (found.next !== null) console.log(`\nOlder deliveries: add --before ${found.next}`);
+    const around = await surroundings(client, found.deliveries);
+    console.log(describeList(found.deliveries, before !== null || Object.values(filter).some(Boolean), around));
+    // A full page may be the last one.
+    if (found.next !== null && (await client.list(filter, found.next, 1)).deliveries.length > 0)
+      console.log(`\nOlder deliveries: add --before ${found.next}`);
   },
 });
 
 async function showOne(client: Client, id: string, payload: boolean, json: boolean) {
   const delivery = await client.get(id, payload);
   if (!delivery) throw new UserError(`${id} is not stored here`);
-  console.log(json ? toJson(delivery) : describeDelivery(delivery));
+  console.log(json ? toJson(delivery) : describeDelivery(delivery, await surroundings(client, [delivery])));
 }
 
-export function describeList(found: readonly DeliverySummary[], filtered: boolean): string {
+async function surroundings(
+  client: Client,
+  found: readonly { runs: readonly Pick<RunSummary, "state">[] }[],
+): Promise<Surroundings> {
+  const isWaiting = found.some(({ runs }) => runs.some(({ state }) => state === "waiting"));
+  return { paused: isWaiting ? (await client.pauses()).paused : [], isOffline: client.isOffline };
+}
+
+export function describeList(
+  found: readonly DeliverySummary[],
+  filtered: boolean,
+  around: Surroundings = { paused: [], isOffline: false },
+): string {
   if (found.length === 0)
     return filtered
       ? "No stored delivery matches."
@@ -73,11 +88,19 @@ export function describeList(found: readonly DeliverySummary[], filtered: boolea
     id,
     type,
     subject ?? "",
-    runs.length === 0 ? "unhandled" : byUrgency(latestRuns(runs)).map(describeState).join("  "),
+    runs.length === 0
+      ? "unhandled"
+      : byUrgency(latestRuns(runs))
+          .map((run) => describeState(run, around))
+          .join("  "),
     [sample && "sample", receipts > 1 && `${receipts} receipts`, wiped && "payload gone"].filter(Boolean).join(", "),
   ]);
   const isBad = (index: number) => deadHandlers(found[index]?.runs ?? []).length > 0;
-  return formatTable(rows, { shrink: [3, 2, 5, 4], isBad });
+  const runs = found.flatMap((delivery) => latestRuns(delivery.runs));
+  const paused = new Set(runs.map((run) => pauseOf(run, around.paused)).filter((pause) => pause !== undefined));
+  return [formatTable(rows, { shrink: [3, 2, 5, 4], isBad }), [...paused].map(describePause).join("\n")]
+    .filter(Boolean)
+    .join("\n\n");
 }
 
 /** Sorts the most urgent state first, since a narrow terminal cuts the rest. */
@@ -86,17 +109,20 @@ function byUrgency(runs: readonly RunSummary[]): RunSummary[] {
   return runs.toSorted((a, b) => rank(a) - rank(b));
 }
 
-function describeState({ handler, state, parked, due, attempts, replay }: RunSummary): string {
+function describeState(run: RunSummary, { paused, isOffline }: Surroundings): string {
+  const { handler, state, parked, due, attempts, replay } = run;
   const name = replay === "" ? handler : `${handler} (replay)`;
   if (state === "done") return `✓ ${name}`;
   if (state === "dead") return `✗ ${name} dead`;
   if (state === "skipped") return `- ${name} skipped`;
   if (parked) return `… ${name} waits for its file`;
-  if (state === "running") return `… ${name} runs`;
+  if (state === "running") return `… ${name} ${isOffline ? "was interrupted" : "runs"}`;
+  const pause = pauseOf(run, paused);
+  if (pause) return `… ${name} paused ${pausedBy(pause.cause)}`;
   return `… ${name} waits${attempts > 0 && due ? `, retrying in ${formatDuration(due)}` : ""}`;
 }
 
-export function describeDelivery({ runs, headers, payload, ...delivery }: DeliveryJson): string {
+export function describeDelivery({ runs, headers, payload, ...delivery }: DeliveryJson, around: Surroundings): string {
   const { id, type, subject, at, receivedAt, receipts, sample } = delivery;
   const header = [
     `${id}  ${printable(type)}${sample ? "  (a Dashboard sample)" : ""}`,
@@ -109,7 +135,9 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
   ];
   const parts = [
     header.join("\n"),
-    runs.length === 0 ? "  unhandled: it had no handler when it arrived" : runs.map(describeAttempts).join("\n"),
+    runs.length === 0
+      ? "  unhandled: it had no handler when it arrived"
+      : runs.map((run) => describeAttempts(run, around)).join("\n"),
   ];
   if (payload === null)
     parts.push("  The payload is deleted: it contained a one-time code, or is older than RETENTION_DAYS.");
@@ -119,13 +147,13 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
 }
 
 /** A run with all its attempts, and the log of the last one. */
-function describeAttempts(run: RunJson): string {
+function describeAttempts(run: RunJson, around: Surroundings): string {
   const earlier = run.attempts.slice(0, -1).map(({ attempt, outcome, took, startedAt, error }) => {
     const result = error ? `${outcome}: ${printableLines(error.message, "        ")}` : outcome;
     return `\n      attempt ${attempt}, ${formatTime(startedAt)}, ${formatDuration(took)}: ${result}`;
   });
   const problem = run.problem === null ? "" : `\n      ${COMMAND} problems ${run.problem}`;
-  return `${describeRun(run)}${run.replay === "" ? "" : "\n      a replay"}${earlier.join("")}${problem}`;
+  return `${describeRun(run, around)}${run.replay === "" ? "" : "\n      a replay"}${earlier.join("")}${problem}`;
 }
 
 function pretty(payload: string): string {

@@ -1,6 +1,6 @@
 // Prints the state of a run for people.
 
-import type { CodeFrame, RunJson } from "../api/types.ts";
+import type { CodeFrame, PausesJson, RunJson, RunSummary } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
 import { errorLines } from "../failures/error-record.ts";
@@ -10,8 +10,19 @@ import { printable, printableLines } from "../printable.ts";
 
 const INDENT = "      ";
 
+/** The facts beside its row that a run's state depends on. */
+export interface Surroundings {
+  paused: PausesJson["paused"];
+  /** No server runs: a run that was in progress is interrupted. */
+  isOffline: boolean;
+}
+
 /** A few lines about one run: its state, its log, and its error. */
-export function describeRun({ handler, state, parked, attempts, due, reason }: RunJson): string {
+export function describeRun(
+  run: RunJson,
+  { paused, isOffline }: Surroundings = { paused: [], isOffline: false },
+): string {
+  const { handler, state, parked, attempts, due, reason } = run;
   const last = attempts.at(-1);
   const took = last ? ` in ${formatDuration(last.took)}` : "";
   const log = (last?.log ?? [])
@@ -22,8 +33,32 @@ export function describeRun({ handler, state, parked, attempts, due, reason }: R
   if (state === "done") return `  ✓ ${handler} done${took}${log}`;
   if (state === "skipped") return `  - ${handler} skipped: ${printable(reason ?? "")}`;
   if (state === "dead") return `  ✗ ${handler} dead: ${printable(reason ?? "")}${log}${error}`;
+  if (state === "running" && isOffline) return `  … ${handler} was interrupted: it runs again when a server starts`;
+  const pause = pauseOf(run, paused);
+  const waiting = pause && `\n${INDENT}${describePause(pause)}`;
+  if (last && waiting) return `  ✗ ${handler} failed${took}, and waits${log}${error}${waiting}`;
+  if (waiting) return `  … ${handler} waits${waiting}`;
   if (last) return `  ✗ ${handler} failed${took}, retrying in ${formatDuration(due ?? 0)}${log}${error}`;
   return `  … ${handler} ${state === "running" ? "still runs" : "waits for its turn"}`;
+}
+
+/** The pause that a run waits for. */
+export function pauseOf(
+  { handler, state, parked }: Pick<RunSummary, "handler" | "state" | "parked">,
+  paused: PausesJson["paused"],
+) {
+  return state === "waiting" && !parked ? paused.find((pause) => pause.handler === handler) : undefined;
+}
+
+/** The cause and the reason of a pause, and how to end it. */
+export function describePause({ handler, cause, reason }: PausesJson["paused"][number]): string {
+  const name = printable(handler);
+  const why = reason === null ? "" : ` (${printable(reason)})`;
+  return `${name} is paused ${pausedBy(cause)}${why}, and its runs wait. To continue: ${COMMAND} resume ${name}`;
+}
+
+export function pausedBy(cause: PausesJson["paused"][number]["cause"]): string {
+  return cause === "person" ? "by a person" : "by the breaker";
 }
 
 /** The beginning of an error's stack, or its message, and its causes, with the further lines indented. */

@@ -33,7 +33,7 @@ export const newHandler = defineCommand({
     if (tables !== undefined) throw new UserError(`--tables belongs to: ${COMMAND} new mirror`);
     const file = fileFor(name);
     const read = readName(file);
-    if ("reason" in read) throw new UserError(`${name} ${read.reason}`);
+    if ("reason" in read) throw new UserError(`${name} is not a handler name: ${read.reason}`);
     if (!force && !eventNames.some((known) => matchesPattern(read.event, known)))
       throw new UserError(
         `Clerk has no event ${read.event}${didYouMean(read.event, eventNames)}\n\n    To write it anyway: ${COMMAND} new ${name} --force`,

@@ -10,6 +10,7 @@ import { UserError } from "../errors.ts";
 import { printable } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Client, connectOrOpen } from "./api-client.ts";
+import { pausedBy } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
 import { configOrUserError } from "./serve.ts";
 
@@ -51,7 +52,7 @@ export function describePauses(paused: PausesJson["paused"], now = Date.now()): 
   if (paused.length === 0) return "No handler is paused.";
   const rows = paused.map(({ handler, cause, reason, since, probeAt }) => [
     handler,
-    cause === "person" ? "by a person" : "by the breaker",
+    pausedBy(cause),
     `since ${formatTime(since)}`,
     probeAt === null ? "" : `tries a run in ${formatDuration(Math.max(0, probeAt - now))}`,
     printable(reason ?? ""),

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { defineCommand } from "citty";
 
 import type { RunJson } from "../api/types.ts";
-import { eventNames, isEvent, type ReceivedEvent } from "../clerk/events.ts";
+import { eventNames, isEvent, type KnownEventName, type ReceivedEvent } from "../clerk/events.ts";
 import { messageId } from "../clerk/message-id.ts";
 import { mergeDeep, sample } from "../clerk/samples.ts";
 import { postEvent, type PostOptions } from "../clerk/signed-message.ts";
@@ -18,7 +18,7 @@ import { printable, printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Client, connect, hasNotStarted, lastWait, waitForRuns } from "./api-client.ts";
 import { localUrl } from "./banner.ts";
-import { describeRun, isSuccessful } from "./describe.ts";
+import { describePause, describeRun, isSuccessful } from "./describe.ts";
 import { configOrUserError } from "./serve.ts";
 
 // Svix sends in parallel, too. More would only measure this machine.
@@ -53,6 +53,7 @@ export const send = defineCommand({
     const config = configOrUserError(processEnvironment(), "dev");
     const makeEvent = readEvent(args);
     const count = readCount(args);
+    if (args.data !== undefined && args.file === undefined) await warnOfUnknownFields(makeEvent().type, args.data);
     if (args.url !== undefined && !URL.canParse(args.url))
       throw new UserError(`--url is ${args.url}, expected an address like https://example.com/api/webhooks`);
     await using client = args.url ? undefined : await connect(config.dataDir);
@@ -87,12 +88,7 @@ async function printPaused(client: Client, runs: readonly RunJson[]): Promise<bo
   const waiting = new Set(runs.filter(({ state }) => state === "waiting").map(({ handler }) => handler));
   if (waiting.size === 0) return false;
   const paused = (await client.pauses().catch(gone)).paused.filter(({ handler }) => waiting.has(handler));
-  for (const { handler } of paused) {
-    const name = printable(handler);
-    console.log(
-      `      ${name} is paused, and its runs wait: ${COMMAND} pause shows why, ${COMMAND} resume ${name} resumes it`,
-    );
-  }
+  for (const pause of paused) console.log(`      ${describePause(pause)}`);
   return paused.length > 0;
 }
 
@@ -155,6 +151,15 @@ function readEvent({
   if (!known) throw new UserError(`Clerk has no event ${name}${didYouMean(name, eventNames, `\n\n${eventList()}`)}`);
   // The data is what a person typed, of any shape.
   return () => sample(known, overrides ? { overrides: { data: overrides } as never } : {});
+}
+
+/** A field that Clerk does not send is sent nevertheless: it may be newer than this version. */
+async function warnOfUnknownFields(type: string, data: string) {
+  const { fieldsOf } = await import("../clerk/fields.ts");
+  const known = fieldsOf(type as KnownEventName);
+  for (const field of Object.keys(readObject(data, "--data")))
+    if (!known.includes(field))
+      console.error(`${type} has no field ${printable(field)}, which is sent nevertheless${didYouMean(field, known)}`);
 }
 
 function eventList(): string {

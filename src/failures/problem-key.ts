@@ -89,7 +89,7 @@ const REPLACED: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/\b(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[\w-]{8,}\b/g, "…"],
   // Numbers, but not the status of an HTTP response: 429 and 500 are different problems.
   [/(?<![\w.])(?![45]\d\d(?!\w|[.:]\d))[+-]?\d[\d.,:]*(?:e[+-]?\d+)?/gi, "…"],
-  [/(?<=[A-Za-z_])\d{2,}/g, "…"],
+  [/(?<=_)\d+\b|(?<=[A-Za-z_])\d{2,}/g, "…"],
   [/…(?:[\s.,:/-]{0,2}…)+/g, "…"],
   [/\s+/g, " "],
 ];

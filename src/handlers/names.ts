@@ -44,7 +44,8 @@ export function readName(file: string): HandlerName | NotAHandler {
 
   const name = file.replace(SCRIPT, "");
   const [base = "", own, ...deeper] = name.split("/");
-  if (deeper.length > 0) return not(`is too deep; a handler is at most one folder down: ${base}/${deeper.at(-1)}.ts`);
+  if (deeper.length > 0)
+    return not(`it is too deep; a handler is at most one folder down: ${base}/${deeper.at(-1)}.ts`);
 
   const event = readEvent(base);
   if (!event) {

@@ -47,5 +47,9 @@ const REASONS: readonly [RegExp, string][] = [
   [/SQLITE_READONLY|EROFS|\b25006\b/, "it is read-only"],
   [/SQLITE_IOERR|EIO/, "the disk fails"],
   [/EPIPE/, "its reader is gone"],
-  [/\b(?:08...|57P..)\b|ERR_POSTGRES_(?:CONNECTION|FAILED)|not (?:been )?answer/, "it does not answer"],
+  [
+    /\b(?:08...|57P..)\b|ERR_POSTGRES_(?:CONNECTION|FAILED)|Postgres d(?:id|oes) not answer/,
+    "Postgres does not answer",
+  ],
+  [/not (?:been )?answer/, "it does not answer"],
 ];

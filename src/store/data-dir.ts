@@ -115,8 +115,9 @@ const REMEDIES: readonly [RegExp, string][] = [
     "It is damaged or not an SQLite file. Restore a backup, or move it away to start with an empty inbox.",
   ],
   [/SQLITE_FULL|ENOSPC/, "The disk is full: free some space, or set DATA_DIR to a folder on another disk."],
+  [/ENOTDIR|EEXIST/, "It is a file, or is inside one: move that file away, or set DATA_DIR to a folder."],
   [
-    /SQLITE_READONLY|SQLITE_CANTOPEN|EACCES|EPERM|EROFS|ENOTDIR|EEXIST/,
+    /SQLITE_READONLY|SQLITE_CANTOPEN|EACCES|EPERM|EROFS/,
     "Bellhop has to write there: give its user write permission, or set DATA_DIR to a writable folder.",
   ],
 ];

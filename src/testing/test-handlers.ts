@@ -102,7 +102,7 @@ async function fromFunctions(
   const handlers: Handler[] = [];
   for (const [key, run] of Object.entries(functions)) {
     const read = readName(fileFor(key));
-    if ("reason" in read) throw new UserError(`${key} is not a handler name: it ${read.reason}`);
+    if ("reason" in read) throw new UserError(`${key} is not a handler name: ${read.reason}`);
     const name = { ...read, name: key };
     if (!isSelected(name)) continue;
     const { options, ...code } = await readExport(name, run, false);

@@ -78,7 +78,18 @@ test.concurrent(
       [["new"], /^bun new needs <event>: user\.created, .*\n\n {4}bun new --help/],
       [["try"], /^bun try needs <id>: The delivery: msg_…\n/],
       [["move"], /^bun move needs <to>/],
-      [["new", "user.created/a/b"], /is too deep; a handler is at most one folder down: user\.created\/b\.ts/],
+      [
+        ["new", "user.created/a/b"],
+        /^user\.created\/a\/b is not a handler name: it is too deep; a handler is at most one folder down: user\.created\/b\.ts/,
+      ],
+      [
+        ["new", "emails/welcome"],
+        /^emails\/welcome is not a handler name: the folder's name, emails, is not an event;/,
+      ],
+      [
+        ["new", "user.created/CRM.tsx"],
+        /^user\.created\/CRM\.tsx is not a handler name: CRM\.tsx is not a plain name;/,
+      ],
       [["new", "user.creatd"], /did you mean user\.created\?/],
       [["replay", "msg_1"], /No server runs on .*bun dev/],
     ];

@@ -176,6 +176,57 @@ test("an empty list shows what to do next", () => {
   expect(describeList([], true)).toBe("No stored delivery matches.");
 });
 
+test("older deliveries are offered only when there are some", async () => {
+  await using dev = await startDev({ "user.created.ts": handler() });
+  for (const id of ["msg_1", "msg_2"]) await dev.send(id, { id });
+  const [newest, all] = await Promise.all(["1", "2"].map((limit) => dev.bellhop("deliveries", "--limit", limit)));
+  const [, before] = /Older deliveries: add --before (\d+)/.exec(newest!.stdout) ?? [];
+  expect(before).toBeDefined();
+  expect(all!.stdout).not.toContain("Older deliveries");
+  const last = await dev.bellhop("deliveries", "--limit", "1", "--before", before!);
+  expect(last.stdout).toContain("msg_1");
+  expect(last.stdout).not.toContain("Older deliveries");
+});
+
+test("a run of a paused handler is shown as paused, with how to resume it, with and without a server", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, { "user.created.ts": "export default () => 1;" });
+  const expectPaused = async () => {
+    const list = await runCommand(folder.path, ["deliveries"]);
+    expect(list.stdout).toContain("… user.created paused by a person");
+    const one = await runCommand(folder.path, ["deliveries", "msg_1"]);
+    expect(one.stdout).toContain("… user.created waits\n");
+    for (const { stdout } of [list, one])
+      expect(stdout).toContain(
+        "user.created is paused by a person (the CRM migrates), and its runs wait. To continue: bun resume user.created",
+      );
+  };
+  {
+    await using server = await spawnServer(folder.path);
+    await runCommand(folder.path, ["pause", "user.created", "--reason", "the CRM migrates"]);
+    await post(server.url, { type: "user.created", object: "event", data: { id: "user_1" } }, { id: "msg_1" });
+    await expectPaused();
+  }
+  await expectPaused();
+});
+
+test("without a server, a run that was in progress is shown as interrupted", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, { "user.created.ts": "export default () => new Promise(() => {});" });
+  {
+    await using server = await spawnServer(folder.path);
+    await post(server.url, { type: "user.created", object: "event", data: { id: "user_1" } }, { id: "msg_1" });
+    await until("the run to begin", async () => (await server.get("msg_1"))?.runs[0]?.state === "running" || undefined);
+    expect((await runCommand(folder.path, ["deliveries"])).stdout).toContain("… user.created runs");
+    server.process.kill("SIGKILL");
+    await server.process.exited;
+  }
+  expect((await runCommand(folder.path, ["deliveries"])).stdout).toContain("… user.created was interrupted");
+  expect((await runCommand(folder.path, ["deliveries", "msg_1"])).stdout).toContain(
+    "… user.created was interrupted: it runs again when a server starts",
+  );
+});
+
 test("bun try uses the server's CLERK_API_URL", async () => {
   const requests: string[] = [];
   using api = Bun.serve({

@@ -59,6 +59,16 @@ test("--data is merged deeply into a sample and into a file, which may begin wit
   });
 });
 
+test("bun send warns of a field that Clerk does not send, with the nearest one, and sends it", async () => {
+  await using dev = await devWith({ "user.created.ts": LOGS_DATA });
+  const sent = await dev.bellhop("send", "user.created", "--data", '{"first_nme":"x","scim":null,"last_name":"y"}');
+  expect(sent).toMatchObject({
+    exitCode: 0,
+    stderr: "user.created has no field first_nme, which is sent nevertheless; did you mean first_name?\n",
+  });
+  expect(sent.stdout).toContain('"first_nme":"x"');
+});
+
 test("a package that is not installed is an error and is not fetched from a registry", async () => {
   await using folder = await temporaryFolder();
   await writeHandlers(folder.path, {
@@ -86,7 +96,7 @@ test("bun send of many does not wait for the runs of a paused handler, and names
   const sent = await dev.bellhop("send", "user.created", "--count", "40");
   expect(sent.stdout).toContain("0 of 40 runs done");
   expect(sent.stdout).toContain(
-    "user.created is paused, and its runs wait: bun pause shows why, bun resume user.created resumes it",
+    "user.created is paused by a person (the CRM migrates), and its runs wait. To continue: bun resume user.created",
   );
   const one = await dev.bellhop("send", "user.created");
   expect(one.stdout).toContain("bun resume user.created");

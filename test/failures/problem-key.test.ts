@@ -8,6 +8,7 @@ import { record } from "../inbox/box.ts";
 
 test("removes from a message whatever differs from event to event", () => {
   const general: Record<string, string> = {
+    "order_7 of user_12 in step 3 of job_v2": "order_… of user_… in step … of job_v2",
     "user_29w83sxmDNGwOuEthce5gg56FcC has no primary e-mail address": "user_… has no primary e-mail address",
     "connect ECONNREFUSED 10.0.0.1:5432": "connect ECONNREFUSED …",
     "org_abc123XYZ of 3f2b8c9e-1234-4321-aaaa-0123456789ab": "org_… of …",

@@ -123,7 +123,7 @@ test.each([
   expect(matchesPattern(event, type)).toBe(expected);
 });
 
-test("a reason continues a sentence that begins with the file", () => {
+test("a reason follows the file and a colon", () => {
   const { reason } = readName("user.created/a/b.ts") as NotAHandler;
-  expect(reason).toBe("is too deep; a handler is at most one folder down: user.created/b.ts");
+  expect(reason).toBe("it is too deep; a handler is at most one folder down: user.created/b.ts");
 });

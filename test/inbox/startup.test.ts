@@ -19,7 +19,11 @@ setDefaultTimeout(20_000);
 if (isRoot) console.log("skipped: the test of a DATA_DIR without write permission, which root ignores");
 
 const refusals: [string, (data: string) => Promise<unknown>, RegExp][] = [
-  ["a file", (data) => Bun.write(data, "x"), /data can't be opened: .*\n\n    Bellhop has to write there/],
+  [
+    "a file",
+    (data) => Bun.write(data, "x"),
+    /data can't be opened: .*\n\n    It is a file, or is inside one: move that file away, or set DATA_DIR to a folder/,
+  ],
   [
     "a directory with a garbage inbox.db",
     (data) => Bun.write(join(data, "inbox.db"), crypto.getRandomValues(new Uint8Array(50_000))),

@@ -28,7 +28,10 @@ function delivery({ id = messageId(Date.now()), url = URL, user = "user_1" } = {
 }
 
 const health = async (bellhop: Bellhop) =>
-  (await (await bellhop.fetch(new Request("https://shop.example.com/health"))).json()) as { status: string };
+  (await (await bellhop.fetch(new Request("https://shop.example.com/health"))).json()) as {
+    status: string;
+    reason?: string;
+  };
 
 const rejection = async (options: BellhopOptions) =>
   ((await createBellhop(options).catch((error) => error)) as Error).message;
@@ -148,7 +151,10 @@ test.skipIf(noPostgres !== undefined)(
     await postgres.stop();
     const waiting = await createBellhop(options);
     expect((await waiting.fetch(delivery())).status).toBe(503);
-    expect((await health(waiting)).status).toBe("unavailable");
+    expect(await health(waiting)).toEqual({
+      status: "unavailable",
+      reason: "the inbox can't be written: Postgres does not answer",
+    });
     // Does not wait for Postgres.
     await waiting.stop();
     await using bellhop = await createBellhop(options);
