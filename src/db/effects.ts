@@ -113,7 +113,7 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
   async function beginOwn(body: MakeTables) {
     let limit: NodeJS.Timeout | undefined;
     const bounded = (tx: TransactionSQL) => {
-      limit = setTimeout(app.cut, ANSWER_MS, tx);
+      limit = setTimeout(() => app.cut(tx), ANSWER_MS);
       return body(tx);
     };
     await beginLocked(bounded).finally(() => clearTimeout(limit));
