@@ -270,37 +270,14 @@ export async function claimedRuns(reader: Reader, runs: readonly { id: number }[
 }
 
 function claimedRun(row: ClaimedRow): ClaimedRun {
-  const {
-    id,
-    arrival,
-    type,
-    subject,
-    receivedAt,
-    receipts,
-    sample,
-    at,
-    wipeAt,
-    doneAt,
-    exclusive,
-    body,
-    traced,
-    ...run
-  } = row;
+  const { id, arrival, type, subject, receivedAt, receipts, at, sample, wipeAt, ...rest } = row;
+  const { doneAt, exclusive, body, traced, ...run } = rest;
+  const delivery = { id, arrival, type, subject, receivedAt, receipts, at };
   return {
     ...run,
     exclusive: exclusive === 1,
     stale: doneAt !== null && doneAt > at,
-    delivery: {
-      id,
-      arrival,
-      type,
-      subject,
-      receivedAt,
-      receipts,
-      sample: sample === 1,
-      at,
-      sensitive: wipeAt !== null,
-    },
+    delivery: { ...delivery, sample: sample === 1, sensitive: wipeAt !== null },
     body: body && new Uint8Array(body),
     ...(traced !== null && { trace: JSON.parse(traced) }),
   };
