@@ -10,6 +10,7 @@ import { createClerk } from "../clerk/client.ts";
 import { SAMPLE_INSTANCE } from "../clerk/dashboard.ts";
 import { COMMAND } from "../command.ts";
 import { type Config, type Environment, handlersDirOf, processEnvironment, readConfig, usesDisk } from "../config.ts";
+import { count } from "../count.ts";
 import { openEffects } from "../db/effects.ts";
 import { diskOf } from "../disk.ts";
 import { messageOf } from "../errors.ts";
@@ -113,7 +114,10 @@ export function describeFindings(findings: readonly Finding[]): string {
     ...(remedy ? [`${" ".repeat(width + 4)}${printable(remedy)}`] : []),
   ]);
   const problems = findings.filter(({ state }) => state === "problem").length;
-  const summary = problems === 0 ? "Nothing needs a person." : `${problems} of these need a person.`;
+  const summary =
+    problems === 0
+      ? "Nothing needs a person."
+      : `${count(problems, "of these needs a person", "of these need a person")}.`;
   return [...lines, "", summary].join("\n");
 }
 
