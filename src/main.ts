@@ -22,7 +22,7 @@ import { InboxUnavailable } from "./errors.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
 import { describeLateError } from "./failures/late-error.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
-import { type HandlerTable, schemaOf } from "./handlers/loader.ts";
+import { failsToLoad, type HandlerTable, schemaOf } from "./handlers/loader.ts";
 import { logChange, logDeadError, logHandlerLine, logLost, logMissed, logRefused, logSchema } from "./log.ts";
 import { type Logger, logTrouble } from "./logger.ts";
 import { openTraces } from "./monitor/traces.ts";
@@ -147,7 +147,11 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
       log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
   });
   opened.defer(() => retention.stop());
-  const frame = createCodeFrames({ projectDir, handlersDir: config.handlersDir });
+  const frame = createCodeFrames({
+    projectDir,
+    handlersDir: config.handlersDir,
+    failsToLoad: (path) => failsToLoad(table(), path),
+  });
   // Other servers know the handlers before runs are unparked here. Otherwise they might park them again.
   cluster.publish(describeServer(table(), { startedAt, running: 0, changes }), false);
   await cluster.alive();

@@ -11,6 +11,8 @@ export interface CodeFrameOptions {
   /** Paths are shown relative to this folder. */
   projectDir: string;
   handlersDir: string;
+  /** Whether a file does not load, so that an earlier version of its code runs. */
+  failsToLoad?: (path: string) => boolean;
 }
 
 export type ReadFrame = (error: ErrorRecord, startedAt: number) => Promise<CodeFrame | null>;
@@ -24,7 +26,8 @@ const MAX_FRAMES = 100;
 const SOURCE_EXTENSIONS = new Set([".ts", ".tsx", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs"]);
 const BELLHOP_SOURCE = resolve(import.meta.dir, "..");
 
-export function createCodeFrames({ projectDir, handlersDir }: CodeFrameOptions): ReadFrame {
+export function createCodeFrames(options: CodeFrameOptions): ReadFrame {
+  const { projectDir, handlersDir, failsToLoad = () => false } = options;
   const project = resolve(projectDir);
   const handlers = resolve(project, handlersDir);
   const roots = [project, handlers];
@@ -53,7 +56,7 @@ export function createCodeFrames({ projectDir, handlersDir }: CodeFrameOptions):
         line,
         column,
         source: found.source,
-        ...(found.savedAt > startedAt && { changed: true }),
+        ...((found.savedAt > startedAt || failsToLoad(own)) && { changed: true }),
       };
     }
     return null;

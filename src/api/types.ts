@@ -23,7 +23,7 @@ export type { ProblemView } from "../problems/problem-views.ts";
 
 /** A line of source code with the lines around it. */
 export interface CodeFrame extends ThrownAt {
-  /** The file was saved after the attempt had begun, so other code may have thrown. */
+  /** The file was saved after the code that ran was loaded, so other code may have thrown. */
   changed?: boolean;
   /** The lines are as they were when it threw, and the file was saved since. */
   savedSince?: boolean;

@@ -8,7 +8,7 @@ type Frame = ThrownAt & { changed?: boolean; savedSince?: boolean };
 /** The place, then its lines, with a sign at the one that threw. */
 export function frameLines({ file, line, column, source, changed, savedSince }: Frame): string[] {
   const note = changed
-    ? ", in a file that was saved after the attempt began"
+    ? ", in a file that was saved since, so other code threw"
     : savedSince
       ? ", as it was then: the file was saved since"
       : "";

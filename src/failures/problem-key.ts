@@ -13,7 +13,7 @@ const ID_CHARACTERS = 12;
 /** Stored with an error, before and after the line that threw. */
 const LINES_AROUND = 2;
 
-/** Finds the line of code that threw. `changed`: the file was saved after the attempt had begun. */
+/** Finds the line of code that threw. `changed`: the file has other code by now. */
 export type ReadFrame = (error: ErrorRecord, startedAt: number) => Promise<(ThrownAt & { changed?: boolean }) | null>;
 
 /** Adds the problem to a failure, and the lines of code to its error: later, or elsewhere, the file may be another one. */

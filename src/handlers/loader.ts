@@ -127,6 +127,12 @@ function createTable(
   };
 }
 
+/** Whether a file of handlers, by its real path, does not load. The code that runs is then an earlier one. */
+export function failsToLoad({ dir, handlers }: Pick<HandlerTable, "dir" | "handlers">, path: string): boolean {
+  const fileOf = ({ where }: LoadError) => resolve(realPath(dir), where.replace(/(?::\d+)+$/, ""));
+  return handlers.some(({ error }) => error && fileOf(error) === path);
+}
+
 /** `before` with the handlers that load now; undefined when none does. The caller still has to release both tables. */
 export function mergeLoaded(before: HandlerTable, loaded: HandlerTable): HandlerTable | undefined {
   const loadedNow = (handler: Handler) => {

@@ -83,6 +83,22 @@ test("lists a problem with its line of code, compares its deliveries, and replay
   expect(runs.map(({ handler }) => handler).toSorted()).toEqual(["user.created", "user.created", "user.created/log"]);
 });
 
+test("while a file does not load, its lines are not taken for those of the version that still runs", async () => {
+  await using bellhop = await inspected({ "user.created.ts": HANDLER });
+  await Bun.write(`${bellhop.folder}/handlers/user.created.ts`, "\n\nconst = 1;\n");
+  await until("the broken file", async () => {
+    const found = await bellhop.json<{ error?: unknown }[]>("/api/handlers");
+    return found.some(({ error }) => error);
+  });
+  const data = { id: "user_1000000", primary_email_address_id: null };
+  await bellhop.post({ type: "user.created", object: "event", data, timestamp: Date.now() }, { id: "msg_1" });
+  await bellhop.ended("msg_1");
+  const { runs } = await bellhop.json<DeliveryJson>("/api/deliveries/msg_1");
+  expect(runs[0]?.attempts[0]?.frame).toMatchObject({ file: "handlers/user.created.ts", line: 3, changed: true });
+  const { problems } = await bellhop.json<ProblemsJson>("/api/problems");
+  expect(problems).toMatchObject([{ place: "handlers/user.created.ts:3", source: null }]);
+});
+
 test("an unknown problem gives 404, and a wrong state 422", async () => {
   await using bellhop = await inspected();
   for (const path of ["/api/problems/p_0", "/api/problems/p_0/common"])

@@ -18,7 +18,7 @@ export function Frame({ frame }: { frame: CodeFrame }) {
       <figcaption>
         <Place file={file} line={line} column={column} /> <Copy text={place} what="the place" />
         {changed === true && (
-          <span class="warn"> The file was saved after this attempt and is shown as it is now: other code threw.</span>
+          <span class="warn"> The file was saved since and is shown as it is now: other code threw.</span>
         )}
         {savedSince === true && <span class="faint"> As it was when it threw; the file was saved since.</span>}
       </figcaption>
