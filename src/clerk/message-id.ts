@@ -9,12 +9,16 @@ const STEP_MS = 4;
 
 /** Returns a new message id; `now` is in milliseconds. */
 export function messageId(now: number): string {
-  const bytes = Buffer.alloc(20);
+  return `msg_${ksuid(now, Math.floor((now % 1_000) / STEP_MS))}`;
+}
+
+/** Returns a new KSUID, as in the ids of Clerk's objects; `now` is in milliseconds. Default for its fifth byte: random. */
+export function ksuid(now: number, fifthByte?: number): string {
+  const bytes = crypto.getRandomValues(Buffer.alloc(20));
   bytes.writeUInt32BE(Math.floor(now / 1_000) - KSUID_EPOCH_SECONDS);
-  bytes[4] = (now % 1_000) / STEP_MS;
-  crypto.getRandomValues(bytes.subarray(5));
+  if (fifthByte !== undefined) bytes[4] = fifthByte;
   let number = BigInt(`0x${bytes.toString("hex")}`);
   let text = "";
   for (; text.length < KSUID_LENGTH; number /= 62n) text = ALPHABET.charAt(Number(number % 62n)) + text;
-  return `msg_${text}`;
+  return text;
 }

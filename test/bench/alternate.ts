@@ -30,7 +30,7 @@ export function entrant(name: string, running: Entrant["running"]): Entrant {
 }
 
 async function measure(contender: Entrant, connections: number, seconds: number): Promise<Turn> {
-  requests.prepare(fastest * 1.5 * seconds);
+  requests.prepare(fastest * 1.5, seconds);
   const result = await turn(contender, { requests, connections, seconds });
   if (result.wrong > 0) throw new Error(`${contender.name}: ${result.wrong} responses were not 200`);
   fastest = Math.max(fastest, result.rate);

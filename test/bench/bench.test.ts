@@ -22,7 +22,7 @@ import { startSqliteRoute } from "./servers.ts";
 
 test("each request is signed, has a body of 1 KB, and has a unique id and user", () => {
   const requests = createRequests();
-  requests.prepare(2_000);
+  requests.prepare(2_000, 1);
   const keys = parseSecrets(SECRET);
   const seen = new Set<unknown>();
   for (let n = 0; n < 2_000; n += 1) {

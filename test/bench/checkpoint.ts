@@ -22,10 +22,10 @@ type Row = { name: string; rate: number } & Pick<Load, "latency">;
 /** Measures latency at the given rate, or at half of the peak rate, which is measured first. */
 async function measureLatency(name: string, server: Running, answered: string[], rate?: number): Promise<Row> {
   const options = { port: server.port, requests, answered, connections: CONNECTIONS };
-  requests.prepare(4_000 * PEAK_SECONDS);
+  requests.prepare(4_000, PEAK_SECONDS);
   const target = rate ?? (await load({ ...options, seconds: PEAK_SECONDS })).rate / 2;
   await server.settle();
-  requests.prepare(target * seconds);
+  requests.prepare(target, seconds);
   const { latency, wrong } = await load({ ...options, seconds, rate: target });
   if (wrong > 0) problems.push(`${name}: ${wrong} answers were not 200`);
   return { name, rate: target, latency };

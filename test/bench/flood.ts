@@ -19,7 +19,7 @@ const FORGED_REQUESTS = 20_000;
 /** Runs in a child process: floods for some seconds, then prints how many requests a second were refused. */
 async function flood(port: number, seconds: number) {
   const requests = createRequests({ forged: true, repeat: true });
-  requests.prepare(FORGED_REQUESTS);
+  requests.prepare(FORGED_REQUESTS, 1);
   console.log("ready");
   const { rate } = await load({ port, requests, connections: FLOOD_CONNECTIONS, seconds, expect: 400 });
   console.log(rate);

@@ -26,7 +26,7 @@ const baseline = { running: baselineServer, answered: [] as string[] };
 let fastest = 0;
 
 async function rate(contender: typeof bellhop | typeof baseline) {
-  requests.prepare(Math.max(fastest * 1.5, 2_000) * SECONDS);
+  requests.prepare(Math.max(fastest * 1.5, 2_000), SECONDS);
   const { rate, wrong } = await turn(contender, { requests, connections: CONNECTIONS, seconds: SECONDS });
   if (wrong > 0) throw new Error(`${wrong} answers were not 200`);
   fastest = Math.max(fastest, rate);

@@ -60,7 +60,7 @@ for (const count of connections) {
     for (const contender of rotate(started, round)) {
       const requests = requestsOf(contender);
       // Twice as many as the fastest contender has used so far. If they run out, more are signed during the turn.
-      if (requests === signed) signed.prepare(Math.max(fastest * 2, count * 500) * seconds);
+      if (requests === signed) signed.prepare(Math.max(fastest * 2, count * 500), seconds);
       process.stderr.write(`${count} connections, round ${round + 1} of ${rounds}: ${contender.name}\n`);
       const result = await turn(contender, { requests, connections: count, seconds });
       if (result.wrong > 0) throw new Error(`${contender.name}: ${result.wrong} responses were not 200`);
@@ -76,7 +76,7 @@ for (let round = 0; round < rounds; round += 1)
     round,
   )) {
     const peak = Math.max(...[...contender.turns.values()].map((turns) => median(turns.map(({ rate }) => rate))));
-    signed.prepare(peak * 0.5 * seconds);
+    signed.prepare(peak * 0.5, seconds);
     process.stderr.write(`half of the peak, round ${round + 1} of ${rounds}: ${contender.name}\n`);
     const options = { requests: signed, connections: CONNECTIONS_AT_HALF, seconds, rate: peak * 0.5 };
     contender.half.push(await turn(contender, options));

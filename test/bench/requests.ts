@@ -3,7 +3,7 @@
 
 import { createHmac } from "node:crypto";
 
-import { messageId } from "../../src/clerk/message-id.ts";
+import { ksuid, messageId } from "../../src/clerk/message-id.ts";
 import { sample } from "../../src/clerk/samples.ts";
 import { SECRET } from "../harness.ts";
 import { seeded } from "../random.ts";
@@ -19,8 +19,8 @@ export interface Requests {
   /** All requests, `size` bytes each. */
   readonly bytes: Buffer;
   readonly size: number;
-  /** Signs `count` requests, which replace the previous ones. */
-  prepare(count: number): void;
+  /** Signs the requests of so many seconds, which replace the previous ones. Each id is as old as if it was sent in time. */
+  prepare(perSecond: number, seconds: number): void;
   /** Returns the place of the next request: its bytes begin at `place * size`, and its id is `ids[place]`. */
   take(): number;
   readonly ids: readonly string[];
@@ -36,11 +36,6 @@ interface RequestOptions {
   forged?: boolean;
   /** Each event is about one of these users, chosen at random. Default: about a new one. */
   users?: readonly string[];
-}
-
-/** Ids of Clerk's users can be sorted by the second of their creation: the rest is in no order. */
-function userFor(id: string): string {
-  return `user_${id.slice(4, 9)}${Array.from(id.slice(9)).toReversed().join("")}`;
 }
 
 export function createRequests({
@@ -75,31 +70,32 @@ export function createRequests({
   let bytes = Buffer.alloc(0);
   let [count, next, ready] = [0, 0, 0];
 
-  function sign(place: number) {
+  /** `createdAt`: when the delivery and its user were created, in milliseconds. */
+  function sign(place: number, createdAt: number) {
     const from = place * size;
-    const now = Date.now();
-    const id = messageId(now);
-    const seconds = String(Math.floor(now / 1_000));
+    const id = messageId(createdAt);
+    const seconds = String(Math.floor(Date.now() / 1_000));
     const request = bytes.subarray(from, from + size);
     request.write(id, at.id, "latin1");
     request.write(seconds, at.seconds, "latin1");
-    request.write(users?.[Math.floor(Math.random() * users.length)] ?? userFor(id), at.user, "latin1");
+    request.write(users?.[Math.floor(Math.random() * users.length)] ?? `user_${ksuid(createdAt)}`, at.user, "latin1");
     const signed = createHmac("sha256", KEY).update(`${id}.${seconds}.`).update(request.subarray(at.body));
     if (!forged) request.write(signed.digest("base64"), at.signature, "latin1");
     ids[place] = id;
   }
 
-  function prepare(minimum: number) {
-    count = Math.max(MIN_COUNT, Math.ceil(minimum));
+  function prepare(perSecond: number, seconds: number) {
+    count = Math.max(MIN_COUNT, Math.ceil(perSecond * seconds));
     if (bytes.length < count * size) {
       bytes = Buffer.allocUnsafe(count * size);
       for (let place = 0; place < count; place += 1) template.copy(bytes, place * size);
     }
-    for (let place = 0; place < count; place += 1) sign(place);
+    const now = Date.now();
+    for (let place = 0; place < count; place += 1) sign(place, now + (place / perSecond) * 1_000);
     [next, ready] = [0, count];
   }
 
-  prepare(MIN_COUNT);
+  prepare(MIN_COUNT, 1);
   return {
     get bytes() {
       return bytes;
@@ -110,7 +106,7 @@ export function createRequests({
       const place = next;
       next = next + 1 === count ? 0 : next + 1;
       if (ready > 0) ready -= 1;
-      else if (!repeat) sign(place);
+      else if (!repeat) sign(place, Date.now());
       return place;
     },
     ids,

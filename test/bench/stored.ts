@@ -60,7 +60,7 @@ for (let round = -1; round < ROUNDS; round += 1)
   for (const contender of round % 2 === 0 ? contenders : contenders.toReversed()) {
     const { requests, turns } = contender;
     const fastest = Math.max(4_000, ...contenders.flatMap(({ turns }) => turns.map(({ rate }) => rate * 1.5)));
-    requests.prepare(fastest * seconds);
+    requests.prepare(fastest, seconds);
     const result = await turn(contender, { requests, connections: CONNECTIONS, seconds });
     // The first round is the warm-up.
     if (round >= 0) turns.push(result);

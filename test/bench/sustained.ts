@@ -39,11 +39,11 @@ const visited = inbox.prepare<{ count: number }, []>(
 );
 
 await load({ ...options, connections: PEAK_CONNECTIONS, seconds: 1 });
-requests.prepare(10_000 * PEAK_SECONDS);
+requests.prepare(10_000, PEAK_SECONDS);
 const peak = await load({ ...options, connections: PEAK_CONNECTIONS, seconds: PEAK_SECONDS });
 await server.settle();
 // Replaces the remaining requests, whose timestamps would become too old. Later ones are signed when they are due.
-requests.prepare(1_000);
+requests.prepare(1_000, 1);
 const rate = peak.rate * share;
 console.log(`${number(peak.rate)} requests a second at its peak; ${number(rate)} a second for ${minutes} minutes`);
 
