@@ -208,7 +208,7 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
     if (world.now() < next) return false;
     // Not after every event, because the check is a query.
     next = world.now() + 1_000;
-    if (!wasSuspended && witness.waitsForFiles()) {
+    if (!wasSuspended && witness.waitsForFiles(tableAtEnd.loaded)) {
       wasSuspended = true;
       world.suspend(PARKED_MS);
     }
@@ -216,7 +216,7 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
   };
   await world.run(hasDrained, world.now() + MAX_DRAIN_MS);
   isFinished = true;
-  witness.checkAll(postgres?.effects, join(folder, "app.db"), tableAtEnd.loaded);
+  witness.checkAll(postgres?.effects, join(folder, "app.db"));
   for (const { life } of machines) life?.die();
   return { seed, servers: plan.servers, violations: witness.violations, trace: world.trace, attempts, crashes };
 }
