@@ -157,7 +157,7 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
       attempts.add(attempt);
       return () => void attempts.delete(attempt);
     },
-    committed: stored.check,
+    committed: () => stored.check(),
     ended(run, outcome) {
       const reason = "reason" in outcome ? `: ${outcome.reason}` : "";
       const text = name(run.delivery.id, run.handler, run.replay);
@@ -167,7 +167,7 @@ export function createWitness(world: World, plan: Plan, inbox: () => Database): 
       if (isCounted && pause && pause === stored.pauseOf(run.handler))
         report(`${text} was a probe, but its failure is counted`);
     },
-    reloaded: stored.reloaded,
+    reloaded: () => stored.reloaded(),
     paused: (handler) => void pausedAt.set(handler, world.now()),
     resuming: (handler) => void pausedAt.delete(handler),
     databaseFailed: () => void (databaseFailures += 1),
