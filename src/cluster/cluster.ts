@@ -46,18 +46,17 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-/** The only server of its inbox. `alive` of a simulation may differ. */
-export function singleServer(
-  id: string = crypto.randomUUID(),
-  alive = () => new Set([id]) as ReadonlySet<string>,
-): Cluster {
+/** The only server of its inbox. */
+export function singleServer(): Cluster {
+  const id = crypto.randomUUID();
+  const alive = new Set([id]);
   return {
     isShared: false,
     id,
     fenced: undefined,
     owns: () => true,
-    seen: alive,
-    alive: async () => alive(),
+    seen: () => alive,
+    alive: async () => alive,
     others: () => [],
     loaded: (own) => own,
     match: (_, own) => own.map((handler) => toRun(handler, handler.loads)),
