@@ -95,7 +95,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   "duration.ts": [],
   "errors.ts": [],
   "event-lines.ts": ["inbox (types)", "log.ts", "logger.ts (types)", "receive (types)"],
-  failures: ["handlers", "inbox (types)"],
+  failures: ["handlers", "inbox (types)", "problems (types)"],
   handlers: ["adapters", "clerk", "inbox (types)", "mirror", "mount"],
   inbox: ["clerk", "problems", "store"],
   "index.ts": ["clerk (types)"],
