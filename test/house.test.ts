@@ -110,6 +110,7 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   monitor: ["clerk", "inbox (types)", "problems (types)", "setting-reader.ts (types)"],
   "monitoring.ts": [
     "cluster (types)", "config.ts (types)", "dispatch (types)", "inbox (types)", "log.ts", "logger.ts", "mirror (types)", "monitor", "receive",
+    "storage.ts (types)",
   ],
   "open-files.ts": [],
   "require-bun.ts": ["bun-version.ts"],
@@ -119,10 +120,14 @@ const ALLOWED_IMPORTS: Record<string, string[]> = {
   mcp: ["..", "api (types)", "failures"],
   mirror: ["clerk", "db"],
   mount: ["config.ts", "handlers", "log.ts", "logger.ts", "main.ts", "receive (types)"],
-  "storage.ts": [
-    "..", "api (types)", "cluster", "config.ts (types)", "db", "handlers (types)", "inbox", "log.ts", "logger.ts (types)", "store",
-  ],
+  "storage.ts": ["cluster", "config.ts (types)", "db", "inbox", "log.ts", "logger.ts (types)", "store"],
   problems: ["inbox (types)", "store"],
+  "presence.ts": ["..", "api (types)", "cluster", "dispatch (types)", "handlers (types)", "inbox (types)"],
+  "reporting.ts": [
+    "api (types)", "clerk", "config.ts (types)", "dispatch (types)", "event-lines.ts", "inbox (types)", "log.ts", "logger.ts (types)",
+    "monitor (types)", "receive (types)",
+  ],
+  "server-info.ts": ["api (types)", "clerk", "config.ts (types)"],
   "ports.ts": ["api", "config.ts (types)", "inspector", "monitor", "receive"],
   "printable.ts": [],
   "redact.ts": [],

@@ -6,7 +6,7 @@ import { type ApiOptions, createApi } from "../api/app.ts";
 import type { ApiHandler } from "../api/routes/selection.ts";
 import type { ServerJson } from "../api/server-types.ts";
 import { socketPath } from "../api/socket.ts";
-import { listServers } from "../cluster/servers.ts";
+import { listServers, loadedBy } from "../cluster/servers.ts";
 import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
@@ -66,7 +66,7 @@ export async function connectShared(config: Config): Promise<Client | undefined>
   opened.defer(() => reader.close());
   const servers = await listServers(reader);
   const elsewhere = servers.flatMap(({ about }) => about.handlers ?? []);
-  const loaded = new Set(elsewhere.filter(({ loads }) => loads).map(({ name }) => name));
+  const loaded = loadedBy({ handlers: elsewhere });
   // The handlers of this directory, and those that live servers load.
   const byName = new Map<string, ApiHandler>();
   for (const handler of [...(await crawl(handlersDir)).handlers, ...elsewhere])

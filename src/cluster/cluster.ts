@@ -4,7 +4,7 @@
 import { matchesPattern } from "../clerk/pattern.ts";
 import type { NewRun } from "../inbox/inbox.ts";
 import type { Membership, MembershipEvents } from "./membership.ts";
-import type { OtherServer, ServerAbout, ServerHandler } from "./servers.ts";
+import { loadedBy, type OtherServer, type ServerAbout, type ServerHandler } from "./servers.ts";
 
 export interface ClusterEvents {
   /** Other servers were seen. `isChanged`: one came or went, or loads other handlers. */
@@ -84,7 +84,7 @@ export function joinCluster(open: (events: MembershipEvents) => Membership): Clu
     id = current;
     others = seen;
     handlersElsewhere = uniqueByName(seen.flatMap(({ about }) => about.handlers ?? []));
-    loadedElsewhere = new Set(handlersElsewhere.filter(({ loads }) => loads).map(({ name }) => name));
+    loadedElsewhere = loadedBy({ handlers: handlersElsewhere });
     if (wasFenced) {
       fenced = undefined;
       for (const { onResumed } of listeners) onResumed?.();
@@ -118,11 +118,8 @@ export function joinCluster(open: (events: MembershipEvents) => Membership): Clu
       return [...own, ...more].map((handler) => toRun(handler, handler.loads || loadedElsewhere.has(handler.name)));
     },
     mayRunExclusively(handler, own) {
-      const isLoadedBy = ({ about }: OtherServer) =>
-        (about.handlers ?? []).some(({ name, loads }) => loads && name === handler);
-      return (
-        fenced === undefined && own.has(handler) && others.every((server) => server.id > id || !isLoadedBy(server))
-      );
+      const yields = (other: OtherServer) => other.id > id || !loadedBy(other.about).has(handler);
+      return fenced === undefined && own.has(handler) && others.every(yields);
     },
     isFirst: () => others.every((server) => server.id > id),
     listen: (events) => void listeners.push(events),
