@@ -6,7 +6,7 @@ import type { NewRun } from "../inbox/inbox.ts";
 import type { Membership, MembershipEvents } from "./membership.ts";
 import { loadedBy, type OtherServer, type ServerAbout, type ServerHandler } from "./servers.ts";
 
-export interface ClusterEvents {
+interface ClusterEvents {
   /** Other servers were seen. `isChanged`: one came or went, or loads other handlers. */
   onSeen(isChanged: boolean): void;
   /** Attempts have to stop: other servers may take over their runs soon. */
