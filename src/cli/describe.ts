@@ -5,7 +5,7 @@ import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
 import { errorLines } from "../failures/error-record.ts";
 import { frameLines } from "../failures/frame-lines.ts";
-import type { ErrorRecord } from "../inbox/views.ts";
+import type { ErrorRecord } from "../inbox/inbox.ts";
 import { printable, printableLines } from "../printable.ts";
 
 const INDENT = "      ";

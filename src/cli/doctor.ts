@@ -16,10 +16,10 @@ import { diskOf } from "../disk.ts";
 import { messageOf } from "../errors.ts";
 import { loadHandlers, schemaOf } from "../handlers/loader.ts";
 import { printable } from "../printable.ts";
-import { connectOrOpen } from "./api-client.ts";
 import { checkBun, checkDisk, checkHandlers, checkPackages, checkSecret, checkSettings } from "./check-installation.ts";
 import { checkAddress, checkClock, checkEndpoint, checkKey } from "./check-network.ts";
 import { checkDatabase, checkInbox, checkMigrations, checkRefused, checkServer } from "./check-stores.ts";
+import { connectOrOpen } from "./connect.ts";
 import { type Finding, note, problem } from "./finding.ts";
 import { findTunnel } from "./tunnel.ts";
 

@@ -16,10 +16,12 @@ import { messageOf, UserError } from "../errors.ts";
 import { parseObject } from "../json.ts";
 import { printable, printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
-import { type Client, connect, hasNotStarted, lastWait, waitForRuns } from "./api-client.ts";
+import type { Client } from "./api-client.ts";
 import { localUrl } from "./banner.ts";
+import { connect } from "./connect.ts";
 import { describePause, describeRun, isSuccessful } from "./describe.ts";
 import { configOrUserError } from "./serve.ts";
+import { hasNotStarted, lastWait, waitForRuns } from "./wait-for-runs.ts";
 
 // Svix sends in parallel, too. More would only measure this machine.
 const CONCURRENCY = 16;

@@ -19,7 +19,7 @@ import { loadErrorText } from "../handlers/load-error.ts";
 import { type Code, type Handler, type HandlerTable, loadHandlers } from "../handlers/loader.ts";
 import type { Outcome } from "../inbox/inbox.ts";
 import { printable, printableLines } from "../printable.ts";
-import { connectOrOpen } from "./api-client.ts";
+import { connectOrOpen } from "./connect.ts";
 import { describeStack } from "./describe.ts";
 import { configOrUserError } from "./serve.ts";
 

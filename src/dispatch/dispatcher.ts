@@ -17,8 +17,6 @@ import { createWatchdog } from "./watchdog.ts";
 export interface Dispatcher {
   /** Parks runs of handlers that have been removed, and unparks those of handlers that were added. */
   tableChanged(): Promise<void>;
-  /** Recovers the runs of dead servers. Resolves when the end of each is recorded. */
-  recover(): Promise<void>;
   /** Pauses and resumes handlers. */
   readonly pauses: Pauses;
   /** Number of runs with an attempt whose end is not recorded. */
@@ -278,7 +276,6 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   return {
     tableChanged: park,
     pauses,
-    recover: () => recovery.start().then(() => recovery.ended()),
     get running() {
       return held.size;
     },

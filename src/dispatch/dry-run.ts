@@ -12,7 +12,7 @@ import { runAttempt } from "./attempt.ts";
 import { createTimeouts } from "./timeout.ts";
 import { createWatchdog } from "./watchdog.ts";
 
-export interface DryRunOptions {
+interface DryRunOptions {
   handler: Handler & { code: Code };
   delivery: Omit<ClaimedRun["delivery"], "arrival" | "sensitive">;
   body: Uint8Array;

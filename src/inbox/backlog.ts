@@ -7,7 +7,7 @@ import { WAITING_HEADS } from "./claim.ts";
 import { handlersOf, isLatest, RUNS } from "./run-sets.ts";
 
 /** Runs of a handler in a state that is neither done nor skipped. `retrying`: waiting for the time of a retry. */
-export interface BacklogCount {
+interface BacklogCount {
   handler: string;
   state: "waiting" | "retrying" | "running" | "parked" | "dead";
   /** At most `MAX_COUNTED`. */

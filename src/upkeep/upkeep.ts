@@ -1,4 +1,5 @@
-// The work of a server beside deliveries and runs: erasures of users, and comparisons of the mirror with Clerk.
+// The work of a server beside deliveries and runs: deletion of expired data, erasures of users, and comparisons of the
+// mirror with Clerk.
 
 import type { Get } from "../clerk/requests.ts";
 import type { Cluster } from "../cluster/cluster.ts";
@@ -14,9 +15,10 @@ import { addressesIn, eraseRows } from "../mirror/erase-rows.ts";
 import { tablesOf } from "../mirror/mirror.ts";
 import type { MirrorTable } from "../mirror/write.ts";
 import { type Erasures, startErasures } from "./erasures.ts";
+import { startRetention } from "./retention.ts";
 
 interface UpkeepOptions {
-  config: Pick<Config, "eraseAfter" | "driftEvery" | "clerkSecretKey" | "clerkApiUrl">;
+  config: Pick<Config, "retentionDays" | "eraseAfter" | "driftEvery" | "clerkSecretKey" | "clerkApiUrl">;
   log: Logger;
   inbox: Inbox;
   effects: Effects;
@@ -35,6 +37,14 @@ export function startUpkeep({ config, log, inbox, effects, cluster, table, onDri
   /** The mirror's tables are those of the current handlers. */
   const tables = (): MirrorTable[] => table().handlers.flatMap(({ code }) => (code && tablesOf(code.run)) ?? []);
   const isOurs = () => cluster.isFirst();
+  const retention = startRetention({
+    inbox,
+    effects,
+    retentionDays: config.retentionDays,
+    isOurs,
+    onTrouble: (error) =>
+      log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
+  });
   const erasures = startErasures({
     inbox,
     effects,
@@ -63,7 +73,7 @@ export function startUpkeep({ config, log, inbox, effects, cluster, table, onDri
       : undefined;
   return {
     erasures,
-    stop: async () => void (await Promise.all([erasures.stop(), schedule?.stop()])),
+    stop: async () => void (await Promise.all([retention.stop(), erasures.stop(), schedule?.stop()])),
   };
 }
 

@@ -132,15 +132,7 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
   function recoverAfterDeath() {
     for (const delay of [world.between(500, 6_000), LATE_COMMIT_MS + 3_000])
       world.after(delay, () => {
-        for (const server of aliveServers()) void recoverWith(server);
-      });
-  }
-
-  async function recoverWith(server: Server): Promise<void> {
-    await server
-      .ask(({ dispatcher }) => dispatcher.recover())
-      .catch(() => {
-        if (server.life.alive) world.after(500, () => void recoverWith(server));
+        for (const { ask } of aliveServers()) ask(async ({ seeOthers }) => seeOthers()).catch(() => undefined);
       });
   }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 import type { SQL } from "bun";
 
-import { singleServer } from "../../src/cluster/cluster.ts";
+import { type Cluster, singleServer } from "../../src/cluster/cluster.ts";
 import { type Effects, openEffects } from "../../src/db/effects.ts";
 import { type Dispatcher, startDispatcher } from "../../src/dispatch/dispatcher.ts";
 import type { HandlerTable } from "../../src/handlers/loader.ts";
@@ -38,6 +38,8 @@ interface Parts {
   inbox: Inbox;
   effects: Effects;
   dispatcher: Dispatcher;
+  /** Reports to the dispatcher that the other servers were seen. */
+  seeOthers: () => void;
 }
 
 export interface Server extends Parts {
@@ -84,17 +86,26 @@ async function openParts(options: ServerOptions, owner: string): Promise<Parts> 
     ? await openSharedInbox(shared, options.world)
     : await openSqliteInbox(folder, { retentionPace: RETENTION_PACE });
   const effects = await openAppDatabase(options);
+  let seeOthers = () => {};
+  const cluster: Cluster = {
+    ...singleServer(),
+    id: owner,
+    isShared: shared !== undefined,
+    seen: alive,
+    alive: async () => alive(),
+    listen: ({ onSeen }) => void (seeOthers = () => onSeen?.(false)),
+  };
   const dispatcher = await startDispatcher({
     inbox,
     effects,
     table,
-    cluster: { ...singleServer(owner, alive), isShared: shared !== undefined },
+    cluster,
     concurrency: plan.concurrency,
     breaker: plan.breaker,
     watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
     onOutcome: (run, outcome) => witness.ended(run, outcome),
   });
-  return { inbox, effects, dispatcher };
+  return { inbox, effects, dispatcher, seeOthers: () => seeOthers() };
 }
 
 // A history lasts for minutes, but its receipts are days apart.
