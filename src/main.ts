@@ -18,6 +18,7 @@ import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { tryHandler } from "./dispatch/dry-run.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
+import { createWatchdog } from "./dispatch/watchdog.ts";
 import { InboxUnavailable } from "./errors.ts";
 import { createEventLines, createRecords } from "./event-lines.ts";
 import { describeLateError } from "./failures/late-error.ts";
@@ -108,6 +109,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const match = (type: string) => cluster.match(type, handlersOf(table().match(type)));
   const describeOwn = () => describeServer(table(), { startedAt, running: dispatcher.running, changes });
 
+  const watchdog = createWatchdog(config);
   const clerk = createClerk(config);
   clerk.catch(() => undefined);
   const shown = { ...shownOf(config, projectDir), publicUrl: null as string | null };
@@ -132,7 +134,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     dryRun: async (name, delivery, body) => {
       const handler = table().get(name);
       const onLate = (message: string) => log.error(`not caught, in a dry run: ${message}`);
-      return handler && (await tryHandler({ handler, delivery, body, effects, clerk: await clerk, onLate }));
+      return handler && (await tryHandler({ handler, delivery, body, effects, clerk: await clerk, watchdog, onLate }));
     },
     onError: inspectorFailed,
   });
@@ -161,7 +163,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     table,
     cluster,
     concurrency: config.concurrency,
-    logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
+    watchdog,
     clerk: await clerk,
     onOutcome(run, outcome) {
       changes += 1;
