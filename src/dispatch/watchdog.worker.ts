@@ -64,7 +64,8 @@ function report(suspects: readonly string[]) {
     reported = "ending";
     const effect = "this process ends now, to be restarted by its supervisor, and no delivery is lost";
     log("ERROR", `${blocked(suspects)} for ${seconds()} s: ${effect}. BLOCKED_SECONDS sets this limit`);
-    output ? output.flush(() => void endProcess()) : void endProcess();
+    if (output) output.flush(() => void endProcess());
+    else void endProcess();
   } else if (reported !== "stuck" && blockedMs >= stuckMs) {
     reported = "stuck";
     const remedy =
@@ -94,18 +95,18 @@ function findSuspects(): string[] {
   return [...names].filter(([place]) => Atomics.load(shared, place) > 0).map(([, name]) => name);
 }
 
-/** Whether the main thread waits for a disk that hangs, which is no handler's fault, and which a restart does not repair. */
+/** Whether the main thread waits for a disk. If the disk hangs, no handler is at fault, and a restart does not help. */
 function isWaitingForDisk(): boolean {
   try {
-    // The state is the letter after the program's name in parentheses (man 5 proc_pid_stat).
-    return /\) D [^)]*$/.test(readFileSync(`/proc/self/task/${process.pid}/stat`, "latin1"));
+    // The main thread's state is the letter after the program's name in parentheses (man 5 proc_pid_stat).
+    return /\) D [^)]*$/.test(readFileSync("/proc/self/stat", "latin1"));
   } catch {
     // Not Linux.
     return false;
   }
 }
 
-/** Must not wait for the main thread, as `process.exit` does. */
+/** `process.exit` would only end this thread. */
 async function endProcess() {
   process.kill(process.pid, "SIGKILL");
   // Linux ignores a SIGKILL that the first process of a container sends to itself. musl answers to this name, too.
