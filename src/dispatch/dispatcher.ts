@@ -12,7 +12,7 @@ import { createPauses, type Pauses } from "./pauses.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
 import { startEpoch } from "./timeout.ts";
-import { createWatchdog } from "./watchdog.ts";
+import { UNWATCHED } from "./watchdog.ts";
 
 export interface Dispatcher {
   /** Parks runs of handlers that have been removed, and unparks those of handlers that were added. */
@@ -37,7 +37,7 @@ const RELEASE_MS = 2_000;
 /** Recovers runs that a crash left running, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
   const { inbox, table, concurrency, effects, clerk, now = Date.now } = options;
-  const { cluster = singleServer(), watchdog = createWatchdog(options.logFormat ?? "json") } = options;
+  const { cluster = singleServer(), watchdog = UNWATCHED } = options;
   const slots = createSlots(concurrency);
   /** This server's attempts whose end is not recorded yet, by run. */
   const held = new Map<number, { attempt: number; holding: Promise<void> }>();

@@ -16,7 +16,10 @@ const example = (name: string) => read(`examples/deploy/${name}`);
 
 interface Compose {
   name: string;
-  services: Record<string, { environment?: Environment; stop_grace_period?: string; volumes?: string[] }>;
+  services: Record<
+    string,
+    { environment?: Environment; stop_grace_period?: string; restart?: string; volumes?: string[] }
+  >;
   configs?: Record<string, { content?: string; file?: string }>;
 }
 
@@ -25,6 +28,7 @@ const dockerfile = await example("Dockerfile");
 const unit = await example("bellhop.service");
 const fly = Bun.TOML.parse(await example("fly.toml")) as {
   kill_timeout: number;
+  restart: { policy: string }[];
   build: { dockerfile: string; ignorefile: string };
   mounts: { destination: string }[];
   http_service: { internal_port: number; checks: { path: string }[] };
@@ -34,7 +38,7 @@ const render = Bun.YAML.parse(await example("render.yaml")) as {
 };
 const railway = JSON.parse(await example("railway.json")) as {
   build: Paths;
-  deploy: { healthcheckPath: string; requiredMountPath: string; drainingSeconds: number };
+  deploy: { healthcheckPath: string; requiredMountPath: string; drainingSeconds: number; restartPolicyType: string };
 };
 
 interface Paths {
@@ -87,6 +91,16 @@ test("every host gives handlers more time to finish than the server does", async
     systemd: Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)![1]),
   };
   for (const [host, waits] of Object.entries(seconds)) expect(waits, host).toBeGreaterThanOrEqual(given + 5);
+});
+
+test("every host restarts a server that has killed itself, without a limit", async () => {
+  expect((await compose("compose.yaml")).services["bellhop"]!.restart).toBe("unless-stopped");
+  expect((await compose("compose.several.yaml")).services["bellhop-1"]!.restart).toBe("always");
+  expect(fly.restart).toEqual([{ policy: "always" }]);
+  expect(railway.deploy.restartPolicyType).toBe("ALWAYS");
+  // Render has no setting: it always restarts a service.
+  expect(unit).toMatch(/^Restart=always$/m);
+  expect(unit).toMatch(/^StartLimitIntervalSec=0$/m);
 });
 
 test("every host checks /health, and mounts the volume where the image has DATA_DIR", async () => {
