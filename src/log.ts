@@ -219,7 +219,7 @@ export function logResumed(log: Logger, { handler, cause }: PauseChange) {
 export function logDatabaseTrouble(log: Logger, where: string, reason: unknown) {
   if (reason === undefined) return log.info(`the database can be reached again: ${where}`);
   log.error(
-    `the database can't be reached: ${where}: ${messageOf(reason)}. Handlers that use db wait for it, and lose no attempt`,
+    `the database can't be reached: ${inPlace(where, reason)}. Handlers that use db wait for it, and lose no attempt`,
   );
 }
 
@@ -239,9 +239,14 @@ export function logQueue(log: Logger, waiting: number) {
 export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
   if (reason === undefined) return log.info(`the inbox can be written again: ${where}`);
   log.error(
-    `the inbox can't be written: ${where}: ${messageOf(reason)}. Deliveries get 503 and Svix retries them; Bellhop ` +
-      "recovers by itself",
+    `the inbox can't be written: ${inPlace(where, reason)}. Until it can, deliveries get 503, and Svix retries them`,
   );
+}
+
+/** Some reasons begin with the path already. */
+function inPlace(where: string, reason: unknown): string {
+  const message = messageOf(reason);
+  return message.startsWith(where) ? message : `${where}: ${message}`;
 }
 
 /** Logs that this server is fenced, with the reason, or no longer is. */

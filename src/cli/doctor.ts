@@ -12,13 +12,15 @@ import { COMMAND } from "../command.ts";
 import { type Config, type Environment, handlersDirOf, processEnvironment, readConfig, usesDisk } from "../config.ts";
 import { count } from "../count.ts";
 import { openEffects } from "../db/effects.ts";
+import { describeDatabase } from "../db/url.ts";
 import { diskOf } from "../disk.ts";
 import { messageOf } from "../errors.ts";
 import { loadHandlers, schemaOf } from "../handlers/loader.ts";
 import { printable } from "../printable.ts";
 import { connectOrOpen } from "./api-client.ts";
+import { localUrl } from "./banner.ts";
 import { checkBun, checkDisk, checkHandlers, checkPackages, checkSecret, checkSettings } from "./check-installation.ts";
-import { checkAddress, checkClock, checkEndpoint, checkKey } from "./check-network.ts";
+import { checkAddress, checkClock, checkEndpoint, checkHealth, checkKey } from "./check-network.ts";
 import { checkDatabase, checkInbox, checkMigrations, checkRefused, checkServer } from "./check-stores.ts";
 import { type Finding, note, problem } from "./finding.ts";
 import { findTunnel } from "./tunnel.ts";
@@ -63,7 +65,15 @@ async function examine(env: Environment, url: string | undefined, opened: AsyncD
   findings.push(checkSecret(config), checkDisk(resolve(config.dataDir), diskOf(config.dataDir), usesDisk(config)));
   const stores = await inSteps("inbox", () => examineInbox(config, url));
   findings.push(...stores.findings);
+  // The folder of a server may have been moved away: then its port is the only way to it.
+  const health = await checkHealth(stores.webhookUrl ?? localUrl(config, config.port));
+  findings.push(...health.filter(({ state }) => stores.webhookUrl !== undefined || state === "problem"));
   await inSteps("database", async () => {
+    const { database } = config;
+    if (database.kind === "sqlite" && !existsSync(database.filename)) {
+      const fact = `there is no ${describeDatabase(database)} yet`;
+      return { findings: [note("database", fact, "A server creates it when it starts")] };
+    }
     const effects = opened.use(await openEffects(config.database));
     const answers = await checkDatabase(config, effects);
     findings.push(answers);
@@ -77,6 +87,8 @@ async function examine(env: Environment, url: string | undefined, opened: AsyncD
 interface Examined {
   findings: Finding[];
   instance?: string | undefined;
+  /** Of the running server. */
+  webhookUrl?: string | undefined;
 }
 
 async function inSteps(name: string, examineStep: () => Promise<Examined>): Promise<Examined> {
@@ -104,7 +116,8 @@ async function examineInbox(config: Config, url: string | undefined): Promise<Ex
   else findings.push(note("refused", "not checked: only a running server knows the requests that it has refused"));
   const outside = url ?? (tunnel && `${tunnel}${config.webhookPath}`);
   if (outside) findings.push(await checkEndpoint(outside, "the public address"));
-  return { findings, instance: instance === SAMPLE_INSTANCE ? undefined : instance };
+  const webhookUrl = live?.server.webhookUrl;
+  return { findings, instance: instance === SAMPLE_INSTANCE ? undefined : instance, webhookUrl };
 }
 
 export function describeFindings(findings: readonly Finding[]): string {
