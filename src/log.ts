@@ -172,6 +172,15 @@ export function logMissed(log: Logger, { name, event }: Handler, { found, more }
   log.info(`${stored}${of} never went through ${name}. To run them: ${COMMAND} replay --handler ${word} --missing`);
 }
 
+/** Logs runs whose handler no server has. */
+export function logParked(log: Logger, { handler, count: runs }: { handler: string; count: number }) {
+  log.warn(
+    { handler, count: runs },
+    `${count(runs, "run waits", "runs wait")} for ${handler}, which no server has, and will be skipped after 24 h. Put ` +
+      `its file back; or if it was renamed: ${COMMAND} replay --handler <its new name> --missing`,
+  );
+}
+
 /** Logs that a part of the schema was applied, or why not. */
 export function logSchema(log: Logger, dir: string, { of, name, mistake }: SchemaStep, { isStarting = false } = {}) {
   if (mistake !== undefined) return log.error(of === "tables" ? messageOf(mistake) : `${dir}/${messageOf(mistake)}`);

@@ -95,7 +95,9 @@ async function inSteps(name: string, examineStep: () => Promise<Examined>): Prom
   try {
     return await examineStep();
   } catch (error) {
-    return { findings: [problem(name, messageOf(error), `Fix this, then run ${COMMAND} doctor again`)] };
+    // A `UserError` has its remedy in a paragraph of its own.
+    const [fact, remedy = `Fix this, then run ${COMMAND} doctor again`] = messageOf(error).split(/\n\n +/);
+    return { findings: [problem(name, fact!, remedy.trim().replaceAll(/\n */g, " "))] };
   }
 }
 
