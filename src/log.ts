@@ -248,7 +248,7 @@ export function logQueue(log: Logger, waiting: number) {
 export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
   if (reason === undefined) return log.info(`the inbox can be written again: ${where}`);
   log.error(
-    `the inbox can't be written: ${inPlace(where, reason)}. Until it can, deliveries get 503, and Svix retries them`,
+    `the inbox can't be written: ${inPlace(where, reason)}. Until it can be, deliveries get 503, and Svix retries them`,
   );
 }
 

@@ -18,12 +18,13 @@ const RECENT_MS = 86_400_000;
 const MAX_PROBLEMS = 10;
 
 /** Whether the handlers' database answers, and its version. */
-export async function checkDatabase({ database }: Config, effects: Effects): Promise<Finding> {
+export async function checkDatabase({ database, inbox }: Config, effects: Effects): Promise<Finding> {
   const where = describeDatabase(database);
   try {
     return ok("database", `${where} answers: ${await versionOf(effects.sql, database.kind)}`);
   } catch (error) {
-    return problem("database", `${where} does not answer: ${messageOf(error)}`, "Is it running? Check DATABASE_URL");
+    const setting = database === inbox ? "INBOX_URL" : "DATABASE_URL";
+    return problem("database", `${where} does not answer: ${messageOf(error)}`, `Is it running? Check ${setting}`);
   }
 }
 
