@@ -17,7 +17,7 @@ import { diskOf } from "../disk.ts";
 import { messageOf } from "../errors.ts";
 import { loadHandlers, schemaOf } from "../handlers/loader.ts";
 import { printable } from "../printable.ts";
-import { connectOrOpen } from "./api-client.ts";
+import { connect, connectOrOpen } from "./api-client.ts";
 import { localUrl } from "./banner.ts";
 import { checkBun, checkDisk, checkHandlers, checkPackages, checkSecret, checkSettings } from "./check-installation.ts";
 import { checkAddress, checkClock, checkEndpoint, checkHealth, checkKey } from "./check-network.ts";
@@ -109,7 +109,8 @@ async function examineInbox(config: Config, url: string | undefined): Promise<Ex
     };
   await using client = await connectOrOpen(config);
   const { found, instance } = await checkInbox(client, config);
-  const live = await client.live();
+  // Commands open an inbox in Postgres themselves, also when a server runs here.
+  const live = (await client.live()) ?? (await (await connect(config.dataDir))?.live());
   const port = live ? Number(new URL(live.server.webhookUrl).port) : config.port;
   const tunnel = await findTunnel(port);
   const isDev = (live?.server.mode ?? config.mode) === "dev";
