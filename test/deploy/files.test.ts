@@ -16,11 +16,16 @@ const example = (name: string) => read(`examples/deploy/${name}`);
 
 interface Compose {
   name: string;
-  services: Record<
-    string,
-    { environment?: Environment; stop_grace_period?: string; restart?: string; volumes?: string[] }
-  >;
+  services: Record<string, Service>;
   configs?: Record<string, { content?: string; file?: string }>;
+}
+
+interface Service {
+  environment?: Environment;
+  stop_grace_period?: string;
+  volumes?: string[];
+  restart?: string;
+  logging?: { driver: string };
 }
 
 const compose = async (name: string) => Bun.YAML.parse(await example(name)) as Compose;
@@ -76,6 +81,25 @@ test("the compose file for several servers is shown in the docs, and its servers
     config: { inbox: { kind: string } };
   };
   expect(config.inbox.kind).toBe("postgres");
+});
+
+test("after a reboot every container starts again, and the log of none fills the disk", async () => {
+  for (const name of ["compose.yaml", "compose.several.yaml"])
+    for (const [service, { restart, logging }] of Object.entries((await compose(name)).services)) {
+      expect(restart, service).toMatch(/^(?:always|unless-stopped)$/);
+      // Postgres logs little.
+      if (service !== "postgres") expect(logging?.driver, service).toBe("local");
+    }
+});
+
+test("the proxy finds a server whose container was replaced, and gives up on one that is gone", async () => {
+  const { services, configs } = await compose("compose.several.yaml");
+  const { content = "" } = configs!["nginx"]!;
+  for (const service of Object.keys(services).filter((name) => name.startsWith("bellhop")))
+    expect(content).toMatch(new RegExp(`server ${service}:3000 resolve;`));
+  expect(content).toContain("resolver 127.0.0.11");
+  // 60 s is nginx's default, and Svix waits 15 s.
+  expect(Number(/proxy_connect_timeout (\d+)s;/.exec(content)![1])).toBeLessThan(5);
 });
 
 test("every host gives handlers more time to finish than the server does", async () => {
