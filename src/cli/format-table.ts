@@ -59,6 +59,7 @@ function fit(text: string, width: number): string {
   return `${cut}…${" ".repeat(Math.max(0, width - 1 - Bun.stringWidth(cut)))}`;
 }
 
-function terminalWidth(): number | undefined {
+/** Characters in a line; undefined when the output is not a terminal. */
+export function terminalWidth(): number | undefined {
   return process.stdout.isTTY ? process.stdout.columns : undefined;
 }
