@@ -14,11 +14,14 @@ import { didYouMean } from "../suggest.ts";
 import { type Client, connectOrOpen } from "./api-client.ts";
 import { describePause, describeRun, pausedBy, pauseOf, type Surroundings } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
-import { readLimit, readTime } from "./options.ts";
+import { readTime, readWhole, refuseOptions } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
 const PAGE = 20;
 const MAX_LIMIT = 1_000;
+const SELECTIONS = [
+  "state", "type", "subject", "handler", "problem", "since", "until", "limit", "before",
+] as const; // prettier-ignore
 const URGENCY: readonly RunSummary["state"][] = ["dead", "waiting", "running", "skipped", "done"];
 
 export const deliveries = defineCommand({
@@ -43,8 +46,10 @@ export const deliveries = defineCommand({
       throw new UserError(
         `There is no state ${state}${didYouMean(state, DELIVERY_STATES, `; there are ${DELIVERY_STATES.join(", ")}`)}`,
       );
-    const limit = readLimit(args.limit, MAX_LIMIT) ?? PAGE;
-    const before = readLimit(args.before, Number.MAX_SAFE_INTEGER) ?? null;
+    if (args.id) refuseOptions(args, SELECTIONS, `selects deliveries, and ${args.id} is one: give one of the two`);
+    else refuseOptions(args, ["payload"], `needs a delivery: ${COMMAND} deliveries msg_… --payload`);
+    const limit = readWhole("limit", args.limit, MAX_LIMIT) ?? PAGE;
+    const before = readWhole("before", args.before, Number.MAX_SAFE_INTEGER) ?? null;
     const [since, until] = [readTime("since", args.since), readTime("until", args.until)];
     const { type, subject, handler, problem, json } = args;
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));

@@ -21,6 +21,7 @@ import { checkBun, checkDisk, checkHandlers, checkPackages, checkSecret, checkSe
 import { checkAddress, checkClock, checkEndpoint, checkKey } from "./check-network.ts";
 import { checkDatabase, checkInbox, checkMigrations, checkRefused, checkServer } from "./check-stores.ts";
 import { type Finding, note, problem } from "./finding.ts";
+import { refuseOptions } from "./options.ts";
 import { findTunnel } from "./tunnel.ts";
 
 const SIGNS = { ok: "✓", note: "·", problem: "✗" } as const;
@@ -34,6 +35,7 @@ export const doctor = defineCommand({
     json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args: { url, fix, yes, json } }) {
+    if (!fix) refuseOptions({ yes }, ["yes"], "needs --fix");
     await using opened = new AsyncDisposableStack();
     const findings = await examine(processEnvironment(), url, opened);
     if (json)

@@ -14,7 +14,7 @@ import { printable, printableJson } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Client, connectOrOpen } from "./api-client.ts";
 import { describeFrame } from "./describe.ts";
-import { readLimit } from "./options.ts";
+import { readWhole, refuseOptions } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
 const LIMIT = 20;
@@ -25,21 +25,22 @@ export const problems = defineCommand({
   meta: { name: `${COMMAND} problems`, description: "List failures by their cause, or show one of them" },
   args: {
     id: { type: "positional", description: "One problem: p_…", required: false },
-    state: { type: "string", description: PROBLEM_STATES.join(", "), valueHint: "resolved", default: "open" },
+    state: { type: "string", description: `${PROBLEM_STATES.join(", ")} (open)`, valueHint: "resolved" },
     mute: { type: "boolean", description: "With an id: report this problem no more" },
     unmute: { type: "boolean", description: "With an id: report it again" },
     limit: { type: "string", description: `How many (${LIMIT})`, valueHint: "50" },
     json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args }) {
-    const { id, mute, unmute, state, json = false } = args;
+    const { id, mute, unmute, state = "open", json = false } = args;
     if (!PROBLEM_STATES.some((known) => known === state))
       throw new UserError(
         `There is no state ${state}${didYouMean(state, PROBLEM_STATES, `; there are ${PROBLEM_STATES.join(", ")}`)}`,
       );
     if (mute && unmute) throw new UserError("--mute and --unmute contradict each other: give one of the two");
-    if ((mute || unmute) && !id) throw new UserError(`Which problem? ${COMMAND} problems p_… --mute`);
-    const limit = readLimit(args.limit, MAX_LIMIT) ?? LIMIT;
+    if (id) refuseOptions(args, ["state", "limit"], `selects problems, and ${id} is one: give one of the two`);
+    else refuseOptions(args, ["mute", "unmute"], `needs a problem: ${COMMAND} problems p_… --mute`);
+    const limit = readWhole("limit", args.limit, MAX_LIMIT) ?? LIMIT;
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
     if (id && (mute || unmute)) await setMuted(client, id, mute === true, json);
     else if (id) await showOne(client, id, json);

@@ -126,7 +126,10 @@ async function postSigned(url: string, event: ReceivedEvent, options: PostOption
     const { status, text } = await postEvent(url, event, options);
     return { id: options.id, status, answer: text.trim() };
   } catch (error) {
-    throw new UserError(`Nothing answers at ${url} (${messageOf(error)}). Is the server running? ${COMMAND} dev`);
+    // Bun's message for a closed port is longer than its code, and adds nothing.
+    const { code } = error as { code?: unknown };
+    const reason = code === "ECONNREFUSED" ? code : messageOf(error);
+    throw new UserError(`Nothing answers at ${url} (${reason}). Is the server running? ${COMMAND} dev`);
   }
 }
 
@@ -141,6 +144,7 @@ function readEvent({
 }): () => ReceivedEvent {
   const overrides = data === undefined ? undefined : readObject(data, "--data");
   if (file !== undefined) {
+    if (name !== undefined) throw new UserError(`--file is the event to send: leave ${name} out`);
     const event: unknown = readObject(readText(file), file);
     if (!isEvent(event)) throw new UserError(`${file} is not an event: it needs a string "type" and an object "data"`);
     return () => ({ ...event, data: mergeDeep(event.data, overrides ?? {}) as ReceivedEvent["data"] });
