@@ -32,7 +32,7 @@ export function overview(groups: Record<string, Group>, columns = terminalWidth(
   ].join("\n\n");
 }
 
-/** What one command does, and its arguments. */
+/** The description of one command, and its arguments. */
 export function commandHelp(
   { name = "", description = "" }: CommandMeta,
   args: ArgsDef,
