@@ -103,7 +103,7 @@ export function describeList(
   const isBad = (index: number) => deadHandlers(found[index]?.runs ?? []).length > 0;
   const runs = found.flatMap((delivery) => latestRuns(delivery.runs));
   const paused = new Set(runs.map((run) => pauseOf(run, around.paused)).filter((pause) => pause !== undefined));
-  return [formatTable(rows, { shrink: [3, 2, 5, 4], isBad }), [...paused].map(describePause).join("\n")]
+  return [formatTable(rows, { shrink: [3, 5, 4, 2], drop: 3, isBad }), [...paused].map(describePause).join("\n")]
     .filter(Boolean)
     .join("\n\n");
 }

@@ -4,7 +4,7 @@
 import { defineCommand } from "citty";
 
 import { PROBLEM_STATES } from "../api/routes/problems.ts";
-import type { CodeFrame, CommonValuesJson, ProblemView } from "../api/types.ts";
+import type { CodeFrame, CommonValuesJson, PausesJson, ProblemView } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
@@ -13,7 +13,7 @@ import { UserError } from "../errors.ts";
 import { printable, printableJson } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Client, connectOrOpen } from "./api-client.ts";
-import { describeFrame } from "./describe.ts";
+import { describeFrame, describePause } from "./describe.ts";
 import { readWhole, refuseOptions } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
@@ -46,7 +46,8 @@ export const problems = defineCommand({
     else if (id) await showOne(client, id, json);
     else {
       const found = await client.problems(state, limit);
-      console.log(json ? toJson(found) : describeProblems(found.problems, state, Date.now()));
+      if (json) return console.log(toJson(found));
+      console.log(describeProblems(found.problems, state, Date.now(), (await client.pauses()).paused));
     }
   },
 });
@@ -73,8 +74,18 @@ async function frameOf(client: Client, { id, newest }: ProblemView): Promise<Cod
 
 const unknown = (id: string) => new UserError(`There is no problem ${id}: ${COMMAND} problems lists them`);
 
-export function describeProblems(found: readonly ProblemView[], state: string, now: number): string {
-  if (found.length > 0) return found.map((problem) => describeHead(problem, now).join("\n")).join("\n\n");
+export function describeProblems(
+  found: readonly ProblemView[],
+  state: string,
+  now: number,
+  paused: PausesJson["paused"] = [],
+): string {
+  const ofThese = paused.filter(({ handler }) => found.some((problem) => problem.handler === handler));
+  if (found.length > 0)
+    return [
+      ...found.map((problem) => describeHead(problem, now).join("\n")),
+      ...(ofThese.length > 0 ? [ofThese.map(describePause).join("\n")] : []),
+    ].join("\n\n");
   return state === "open" ? "No problem is open." : `No problem is ${state}.`;
 }
 

@@ -134,7 +134,7 @@ test("ERASE_AFTER erases a deleted user by itself", async () => {
   expect(await filesWith(join(folder.path, "data"), "Quentin")).toEqual([]);
 });
 
-test("a mirror whose tables do not exist yet is no obstacle", async () => {
+test("a user is erased before the tables of a new mirror exist", async () => {
   await using folder = await temporaryFolder();
   await using server = await spawnServer(folder.path);
   await post(server.url, event("user.created", user(USER, "Zebulon", 1)), { id: "msg_1" });
