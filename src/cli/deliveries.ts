@@ -103,7 +103,7 @@ export function describeList(
   const isBad = (index: number) => deadHandlers(found[index]?.runs ?? []).length > 0;
   const runs = found.flatMap((delivery) => latestRuns(delivery.runs));
   const paused = new Set(runs.map((run) => pauseOf(run, around.paused)).filter((pause) => pause !== undefined));
-  return [formatTable(rows, { shrink: [3, 5, 4, 2], drop: 3, isBad }), [...paused].map(describePause).join("\n")]
+  return [formatTable(rows, { shrink: [3, 5, 4, 2], drop: [3, 5], isBad }), [...paused].map(describePause).join("\n")]
     .filter(Boolean)
     .join("\n\n");
 }
@@ -154,7 +154,7 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
 /** A run with all its attempts, and the log of the last one. */
 function describeAttempts(run: RunJson, around: Surroundings): string {
   const earlier = run.attempts.slice(0, -1).map(({ attempt, outcome, took, startedAt, error }) => {
-    const result = error ? `${outcome}: ${printableLines(error.message, "        ")}` : outcome;
+    const result = error ? `${outcome}: ${printableLines(error.message || error.name, "        ")}` : outcome;
     return `\n      attempt ${attempt}, ${formatTime(startedAt)}, ${formatDuration(took)}: ${result}`;
   });
   const problem = run.problem === null ? "" : `\n      ${COMMAND} problems ${run.problem}`;

@@ -7,8 +7,8 @@ import { printable } from "../printable.ts";
 export interface TableOptions {
   /** Columns that may be cut, in this order. Never cut ids: people copy them. */
   shrink?: readonly number[];
-  /** A column that is left out when cutting it is not enough, before the columns after it in `shrink` are cut. */
-  drop?: number;
+  /** Columns of `shrink` that are left out when cutting them is not enough, before the columns after them are cut. */
+  drop?: readonly number[];
   /** Rows that need attention. */
   isBad?: (index: number) => boolean;
   /** Characters in a line; undefined when the output is not a terminal. */
@@ -22,7 +22,7 @@ const MIN_WIDTH = 10;
 /** Cells may contain untrusted text, which is made printable. */
 export function formatTable(cells: readonly (readonly string[])[], options: TableOptions = {}): string {
   const rows = cells.map((row) => row.map(printable));
-  const { shrink = [], drop, isBad = () => false, width = terminalWidth() } = options;
+  const { shrink = [], drop = [], isBad = () => false, width = terminalWidth() } = options;
   const columns = Math.max(0, ...rows.map((row) => row.length));
   const widths = Array.from({ length: columns }, (_, column) =>
     Math.max(0, ...rows.map((row) => Bun.stringWidth(row[column] ?? ""))),
@@ -39,14 +39,14 @@ export function formatTable(cells: readonly (readonly string[])[], options: Tabl
     .join("\n");
 }
 
-function shrinkTo(widths: number[], shrink: readonly number[], width: number, drop?: number) {
+function shrinkTo(widths: number[], shrink: readonly number[], width: number, drop: readonly number[]) {
   let excess = widths.reduce((sum, size) => (size === 0 ? sum : sum + size + GAP.length), -GAP.length) - width;
   for (const column of shrink) {
     const size = widths[column] ?? 0;
     const cut = Math.max(0, Math.min(excess, size - MIN_WIDTH));
     widths[column] = size - cut;
     excess -= cut;
-    if (column !== drop || excess <= 0 || size === 0) continue;
+    if (!drop.includes(column) || excess <= 0 || size === 0) continue;
     excess -= size - cut + GAP.length;
     widths[column] = 0;
   }

@@ -13,7 +13,7 @@ import { UserError } from "../errors.ts";
 import { printable, printableJson } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import { type Client, connectOrOpen } from "./api-client.ts";
-import { describeFrame, describePause } from "./describe.ts";
+import { describeFrame, describePause, describeTitle } from "./describe.ts";
 import { readWhole, refuseOptions } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
@@ -117,12 +117,12 @@ export function describeProblem(
 }
 
 function describeHead(problem: ProblemView, now: number): string[] {
-  const { id, handler, name, message, place, source, lastAt, failures, muted } = problem;
+  const { id, handler, place, source, lastAt, failures, muted } = problem;
   const facts = [describeRuns(problem), `last ${formatDuration(Math.max(0, now - lastAt))} ago`, muted && "muted"];
   const where = place === null ? "no line of yours was running" : `${place}${source === null ? "" : `  ${source}`}`;
   return [
     `${problem.state === "open" ? "✗" : "✓"} ${id}  ${handler}  ${facts.filter(Boolean).join(", ")}`,
-    `    ${printable(`${name}: ${message}`)}`,
+    `    ${printable(describeTitle(problem))}`,
     `    ${printable(where)}`,
     `    ${sparkline(problem.days)}  ${count(failures, "failure")}`,
   ];
