@@ -12,6 +12,7 @@ import { describeDatabase } from "../db/url.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, type RefusalCode, refusals } from "../errors.ts";
 import type { Client } from "./api-client.ts";
+import { describeTitle } from "./describe.ts";
 import { type Finding, note, ok, problem } from "./finding.ts";
 
 const RECENT_MS = 86_400_000;
@@ -123,16 +124,15 @@ export async function checkInbox(client: Client, config: Config, now = Date.now(
     );
   }
   const { problems } = await client.problems("open", MAX_PROBLEMS);
-  for (const { id, handler, name, message, runs } of problems.filter(({ muted }) => !muted))
+  for (const open of problems.filter(({ muted }) => !muted)) {
+    const { id, handler, runs } = open;
+    const [what, remedy] = [`${handler}: ${describeTitle(open)}`, `${COMMAND} problems ${id}`];
     found.push(
       runs.dead > 0
-        ? problem(
-            "problems",
-            `${handler}: ${name}: ${message} (${count(runs.dead, "dead run")})`,
-            `${COMMAND} problems ${id}`,
-          )
-        : note("problems", `${handler}: ${name}: ${message} (${runs.retrying} retrying)`, `${COMMAND} problems ${id}`),
+        ? problem("problems", `${what} (${count(runs.dead, "dead run")})`, remedy)
+        : note("problems", `${what} (${runs.retrying} retrying)`, remedy),
     );
+  }
   for (const { handler, cause, reason } of (await client.pauses()).paused)
     found.push(
       problem(

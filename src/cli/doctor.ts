@@ -23,6 +23,7 @@ import { checkAddress, checkClock, checkEndpoint, checkHealth, checkKey } from "
 import { checkDatabase, checkInbox, checkMigrations, checkRefused, checkServer } from "./check-stores.ts";
 import { connect, connectOrOpen } from "./connect.ts";
 import { type Finding, note, problem } from "./finding.ts";
+import { refuseOptions } from "./options.ts";
 import { findTunnel } from "./tunnel.ts";
 
 const SIGNS = { ok: "✓", note: "·", problem: "✗" } as const;
@@ -36,6 +37,7 @@ export const doctor = defineCommand({
     json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args: { url, fix, yes, json } }) {
+    if (!fix) refuseOptions({ yes }, ["yes"], "needs --fix");
     await using opened = new AsyncDisposableStack();
     const findings = await examine(processEnvironment(), url, opened);
     if (json)
