@@ -11,7 +11,7 @@ import { DatabaseUrlError, parseDatabaseUrl } from "../db/url.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { type Handler, type HandlerTable, loadHandlers, schemaOf } from "../handlers/loader.ts";
 import { printable, printableLines } from "../printable.ts";
-import { connect } from "./api-client.ts";
+import { connect } from "./connect.ts";
 import { describePause } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
 
