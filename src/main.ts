@@ -3,37 +3,37 @@
 
 import "./require-bun.ts";
 
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 
 import { createCodeFrames } from "./api/code-frame.ts";
 import { createObserver } from "./api/observer.ts";
 import { createSend } from "./api/send-sample.ts";
 import { createClerk } from "./clerk/client.ts";
-import { eventNames } from "./clerk/events.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
-import { COMMAND } from "./command.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { tryHandler } from "./dispatch/dry-run.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
+import { createWatchdog } from "./dispatch/watchdog.ts";
 import { InboxUnavailable } from "./errors.ts";
-import { createEventLines, createRecords } from "./event-lines.ts";
 import { describeLateError } from "./failures/late-error.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
 import { failsToLoad, type HandlerTable, schemaOf } from "./handlers/loader.ts";
-import { logChange, logDeadError, logHandlerLine, logLost, logMissed, logRefused, logSchema } from "./log.ts";
-import { type Logger, logTrouble } from "./logger.ts";
+import { logChange, logLost, logMissed, logSchema } from "./log.ts";
+import type { Logger } from "./logger.ts";
+import type { DriftReport } from "./mirror/drift-schedule.ts";
 import { openTraces } from "./monitor/traces.ts";
-import { notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
+import { healthOf, notifyDrift, observePauses, openAlerts, openMonitor } from "./monitoring.ts";
 import { loadPorts, type Mount } from "./ports.ts";
-import { describeHealth } from "./receive/health-details.ts";
+import { createPresence } from "./presence.ts";
 import type { WebhookServer } from "./receive/server.ts";
 import type { Key } from "./receive/verify.ts";
-import { describeServer, handlersOf, listCluster, openStorage } from "./storage.ts";
+import { createReports } from "./reporting.ts";
+import { createServerInfo } from "./server-info.ts";
+import { openStorage } from "./storage.ts";
 import { countMissed } from "./upkeep/missed.ts";
-import { startRetention } from "./upkeep/retention.ts";
 import { startUpkeep } from "./upkeep/upkeep.ts";
 
 export interface Server {
@@ -61,7 +61,6 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const projectDir = process.cwd();
   const handlersPath = resolve(config.handlersDir);
   await using opened = new AsyncDisposableStack();
-  const lines = config.logFormat === "pretty" ? createEventLines(log) : createRecords(log);
   // In production only with a token.
   const hasInspector =
     (!mount || mount.hasInspector) && (config.mode === "dev" || config.inspector.token !== undefined);
@@ -74,9 +73,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const alerts = openAlerts(config, log);
   opened.defer(() => alerts.stop());
 
-  const startedAt = Date.now();
   let isSchemaChanged = false;
-  let [changes, changesElsewhere] = [0, 0];
   // Its last spans end with the dispatcher and the storage.
   const traces = opened.use(await openTraces());
   const storage = opened.use(
@@ -105,55 +102,46 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const schema = applySchema();
   // Only SQLite's schema is awaited: an unavailable Postgres must not delay deliveries.
   if (config.database.kind === "sqlite") await schema;
-  const match = (type: string) => cluster.match(type, handlersOf(table().match(type)));
-  const describeOwn = () => describeServer(table(), { startedAt, running: dispatcher.running, changes });
+  const presence = createPresence(cluster, table);
 
+  const watchdog = createWatchdog(config);
   const clerk = createClerk(config);
   clerk.catch(() => undefined);
-  const shown = { ...shownOf(config, projectDir), publicUrl: null as string | null };
-  const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
   let receiver: WebhookServer | undefined;
+  const webhookUrl = () => localUrl(config, receiver?.port ?? config.port);
+  const info = createServerInfo(config, projectDir, webhookUrl);
   // Stopped after the dispatcher, to save what was counted until the end.
   const monitor = opened.use(openMonitor(config, log, { inbox, cluster, notify: alerts.notify }));
   const live = createObserver({
     ...monitor,
     inbox,
-    server: () => ({ ...shown, pid: process.pid, command: COMMAND, webhookUrl: webhookUrl() }),
-    servers: () => listCluster(cluster, describeOwn()),
+    server: info.json,
+    servers: presence.list,
     handlers: () => table().handlers,
-    pauses: {
-      list: () => dispatcher.pauses.list(),
-      pause: (handler, reason) => dispatcher.pauses.pause(handler, reason),
-      resume: (handler) => dispatcher.pauses.resume(handler),
-    },
+    pauses: () => dispatcher.pauses,
     refused: () => receiver?.refused() ?? [],
     addresses: () => receiver?.addresses() ?? [],
     send: createSend({ webhookUrl, key: () => secrets[0] }),
     dryRun: async (name, delivery, body) => {
       const handler = table().get(name);
       const onLate = (message: string) => log.error(`not caught, in a dry run: ${message}`);
-      return handler && (await tryHandler({ handler, delivery, body, effects, clerk: await clerk, onLate }));
+      return handler && (await tryHandler({ handler, delivery, body, effects, clerk: await clerk, watchdog, onLate }));
     },
     onError: inspectorFailed,
   });
   opened.defer(() => live.feed.stop());
   // Stopped after the dispatcher, because it may wait for a handler's transaction.
-  const retention = startRetention({
-    inbox,
-    effects,
-    retentionDays: config.retentionDays,
-    isOurs: () => cluster.isFirst(),
-    onTrouble: (error) =>
-      log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
-  });
-  opened.defer(() => retention.stop());
+  const onDrift = (report: DriftReport) => notifyDrift(alerts.notify, report);
+  const upkeep = startUpkeep({ config, log, inbox, effects, cluster, table, onDrift });
+  opened.defer(() => upkeep.stop());
   const frame = createCodeFrames({
     projectDir,
     handlersDir: config.handlersDir,
     failsToLoad: (path) => failsToLoad(table(), path),
   });
+  const reports = await createReports({ config, log, inbox, monitor, live, onChange: presence.changed });
   // Other servers know the handlers before runs are unparked here. Otherwise they might park them again.
-  cluster.publish(describeServer(table(), { startedAt, running: 0, changes }), false);
+  presence.publish(false);
   await cluster.alive();
   const dispatcher = await startDispatcher({
     inbox,
@@ -161,40 +149,17 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     table,
     cluster,
     concurrency: config.concurrency,
-    logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
+    watchdog,
     clerk: await clerk,
-    onOutcome(run, outcome) {
-      changes += 1;
-      lines.ended(run, outcome);
-      monitor.metrics.ended(run, outcome);
-      live.changed(run.delivery.id);
-    },
-    onLate: (run, message) => {
-      const line = { level: "error" as const, message: `not caught, after the run had ended: ${message}` };
-      inbox.note(run, line).catch(() => undefined);
-    },
     breaker: { after: config.breakerAfter },
     ...observePauses(log, alerts.notify),
-    onLog: (run, line, ids) => logHandlerLine(log, run, line, ids),
+    ...reports.runs,
     traces,
     frame,
-    onDeadError: (error, retryMs) => logDeadError(log, config.handlersDir, error, retryMs),
-    onTrouble: (error) =>
-      log.error(
-        { err: error },
-        "a run could not be claimed, or its end not recorded, because of a bug in Bellhop; retrying",
-      ),
   });
   opened.defer(() => dispatcher.stop(config.shutdownSeconds * 1_000));
-  cluster.listen({
-    onSeen() {
-      cluster.publish(describeOwn(), false);
-      // Pages on this server show what others have done, too.
-      const elsewhere = cluster.others().reduce((sum, { about }) => sum + (about.changes ?? 0), 0);
-      if (elsewhere !== changesElsewhere) live.feed.manyChanged(1);
-      changesElsewhere = elsewhere;
-    },
-  });
+  // Pages on this server show what others have done, too.
+  presence.follow(dispatcher, () => live.feed.manyChanged(1));
 
   // `bun dev` watches the folder; `bun start` loads it once, and retries failed files.
   const onChanges = (changes: Change[]) => {
@@ -204,7 +169,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
       void applySchema();
     }
     live.handlersChanged();
-    cluster.publish(describeOwn(), true);
+    presence.publish(true);
     // Runs have been parked or unparked.
     void dispatcher.tableChanged().then(() => live.feed.manyChanged(1));
     void countMissed(inbox, changes, (handler, missed) => logMissed(log, handler, missed));
@@ -214,22 +179,11 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
 
   const { createUnverifiedBodies, openInspector, openSocket, openWebhookServer, startMetricsServer } =
     await loadingPorts;
-  const lost = () => findLost({ inbox, effects });
-  const upkeep = startUpkeep({
-    config,
-    log,
-    inbox,
-    effects,
-    cluster,
-    table,
-    onDrift: (report) => notifyDrift(alerts.notify, report),
-  });
-  opened.defer(() => upkeep.stop());
   const api = {
     inbox,
     erasures: upkeep.erasures,
     handlers: () => table().handlers,
-    lost,
+    lost: () => findLost({ inbox, effects }),
     frame,
     live,
     onError: inspectorFailed,
@@ -237,7 +191,6 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const socket = openSocket(config.dataDir, api, (note) => log.warn(note));
   if (socket) opened.defer(() => socket.stop());
 
-  const checkShape = config.mode === "dev" ? await watchShapes(log) : undefined;
   const unverified = createUnverifiedBodies(config.maxBodyBytes);
   const webhookServer = openWebhookServer({
     ...config,
@@ -246,28 +199,10 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     accept: (delivery, runs) =>
       cluster.fenced ? Promise.reject(new InboxUnavailable(cluster.fenced)) : inbox.accept(delivery, runs),
     writable: () => inbox.writable && !cluster.fenced,
-    healthDetails: () =>
-      describeHealth({
-        inbox: inbox.trouble ?? cluster.fenced,
-        database: effects.trouble,
-        log: logTrouble(log),
-        alerts: alerts.failing.length > 0,
-      }),
-    match,
+    healthDetails: () => healthOf(storage, log, alerts),
+    match: presence.match,
     traces,
-    onDelivery(delivery) {
-      changes += 1;
-      lines.delivered(delivery);
-      monitor.delivered(delivery.event.type, delivery.status);
-      live.changed(delivery.delivery.id);
-      checkShape?.(delivery.event.type, delivery.event.data);
-    },
-    onRefused(refused, count) {
-      monitor.metrics.refused(refused.code, count);
-      logRefused(log, refused, count);
-    },
-    onAnswered: (request) => monitor.metrics.answered(request),
-    onError: (error) => log.error({ err: error }, "a request failed with an internal error"),
+    ...reports.requests,
   });
   receiver = webhookServer;
   opened.defer(() => webhookServer.stop());
@@ -297,33 +232,13 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     inspectorUrl: inspector?.url,
     inspectorLink: inspector?.link,
     metricsPort: metrics?.port,
-    useSecrets(fresh, { secretHint, isDevSecret } = shown) {
+    useSecrets(fresh, shown) {
       secrets = fresh;
-      Object.assign(shown, { secretHint, isDevSecret });
+      if (shown) info.useSecret(shown);
     },
-    usePublicUrl: (url) => void (shown.publicUrl = url ?? null),
+    usePublicUrl: info.usePublicUrl,
     stop: () => (stopped ??= everything.disposeAsync()),
   };
-}
-
-function shownOf({ mode, secretHint, isDevSecret, handlersDir, inspector }: Config, projectDir: string) {
-  return {
-    mode,
-    project: basename(projectDir),
-    // Without INSPECTOR_TOKEN, only this machine's browsers are accepted.
-    root: inspector.token === undefined ? projectDir : null,
-    secretHint,
-    isDevSecret,
-    handlersDir,
-    samples: [...eventNames],
-    signedIn: inspector.token !== undefined,
-  };
-}
-
-/** Clerk's real payloads differ from its documentation. In dev, each difference is logged once per type and path. */
-async function watchShapes(log: Logger) {
-  const { createPayloadCheck } = await import("./clerk/check.ts");
-  return createPayloadCheck((line) => log.info(line));
 }
 
 if (import.meta.main) await runCli(process.argv.slice(2), openServer);

@@ -12,7 +12,8 @@ import { type Alerts, startAlerts } from "./monitor/alerts.ts";
 import { type Monitor, startMonitor } from "./monitor/monitor.ts";
 import type { Notify } from "./monitor/notices.ts";
 import type { SilenceFacts } from "./monitor/silence.ts";
-import { describeHealth, describeTrouble } from "./receive/health-details.ts";
+import { describeHealth, describeTrouble, type HealthDetails } from "./receive/health-details.ts";
+import type { Storage } from "./storage.ts";
 
 // Enough to know that there are some.
 const MAX_PROBLEMS = 100;
@@ -24,6 +25,16 @@ export function openAlerts({ alerts }: Config, log: Logger): Alerts {
     logTrouble: () => logTrouble(log),
     onFailed: (target, error, retryMs) => logAlertFailure(log, target, error, retryMs),
     onBug: (error) => log.error({ err: error }, "alerts failed because of a bug in Bellhop"),
+  });
+}
+
+/** Why parts of the server can't do their work now. */
+export function healthOf({ inbox, effects, cluster }: Storage, log: Logger, { failing }: Alerts): HealthDetails {
+  return describeHealth({
+    inbox: inbox.trouble ?? cluster.fenced,
+    database: effects.trouble,
+    log: logTrouble(log),
+    alerts: failing.length > 0,
   });
 }
 

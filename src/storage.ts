@@ -1,18 +1,12 @@
 // Opens what a server stores in: the inbox, the handlers' database and, with Postgres, its place among the other servers.
 
-import { hostname } from "node:os";
-
-import { version } from "../package.json";
-import type { ServerRowJson } from "./api/server-types.ts";
 import { type Cluster, joinCluster, singleServer } from "./cluster/cluster.ts";
 import { openMembership } from "./cluster/membership.ts";
-import type { OtherServer, ServerAbout, ServerHandler } from "./cluster/servers.ts";
 import type { Config } from "./config.ts";
 import { type Effects, openEffects } from "./db/effects.ts";
 import type { SchemaStep } from "./db/schema.ts";
 import { describeDatabase } from "./db/url.ts";
 import { InboxUnavailable } from "./errors.ts";
-import type { HandlerTable } from "./handlers/loader.ts";
 import type { Inbox } from "./inbox/inbox.ts";
 import { type InboxOptions, inboxPath, openPostgresInbox, openSqliteInbox } from "./inbox/open.ts";
 import { logDatabaseTrouble, logFenced, logInboxTrouble, logQueue } from "./log.ts";
@@ -121,31 +115,4 @@ async function openWhenAvailable(
       }
       await Bun.sleep(RETRY_MS);
     }
-}
-
-/** This server, as the others see it. */
-export function describeServer(
-  { handlers }: HandlerTable,
-  figures: Pick<ServerAbout, "startedAt" | "running" | "changes">,
-): ServerAbout {
-  return { host: hostname(), pid: process.pid, version, handlers: handlersOf(handlers), ...figures };
-}
-
-export function handlersOf(handlers: HandlerTable["handlers"]): ServerHandler[] {
-  return handlers.map(({ name, lane, event, code }) => ({ name, lane, event, loads: code !== undefined }));
-}
-
-/** The servers that share the inbox, this one first; none with SQLite. */
-export function listCluster(cluster: Cluster, own: ServerAbout): ServerRowJson[] {
-  if (!cluster.isShared) return [];
-  const loadedBy = ({ handlers = [] }: Partial<ServerAbout>) =>
-    new Set(handlers.filter(({ loads }) => loads).map(({ name }) => name));
-  const here = loadedBy(own);
-  const row = ({ id, age, about }: OtherServer): ServerRowJson => {
-    const loaded = loadedBy(about);
-    const { host, pid, version: release, startedAt, running } = about;
-    const [more, missing] = [[...loaded.difference(here)], [...here.difference(loaded)]];
-    return { id, isThis: about === own, host, pid, version: release, startedAt, running, seenAgo: age, more, missing };
-  };
-  return [{ id: cluster.id, age: 0, about: own }, ...cluster.others()].map(row);
 }

@@ -21,14 +21,14 @@ export interface ObserverOptions {
   /** Reads how many runs are not done. */
   figures: ReadFigures;
   server: () => ServerJson;
-  servers?: () => ServerRowJson[];
+  servers: () => ServerRowJson[];
   /** The current handlers. */
   handlers: () => readonly LoadedHandler[];
-  pauses: Pauses;
+  pauses: () => Pauses;
   /** The latest refused requests, oldest first. */
   refused: () => readonly RefusedJson["latest"][number][];
   /** The addresses with the most of them. */
-  addresses?: () => NonNullable<RefusedJson["addresses"]>;
+  addresses: () => NonNullable<RefusedJson["addresses"]>;
   send: Send;
   dryRun: Live["dryRun"];
   onError: (error: unknown) => void;
@@ -48,7 +48,7 @@ export interface Observer extends Live {
 const MAX_REFUSED_SHOWN = 200;
 
 export function createObserver(options: ObserverOptions): Observer {
-  const { inbox, metrics, history, figures, handlers, pauses, send, onError } = options;
+  const { inbox, metrics, history, figures, handlers, send, onError } = options;
   let backlog: Awaited<ReturnType<ReadFigures>>["counts"] = [];
   const feed = createFeed({
     find: async (id) => withWho(inbox, await inbox.list({ id }, { before: null, limit: 1 })),
@@ -58,7 +58,12 @@ export function createObserver(options: ObserverOptions): Observer {
   });
 
   function handlersJson(): HandlerJson[] {
-    const paused = new Map(pauses.list().map(({ handler, ...pause }) => [handler, pause]));
+    const paused = new Map(
+      options
+        .pauses()
+        .list()
+        .map(({ handler, ...pause }) => [handler, pause]),
+    );
     return handlers().map(
       ({ name, file, event, lane, options: { attempts, timeout, stale }, code, error, warning }) => ({
         name,
@@ -103,14 +108,13 @@ export function createObserver(options: ObserverOptions): Observer {
     changed: (id) => feed.changed(id),
     handlersChanged: () => feed.handlersChanged(),
     server: options.server,
-    servers: options.servers ?? (() => []),
+    servers: options.servers,
     handlers: handlersJson,
-    pauses,
+    get pauses() {
+      return options.pauses();
+    },
     health,
-    refused: () => ({
-      ...refusedJson(options.refused()),
-      ...(options.addresses && { addresses: options.addresses() }),
-    }),
+    refused: () => ({ ...refusedJson(options.refused()), addresses: options.addresses() }),
     feed,
     send,
     dryRun: options.dryRun,

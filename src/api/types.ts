@@ -3,8 +3,8 @@
 
 import type { PausedHandler } from "../dispatch/pauses.ts";
 import type { Erasure } from "../inbox/erasure.ts";
-import type { AttemptRecord, ErrorRecord } from "../inbox/inbox.ts";
-import type { DeliverySummary, DeliveryView, LogLine, ReplayProgress, RunView, ThrownAt } from "../inbox/views.ts";
+import type { AttemptRecord, ErrorRecord, LogLine, ThrownAt } from "../inbox/inbox.ts";
+import type { DeliverySummary, DeliveryView, ReplayProgress, RunView } from "../inbox/views.ts";
 import type { ProblemView } from "../problems/problem-views.ts";
 import type { FieldChange } from "./payload-diff.ts";
 import type { HealthJson } from "./server-types.ts";

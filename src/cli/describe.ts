@@ -5,7 +5,7 @@ import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
 import { errorLines } from "../failures/error-record.ts";
 import { frameLines } from "../failures/frame-lines.ts";
-import type { ErrorRecord } from "../inbox/views.ts";
+import type { ErrorRecord } from "../inbox/inbox.ts";
 import { printable, printableLines } from "../printable.ts";
 
 const INDENT = "      ";
@@ -59,6 +59,11 @@ export function describePause({ handler, cause, reason }: PausesJson["paused"][n
 
 export function pausedBy(cause: PausesJson["paused"][number]["cause"]): string {
   return cause === "person" ? "by a person" : "by the breaker";
+}
+
+/** The error in one line: some have no message. */
+export function describeTitle({ name, message }: { name: string; message: string }): string {
+  return message === "" ? name : `${name}: ${message}`;
 }
 
 /** The beginning of an error's stack, or its message, and its causes, with the further lines indented. */

@@ -7,7 +7,8 @@ import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
 import { UserError } from "../errors.ts";
-import { type Client, connectOrOpen } from "./api-client.ts";
+import type { Client } from "./api-client.ts";
+import { connectOrOpen } from "./connect.ts";
 import { createProgress } from "./progress.ts";
 import { configOrUserError } from "./serve.ts";
 

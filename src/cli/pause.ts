@@ -9,9 +9,11 @@ import { formatDuration, formatTime } from "../duration.ts";
 import { UserError } from "../errors.ts";
 import { printable } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
-import { type Client, connectOrOpen } from "./api-client.ts";
+import type { Client } from "./api-client.ts";
+import { connectOrOpen } from "./connect.ts";
 import { pausedBy } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
+import { refuseOptions } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
 export const pause = defineCommand({
@@ -19,9 +21,11 @@ export const pause = defineCommand({
   args: {
     handler: { type: "positional", description: "A handler: user.created/crm", required: false },
     reason: { type: "string", description: "Shown wherever the handler is listed", valueHint: '"the CRM migrates"' },
-    json: { type: "boolean", description: "Without a handler: print JSON" },
+    json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args: { handler, reason, json } }) {
+    if (!handler)
+      refuseOptions({ reason }, ["reason"], `needs a handler: ${COMMAND} pause user.created/crm --reason …`);
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
     if (!handler) {
       const { paused } = await client.pauses();
@@ -29,6 +33,7 @@ export const pause = defineCommand({
     }
     const answer = await client.pause(handler, reason);
     if ("error" in answer) throw unknown(handler, answer);
+    if (json) return console.log(JSON.stringify({ handler, ...answer }, null, 2));
     console.log(
       answer.changed
         ? `${handler} is paused: its runs wait, and no attempt is counted. To continue: ${COMMAND} resume ${handler}`

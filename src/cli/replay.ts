@@ -9,11 +9,13 @@ import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { readName } from "../handlers/names.ts";
-import { type Client, connect, connectShared, waitForRuns } from "./api-client.ts";
+import type { Client } from "./api-client.ts";
 import { type BulkWork, isConfirmed, runInBulk } from "./bulk.ts";
+import { connect, connectShared } from "./connect.ts";
 import { describeRun, isSuccessful } from "./describe.ts";
 import { readRate, readTime } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
+import { waitForRuns } from "./wait-for-runs.ts";
 
 const MAX_LOST_SHOWN = 10;
 

@@ -4,9 +4,9 @@
 import { matchesPattern } from "../clerk/pattern.ts";
 import type { NewRun } from "../inbox/inbox.ts";
 import type { Membership, MembershipEvents } from "./membership.ts";
-import type { OtherServer, ServerAbout, ServerHandler } from "./servers.ts";
+import { loadedBy, type OtherServer, type ServerAbout, type ServerHandler } from "./servers.ts";
 
-export interface ClusterEvents {
+interface ClusterEvents {
   /** Other servers were seen. `isChanged`: one came or went, or loads other handlers. */
   onSeen(isChanged: boolean): void;
   /** Attempts have to stop: other servers may take over their runs soon. */
@@ -46,18 +46,17 @@ export interface Cluster {
   stop(): Promise<void>;
 }
 
-/** The only server of its inbox. `alive` of a simulation may differ. */
-export function singleServer(
-  id: string = crypto.randomUUID(),
-  alive = () => new Set([id]) as ReadonlySet<string>,
-): Cluster {
+/** The only server of its inbox. */
+export function singleServer(): Cluster {
+  const id = crypto.randomUUID();
+  const alive = new Set([id]);
   return {
     isShared: false,
     id,
     fenced: undefined,
     owns: () => true,
-    seen: alive,
-    alive: async () => alive(),
+    seen: () => alive,
+    alive: async () => alive,
     others: () => [],
     loaded: (own) => own,
     match: (_, own) => own.map((handler) => toRun(handler, handler.loads)),
@@ -85,7 +84,7 @@ export function joinCluster(open: (events: MembershipEvents) => Membership): Clu
     id = current;
     others = seen;
     handlersElsewhere = uniqueByName(seen.flatMap(({ about }) => about.handlers ?? []));
-    loadedElsewhere = new Set(handlersElsewhere.filter(({ loads }) => loads).map(({ name }) => name));
+    loadedElsewhere = loadedBy({ handlers: handlersElsewhere });
     if (wasFenced) {
       fenced = undefined;
       for (const { onResumed } of listeners) onResumed?.();
@@ -119,11 +118,8 @@ export function joinCluster(open: (events: MembershipEvents) => Membership): Clu
       return [...own, ...more].map((handler) => toRun(handler, handler.loads || loadedElsewhere.has(handler.name)));
     },
     mayRunExclusively(handler, own) {
-      const isLoadedBy = ({ about }: OtherServer) =>
-        (about.handlers ?? []).some(({ name, loads }) => loads && name === handler);
-      return (
-        fenced === undefined && own.has(handler) && others.every((server) => server.id > id || !isLoadedBy(server))
-      );
+      const yields = (other: OtherServer) => other.id > id || !loadedBy(other.about).has(handler);
+      return fenced === undefined && own.has(handler) && others.every(yields);
     },
     isFirst: () => others.every((server) => server.id > id),
     listen: (events) => void listeners.push(events),

@@ -24,6 +24,11 @@ export interface ServerAbout {
   changes: number;
 }
 
+/** The names of the handlers that it loads. A server that has just started has not described itself yet. */
+export function loadedBy({ handlers = [] }: Partial<ServerAbout>): Set<string> {
+  return new Set(handlers.filter(({ loads }) => loads).map(({ name }) => name));
+}
+
 export interface OtherServer {
   id: string;
   /** Milliseconds since its latest beat. */

@@ -19,7 +19,7 @@ export interface RanQuery {
 /** Called before a query, with its text without values. Returns a function to call when it has ended. */
 export type TraceQuery = (text: string, system: "sqlite" | "postgres") => (error?: unknown) => void;
 
-export interface ScopeOptions {
+interface ScopeOptions {
   /** Builds fragments and helpers. No query ever runs on it. */
   root: SQL;
   /** The transaction or the savepoint, begun if necessary. Rejects when the run has ended. */

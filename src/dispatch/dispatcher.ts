@@ -12,13 +12,11 @@ import { createPauses, type Pauses } from "./pauses.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
 import { startEpoch } from "./timeout.ts";
-import { createWatchdog } from "./watchdog.ts";
+import { UNWATCHED } from "./watchdog.ts";
 
 export interface Dispatcher {
   /** Parks runs of handlers that have been removed, and unparks those of handlers that were added. */
   tableChanged(): Promise<void>;
-  /** Recovers the runs of dead servers. Resolves when the end of each is recorded. */
-  recover(): Promise<void>;
   /** Pauses and resumes handlers. */
   readonly pauses: Pauses;
   /** Number of runs with an attempt whose end is not recorded. */
@@ -39,7 +37,7 @@ const RELEASE_MS = 2_000;
 /** Recovers runs that a crash left running, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
   const { inbox, table, concurrency, effects, clerk, now = Date.now } = options;
-  const { cluster = singleServer(), watchdog = createWatchdog(options.logFormat ?? "json") } = options;
+  const { cluster = singleServer(), watchdog = UNWATCHED } = options;
   const slots = createSlots(concurrency);
   /** This server's attempts whose end is not recorded yet, by run. */
   const held = new Map<number, { attempt: number; holding: Promise<void> }>();
@@ -284,7 +282,6 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
   return {
     tableChanged: park,
     pauses,
-    recover: () => recovery.start().then(() => recovery.ended()),
     get running() {
       return held.size;
     },

@@ -42,7 +42,6 @@ interface PausesOptions {
   onPaused: ((change: PauseChange) => void) | undefined;
   onResumed: ((change: PauseChange) => void) | undefined;
   onError: (error: unknown) => void;
-  now?: () => number;
 }
 
 /** How often pauses of other servers are read, and probes are looked for. */
@@ -60,7 +59,7 @@ type DispatcherPauses = ReturnType<typeof createPauses>;
 export type Pauses = Pick<DispatcherPauses, "list" | "pause" | "resume">;
 
 export function createPauses(options: PausesOptions) {
-  const { inbox, isShared, optionsOf, onOpen, onError, now = Date.now } = options;
+  const { inbox, isShared, optionsOf, onOpen, onError } = options;
   const { after = 0, probeMs = PROBE_MS } = options.breaker ?? {};
   const breaker = after > 0 ? createBreaker(after) : undefined;
   let paused: ReadonlyMap<string, PausedHandler> | undefined;
@@ -93,7 +92,7 @@ export function createPauses(options: PausesOptions) {
       paused = new Map(
         rows.map(({ pausedFor, nextProbe, ...pause }) => [
           pause.handler,
-          { ...pause, since: now() - pausedFor, probeAt: nextProbe === null ? null : now() + nextProbe },
+          { ...pause, since: Date.now() - pausedFor, probeAt: nextProbe === null ? null : Date.now() + nextProbe },
         ]),
       );
       report(before, paused);
@@ -102,7 +101,7 @@ export function createPauses(options: PausesOptions) {
 
   function report(before: typeof paused, after: ReadonlyMap<string, PausedHandler>) {
     const changeOf = ({ handler, cause, reason, since }: PausedHandler): PauseChange => {
-      return { handler, cause, reason, pausedMs: Math.max(0, now() - since), isOwn: own.delete(handler) };
+      return { handler, cause, reason, pausedMs: Math.max(0, Date.now() - since), isOwn: own.delete(handler) };
     };
     for (const pause of after.values())
       if (before?.get(pause.handler)?.cause !== pause.cause) options.onPaused?.(changeOf(pause));
@@ -117,7 +116,7 @@ export function createPauses(options: PausesOptions) {
 
   async function probe() {
     for (const { handler, cause, probeAt } of paused!.values()) {
-      if (cause !== "breaker" || probeAt === null || probeAt > now() || !optionsOf(handler)) continue;
+      if (cause !== "breaker" || probeAt === null || probeAt > Date.now() || !optionsOf(handler)) continue;
       if (probes.get(handler)?.run !== undefined) continue;
       const isTaken = await inbox.pauses.takeProbe(handler, probeMs);
       await refresh();

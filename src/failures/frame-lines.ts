@@ -1,6 +1,6 @@
 // Prints the lines of code around an error as text, for terminals and agents. Pure.
 
-import type { ThrownAt } from "../inbox/views.ts";
+import type { ThrownAt } from "../inbox/inbox.ts";
 
 /** As in the API's `CodeFrame`. */
 type Frame = ThrownAt & { changed?: boolean; savedSince?: boolean };

@@ -1,8 +1,8 @@
 // Finds the problem that a failure belongs to, by its handler, the error's name, the message without ids and numbers, and
 // the first stack frame in the user's code. The line's number does not count: an edit above it changes nothing.
 
-import type { ErrorRecord, Outcome, ProblemKey } from "../inbox/inbox.ts";
-import type { ThrownAt } from "../inbox/views.ts";
+import type { ErrorRecord, Outcome, ThrownAt } from "../inbox/inbox.ts";
+import type { ProblemKey } from "../problems/problem-views.ts";
 import { redactText } from "../redact.ts";
 import { placeOf, shownPlace } from "./error-record.ts";
 

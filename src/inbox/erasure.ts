@@ -12,7 +12,7 @@ import { giveUp } from "./parked.ts";
 import { HAS_OPEN_RUN } from "./run-sets.ts";
 import { trustedTime } from "./trusted-time.ts";
 
-export type ErasureCause = "person" | "user.deleted";
+type ErasureCause = "person" | "user.deleted";
 
 /** The erasure of what is stored about a user, and its receipt when it has finished. */
 export interface Erasure {

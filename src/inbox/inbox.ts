@@ -4,6 +4,7 @@
 
 import type { ProblemKey } from "../problems/problem-views.ts";
 import type { Problems } from "../problems/problems.ts";
+import type { STATES } from "../store/schema.ts";
 import type { Counts } from "./backlog.ts";
 import type { StoredErasures } from "./erasure.ts";
 import type { WaitingRuns } from "./parked.ts";
@@ -12,10 +13,6 @@ import type { Queries } from "./query.ts";
 import type { Replays } from "./replay.ts";
 import type { Retention } from "./retention.ts";
 import type { Rollups } from "./rollups.ts";
-import type { AttemptRecord, LogLine, NewRun, RunState } from "./views.ts";
-
-export type { AttemptRecord, ErrorCause, ErrorRecord, LogLine, NewRun, RunState } from "./views.ts";
-export type { ProblemKey, ProblemNews } from "../problems/problem-views.ts";
 
 /** A verified message, ready to be stored. */
 export interface NewDelivery {
@@ -38,6 +35,17 @@ export interface NewDelivery {
   /** The parsed body, for the first run that starts with this delivery. Never stored; the run may change it. */
   event?: object;
 }
+
+/** A run to be created with its delivery, for a handler that matches now. */
+export interface NewRun {
+  handler: string;
+  lane: string;
+  /** The handler's file does not load: the run waits for it, and blocks no other. */
+  parked: boolean;
+}
+
+/** `waiting`, `running`, `done`, `dead` or `skipped`. */
+export type RunState = (typeof STATES)[number];
 
 /** Identifies one attempt. Every later write about it is conditional on the number, which is never used again. */
 export interface AttemptId {
@@ -80,6 +88,47 @@ export interface ClaimedRun extends AttemptId {
   event?: object;
   /** The stored headers that continue the trace of its receipt, if it was traced. */
   trace?: Readonly<Record<string, string>>;
+}
+
+/** The result of one attempt, kept with the run. */
+export interface AttemptRecord {
+  startedAt: number;
+  /** Milliseconds that it took. */
+  took: number;
+  error?: ErrorRecord;
+  log?: LogLine[];
+}
+
+export interface ErrorRecord {
+  /** The error's name, or that of its class. */
+  name: string;
+  message: string;
+  stack?: string;
+  /** The error's `cause` and the `errors` of an AggregateError, and theirs, outermost first. */
+  causes?: ErrorCause[];
+  /** Where it was thrown in the user's code, with the lines as they were then. */
+  frame?: ThrownAt;
+}
+
+export interface ThrownAt {
+  /** From the project's directory: `handlers/user.created.ts`. */
+  file: string;
+  line: number;
+  column: number;
+  /** The line and a few around it; `number` counts from 1. */
+  source: { number: number; text: string }[];
+}
+
+export interface ErrorCause {
+  name: string;
+  message: string;
+  /** The first line of its stack that is neither Bellhop's nor a package's: `/app/handlers/user.created.ts:3:15`. */
+  at?: string;
+}
+
+export interface LogLine {
+  level: "debug" | "info" | "warn" | "error";
+  message: string;
 }
 
 /**

@@ -6,7 +6,7 @@ import { STATES, WAITING } from "../store/schema.ts";
 import { query, type Reader, selectBy } from "../store/store.ts";
 import type { Access } from "../store/table-access.ts";
 import { type Direction, NEWEST, nextSlice } from "./cursor.ts";
-import type { AttemptRecord, ErrorRecord } from "./inbox.ts";
+import type { AttemptRecord, ErrorRecord, RunState } from "./inbox.ts";
 import { isLatest } from "./run-sets.ts";
 import type {
   DeliveryContent,
@@ -16,7 +16,6 @@ import type {
   DeliveryView,
   Page,
   RunKey,
-  RunState,
   RunSummary,
   RunView,
   WroteRuns,

@@ -24,7 +24,7 @@ export interface RetentionStep {
   stage: string | null;
 }
 
-export interface RetentionResult {
+interface RetentionResult {
   payloads: number;
   deliveries: number;
 }

@@ -1,58 +1,6 @@
 // Views of deliveries and runs, and the filters that select them.
 
-import type { STATES } from "../store/schema.ts";
-
-/** A run to be created with its delivery, for a handler that matches now. */
-export interface NewRun {
-  handler: string;
-  lane: string;
-  /** The handler's file does not load: the run waits for it, and blocks no other. */
-  parked: boolean;
-}
-
-/** `waiting`, `running`, `done`, `dead` or `skipped`. */
-export type RunState = (typeof STATES)[number];
-
-/** The result of one attempt, kept with the run. */
-export interface AttemptRecord {
-  startedAt: number;
-  /** Milliseconds that it took. */
-  took: number;
-  error?: ErrorRecord;
-  log?: LogLine[];
-}
-
-export interface ErrorRecord {
-  /** The error's name, or that of its class. */
-  name: string;
-  message: string;
-  stack?: string;
-  /** The error's `cause` and the `errors` of an AggregateError, and theirs, outermost first. */
-  causes?: ErrorCause[];
-  /** Where it was thrown in the user's code, with the lines as they were then. */
-  frame?: ThrownAt;
-}
-
-export interface ThrownAt {
-  /** From the project's directory: `handlers/user.created.ts`. */
-  file: string;
-  line: number;
-  column: number;
-  /** The line and a few around it; `number` counts from 1. */
-  source: { number: number; text: string }[];
-}
-
-export interface ErrorCause {
-  name: string;
-  message: string;
-  /** The first line of its stack that is neither Bellhop's nor a package's: `/app/handlers/user.created.ts:3:15`. */
-  at?: string;
-}
-
-export interface LogLine {
-  level: "debug" | "info" | "warn" | "error";
-  message: string;
-}
+import type { AttemptRecord, NewRun, RunState } from "./inbox.ts";
 
 export interface RunView {
   run: number;

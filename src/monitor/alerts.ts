@@ -5,7 +5,8 @@ import { hostname } from "node:os";
 
 import { withDeadline } from "../deadline.ts";
 import { InboxUnavailable } from "../errors.ts";
-import type { Inbox, ProblemNews } from "../inbox/inbox.ts";
+import type { Inbox } from "../inbox/inbox.ts";
+import type { ProblemNews } from "../problems/problem-views.ts";
 import { type AlertError, sendAlert } from "./alert-channels.ts";
 import type { AlertTarget } from "./alert-url.ts";
 import type { Notice, Notify, OutageOf } from "./notices.ts";

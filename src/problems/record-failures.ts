@@ -1,9 +1,9 @@
 // Groups failures by their cause. A failure is counted in the commit that records it; the runs of a problem are counted
 // from the runs themselves, so nothing is written when a run succeeds.
 
-import type { Outcome, ProblemKey } from "../inbox/inbox.ts";
+import type { Outcome } from "../inbox/inbox.ts";
 import { insertRows, type Transaction } from "../store/store.ts";
-import type { ProblemChange } from "./problem-views.ts";
+import type { ProblemChange, ProblemKey } from "./problem-views.ts";
 
 const DAY_MS = 86_400_000;
 

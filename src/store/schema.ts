@@ -5,8 +5,8 @@
 export const STATES = ["waiting", "running", "done", "dead", "skipped"] as const;
 export const [WAITING, RUNNING, DONE, DEAD, SKIPPED] = [0, 1, 2, 3, 4] as const;
 
-/** States of an order key; null: nothing to do. */
-export const [HEAD_WAITS, HEAD_RUNS] = [1, 2] as const;
+/** The state of an order key whose head runs. */
+export const HEAD_RUNS = 2;
 
 const SQLITE_TYPES = {
   // A run's id is never reused, even after retention has deleted the newest run: a late end must not match another run.

@@ -16,7 +16,7 @@ const dialect: Dialect = {
 
 type Row = RowOf<Columns>;
 
-export interface Executor extends Transaction {
+interface Executor extends Transaction {
   /** Whether a statement has changed a row since this was set to false. */
   wrote: boolean;
   /** Why the transaction may have been rolled back. */

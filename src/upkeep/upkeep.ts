@@ -1,4 +1,5 @@
-// The work of a server beside deliveries and runs: erasures of users, and comparisons of the mirror with Clerk.
+// The work of a server beside deliveries and runs: deletion of expired data, erasures of users, comparisons of the mirror
+// with Clerk, and reports of runs whose handler is gone.
 
 import type { Get } from "../clerk/requests.ts";
 import type { Cluster } from "../cluster/cluster.ts";
@@ -7,16 +8,18 @@ import type { Effects } from "../db/effects.ts";
 import { messageOf } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import { logDrift, logErased } from "../log.ts";
+import { logDrift, logErased, logParked } from "../log.ts";
 import type { Logger } from "../logger.ts";
 import { type DriftReport, startDriftSchedule } from "../mirror/drift-schedule.ts";
 import { addressesIn, eraseRows } from "../mirror/erase-rows.ts";
 import { tablesOf } from "../mirror/mirror.ts";
 import type { MirrorTable } from "../mirror/write.ts";
 import { type Erasures, startErasures } from "./erasures.ts";
+import { startParkedReports } from "./parked.ts";
+import { startRetention } from "./retention.ts";
 
 interface UpkeepOptions {
-  config: Pick<Config, "eraseAfter" | "driftEvery" | "clerkSecretKey" | "clerkApiUrl">;
+  config: Pick<Config, "retentionDays" | "eraseAfter" | "driftEvery" | "clerkSecretKey" | "clerkApiUrl">;
   log: Logger;
   inbox: Inbox;
   effects: Effects;
@@ -35,6 +38,14 @@ export function startUpkeep({ config, log, inbox, effects, cluster, table, onDri
   /** The mirror's tables are those of the current handlers. */
   const tables = (): MirrorTable[] => table().handlers.flatMap(({ code }) => (code && tablesOf(code.run)) ?? []);
   const isOurs = () => cluster.isFirst();
+  const retention = startRetention({
+    inbox,
+    effects,
+    retentionDays: config.retentionDays,
+    isOurs,
+    onTrouble: (error) =>
+      log.warn({ err: error }, "data older than RETENTION_DAYS could not be deleted; the next round retries"),
+  });
   const erasures = startErasures({
     inbox,
     effects,
@@ -44,6 +55,14 @@ export function startUpkeep({ config, log, inbox, effects, cluster, table, onDri
     isOurs,
     onFinished: (erasure) => logErased(log, erasure),
     onTrouble: (error) => log.warn({ err: error }, "an erasure could not be finished; the next round continues it"),
+  });
+  const parked = startParkedReports({
+    inbox,
+    knows: (handler) => table().get(handler) !== undefined,
+    isOurs,
+    onParked: (count) => logParked(log, count),
+    onTrouble: (error) =>
+      log.warn({ err: error }, "runs without a handler could not be counted; the next round retries"),
   });
   const { driftEvery, clerkSecretKey: secretKey, clerkApiUrl: apiUrl } = config;
   const schedule =
@@ -63,7 +82,7 @@ export function startUpkeep({ config, log, inbox, effects, cluster, table, onDri
       : undefined;
   return {
     erasures,
-    stop: async () => void (await Promise.all([erasures.stop(), schedule?.stop()])),
+    stop: async () => void (await Promise.all([retention.stop(), erasures.stop(), parked.stop(), schedule?.stop()])),
   };
 }
 

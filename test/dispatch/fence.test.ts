@@ -83,7 +83,9 @@ test("a fence ends attempts, and gives them back", async () => {
 test("a server that started between two looks keeps its runs, and so does each one while Postgres can't be asked", async () => {
   const others = [{ id: "started", age: 0, about: ABOUT }];
   let answers = false;
+  let looks = 0;
   const { cluster, events } = clusterOf("same", async () => {
+    looks += 1;
     if (answers) events.onServers("same", others, false);
     return answers;
   });
@@ -99,14 +101,16 @@ test("a server that started between two looks keeps its runs, and so does each o
     },
   );
   for (answers of [false, true]) {
+    const before = looks;
     // The latest look did not find it.
     events.onServers("same", [], false);
-    await bellhop.dispatcher.recover();
+    await until("another look", () => looks > before);
+    await bellhop.dispatcher.idle();
     expect((await bellhop.run("msg_1")).state).toBe("running");
   }
   // It has died.
   others.length = 0;
-  await bellhop.dispatcher.recover();
+  events.onServers("same", [], false);
   await bellhop.reaches("msg_1", "done");
   expect(claimed).toEqual(["attempt 2"]);
 });

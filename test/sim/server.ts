@@ -85,7 +85,7 @@ async function openParts(options: ServerOptions): Promise<Parts> {
     ? await openSharedInbox(shared, world)
     : await openSqliteInbox(folder, { retentionPace: RETENTION_PACE, flush: flushWithFaults(options) });
   const effects = await openAppDatabase(options);
-  const cluster = shared ? members.join(owner, handlersOf(table())) : singleServer(owner);
+  const cluster = shared ? members.join(owner, handlersOf(table())) : { ...singleServer(), id: owner };
   await cluster.ready;
   await cluster.alive();
   const dispatcher = await startDispatcher({

@@ -2,7 +2,8 @@
 
 import { Elysia, t } from "elysia";
 
-import type { DeliveryView, RunView, ThrownAt } from "../../inbox/views.ts";
+import type { ThrownAt } from "../../inbox/inbox.ts";
+import type { DeliveryView, RunView } from "../../inbox/views.ts";
 import type { ApiOptions } from "../app.ts";
 import { withWho } from "../listed.ts";
 import { redact } from "../redact-payload.ts";
