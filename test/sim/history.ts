@@ -164,6 +164,15 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
       });
   }
 
+  let hasDeleted = false;
+  async function deleteAllExpired() {
+    for (const _ of plan.deliveries) {
+      await world.sleep(1_000);
+      await requests.deleteExpired();
+    }
+    hasDeleted = true;
+  }
+
   const requests = createRequests({
     world,
     plan,
@@ -216,6 +225,10 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
     return witness.hasDrained();
   };
   await world.run(hasDrained, world.now() + MAX_DRAIN_MS);
+  if (plan.expires) {
+    void deleteAllExpired();
+    await world.run(() => hasDeleted, world.now() + DAY_MS);
+  }
   isFinished = true;
   witness.checkAll(postgres?.effects, join(folder, "app.db"));
   for (const { life } of machines) life?.die();
