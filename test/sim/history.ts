@@ -228,6 +228,8 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
   if (plan.expires) {
     void deleteAllExpired();
     await world.run(() => hasDeleted, world.now() + DAY_MS);
+    // A late copy of a deleted delivery is a new one.
+    await world.run(hasDrained, world.now() + DAY_MS);
   }
   isFinished = true;
   witness.checkAll(postgres?.effects, join(folder, "app.db"));
