@@ -53,6 +53,7 @@ export class SharedStore {
       isUnavailable: (error) => error instanceof ConnectionError,
       announce: () => this.#announce(life),
       onAnnounced: (wake) => void this.#wakes.set(life, wake),
+      scrub: async () => true,
       close: async () => void this.#wakes.delete(life),
     };
   }
