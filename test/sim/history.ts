@@ -110,7 +110,8 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
 
   async function start(machine: Machine) {
     if (machine.life?.alive || isFinished) return;
-    world.skew = world.chance(0.2) ? world.between(-plan.skewDays, plan.skewDays) * DAY_MS : 0;
+    if (plan.expires) world.skew += world.pick([0, 40, 100]) * DAY_MS;
+    else world.skew = world.chance(0.2) ? world.between(-30, 30) * DAY_MS : 0;
     world.log(`start, with the wall clock off by ${world.skew / DAY_MS} days`);
     const options = { world, plan, faults, witness, folder, shared, members, postgres, table: () => machine.table };
     const { life, ready } = startServer(options, machine.name);
@@ -178,12 +179,12 @@ async function simulateIn(world: World, seed: number, folder: string): Promise<H
   };
   schedule(world.between(0, 2), requests.replay);
   schedule(world.chance(0.3) ? 1 : 0, requests.replayMany);
-  schedule(world.chance(0.3) ? world.between(1, 6) : 0, requests.deleteExpired);
-  schedule(world.chance(0.25) ? world.between(1, 3) : 0, requests.erase);
+  schedule(plan.expires ? 15 : world.chance(0.3) ? world.between(1, 6) : 0, requests.deleteExpired);
+  schedule(world.chance(0.25) ? world.between(1, 3) : 0, () => requests.erase());
   schedule(world.chance(0.3) ? world.between(1, 4) : 0, requests.changeWaitingRun);
   schedule(world.chance(0.3) ? world.between(1, 3) : 0, requests.pause);
   schedule(world.chance(0.4) ? world.between(1, 2) : 0, reload);
-  schedule(world.chance(0.5) ? world.between(1, 3) : 0, () => stop());
+  schedule(plan.expires ? 4 : world.chance(0.5) ? world.between(1, 3) : 0, () => stop());
   world.after(deploysLastAt, () => deploy(tableAtEnd));
   schedule(faults.crash > 0 && world.chance(0.3) ? 2 : 0, () => {
     world.log("CRASH at a random moment");

@@ -37,8 +37,8 @@ export interface Plan {
   isShared: boolean;
   /** Handlers are added and removed, and `concurrency` changes. */
   deploys: boolean;
-  /** By how many days a server's wall clock may be wrong. */
-  skewDays: number;
+  /** Months pass while a server is down, by its wall clock, so that deliveries expire. */
+  expires: boolean;
   /** Users of which everything may be erased. */
   users: readonly string[];
   /** Users are erased so long after they were deleted. */
@@ -92,7 +92,8 @@ export function planOf(world: World): Plan {
     },
     writes: chance(0.75),
   }));
-  const faultPhaseMs = pick([0, 2_000, 20_000, 120_000]);
+  const expires = chance(0.2);
+  const faultPhaseMs = expires ? 20_000 : pick([0, 2_000, 20_000, 120_000]);
   const isOdd = chance(0.05);
   const subjects = Array.from({ length: between(1, 4) }, (_, index) => (isOdd ? pick(ODD_SUBJECTS) : `user_${index}`));
   const firstAt = Date.now() - 3_600_000;
@@ -122,8 +123,7 @@ export function planOf(world: World): Plan {
     servers,
     isShared,
     deploys: chance(0.3),
-    // Ids are kept for 95 days.
-    skewDays: pick([30, 30, 200]),
+    expires,
     users: isOdd ? [] : subjects,
     eraseAfterMs: chance(0.1) ? pick([0, 86_400_000]) : undefined,
     concurrency: between(1, 3),

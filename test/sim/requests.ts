@@ -118,11 +118,12 @@ export function createRequests({ world, plan, witness, anyServer, isFinished }: 
     await changing?.catch(() => undefined);
   }
 
-  /** A person has everything about a user erased. */
-  async function erase() {
-    const server = anyServer();
-    if (plan.users.length === 0 || !server) return;
-    const [user, givesUp] = [world.pick(plan.users), world.chance(0.5)];
+  /** A person has everything about a user erased, perhaps twice, while others replay deliveries. */
+  async function erase(user = world.pick(plan.users)) {
+    const [server, givesUp] = [anyServer(), world.chance(0.5)];
+    if (user === undefined || !server) return;
+    for (let n = 0; n < 3; n += 1) world.after(world.between(0, 30), () => void replay());
+    if (world.chance(0.3)) world.after(world.between(1_000, 30_000), () => void erase(user));
     const erasing = server.ask(async ({ erasures }) => {
       const { requested, finished } = erasures.erase(user, { givesUp });
       finished.catch(() => undefined);

@@ -120,7 +120,7 @@ function flushWithFaults({ world, faults }: ServerOptions) {
 }
 
 // A history lasts for minutes, but its receipts are days apart.
-const RETENTION_PACE = 1e6;
+const RETENTION_PACE = 1e8;
 const ERASURES_EVERY_MS = 10_000;
 
 /** The inbox's clock is the database's, with the error of this server's estimate. */

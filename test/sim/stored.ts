@@ -48,7 +48,7 @@ interface FailedAttempt {
   problem: string | null;
 }
 
-/** What an erased delivery still has. */
+/** A delivery that still has a payload, or text about its failures. */
 interface Remains {
   id: string;
   subject: string | null;
