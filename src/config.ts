@@ -34,6 +34,8 @@ export interface Config {
   concurrency: number;
   /** How many runs in a row fail alike before their handler is paused; 0: never. */
   breakerAfter: number;
+  /** Seconds for which the thread may be blocked before the process ends; 0: forever, as always in dev. */
+  blockedSeconds: number;
   maxBodyBytes: number;
   /** How many proxies in front of the public port add their client's address to `X-Forwarded-For`. */
   trustProxy: number;
@@ -100,6 +102,7 @@ export function readConfig(env: Environment, mode: Mode): { config: Config } | {
     database: readDatabase(env, reader.text("DATA_DIR"), inbox, problems),
     concurrency: reader.integer("CONCURRENCY", 1, 10_000),
     breakerAfter: reader.integer("BREAKER_AFTER", 0, 10_000),
+    blockedSeconds: readBlockedSeconds(reader, mode),
     maxBodyBytes: reader.integer("MAX_BODY_BYTES", 1_024, 1_073_741_824),
     trustProxy: reader.integer("TRUST_PROXY", 0, 10),
     driftEvery: readDriftEvery(env, reader, problems),
@@ -187,6 +190,12 @@ function readClerkSecretKey(env: Environment, problems: Problem[]): string | und
       example: "CLERK_SECRET_KEY=sk_test_…   (Clerk Dashboard, API keys)",
     });
   return key;
+}
+
+function readBlockedSeconds(reader: SettingReader, mode: Mode): number {
+  const seconds = reader.integer("BLOCKED_SECONDS", 0, 86_400);
+  // In dev, a debugger may pause the thread for as long as it likes.
+  return mode === "dev" ? 0 : seconds;
 }
 
 // Clerk lists 500 objects at a time, and limits requests.

@@ -172,6 +172,15 @@ export function logMissed(log: Logger, { name, event }: Handler, { found, more }
   log.info(`${stored}${of} never went through ${name}. To run them: ${COMMAND} replay --handler ${word} --missing`);
 }
 
+/** Logs runs whose handler no server has. */
+export function logParked(log: Logger, { handler, count: runs }: { handler: string; count: number }) {
+  log.warn(
+    { handler, count: runs },
+    `${count(runs, "run waits", "runs wait")} for ${handler}, which no server has, and will be skipped after 24 h. Put ` +
+      `its file back; or if it was renamed: ${COMMAND} replay --handler <its new name> --missing`,
+  );
+}
+
 /** Logs that a part of the schema was applied, or why not. */
 export function logSchema(log: Logger, dir: string, { of, name, mistake }: SchemaStep, { isStarting = false } = {}) {
   if (mistake !== undefined) return log.error(of === "tables" ? messageOf(mistake) : `${dir}/${messageOf(mistake)}`);
@@ -219,7 +228,7 @@ export function logResumed(log: Logger, { handler, cause }: PauseChange) {
 export function logDatabaseTrouble(log: Logger, where: string, reason: unknown) {
   if (reason === undefined) return log.info(`the database can be reached again: ${where}`);
   log.error(
-    `the database can't be reached: ${where}: ${messageOf(reason)}. Handlers that use db wait for it, and lose no attempt`,
+    `the database can't be reached: ${inPlace(where, reason)}. Handlers that use db wait for it, and lose no attempt`,
   );
 }
 
@@ -239,9 +248,14 @@ export function logQueue(log: Logger, waiting: number) {
 export function logInboxTrouble(log: Logger, where: string, reason: unknown) {
   if (reason === undefined) return log.info(`the inbox can be written again: ${where}`);
   log.error(
-    `the inbox can't be written: ${where}: ${messageOf(reason)}. Deliveries get 503 and Svix retries them; Bellhop ` +
-      "recovers by itself",
+    `the inbox can't be written: ${inPlace(where, reason)}. Until it can be, deliveries get 503, and Svix retries them`,
   );
+}
+
+/** Some reasons begin with the path already. */
+function inPlace(where: string, reason: unknown): string {
+  const message = messageOf(reason);
+  return message.startsWith(where) ? message : `${where}: ${message}`;
 }
 
 /** Logs that this server is fenced, with the reason, or no longer is. */

@@ -16,6 +16,7 @@ import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
 import { tryHandler } from "./dispatch/dry-run.ts";
 import { findLost, reportLost } from "./dispatch/lost.ts";
+import { createWatchdog } from "./dispatch/watchdog.ts";
 import { InboxUnavailable } from "./errors.ts";
 import { describeLateError } from "./failures/late-error.ts";
 import { type Change, changesSchema, openHandlers } from "./handlers/folder.ts";
@@ -103,6 +104,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   if (config.database.kind === "sqlite") await schema;
   const presence = createPresence(cluster, table);
 
+  const watchdog = createWatchdog(config);
   const clerk = createClerk(config);
   clerk.catch(() => undefined);
   let receiver: WebhookServer | undefined;
@@ -123,7 +125,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     dryRun: async (name, delivery, body) => {
       const handler = table().get(name);
       const onLate = (message: string) => log.error(`not caught, in a dry run: ${message}`);
-      return handler && (await tryHandler({ handler, delivery, body, effects, clerk: await clerk, onLate }));
+      return handler && (await tryHandler({ handler, delivery, body, effects, clerk: await clerk, watchdog, onLate }));
     },
     onError: inspectorFailed,
   });
@@ -147,7 +149,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
     table,
     cluster,
     concurrency: config.concurrency,
-    logFormat: config.logLevel === "silent" || config.logLevel === "error" ? "none" : config.logFormat,
+    watchdog,
     clerk: await clerk,
     breaker: { after: config.breakerAfter },
     ...observePauses(log, alerts.notify),

@@ -50,6 +50,11 @@ const rows = [
     default: "20",
     description: "how many runs in a row fail alike before their handler is paused; 0: never",
   },
+  {
+    name: "BLOCKED_SECONDS",
+    default: "60",
+    description: "how long a handler may block the thread before `bun start` ends, to be restarted; 0: forever",
+  },
   { name: "MAX_BODY_BYTES", default: "1048576", description: "larger requests are refused" },
   {
     name: "TRUST_PROXY",

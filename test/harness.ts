@@ -91,7 +91,7 @@ export async function serverWith(
   stack.defer(() => server.stop());
   const url = `http://127.0.0.1:${server.port}${config.webhookPath}`;
   const moved = stack.move();
-  const get = (id: string) => askSocket(config.dataDir, id);
+  const get = (id: string) => readDelivery(config.dataDir, id);
   return {
     ...server,
     folder: path,
@@ -136,7 +136,7 @@ export async function spawnServer(
   };
   const drained = Promise.all([drain(child.stdout), drain(child.stderr)]);
   const url = `http://127.0.0.1:${chosen}/api/webhooks`;
-  const get = (id: string) => askSocket(join(folder, "data"), id);
+  const get = (id: string) => readDelivery(join(folder, "data"), id);
   while (!(await isUp(chosen, join(folder, "data"), child.pid))) {
     if (child.exitCode !== null || child.signalCode !== null) {
       await drained;
@@ -225,7 +225,8 @@ async function isUp(port: number, dataDir: string, pid: number): Promise<boolean
   }
 }
 
-async function askSocket(dataDir: string, id: string): Promise<DeliveryView | undefined> {
+/** Asks the server of this directory for a delivery. */
+export async function readDelivery(dataDir: string, id: string): Promise<DeliveryView | undefined> {
   const unix = socketPath(dataDir);
   if (!unix) throw new Error(`${dataDir} is too long for a socket`);
   // A kept connection would lead to the server that had this socket before.

@@ -5,6 +5,7 @@ import type { ClerkClient } from "@clerk/backend";
 import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, refusals } from "../errors.ts";
+import type { HealthDetails } from "../receive/health-details.ts";
 import { type Finding, note, ok, problem } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;
@@ -77,6 +78,31 @@ export function checkAddress(tunnel: string | undefined, path: string, isDev: bo
         "the public address is not known here",
         `To check it: ${COMMAND} doctor --url https://hooks.example.com/api/webhooks`,
       );
+}
+
+/** What `/health` reports, beside the webhook path; nothing when no Bellhop answers there. */
+export async function checkHealth(webhookUrl: string): Promise<Finding[]> {
+  const url = new URL("/health", webhookUrl);
+  let health: HealthDetails & { status?: unknown };
+  try {
+    const response = await fetch(url, { redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
+    health = Object(await response.json()) as typeof health;
+  } catch {
+    return [];
+  }
+  const { status, reason, database, log, alerts } = health;
+  if (status === "shutting_down") return [note("health", `the server at ${url.host} is stopping`)];
+  if (status !== "ok" && status !== "unavailable") return [];
+  const inLog = "The server's log has the cause, since when, and what to do";
+  const onError = "Free space where its standard output goes; its standard error has the cause";
+  const found = (fact: string, remedy = inLog) => [problem("health", fact, remedy)];
+  const troubles = [
+    ...(status === "ok" ? [] : found(`deliveries get 503: ${reason ?? "they can't be stored"}`)),
+    ...(database === undefined ? [] : found(`the handlers' database: ${database}`)),
+    ...(log === undefined ? [] : found(`the log: ${log}`, onError)),
+    ...(alerts === undefined ? [] : found(`alerts: ${alerts}`)),
+  ];
+  return troubles.length > 0 ? troubles : [ok("health", `the server at ${url.host} stores deliveries`)];
 }
 
 /** Whether this server answers at an address. A GET shows that without sending anything. */

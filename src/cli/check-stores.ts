@@ -12,18 +12,20 @@ import { describeDatabase } from "../db/url.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, type RefusalCode, refusals } from "../errors.ts";
 import type { Client } from "./api-client.ts";
+import { describeTitle } from "./describe.ts";
 import { type Finding, note, ok, problem } from "./finding.ts";
 
 const RECENT_MS = 86_400_000;
 const MAX_PROBLEMS = 10;
 
 /** Whether the handlers' database answers, and its version. */
-export async function checkDatabase({ database }: Config, effects: Effects): Promise<Finding> {
+export async function checkDatabase({ database, inbox }: Config, effects: Effects): Promise<Finding> {
   const where = describeDatabase(database);
   try {
     return ok("database", `${where} answers: ${await versionOf(effects.sql, database.kind)}`);
   } catch (error) {
-    return problem("database", `${where} does not answer: ${messageOf(error)}`, "Is it running? Check DATABASE_URL");
+    const setting = database === inbox ? "INBOX_URL" : "DATABASE_URL";
+    return problem("database", `${where} does not answer: ${messageOf(error)}`, `Is it running? Check ${setting}`);
   }
 }
 
@@ -107,17 +109,30 @@ export async function checkInbox(client: Client, config: Config, now = Date.now(
         `Look at one: ${COMMAND} deliveries --state dead; when it is fixed: ${COMMAND} replay --dead`,
       ),
     );
+  const parked = await client.list({ state: "parked" }, null, 100);
+  if (parked.deliveries.length > 0) {
+    const runs = parked.deliveries.flatMap((delivery) => delivery.runs.filter((run) => run.parked));
+    const handlers = [...new Set(runs.map(({ handler }) => handler))].join(", ");
+    const more = parked.next === null ? "" : " or more";
+    const have = count(parked.deliveries.length, `delivery${more} waits`, `deliveries${more} wait`);
+    found.push(
+      problem(
+        "parked",
+        `${have} for a handler that no server has loaded, and will be skipped after 24 h: ${handlers}`,
+        `Fix its file or put it back; if it was renamed: ${COMMAND} replay --handler <its new name> --missing`,
+      ),
+    );
+  }
   const { problems } = await client.problems("open", MAX_PROBLEMS);
-  for (const { id, handler, name, message, runs } of problems.filter(({ muted }) => !muted))
+  for (const open of problems.filter(({ muted }) => !muted)) {
+    const { id, handler, runs } = open;
+    const [what, remedy] = [`${handler}: ${describeTitle(open)}`, `${COMMAND} problems ${id}`];
     found.push(
       runs.dead > 0
-        ? problem(
-            "problems",
-            `${handler}: ${name}: ${message} (${count(runs.dead, "dead run")})`,
-            `${COMMAND} problems ${id}`,
-          )
-        : note("problems", `${handler}: ${name}: ${message} (${runs.retrying} retrying)`, `${COMMAND} problems ${id}`),
+        ? problem("problems", `${what} (${count(runs.dead, "dead run")})`, remedy)
+        : note("problems", `${what} (${runs.retrying} retrying)`, remedy),
     );
+  }
   for (const { handler, cause, reason } of (await client.pauses()).paused)
     found.push(
       problem(

@@ -2,52 +2,65 @@
 
 import { parseArgs } from "node:util";
 
-import { type ArgsDef, type CommandDef, renderUsage, runCommand } from "citty";
+import { type ArgsDef, type CommandDef, type CommandMeta, runCommand } from "citty";
 
 import { version } from "../../package.json";
 import { COMMAND } from "../command.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { printableLines } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
-import { formatTable } from "./format-table.ts";
+import { commandHelp, overview } from "./help.ts";
 import type { OpenServer } from "./serve.ts";
 
 // Each command has arguments of its own; citty types a list of them with `any` as well.
 type AnyCommand = CommandDef<any>;
 
-/** Every command, loaded when it is used. */
-export const commands: Record<string, { description: string; load: (openServer: OpenServer) => Promise<AnyCommand> }> =
-  {
+interface Command {
+  description: string;
+  load: (openServer: OpenServer) => Promise<AnyCommand>;
+}
+
+/** Every command, in the groups of the overview. It is loaded when it is used. */
+export const commandGroups: Record<string, Record<string, Command>> = {
+  "Start with these": {
     dev: {
       description: "run the server while you write handlers",
       load: async (open) => (await import("./serve.ts")).dev(open),
     },
-    start: {
-      description: "run the server in production",
-      load: async (open) => (await import("./serve.ts")).start(open),
-    },
     send: { description: "send a signed sample event", load: async () => (await import("./send.ts")).send },
-    init: { description: "add Bellhop to a project", load: async () => (await import("./init.ts")).init },
     new: { description: "write a handler file", load: async () => (await import("./new.ts")).newHandler },
-    handlers: {
-      description: "list the handlers, and what is not loaded",
-      load: async () => (await import("./handlers.ts")).handlers,
-    },
     deliveries: {
       description: "list stored deliveries, or show one in full",
       load: async () => (await import("./deliveries.ts")).deliveries,
-    },
-    problems: {
-      description: "list failures by their cause, or show one",
-      load: async () => (await import("./problems.ts")).problems,
     },
     replay: {
       description: "replay a stored delivery, or all dead runs",
       load: async () => (await import("./replay.ts")).replay,
     },
+  },
+  "Write handlers": {
+    init: { description: "add Bellhop to a project", load: async () => (await import("./init.ts")).init },
+    handlers: {
+      description: "list the handlers, and what is not loaded",
+      load: async () => (await import("./handlers.ts")).handlers,
+    },
+    problems: {
+      description: "list failures by their cause, or show one",
+      load: async () => (await import("./problems.ts")).problems,
+    },
     try: {
       description: "run a handler on a stored delivery, and roll back what it wrote",
       load: async () => (await import("./try.ts")).tryHandler,
+    },
+  },
+  "Run it": {
+    start: {
+      description: "run the server in production",
+      load: async (open) => (await import("./serve.ts")).start(open),
+    },
+    doctor: {
+      description: "check this installation, and what it depends on",
+      load: async () => (await import("./doctor.ts")).doctor,
     },
     pause: {
       description: "make the runs of a handler wait",
@@ -57,13 +70,13 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "let the runs of a paused handler continue",
       load: async () => (await import("./pause.ts")).resume,
     },
+    alert: {
+      description: "send a test alert to each target of ALERT_URLS",
+      load: async () => (await import("./alert.ts")).alert,
+    },
     erase: {
       description: "erase what is stored about a user",
       load: async () => (await import("./erase.ts")).eraseUser,
-    },
-    doctor: {
-      description: "check this installation, and what it depends on",
-      load: async () => (await import("./doctor.ts")).doctor,
     },
     backup: {
       description: "copy the inbox and the handlers' database, while the server runs",
@@ -77,10 +90,8 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "move the inbox to Postgres, or back, while no server runs",
       load: async () => (await import("./move.ts")).move,
     },
-    alert: {
-      description: "send a test alert to each target of ALERT_URLS",
-      load: async () => (await import("./alert.ts")).alert,
-    },
+  },
+  "The mirror": {
     backfill: {
       description: "copy what Clerk had before the first webhook into the mirror's tables",
       load: async () => (await import("./mirror-commands.ts")).backfillCommand,
@@ -89,7 +100,10 @@ export const commands: Record<string, { description: string; load: (openServer: 
       description: "compare the mirror's tables with Clerk",
       load: async () => (await import("./mirror-commands.ts")).driftCommand,
     },
-  };
+  },
+};
+
+export const commands: Record<string, Command> = Object.assign({}, ...Object.values(commandGroups));
 
 /** Runs one command and sets the exit code. A `UserError` is printed without its stack. */
 export async function runCli(argv: string[], openServer: OpenServer): Promise<void> {
@@ -104,21 +118,23 @@ export async function runCli(argv: string[], openServer: OpenServer): Promise<vo
 }
 
 async function runArguments([name, ...args]: string[], openServer: OpenServer): Promise<void> {
-  if (name === undefined || name === "--help" || name === "-h" || name === "help") return console.log(overview());
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") return console.log(overviewHere());
   if (name === "--version" || name === "-v") return console.log(version);
   const command = commands[name];
   if (!command) {
-    const remedy = didYouMean(name, Object.keys(commands), `\n\n${overview()}`);
+    const remedy = didYouMean(name, Object.keys(commands), `\n\n${overviewHere()}`);
     throw new UserError(`There is no command ${name}${remedy}`);
   }
   const definition = await command.load(openServer);
-  if (args.includes("--help") || args.includes("-h")) return console.log(plainIfPiped(await renderUsage(definition)));
-  checkArguments(name, args, (await definition.args) as ArgsDef);
+  const expected = ((await definition.args) ?? {}) as ArgsDef;
+  if (args.includes("--help") || args.includes("-h"))
+    return console.log(commandHelp((await definition.meta) as CommandMeta, expected));
+  checkArguments(name, args, expected);
   await runCommand(definition, { rawArgs: args });
 }
 
 /** citty ignores unknown options, so a mistyped `--cuont 100` would silently send one event. */
-function checkArguments(command: string, args: string[], definition: ArgsDef = {}) {
+function checkArguments(command: string, args: string[], definition: ArgsDef) {
   const named = Object.entries(definition).filter(([, { type }]) => type !== "positional");
   const options = Object.fromEntries(
     named.map(([name, { type }]) => [name, { type: type === "boolean" ? ("boolean" as const) : ("string" as const) }]),
@@ -142,14 +158,8 @@ function checkArguments(command: string, args: string[], definition: ArgsDef = {
   throw new UserError(`${COMMAND} ${command} needs <${name}>: ${description}\n\n    ${COMMAND} ${command} --help`);
 }
 
-/** citty colours its help even when the output is not a terminal. */
-function plainIfPiped(text: string): string {
-  return process.stdout.isTTY ? text : Bun.stripANSI(text);
-}
-
-function overview(): string {
+function overviewHere(): string {
   // `bun init` is Bun's own command, and a clone needs no `init`.
-  const named = Object.entries(commands).filter(([name]) => COMMAND !== "bun" || name !== "init");
-  const rows = named.map(([name, { description }]) => [`  ${COMMAND} ${name}`, description]);
-  return `Bellhop carries Clerk's webhooks to your code.\n\n${formatTable(rows)}\n\nHelp for one command: ${COMMAND} send --help`;
+  const { init: _init, ...others } = commandGroups["Write handlers"]!;
+  return overview(COMMAND === "bun" ? { ...commandGroups, "Write handlers": others } : commandGroups);
 }

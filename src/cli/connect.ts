@@ -73,7 +73,7 @@ export async function connectShared(config: Config): Promise<Client | undefined>
     byName.set(handler.name, { ...handler, ...(loaded.has(handler.name) && { code: true }) });
   const lost = async () => {
     await using effects = await openEffects(database);
-    return findLost({ inbox, effects });
+    return await findLost({ inbox, effects });
   };
   return openClient(config, opened, { inbox, handlers: () => [...byName.values()], lost }, servers.length === 0);
 }

@@ -15,11 +15,14 @@ import type { Client } from "./api-client.ts";
 import { connectOrOpen } from "./connect.ts";
 import { describePause, describeRun, pausedBy, pauseOf, type Surroundings } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
-import { readLimit, readTime } from "./options.ts";
+import { readTime, readWhole, refuseOptions } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
 const PAGE = 20;
 const MAX_LIMIT = 1_000;
+const SELECTIONS = [
+  "state", "type", "subject", "handler", "problem", "since", "until", "limit", "before",
+] as const; // prettier-ignore
 const URGENCY: readonly RunSummary["state"][] = ["dead", "waiting", "running", "skipped", "done"];
 
 export const deliveries = defineCommand({
@@ -44,8 +47,10 @@ export const deliveries = defineCommand({
       throw new UserError(
         `There is no state ${state}${didYouMean(state, DELIVERY_STATES, `; there are ${DELIVERY_STATES.join(", ")}`)}`,
       );
-    const limit = readLimit(args.limit, MAX_LIMIT) ?? PAGE;
-    const before = readLimit(args.before, Number.MAX_SAFE_INTEGER) ?? null;
+    if (args.id) refuseOptions(args, SELECTIONS, `selects deliveries, and ${args.id} is one: give one of the two`);
+    else refuseOptions(args, ["payload"], `needs a delivery: ${COMMAND} deliveries msg_… --payload`);
+    const limit = readWhole("limit", args.limit, MAX_LIMIT) ?? PAGE;
+    const before = readWhole("before", args.before, Number.MAX_SAFE_INTEGER) ?? null;
     const [since, until] = [readTime("since", args.since), readTime("until", args.until)];
     const { type, subject, handler, problem, json } = args;
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
@@ -99,7 +104,7 @@ export function describeList(
   const isBad = (index: number) => deadHandlers(found[index]?.runs ?? []).length > 0;
   const runs = found.flatMap((delivery) => latestRuns(delivery.runs));
   const paused = new Set(runs.map((run) => pauseOf(run, around.paused)).filter((pause) => pause !== undefined));
-  return [formatTable(rows, { shrink: [3, 2, 5, 4], isBad }), [...paused].map(describePause).join("\n")]
+  return [formatTable(rows, { shrink: [3, 5, 4, 2], drop: [3, 5], isBad }), [...paused].map(describePause).join("\n")]
     .filter(Boolean)
     .join("\n\n");
 }
@@ -150,7 +155,7 @@ export function describeDelivery({ runs, headers, payload, ...delivery }: Delive
 /** A run with all its attempts, and the log of the last one. */
 function describeAttempts(run: RunJson, around: Surroundings): string {
   const earlier = run.attempts.slice(0, -1).map(({ attempt, outcome, took, startedAt, error }) => {
-    const result = error ? `${outcome}: ${printableLines(error.message, "        ")}` : outcome;
+    const result = error ? `${outcome}: ${printableLines(error.message || error.name, "        ")}` : outcome;
     return `\n      attempt ${attempt}, ${formatTime(startedAt)}, ${formatDuration(took)}: ${result}`;
   });
   const problem = run.problem === null ? "" : `\n      ${COMMAND} problems ${run.problem}`;

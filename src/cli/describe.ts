@@ -61,6 +61,11 @@ export function pausedBy(cause: PausesJson["paused"][number]["cause"]): string {
   return cause === "person" ? "by a person" : "by the breaker";
 }
 
+/** The error in one line: some have no message. */
+export function describeTitle({ name, message }: { name: string; message: string }): string {
+  return message === "" ? name : `${name}: ${message}`;
+}
+
 /** The beginning of an error's stack, or its message, and its causes, with the further lines indented. */
 export function describeStack(error: ErrorRecord): string {
   return printableLines(errorLines(error).join("\n"), INDENT);

@@ -12,15 +12,18 @@ import { COMMAND } from "../command.ts";
 import { type Config, type Environment, handlersDirOf, processEnvironment, readConfig, usesDisk } from "../config.ts";
 import { count } from "../count.ts";
 import { openEffects } from "../db/effects.ts";
+import { describeDatabase } from "../db/url.ts";
 import { diskOf } from "../disk.ts";
 import { messageOf } from "../errors.ts";
 import { loadHandlers, schemaOf } from "../handlers/loader.ts";
 import { printable } from "../printable.ts";
+import { localUrl } from "./banner.ts";
 import { checkBun, checkDisk, checkHandlers, checkPackages, checkSecret, checkSettings } from "./check-installation.ts";
-import { checkAddress, checkClock, checkEndpoint, checkKey } from "./check-network.ts";
+import { checkAddress, checkClock, checkEndpoint, checkHealth, checkKey } from "./check-network.ts";
 import { checkDatabase, checkInbox, checkMigrations, checkRefused, checkServer } from "./check-stores.ts";
-import { connectOrOpen } from "./connect.ts";
+import { connect, connectOrOpen } from "./connect.ts";
 import { type Finding, note, problem } from "./finding.ts";
+import { refuseOptions } from "./options.ts";
 import { findTunnel } from "./tunnel.ts";
 
 const SIGNS = { ok: "✓", note: "·", problem: "✗" } as const;
@@ -34,6 +37,7 @@ export const doctor = defineCommand({
     json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args: { url, fix, yes, json } }) {
+    if (!fix) refuseOptions({ yes }, ["yes"], "needs --fix");
     await using opened = new AsyncDisposableStack();
     const findings = await examine(processEnvironment(), url, opened);
     if (json)
@@ -63,7 +67,15 @@ async function examine(env: Environment, url: string | undefined, opened: AsyncD
   findings.push(checkSecret(config), checkDisk(resolve(config.dataDir), diskOf(config.dataDir), usesDisk(config)));
   const stores = await inSteps("inbox", () => examineInbox(config, url));
   findings.push(...stores.findings);
+  // The folder of a server may have been moved away: then its port is the only way to it.
+  const health = await checkHealth(stores.webhookUrl ?? localUrl(config, config.port));
+  findings.push(...health.filter(({ state }) => stores.webhookUrl !== undefined || state === "problem"));
   await inSteps("database", async () => {
+    const { database } = config;
+    if (database.kind === "sqlite" && !existsSync(database.filename)) {
+      const fact = `there is no ${describeDatabase(database)} yet`;
+      return { findings: [note("database", fact, "A server creates it when it starts")] };
+    }
     const effects = opened.use(await openEffects(config.database));
     const answers = await checkDatabase(config, effects);
     findings.push(answers);
@@ -77,13 +89,17 @@ async function examine(env: Environment, url: string | undefined, opened: AsyncD
 interface Examined {
   findings: Finding[];
   instance?: string | undefined;
+  /** Of the running server. */
+  webhookUrl?: string | undefined;
 }
 
 async function inSteps(name: string, examineStep: () => Promise<Examined>): Promise<Examined> {
   try {
     return await examineStep();
   } catch (error) {
-    return { findings: [problem(name, messageOf(error), `Fix this, then run ${COMMAND} doctor again`)] };
+    // A `UserError` has its remedy in a paragraph of its own.
+    const [fact, remedy = `Fix this, then run ${COMMAND} doctor again`] = messageOf(error).split(/\n\n +/);
+    return { findings: [problem(name, fact!, remedy.trim().replaceAll(/\n */g, " "))] };
   }
 }
 
@@ -95,7 +111,8 @@ async function examineInbox(config: Config, url: string | undefined): Promise<Ex
     };
   await using client = await connectOrOpen(config);
   const { found, instance } = await checkInbox(client, config);
-  const live = await client.live();
+  // Commands open an inbox in Postgres themselves, also when a server runs here.
+  const live = (await client.live()) ?? (await (await connect(config.dataDir))?.live());
   const port = live ? Number(new URL(live.server.webhookUrl).port) : config.port;
   const tunnel = await findTunnel(port);
   const isDev = (live?.server.mode ?? config.mode) === "dev";
@@ -104,7 +121,8 @@ async function examineInbox(config: Config, url: string | undefined): Promise<Ex
   else findings.push(note("refused", "not checked: only a running server knows the requests that it has refused"));
   const outside = url ?? (tunnel && `${tunnel}${config.webhookPath}`);
   if (outside) findings.push(await checkEndpoint(outside, "the public address"));
-  return { findings, instance: instance === SAMPLE_INSTANCE ? undefined : instance };
+  const webhookUrl = live?.server.webhookUrl;
+  return { findings, instance: instance === SAMPLE_INSTANCE ? undefined : instance, webhookUrl };
 }
 
 export function describeFindings(findings: readonly Finding[]): string {

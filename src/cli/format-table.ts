@@ -7,6 +7,8 @@ import { printable } from "../printable.ts";
 export interface TableOptions {
   /** Columns that may be cut, in this order. Never cut ids: people copy them. */
   shrink?: readonly number[];
+  /** Columns of `shrink` that are left out when cutting them is not enough, before the columns after them are cut. */
+  drop?: readonly number[];
   /** Rows that need attention. */
   isBad?: (index: number) => boolean;
   /** Characters in a line; undefined when the output is not a terminal. */
@@ -20,16 +22,16 @@ const MIN_WIDTH = 10;
 /** Cells may contain untrusted text, which is made printable. */
 export function formatTable(cells: readonly (readonly string[])[], options: TableOptions = {}): string {
   const rows = cells.map((row) => row.map(printable));
-  const { shrink = [], isBad = () => false, width = terminalWidth() } = options;
+  const { shrink = [], drop = [], isBad = () => false, width = terminalWidth() } = options;
   const columns = Math.max(0, ...rows.map((row) => row.length));
   const widths = Array.from({ length: columns }, (_, column) =>
     Math.max(0, ...rows.map((row) => Bun.stringWidth(row[column] ?? ""))),
   );
-  if (width !== undefined) shrinkTo(widths, shrink, width);
+  if (width !== undefined) shrinkTo(widths, shrink, width, drop);
   return rows
     .map((row, index) => {
       const text = widths
-        .map((size, column) => fit(row[column] ?? "", size))
+        .flatMap((size, column) => (size === 0 ? [] : [fit(row[column] ?? "", size)]))
         .join(GAP)
         .trimEnd();
       return isBad(index) && width !== undefined ? styleText("red", text, { stream: process.stdout }) : text;
@@ -37,13 +39,16 @@ export function formatTable(cells: readonly (readonly string[])[], options: Tabl
     .join("\n");
 }
 
-function shrinkTo(widths: number[], shrink: readonly number[], width: number) {
-  let excess = widths.reduce((sum, size) => sum + size + GAP.length, -GAP.length) - width;
+function shrinkTo(widths: number[], shrink: readonly number[], width: number, drop: readonly number[]) {
+  let excess = widths.reduce((sum, size) => (size === 0 ? sum : sum + size + GAP.length), -GAP.length) - width;
   for (const column of shrink) {
     const size = widths[column] ?? 0;
     const cut = Math.max(0, Math.min(excess, size - MIN_WIDTH));
     widths[column] = size - cut;
     excess -= cut;
+    if (!drop.includes(column) || excess <= 0 || size === 0) continue;
+    excess -= size - cut + GAP.length;
+    widths[column] = 0;
   }
 }
 
@@ -59,6 +64,7 @@ function fit(text: string, width: number): string {
   return `${cut}…${" ".repeat(Math.max(0, width - 1 - Bun.stringWidth(cut)))}`;
 }
 
-function terminalWidth(): number | undefined {
+/** Characters in a line; undefined when the output is not a terminal. */
+export function terminalWidth(): number | undefined {
   return process.stdout.isTTY ? process.stdout.columns : undefined;
 }

@@ -3,13 +3,16 @@
 
 import { defineCommand } from "citty";
 
+import type { PausesJson } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
-import { type Environment, handlersDirOf, processEnvironment } from "../config.ts";
+import { type Environment, handlersDirOf, processEnvironment, readConfig } from "../config.ts";
 import { checkSchema } from "../db/effects.ts";
 import { DatabaseUrlError, parseDatabaseUrl } from "../db/url.ts";
 import { messageOf, UserError } from "../errors.ts";
 import { type Handler, type HandlerTable, loadHandlers, schemaOf } from "../handlers/loader.ts";
 import { printable, printableLines } from "../printable.ts";
+import { connect } from "./connect.ts";
+import { describePause } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
 
 export const handlers = defineCommand({
@@ -27,11 +30,22 @@ export const handlers = defineCommand({
     const table = await loadHandlers(dir, () => undefined);
     const sql = check ? await trySql(table, env) : undefined;
     if (json) console.log(JSON.stringify({ ...toJson(table), ...sql }, null, 2));
-    else console.log([describeTable(table), ...(sql ? describeSql(sql) : [])].join("\n\n"));
+    else {
+      const paused = check ? [] : await pausedOnServer(env);
+      console.log([describeTable(table, paused), ...(sql ? describeSql(sql) : [])].join("\n\n"));
+    }
     // Exit explicitly: timers and sockets that the handlers' modules opened keep the process alive.
     process.exit(sql && !isGood(table, sql) ? 1 : 0);
   },
 });
+
+/** The handlers that are paused on the server that runs here. Without one nothing runs, and the list needs no database. */
+async function pausedOnServer(env: Environment): Promise<PausesJson["paused"]> {
+  const read = readConfig(env, "dev");
+  if ("problems" in read) return [];
+  const client = await connect(read.config.dataDir);
+  return (await client?.pauses().catch(() => undefined))?.paused ?? [];
+}
 
 /** The SQL files that can be applied, and the errors of the others. */
 interface Tried {
@@ -69,12 +83,14 @@ function isGood({ handlers, notHandlers }: HandlerTable, { mistakes }: Tried): b
   );
 }
 
-export function describeTable({ dir, handlers, notHandlers }: HandlerTable): string {
+export function describeTable({ dir, handlers, notHandlers }: HandlerTable, paused: PausesJson["paused"] = []): string {
   const rows = handlers.map((handler) => [
     handler.error ? "✗" : "✓",
     handler.file,
     handler.event,
-    describeOptions(handler),
+    [describeOptions(handler), paused.some((pause) => pause.handler === handler.name) && "paused"]
+      .filter(Boolean)
+      .join(", "),
   ]);
   const problems = handlers.flatMap(({ error, warning, file }) => {
     if (error)
@@ -89,6 +105,7 @@ export function describeTable({ dir, handlers, notHandlers }: HandlerTable): str
     none,
     formatTable(rows, { shrink: [3], isBad: (index) => handlers[index]?.error !== undefined }),
     problems.join("\n\n"),
+    paused.map(describePause).join("\n"),
     others.join("\n"),
   ]
     .filter(Boolean)

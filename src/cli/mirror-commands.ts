@@ -20,7 +20,7 @@ import type { Value } from "../mirror/table.ts";
 import { type Ask, createThrottle, DEFAULT_RATE } from "../mirror/throttle.ts";
 import type { MirrorTable } from "../mirror/write.ts";
 import { formatTable } from "./format-table.ts";
-import { readRate } from "./options.ts";
+import { readRate, refuseOptions } from "./options.ts";
 import { createProgress, type Progress } from "./progress.ts";
 import { configOrUserError } from "./serve.ts";
 
@@ -67,6 +67,7 @@ export const driftCommand = defineCommand({
     yes: { type: "boolean", description: "With --fix: also when many rows are marked as deleted" },
   },
   async run({ args: { table, rate, fix = false, yes = false } }) {
+    if (!fix) refuseOptions({ yes }, ["yes"], "needs --fix");
     await using opened = await openMirror(rate, table);
     const shown: Difference[] = [];
     const onDifference = (difference: Difference) => void (shown.length < MAX_SHOWN && shown.push(difference));

@@ -41,7 +41,7 @@ export const newHandler = defineCommand({
     const path = write(dir, file, handlerTemplate(read.event, force));
     const example = eventNames.find((known) => matchesPattern(read.event, known));
     console.log(
-      `Wrote ${path}. A running ${COMMAND} dev has loaded it${example ? `; try it: ${COMMAND} send ${example}` : ""}`,
+      `Wrote ${path}, which a running ${COMMAND} dev loads at once${example ? `. Try it: ${COMMAND} send ${example}` : ""}`,
     );
   },
 });

@@ -20,9 +20,15 @@ export function readRate(text: string | undefined): number | undefined {
 }
 
 /** `--limit 50`: a whole number of at least one. */
-export function readLimit(text: string | undefined, max: number): number | undefined {
+export function readWhole(name: string, text: string | undefined, max: number): number | undefined {
   if (text === undefined) return undefined;
   const limit = Number(text);
   if (Number.isInteger(limit) && limit >= 1 && limit <= max) return limit;
-  throw new UserError(`--limit is ${text}, expected a whole number from 1 to ${max}`);
+  throw new UserError(`--${name} is ${text}, expected a whole number from 1 to ${max}`);
+}
+
+/** Refuses the first of these options that is given, since it would have no effect. `reason`: `needs …`, without the option. */
+export function refuseOptions<T extends object>(args: T, names: readonly (keyof T & string)[], reason: string) {
+  const given = names.find((name) => args[name] !== undefined && args[name] !== false);
+  if (given !== undefined) throw new UserError(`--${given} ${reason}`);
 }

@@ -13,6 +13,7 @@ import type { Client } from "./api-client.ts";
 import { connectOrOpen } from "./connect.ts";
 import { pausedBy } from "./describe.ts";
 import { formatTable } from "./format-table.ts";
+import { refuseOptions } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
 export const pause = defineCommand({
@@ -20,9 +21,11 @@ export const pause = defineCommand({
   args: {
     handler: { type: "positional", description: "A handler: user.created/crm", required: false },
     reason: { type: "string", description: "Shown wherever the handler is listed", valueHint: '"the CRM migrates"' },
-    json: { type: "boolean", description: "Without a handler: print JSON" },
+    json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args: { handler, reason, json } }) {
+    if (!handler)
+      refuseOptions({ reason }, ["reason"], `needs a handler: ${COMMAND} pause user.created/crm --reason …`);
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
     if (!handler) {
       const { paused } = await client.pauses();
@@ -30,6 +33,7 @@ export const pause = defineCommand({
     }
     const answer = await client.pause(handler, reason);
     if ("error" in answer) throw unknown(handler, answer);
+    if (json) return console.log(JSON.stringify({ handler, ...answer }, null, 2));
     console.log(
       answer.changed
         ? `${handler} is paused: its runs wait, and no attempt is counted. To continue: ${COMMAND} resume ${handler}`

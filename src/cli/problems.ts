@@ -4,7 +4,7 @@
 import { defineCommand } from "citty";
 
 import { PROBLEM_STATES } from "../api/routes/problems.ts";
-import type { CodeFrame, CommonValuesJson, ProblemView } from "../api/types.ts";
+import type { CodeFrame, CommonValuesJson, PausesJson, ProblemView } from "../api/types.ts";
 import { COMMAND } from "../command.ts";
 import { processEnvironment } from "../config.ts";
 import { count } from "../count.ts";
@@ -14,8 +14,8 @@ import { printable, printableJson } from "../printable.ts";
 import { didYouMean } from "../suggest.ts";
 import type { Client } from "./api-client.ts";
 import { connectOrOpen } from "./connect.ts";
-import { describeFrame } from "./describe.ts";
-import { readLimit } from "./options.ts";
+import { describeFrame, describePause, describeTitle } from "./describe.ts";
+import { readWhole, refuseOptions } from "./options.ts";
 import { configOrUserError } from "./serve.ts";
 
 const LIMIT = 20;
@@ -26,27 +26,29 @@ export const problems = defineCommand({
   meta: { name: `${COMMAND} problems`, description: "List failures by their cause, or show one of them" },
   args: {
     id: { type: "positional", description: "One problem: p_…", required: false },
-    state: { type: "string", description: PROBLEM_STATES.join(", "), valueHint: "resolved", default: "open" },
+    state: { type: "string", description: `${PROBLEM_STATES.join(", ")} (open)`, valueHint: "resolved" },
     mute: { type: "boolean", description: "With an id: report this problem no more" },
     unmute: { type: "boolean", description: "With an id: report it again" },
     limit: { type: "string", description: `How many (${LIMIT})`, valueHint: "50" },
     json: { type: "boolean", description: "Print JSON" },
   },
   async run({ args }) {
-    const { id, mute, unmute, state, json = false } = args;
+    const { id, mute, unmute, state = "open", json = false } = args;
     if (!PROBLEM_STATES.some((known) => known === state))
       throw new UserError(
         `There is no state ${state}${didYouMean(state, PROBLEM_STATES, `; there are ${PROBLEM_STATES.join(", ")}`)}`,
       );
     if (mute && unmute) throw new UserError("--mute and --unmute contradict each other: give one of the two");
-    if ((mute || unmute) && !id) throw new UserError(`Which problem? ${COMMAND} problems p_… --mute`);
-    const limit = readLimit(args.limit, MAX_LIMIT) ?? LIMIT;
+    if (id) refuseOptions(args, ["state", "limit"], `selects problems, and ${id} is one: give one of the two`);
+    else refuseOptions(args, ["mute", "unmute"], `needs a problem: ${COMMAND} problems p_… --mute`);
+    const limit = readWhole("limit", args.limit, MAX_LIMIT) ?? LIMIT;
     await using client = await connectOrOpen(configOrUserError(processEnvironment(), "dev"));
     if (id && (mute || unmute)) await setMuted(client, id, mute === true, json);
     else if (id) await showOne(client, id, json);
     else {
       const found = await client.problems(state, limit);
-      console.log(json ? toJson(found) : describeProblems(found.problems, state, Date.now()));
+      if (json) return console.log(toJson(found));
+      console.log(describeProblems(found.problems, state, Date.now(), (await client.pauses()).paused));
     }
   },
 });
@@ -73,8 +75,18 @@ async function frameOf(client: Client, { id, newest }: ProblemView): Promise<Cod
 
 const unknown = (id: string) => new UserError(`There is no problem ${id}: ${COMMAND} problems lists them`);
 
-export function describeProblems(found: readonly ProblemView[], state: string, now: number): string {
-  if (found.length > 0) return found.map((problem) => describeHead(problem, now).join("\n")).join("\n\n");
+export function describeProblems(
+  found: readonly ProblemView[],
+  state: string,
+  now: number,
+  paused: PausesJson["paused"] = [],
+): string {
+  const ofThese = paused.filter(({ handler }) => found.some((problem) => problem.handler === handler));
+  if (found.length > 0)
+    return [
+      ...found.map((problem) => describeHead(problem, now).join("\n")),
+      ...(ofThese.length > 0 ? [ofThese.map(describePause).join("\n")] : []),
+    ].join("\n\n");
   return state === "open" ? "No problem is open." : `No problem is ${state}.`;
 }
 
@@ -106,12 +118,12 @@ export function describeProblem(
 }
 
 function describeHead(problem: ProblemView, now: number): string[] {
-  const { id, handler, name, message, place, source, lastAt, failures, muted } = problem;
+  const { id, handler, place, source, lastAt, failures, muted } = problem;
   const facts = [describeRuns(problem), `last ${formatDuration(Math.max(0, now - lastAt))} ago`, muted && "muted"];
   const where = place === null ? "no line of yours was running" : `${place}${source === null ? "" : `  ${source}`}`;
   return [
     `${problem.state === "open" ? "✗" : "✓"} ${id}  ${handler}  ${facts.filter(Boolean).join(", ")}`,
-    `    ${printable(`${name}: ${message}`)}`,
+    `    ${printable(describeTitle(problem))}`,
     `    ${printable(where)}`,
     `    ${sparkline(problem.days)}  ${count(failures, "failure")}`,
   ];

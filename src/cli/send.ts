@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 
 import { defineCommand } from "citty";
 
-import type { RunJson } from "../api/types.ts";
+import type { PausesJson, RunJson } from "../api/types.ts";
 import { eventNames, isEvent, type KnownEventName, type ReceivedEvent } from "../clerk/events.ts";
 import { messageId } from "../clerk/message-id.ts";
 import { mergeDeep, sample } from "../clerk/samples.ts";
@@ -19,7 +19,7 @@ import { didYouMean } from "../suggest.ts";
 import type { Client } from "./api-client.ts";
 import { localUrl } from "./banner.ts";
 import { connect } from "./connect.ts";
-import { describePause, describeRun, isSuccessful } from "./describe.ts";
+import { describePause, describeRun, isSuccessful, pauseOf } from "./describe.ts";
 import { configOrUserError } from "./serve.ts";
 import { hasNotStarted, lastWait, waitForRuns } from "./wait-for-runs.ts";
 
@@ -76,8 +76,9 @@ async function sendOne(post: () => Promise<Sent>, client: Client | undefined): P
   if (status !== 200 || !client) return status === 200;
   const runs = await waitForRuns(client, id).catch(gone);
   if (runs.length === 0) console.log("  no handler for it yet: it is stored, and nothing runs");
-  for (const run of runs) console.log(describeRun(run));
-  if (!(await printPaused(client, runs)) && runs.some(hasNotStarted)) {
+  const paused = await pausesOf(client, runs);
+  for (const run of runs) console.log(describeRun(run, { paused, isOffline: false }));
+  if (paused.length === 0 && runs.some(hasNotStarted)) {
     const subject = (await client.get(id).catch(gone))?.subject;
     if (subject)
       console.log(`      what runs first: ${COMMAND} deliveries --subject ${printable(subject)} --state waiting`);
@@ -85,13 +86,11 @@ async function sendOne(post: () => Promise<Sent>, client: Client | undefined): P
   return runs.every(isSuccessful);
 }
 
-/** Prints which of the runs' handlers are paused. Returns whether one is. */
-async function printPaused(client: Client, runs: readonly RunJson[]): Promise<boolean> {
-  const waiting = new Set(runs.filter(({ state }) => state === "waiting").map(({ handler }) => handler));
-  if (waiting.size === 0) return false;
-  const paused = (await client.pauses().catch(gone)).paused.filter(({ handler }) => waiting.has(handler));
-  for (const pause of paused) console.log(`      ${describePause(pause)}`);
-  return paused.length > 0;
+/** The pauses that some of the runs wait for. */
+async function pausesOf(client: Client, runs: readonly RunJson[]): Promise<PausesJson["paused"]> {
+  if (!runs.some(({ state }) => state === "waiting")) return [];
+  const { paused } = await client.pauses().catch(gone);
+  return paused.filter((pause) => runs.some((run) => pauseOf(run, [pause])));
 }
 
 async function sendMany(post: () => Promise<Sent>, count: number, client: Client | undefined): Promise<boolean> {
@@ -119,7 +118,7 @@ async function sendMany(post: () => Promise<Sent>, count: number, client: Client
   const bad = runs.filter((run) => !isSuccessful(run));
   console.log(`  ${runs.length - bad.length} of ${runs.length} runs done`);
   if (bad[0]) console.log(`  one of the others:\n${describeRun(bad[0])}`);
-  await printPaused(client, bad);
+  for (const pause of await pausesOf(client, bad)) console.log(`      ${describePause(pause)}`);
   return accepted.length === count && bad.length === 0;
 }
 
@@ -128,7 +127,10 @@ async function postSigned(url: string, event: ReceivedEvent, options: PostOption
     const { status, text } = await postEvent(url, event, options);
     return { id: options.id, status, answer: text.trim() };
   } catch (error) {
-    throw new UserError(`Nothing answers at ${url} (${messageOf(error)}). Is the server running? ${COMMAND} dev`);
+    // Bun's message for a closed port is longer than its code, and adds nothing.
+    const { code } = error as { code?: unknown };
+    const reason = code === "ECONNREFUSED" ? code : messageOf(error);
+    throw new UserError(`Nothing answers at ${url} (${reason}). Is the server running? ${COMMAND} dev`);
   }
 }
 
@@ -143,6 +145,7 @@ function readEvent({
 }): () => ReceivedEvent {
   const overrides = data === undefined ? undefined : readObject(data, "--data");
   if (file !== undefined) {
+    if (name !== undefined) throw new UserError(`--file is the event to send: leave ${name} out`);
     const event: unknown = readObject(readText(file), file);
     if (!isEvent(event)) throw new UserError(`${file} is not an event: it needs a string "type" and an object "data"`);
     return () => ({ ...event, data: mergeDeep(event.data, overrides ?? {}) as ReceivedEvent["data"] });

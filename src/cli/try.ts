@@ -60,10 +60,11 @@ function choose(
   if (typeof payload !== "string") throw new UserError(`${id} has no payload any more, so no handler can run on it`);
   const matching = table.match(type);
   const chosen = matching.filter((handler) => name === undefined || handler.name === name);
-  const names = matching.map((handler) => handler.name).join(", ") || "none";
   if (chosen.length === 0)
     throw new UserError(
-      `No handler ${name === undefined ? "" : `${name} `}runs for ${type}. Handlers that do: ${names}`,
+      matching.length === 0
+        ? `No handler runs for ${type}: write one with ${COMMAND} new`
+        : `No handler ${name} runs for ${type}. Handlers that do: ${matching.map((handler) => handler.name).join(", ")}`,
     );
   return chosen.map((handler) => {
     const { error, code } = handler;

@@ -9,7 +9,7 @@ import type { HandlerTable } from "../handlers/loader.ts";
 import type { ClaimedRun, Inbox, LogLine, Outcome } from "../inbox/inbox.ts";
 import type { TraceIds, Traces } from "../monitor/traces.ts";
 import type { BreakerOptions, PauseChange } from "./pauses.ts";
-import type { LogFormat, Watchdog } from "./watchdog.ts";
+import type { Watchdog } from "./watchdog.ts";
 
 export interface DispatcherOptions {
   inbox: Inbox;
@@ -41,8 +41,7 @@ export interface DispatcherOptions {
   onLate?: (run: ClaimedRun, message: string) => void;
   /** Called when an operation of the inbox failed because of a bug. It is retried. */
   onTrouble?: (error: unknown) => void;
-  /** Detects handlers that block the thread. Default: one that writes to the log, in `logFormat`. */
+  /** Detects handlers that block the thread. Stopped with the dispatcher. Default: none. */
   watchdog?: Watchdog;
-  logFormat?: LogFormat;
   now?: () => number;
 }

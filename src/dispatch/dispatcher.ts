@@ -13,7 +13,7 @@ import { createPauses, type Pauses } from "./pauses.ts";
 import { createRecovery } from "./recovery.ts";
 import { createSlots } from "./slots.ts";
 import { startEpoch } from "./timeout.ts";
-import { createWatchdog } from "./watchdog.ts";
+import { UNWATCHED } from "./watchdog.ts";
 
 export interface Dispatcher {
   /** Parks runs of handlers that have been removed, and unparks those of handlers that were added. */
@@ -38,10 +38,12 @@ const RELEASE_MS = 2_000;
 /** Recovers runs that a crash left running, then dispatches until it is stopped. */
 export async function startDispatcher(options: DispatcherOptions): Promise<Dispatcher> {
   const { inbox, table, concurrency, effects, clerk, now = Date.now } = options;
-  const { cluster = singleServer(), watchdog = createWatchdog(options.logFormat ?? "json") } = options;
+  const { cluster = singleServer(), watchdog = UNWATCHED } = options;
   const slots = createSlots(concurrency);
   /** This server's attempts whose end is not recorded yet, by run. */
   const held = new Map<number, { attempt: number; holding: Promise<void> }>();
+  /** Attempts that may have written, and whose end a stop leaves unrecorded. The next start looks them up in the ledger. */
+  const unrecorded = new Map<number, number>();
   const shutdown = new AbortController();
   /** Attempts of before and after a fence are ended separately. */
   let epoch = startEpoch(shutdown.signal);
@@ -64,7 +66,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
       const open = isClosed ? undefined : pauses.capacity(slots.free(table().loaded));
       return open ?? { slots: new Map(), exclusive: exclusive === "claiming" };
     },
-    held: () => new Map([...held].map(([run, { attempt }]) => [run, attempt])),
+    held: () => new Map([...unrecorded, ...[...held].map(([run, { attempt }]) => [run, attempt] as const)]),
   };
 
   const loaded = () => cluster.loaded(table().loaded);
@@ -186,6 +188,7 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
           });
     release?.();
     if (outcome) await end(run, pauses.ended(run, outcome));
+    else unrecorded.set(run.run, run.attempt);
   }
 
   /** Records the outcome of an attempt, then calls `_dead.ts`. */
@@ -218,7 +221,10 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
         slots.take(run.handler);
         if (failures === 0) reportBug(error);
         // The next start finds the run interrupted, and looks up the ledger.
-        if (shutdown.signal.aborted) return false;
+        if (shutdown.signal.aborted) {
+          unrecorded.set(run.run, run.attempt);
+          return false;
+        }
         await Bun.sleep(RETRY_MS);
       }
     }

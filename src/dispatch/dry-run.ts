@@ -10,7 +10,7 @@ import type { Code, Handler } from "../handlers/loader.ts";
 import type { ClaimedRun, Outcome } from "../inbox/inbox.ts";
 import { runAttempt } from "./attempt.ts";
 import { createTimeouts } from "./timeout.ts";
-import { createWatchdog } from "./watchdog.ts";
+import { UNWATCHED, type Watchdog } from "./watchdog.ts";
 
 interface DryRunOptions {
   handler: Handler & { code: Code };
@@ -18,11 +18,14 @@ interface DryRunOptions {
   body: Uint8Array;
   effects: Effects;
   clerk: ClerkClient | undefined;
+  /** Default: none. */
+  watchdog?: Watchdog;
   /** An error that the handler's code threw after the attempt had ended. */
   onLate: (message: string) => void;
 }
 
-export async function dryRun({ handler, delivery, body, effects, clerk, onLate }: DryRunOptions) {
+export async function dryRun(options: DryRunOptions) {
+  const { handler, delivery, body, effects, clerk, watchdog = UNWATCHED, onLate } = options;
   const queries: RanQuery[] = [];
   const shutdown = new AbortController().signal;
   const outcome: Outcome | undefined = await runAttempt({
@@ -33,7 +36,7 @@ export async function dryRun({ handler, delivery, body, effects, clerk, onLate }
     clerk,
     effects: rolledBack(effects, (query) => queries.push(query)),
     timeouts: createTimeouts(shutdown),
-    watchdog: createWatchdog("none"),
+    watchdog,
     shutdown,
     now: Date.now,
     print: () => undefined,

@@ -1,7 +1,8 @@
 // Converts a thrown value of any shape to a bounded error record with its causes, and formats it.
 
-import { relative, resolve } from "node:path";
+import { relative } from "node:path";
 
+import { isHostFrame, SOURCE } from "../host-frames.ts";
 import type { ErrorCause, ErrorRecord } from "../inbox/inbox.ts";
 
 // An error may be its own cause.
@@ -35,7 +36,7 @@ export function errorLines({ message, stack, causes = [] }: ErrorRecord): string
 export function errorSummary(error: ErrorRecord): string {
   const causes = (error.causes ?? []).map(({ name, message }) => `; caused by ${name}: ${message}`);
   const at = placeOf(error);
-  return `${error.message}${causes.join("")}${at ? ` (at ${shownPlace(at)})` : ""}`;
+  return `${error.message || error.name}${causes.join("")}${at ? ` (at ${shownPlace(at)})` : ""}`;
 }
 
 /** The line of the user's code that threw, or that caused it: `/app/handlers/user.created.ts:3:15`. */
@@ -67,7 +68,8 @@ function errorRecord(thrown: unknown): ErrorRecord {
 }
 
 function nameAndMessage(thrown: unknown, maxMessage: number) {
-  if (!(thrown instanceof Error)) return { name: "Thrown", message: Bun.inspect(thrown).slice(0, maxMessage) };
+  if (!(thrown instanceof Error))
+    return { name: "Thrown", message: Bun.inspect(thrown, { compact: true }).slice(0, maxMessage) };
   // A subclass may have set these to values other than strings.
   const [name, message] = [thrown.name, thrown.message].map(String) as [string, string];
   const ofClass = thrown.constructor.name;
@@ -80,7 +82,8 @@ function causesOf(thrown: Error): ErrorCause[] {
   const seen = new Set<unknown>([thrown]);
   const visit = (error: unknown) => {
     const { cause, errors } = error as { cause?: unknown; errors?: unknown };
-    for (const inner of [cause, ...(error instanceof AggregateError && Array.isArray(errors) ? errors : [])]) {
+    const reasons: unknown[] = Array.isArray(errors) ? errors : [];
+    for (const inner of [cause, ...(error instanceof AggregateError ? reasons : reasons.filter(hasMessage))]) {
       if (inner === undefined || inner === null || seen.has(inner) || causes.length === MAX_CAUSES) continue;
       seen.add(inner);
       causes.push(causeRecord(inner));
@@ -95,21 +98,29 @@ function causesOf(thrown: Error): ErrorCause[] {
   return causes;
 }
 
+/** Errors of Clerk's API have only a status as their message, and the reasons as plain objects in `errors`. */
+function hasMessage(value: unknown): value is { message: string; code?: unknown; longMessage?: unknown } {
+  return typeof value === "object" && value !== null && typeof (value as { message?: unknown }).message === "string";
+}
+
 function causeRecord(thrown: unknown): ErrorCause {
+  if (!(thrown instanceof Error) && hasMessage(thrown)) {
+    const { code, message, longMessage } = thrown;
+    return {
+      name: typeof code === "string" ? code.slice(0, MAX_NAME) : "Thrown",
+      message: (typeof longMessage === "string" ? longMessage : message).slice(0, MAX_CAUSE_MESSAGE),
+    };
+  }
   const cause = nameAndMessage(thrown, MAX_CAUSE_MESSAGE);
   const at = thrown instanceof Error ? ownFrame(String(thrown.stack).slice(0, MAX_STACK)) : undefined;
   return { ...cause, ...(at && { at }) };
 }
 
-const SOURCE = `${resolve(import.meta.dir, "..")}/`;
-const HOST_FRAMES = [SOURCE, "node:async_hooks", "(unknown)"];
-
-/** Drops Bellhop's frames below the handler: they are always the same and never the cause. */
+/** Drops Bellhop's frames below the handler. */
 function withoutCaller(stack: string): string {
   const lines = stack.split("\n");
   const called = lines.findIndex((line) => line.includes(`at callHandler (${SOURCE}dispatch/`));
   const end = called < 0 ? lines.length : called;
-  const isHostFrame = (line: string) => /^\s+at /.test(line) && HOST_FRAMES.some((part) => line.includes(part));
   return lines.slice(0, lines.findLastIndex((line, index) => index < end && !isHostFrame(line)) + 1).join("\n");
 }
 

@@ -6,6 +6,7 @@ import type { ClerkClient } from "@clerk/backend";
 import type { TransactionSQL } from "bun";
 
 import type { ClerkEvent } from "../clerk/events.ts";
+import { inspectWithoutHost } from "../host-frames.ts";
 import type { ClaimedRun, LogLine } from "../inbox/inbox.ts";
 import type { HandlerContext, HandlerLog } from "../index.ts";
 
@@ -83,7 +84,7 @@ export function createLog(print: (line: LogLine) => void): { lines: LogLine[]; l
     (level: LogLine["level"]) =>
     (...parts: unknown[]) => {
       if (left <= 0) return;
-      const text = parts.map((part) => (typeof part === "string" ? part : Bun.inspect(part))).join(" ");
+      const text = parts.map((part) => (typeof part === "string" ? part : inspectWithoutHost(part))).join(" ");
       const bytes = Buffer.from(text);
       const fits = bytes.length + LINE_BYTES < left;
       const cut = () => `${bytes.toString("utf8", 0, left)}… (the rest of this run's log is dropped)`;

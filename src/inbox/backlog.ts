@@ -7,7 +7,7 @@ import { WAITING_HEADS } from "./claim.ts";
 import { handlersOf, isLatest, RUNS } from "./run-sets.ts";
 
 /** Runs of a handler in a state that is neither done nor skipped. `retrying`: waiting for the time of a retry. */
-interface BacklogCount {
+export interface BacklogCount {
   handler: string;
   state: "waiting" | "retrying" | "running" | "parked" | "dead";
   /** At most `MAX_COUNTED`. */
@@ -35,6 +35,8 @@ const COUNTED = (["waiting", "running", "dead", "parked"] as const).map((state) 
     ) as slice`;
   return { state, slice };
 });
+
+const PARKED = COUNTED.find(({ state }) => state === "parked")!.slice;
 
 /** Heads that are due later: they wait for a retry. */
 const RETRYING = query({ handler: "text", now: "int", limit: "int" })`
@@ -65,6 +67,13 @@ export function createCounts({ read, now }: Pick<Access, "read" | "now">) {
         counts.push({ handler, state: "retrying", count: retrying });
       }
       return { counts, oldestWaitingMs: await oldestWaiting(read, now()) };
+    },
+    /** Counts the runs that wait for their handler's file. */
+    async parked(): Promise<BacklogCount[]> {
+      const counts: BacklogCount[] = [];
+      for (const handler of await handlersOf(read, RUNS.parked))
+        counts.push({ handler, state: "parked", count: await count(read, PARKED, handler) });
+      return counts;
     },
     /** The last stored delivery, of any server. */
     async newestDelivery(): Promise<{ arrival: number; receivedAt: number } | null> {

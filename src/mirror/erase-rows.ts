@@ -3,7 +3,7 @@
 
 import type { SQL } from "bun";
 
-import { decodeRow, holes, quoted, template } from "./sql.ts";
+import { decodeRow, holes, quoted, tableExists, template } from "./sql.ts";
 import { columnsOf } from "./table.ts";
 import type { MirrorTable } from "./write.ts";
 
@@ -14,7 +14,7 @@ const ADDRESSES = ["email", "email_address"];
 /** The e-mail addresses and phone numbers in the user's rows. */
 export async function addressesIn(sql: SQL, tables: readonly MirrorTable[], user: string): Promise<string[]> {
   const found: string[] = [];
-  for (const { table, name } of tables.filter(isOfUsers)) {
+  for (const { table, name } of await existing(sql, tables.filter(isOfUsers))) {
     const rows = await sql(template(`select * from ${quoted(name)} where id = ?`), user);
     for (const row of rows as Record<string, unknown>[]) {
       const { email, phone } = decodeRow(table, row);
@@ -32,7 +32,7 @@ export async function eraseRows(
   addresses: readonly string[],
 ): Promise<Record<string, number>> {
   const counts: Record<string, number> = {};
-  for (const to of tables) {
+  for (const to of await existing(tx, tables)) {
     const columns = Object.keys(columnsOf(to.table));
     const sets = columns.filter((column) => !KEPT.includes(column)).map((column) => `${quoted(column)} = null`);
     const conditions = [isOfUsers(to) ? "id = ?" : columns.includes("user_id") ? "user_id = ?" : undefined];
@@ -48,6 +48,12 @@ export async function eraseRows(
     if (count > 0) counts[to.name] = Number(count);
   }
   return counts;
+}
+
+/** A server creates the tables of a new mirror; until then, they have no rows to erase. */
+async function existing(sql: SQL, tables: readonly MirrorTable[]): Promise<MirrorTable[]> {
+  const exists = await Promise.all(tables.map(({ name }) => tableExists(sql, name)));
+  return tables.filter((_, index) => exists[index]);
 }
 
 function isOfUsers({ table }: Pick<MirrorTable, "table">): boolean {

@@ -5,7 +5,7 @@ import type { SQL } from "bun";
 import { UserError } from "../errors.ts";
 import { DRIFT_TABLE } from "./drift-schedule.ts";
 import { INSTANCES_TABLE } from "./instance.ts";
-import { type Dialect, dialectOf, type NamedTable, quoted, template, types } from "./sql.ts";
+import { type Dialect, dialectOf, type NamedTable, quoted, tableExists, template, types } from "./sql.ts";
 import { type Column, columnsOf } from "./table.ts";
 
 /** Call it in a transaction that excludes concurrent migrations. Throws when a newer Bellhop created the table. */
@@ -25,7 +25,7 @@ export async function migrate(tx: SQL, named: NamedTable): Promise<void> {
   const dialect = dialectOf(tx);
   const of = (step: number) => columns.filter(([, { since = 1 }]) => since === step);
   if (version === 0) {
-    await refuseForeign(tx, name, dialect);
+    await refuseForeign(tx, name);
     await tx.unsafe(createTable(name, of(1), dialect));
   }
   for (let step = Math.max(version, 1) + 1; step <= newest; step += 1)
@@ -46,12 +46,8 @@ function createTable(name: string, columns: readonly (readonly [string, Column])
 }
 
 /** Refuses to use a table of that name that the mirror has not created. */
-async function refuseForeign(tx: SQL, name: string, dialect: Dialect) {
-  const found =
-    dialect === "sqlite"
-      ? await tx`select 1 from sqlite_master where name = ${name}`
-      : await tx`select 1 where to_regclass(${quoted(name)}) is not null`;
-  if (found.length > 0)
+async function refuseForeign(tx: SQL, name: string) {
+  if (await tableExists(tx, name))
     throw new UserError(
       `The table ${name} exists already, and the mirror did not create it. Rename it, or choose another prefix:\n\n` +
         `    export default mirror({ prefix: "mirror_" });`,

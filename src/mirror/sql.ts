@@ -22,6 +22,14 @@ export function dialectOf({ options }: Pick<Queryable, "options">): Dialect {
   return (options as { adapter?: string }).adapter === "sqlite" ? "sqlite" : "postgres";
 }
 
+export async function tableExists(sql: Queryable, name: string): Promise<boolean> {
+  const found: unknown[] =
+    dialectOf(sql) === "sqlite"
+      ? await sql`select 1 from sqlite_master where name = ${name}`
+      : await sql`select 1 where to_regclass(${quoted(name)}) is not null`;
+  return found.length > 0;
+}
+
 export const types: Record<Dialect, Record<Column["kind"] | "version", string>> = {
   sqlite: { text: "text", boolean: "boolean", integer: "integer", time: "text", json: "text", version: "text" },
   // Versions sort by bytes, independent of the database's locale.

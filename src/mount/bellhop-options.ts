@@ -34,6 +34,8 @@ export function configOf(options: BellhopOptions, environment: Environment): Con
   const { dev = environment.NODE_ENV !== "production", inspector = false, ...given } = options;
   // As applications and their development servers name this machine. Only shown, since the application listens.
   const env: Record<string, string | undefined> = { HOST: "localhost", ...environment };
+  // The process is the application's, so it ends only if the application asks for it.
+  env.BLOCKED_SECONDS = environment.BLOCKED_SECONDS?.trim() || "0";
   for (const [option, value] of Object.entries(given)) {
     const name = option.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase();
     if (!settings.some((setting) => setting.name === name))

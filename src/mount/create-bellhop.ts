@@ -1,5 +1,5 @@
 // Bellhop inside of an application, which has the port, the signals and the process.
-// Must never listen to signals or exit.
+// Must never listen to signals, nor exit unless BLOCKED_SECONDS asks for it.
 
 import { describeWrongRuntime } from "../bun-version.ts";
 import { type Config, processEnvironment } from "../config.ts";

@@ -47,6 +47,8 @@ const REASONS: readonly [RegExp, string][] = [
   [/SQLITE_READONLY|EROFS|\b25006\b/, "it is read-only"],
   [/SQLITE_IOERR|EIO/, "the disk fails"],
   [/EPIPE/, "its reader is gone"],
+  [/\b28(?:000|P01)\b/, "Postgres refuses the user or the password"],
+  [/\b53300\b/, "Postgres has no free connection"],
   [
     /\b(?:08...|57P..)\b|ERR_POSTGRES_(?:CONNECTION|FAILED)|Postgres d(?:id|oes) not answer/,
     "Postgres does not answer",

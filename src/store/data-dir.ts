@@ -4,7 +4,7 @@ import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs"
 import { dirname, join } from "node:path";
 
 import { COMMAND } from "../command.ts";
-import { messageOf, UserError } from "../errors.ts";
+import { EXIT_CONFIG, messageOf, UserError } from "../errors.ts";
 import { watchNames } from "../open-files.ts";
 import { isOpenElsewhere, type Lock, takeLock } from "./sqlite-connection.ts";
 
@@ -86,6 +86,7 @@ export async function checkNewInbox(path: string, ledgerHasRuns: () => Promise<b
   throw new UserError(
     `${path} is empty, but ${odd}: its deliveries are lost, or are in another file.\n\n` +
       `    Restore a backup (${COMMAND} restore <folder>), or remove the file to start with an empty inbox.`,
+    EXIT_CONFIG,
   );
 }
 

@@ -217,6 +217,12 @@ function toOpenError(error: unknown): unknown {
       `INBOX_URL: Postgres refuses the connection: ${message}. Is it a pooler? Then add ?prepare=false`,
       EXIT_CONFIG,
     );
+  // It names no schema.
+  if (state === "3F000")
+    return new UserError(
+      "INBOX_URL: Postgres has no such schema: create the one of ?schema=… first, with create schema",
+      EXIT_CONFIG,
+    );
   if (CONFIGURATION.test(state)) return new UserError(`INBOX_URL: Postgres refuses the inbox: ${message}`, EXIT_CONFIG);
   return toInboxError(error);
 }

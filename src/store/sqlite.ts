@@ -6,7 +6,7 @@ import { closeSync, fdatasyncSync, openSync } from "node:fs";
 
 import { COMMAND } from "../command.ts";
 import { retryBriefly } from "../deadline.ts";
-import { InboxUnavailable, UserError } from "../errors.ts";
+import { EXIT_CONFIG, InboxUnavailable, UserError } from "../errors.ts";
 import { FileMoved, watchNames } from "../open-files.ts";
 import { FIRST_SQLITE_VERSION, OLDEST_SQLITE_READER, READER, SQLITE_SCHEMAS } from "./schema.ts";
 import {
@@ -162,6 +162,7 @@ function tooNew(version: number): UserError {
   return new UserError(
     `inbox.db was written by a newer Bellhop (its schema is ${version}, this one knows ${SCHEMA_VERSION}).\n\n` +
       `    Start that newer version again, or give this one another folder: DATA_DIR=data2`,
+    EXIT_CONFIG,
   );
 }
 
@@ -171,5 +172,6 @@ function refuseFirstGeneration(version: number) {
       "inbox.db was written by the first generation of Bellhop, whose format this version does not read.\n\n" +
         `    Start the old version once more and let it finish its runs (${COMMAND} deliveries --state waiting is then empty),\n` +
         "    stop it, and start with an empty inbox: move inbox.db away, or set another folder: DATA_DIR=data2",
+      EXIT_CONFIG,
     );
 }

@@ -11,6 +11,7 @@ import type { SQL } from "bun";
 import { messageId } from "../clerk/message-id.ts";
 import { openEffects } from "../db/effects.ts";
 import { startDispatcher } from "../dispatch/dispatcher.ts";
+import { createWatchdog } from "../dispatch/watchdog.ts";
 import { parseDuration } from "../duration.ts";
 import { errorText, readError } from "../failures/error-record.ts";
 import { currentRun } from "../handlers/context.ts";
@@ -89,6 +90,7 @@ export async function openBellhop(options: BellhopOptions, type?: string): Promi
     effects,
     table: () => table,
     concurrency: 16,
+    watchdog: createWatchdog({ logFormat: "pretty", logLevel: "info", blockedSeconds: 0 }),
     clerk: options.clerk as ClerkClient | undefined,
     now,
     onLate: (run, message) =>

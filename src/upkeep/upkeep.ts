@@ -1,5 +1,5 @@
-// The work of a server beside deliveries and runs: deletion of expired data, erasures of users, and comparisons of the
-// mirror with Clerk.
+// The work of a server beside deliveries and runs: deletion of expired data, erasures of users, comparisons of the mirror
+// with Clerk, and reports of runs whose handler is gone.
 
 import type { Get } from "../clerk/requests.ts";
 import type { Cluster } from "../cluster/cluster.ts";
@@ -8,13 +8,14 @@ import type { Effects } from "../db/effects.ts";
 import { messageOf } from "../errors.ts";
 import type { HandlerTable } from "../handlers/loader.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import { logDrift, logErased } from "../log.ts";
+import { logDrift, logErased, logParked } from "../log.ts";
 import type { Logger } from "../logger.ts";
 import { type DriftReport, startDriftSchedule } from "../mirror/drift-schedule.ts";
 import { addressesIn, eraseRows } from "../mirror/erase-rows.ts";
 import { tablesOf } from "../mirror/mirror.ts";
 import type { MirrorTable } from "../mirror/write.ts";
 import { type Erasures, startErasures } from "./erasures.ts";
+import { startParkedReports } from "./parked.ts";
 import { startRetention } from "./retention.ts";
 
 interface UpkeepOptions {
@@ -55,6 +56,14 @@ export function startUpkeep({ config, log, inbox, effects, cluster, table, onDri
     onFinished: (erasure) => logErased(log, erasure),
     onTrouble: (error) => log.warn({ err: error }, "an erasure could not be finished; the next round continues it"),
   });
+  const parked = startParkedReports({
+    inbox,
+    knows: (handler) => table().get(handler) !== undefined,
+    isOurs,
+    onParked: (count) => logParked(log, count),
+    onTrouble: (error) =>
+      log.warn({ err: error }, "runs without a handler could not be counted; the next round retries"),
+  });
   const { driftEvery, clerkSecretKey: secretKey, clerkApiUrl: apiUrl } = config;
   const schedule =
     secretKey && driftEvery !== "never"
@@ -73,7 +82,7 @@ export function startUpkeep({ config, log, inbox, effects, cluster, table, onDri
       : undefined;
   return {
     erasures,
-    stop: async () => void (await Promise.all([retention.stop(), erasures.stop(), schedule?.stop()])),
+    stop: async () => void (await Promise.all([retention.stop(), erasures.stop(), parked.stop(), schedule?.stop()])),
   };
 }
 

@@ -74,7 +74,8 @@ ${descriptions(answering)}
 
 ## Method
 
-Each request is a signed \`user.created\` of 1 KB with its own id. Requests are signed before a turn, and the load generator's
+Each request is a signed \`user.created\` of 1 KB with its own id and its own user. Ids of Svix and Clerk begin with their time:
+these are as old as if they were made when the request is due. Requests are signed before a turn, and the load generator's
 CPU time is not counted. All servers run during the whole run; one at a time is under load, each round begins with another
 one, and the bench waits until all is handled before the next turn. Handlers get the parsed event and do nothing.
 

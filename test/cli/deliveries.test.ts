@@ -5,7 +5,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 
 import { describeList } from "../../src/cli/deliveries.ts";
-import { readLimit, readRate, readTime } from "../../src/cli/options.ts";
+import { readRate, readTime, readWhole } from "../../src/cli/options.ts";
 import type { DeliveryList } from "../../src/inbox/views.ts";
 import { post, runCommand, spawnServer, temporaryFolder, until, writeHandlers } from "../harness.ts";
 import { devWith } from "./dev-server.ts";
@@ -167,8 +167,8 @@ test("times, rates and limits are parsed, or rejected with an example", () => {
   expect(() => readTime("until", "yesterday")).toThrow("--until is yesterday, expected how long ago (7d, 12h, 30m)");
   expect(readRate("0.5")).toBe(0.5);
   for (const wrong of ["0", "-1", "x"]) expect(() => readRate(wrong)).toThrow("expected a number per second");
-  expect(readLimit("5", 10)).toBe(5);
-  for (const wrong of ["0", "11", "2.5", "x"]) expect(() => readLimit(wrong, 10)).toThrow("from 1 to 10");
+  expect(readWhole("limit", "5", 10)).toBe(5);
+  for (const wrong of ["0", "11", "2.5", "x"]) expect(() => readWhole("limit", wrong, 10)).toThrow("from 1 to 10");
 });
 
 test("an empty list shows what to do next", () => {

@@ -1,7 +1,8 @@
 // `bun doctor`: each finding has a state, a fact and a remedy; the exit code is 1 when something needs a person.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 
 import type { ClerkClient } from "@clerk/backend";
@@ -38,13 +39,33 @@ test("a healthy server has no problem, and every check has run", async () => {
   expect(exitCode).toBe(0);
   for (const name of ["bun", "packages", "settings", "secret", "clock", "key", "address", "endpoint", "handlers"])
     expect(named(findings, name), name).toHaveLength(1);
-  for (const name of ["schema", "database", "inbox", "disk", "refused", "deliveries", "server"])
+  for (const name of ["schema", "database", "inbox", "disk", "refused", "deliveries", "server", "health"])
     expect(named(findings, name), name).toHaveLength(1);
   expect(named(findings, "deliveries")[0]!.fact).toContain("user.created");
   expect(named(findings, "key")[0]!.fact).toContain("which sends the deliveries");
   const printed = await runCommand(folder.path, ["doctor"], env);
   expect(printed.stdout).toContain("✓ handlers");
   expect(printed.stdout).toContain("Nothing needs a person.");
+});
+
+test("a server that can't store deliveries is a problem, and nothing is created where its files were", async () => {
+  await using folder = await temporaryFolder();
+  await writeHandlers(folder.path, { "user.created.ts": "export default () => 1;" });
+  await using server = await spawnServer(folder.path);
+  const { port, origin } = new URL(server.url);
+  const data = join(folder.path, "data");
+  await rename(data, `${data}.away`);
+  await until("/health to report it", async () => (await fetch(`${origin}/health`)).status === 503);
+  const { exitCode, findings } = await findingsOf(folder.path, { PORT: port });
+  expect(exitCode).toBe(1);
+  const troubles = named(findings, "health").map(({ state, fact }) => `${state}: ${fact}`);
+  expect(troubles[0]).toBe(
+    "problem: deliveries get 503: the inbox can't be written: its file was moved, removed or replaced",
+  );
+  expect(named(findings, "database")).toMatchObject([{ state: "note", fact: expect.stringContaining("there is no") }]);
+  expect(existsSync(data)).toBe(false);
+  await rename(`${data}.away`, data);
+  await until("the inbox to be written again", async () => (await fetch(`${origin}/health`)).status === 200);
 });
 
 test("each problem is named with its remedy", async () => {

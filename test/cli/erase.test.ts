@@ -134,6 +134,20 @@ test("ERASE_AFTER erases a deleted user by itself", async () => {
   expect(await filesWith(join(folder.path, "data"), "Quentin")).toEqual([]);
 });
 
+test("a user is erased before the tables of a new mirror exist", async () => {
+  await using folder = await temporaryFolder();
+  await using server = await spawnServer(folder.path);
+  await post(server.url, event("user.created", user(USER, "Zebulon", 1)), { id: "msg_1" });
+  server.process.kill("SIGTERM");
+  await server.process.exited;
+  // As after `bun new mirror`, before the next start.
+  await writeHandlers(folder.path, HANDLERS);
+  const erased = await runCommand(folder.path, ["erase", USER, "--yes"]);
+  expect([erased.exitCode, erased.stderr]).toEqual([0, ""]);
+  expect(erased.stdout).toContain("1 delivery");
+  expect(await filesWith(join(folder.path, "data"), "Zebulon")).toEqual([]);
+});
+
 test("the report names what is erased, what waits and what is stored elsewhere", () => {
   const erasure = { user: USER, cause: "person", requestedAt: 1, finishedAt: null, givesUp: false } as const;
   const text = describeErasure({ ...erasure, searched: 1, deliveries: 1_200, held: 2, elsewhere: { clerk_users: 1 } });
@@ -150,6 +164,8 @@ describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
     const env = { INBOX_URL: await postgres.database() };
     await using folder = await temporaryFolder();
     await writeHandlers(folder.path, HANDLERS);
+    // The mirror's tables do not exist yet.
+    expect((await runCommand(folder.path, ["erase", USER, "--yes"], env)).exitCode).toBe(0);
     await using server = await spawnServer(folder.path, { env });
     for (const id of await sendHistory(server.url)) if (id !== "msg_0") await server.ended(id);
     const erased = await runCommand(folder.path, ["erase", USER, "--yes", "--now", "--json"], env);

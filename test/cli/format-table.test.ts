@@ -32,6 +32,17 @@ test("wide characters take two columns", () => {
   expect(formatTable([["名前名前名前名前", "x"]], { width: 14, shrink: [0] })).toBe("名前名前名…  x");
 });
 
+test("on a narrow terminal a column is left out before the others are cut", () => {
+  const [first] = formatTable(rows, { width: 80, shrink: [3, 4], drop: [3] }).split("\n");
+  expect(first).toBe("12:00:00  msg_2abcdefghijklmnopqrstuvwxyz  user.created     ✓ user.created");
+  const [cut] = formatTable(rows, { width: 70, shrink: [3, 4], drop: [3] }).split("\n");
+  expect(cut).toBe("12:00:00  msg_2abcdefghijklmnopqrstuvwxyz  user.created     ✓ user.cr…");
+});
+
+test("a column without text takes no space", () => {
+  expect(formatTable([["a", "", "b"]])).toBe("a  b");
+});
+
 test("bad rows are coloured without changing the text", () => {
   const text = formatTable(rows, { width: 200, isBad: (index) => index === 1 });
   expect(Bun.stripANSI(text)).toBe(formatTable(rows, { width: 200 }));

@@ -31,8 +31,8 @@ test("a handler is paused and resumed while the server runs, and stays paused ov
     );
     expect(await crm(server)).toBe("waiting");
     expect(server.output()).toContain(`${CRM} is paused by a person: the CRM migrates`);
-    const listed = await runCommand(folder.path, ["pause"]);
-    expect(listed.stdout).toContain("the CRM migrates");
+    for (const command of ["pause", "handlers"])
+      expect((await runCommand(folder.path, [command])).stdout).toContain("the CRM migrates");
   }
   const offline = await runCommand(folder.path, ["pause", "--json"]);
   expect(JSON.parse(offline.stdout)).toMatchObject([{ handler: CRM, cause: "person", probeAt: null }]);
@@ -80,6 +80,8 @@ test("a server whose breaker trips reports it once, in its log and in the list o
   const logged = () => server.lines.filter(({ msg }) => String(msg).includes("is paused by the breaker"));
   await until("the handler to be paused", () => logged().length > 0);
   expect(String(logged()[0]!.msg)).toContain("the CRM answered 503");
+  const problems = await runCommand(server.folder, ["problems"]);
+  expect(problems.stdout).toContain("user.created is paused by the breaker");
   const listed = await runCommand(server.folder, ["pause", "--json"]);
   expect(JSON.parse(listed.stdout)).toMatchObject([{ handler: "user.created", cause: "breaker" }]);
   expect(logged()).toHaveLength(1);
@@ -100,6 +102,13 @@ describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
     for (const server of servers)
       await until("both to notice", () => server.output().includes("user.created is paused by a person"));
     await Promise.all(servers.map((server, n) => send(server, "user.created", `msg_${n}`)));
+    for (const { folder } of servers) {
+      const list = await runCommand(folder, ["deliveries"], { INBOX_URL: inbox.url });
+      expect(list.stdout.match(/… user\.created paused by a person/g)).toHaveLength(2);
+      expect(list.stdout).toContain("To continue: bun resume user.created");
+      const one = await runCommand(folder, ["deliveries", "msg_0"], { INBOX_URL: inbox.url });
+      expect(one.stdout).toMatch(/… user\.created waits\n +user\.created is paused by a person/);
+    }
     await send(second, "user.updated", "other");
     await second.ended("other");
     expect(await inbox.calls()).toEqual([]);

@@ -88,7 +88,7 @@ test.concurrent("wrong arguments are refused with a remedy", async () => {
   await using folder = await temporaryFolder();
   const refused: [args: string[], message: string][] = [
     [["problems", "--state", "opne"], "There is no state opne; did you mean open?"],
-    [["problems", "--mute"], "Which problem?"],
+    [["problems", "--mute"], "--mute needs a problem"],
     [["problems", "p_1", "--mute", "--unmute"], "contradict each other"],
     [["alert", "--test"], "ALERT_URLS is not set"],
     [["replay", "--problem", "p_1", "--missing", "--handler", "user.created"], "can't be combined with --missing"],

@@ -5,6 +5,8 @@ import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 
+import { SQL } from "bun";
+
 import { version } from "../../package.json";
 import type { ServerRowJson } from "../../src/api/server-types.ts";
 import {
@@ -60,6 +62,25 @@ describe.skipIf(noPostgres !== undefined)("an inbox in Postgres", () => {
     expect(await server.ended("msg_1")).toMatchObject({ runs: [{ state: "dead" }, { state: "done" }] });
     const bulk = await runCommand(elsewhere.path, ["replay", "--dead", "--yes"], env);
     expect(bulk.stderr).toBe("");
+  });
+
+  test("doctor finds the server of this machine, and replay --lost reads the ledger by itself", async () => {
+    const env = { INBOX_URL: await postgres.database() };
+    await using folder = await temporaryFolder();
+    await writeHandlers(folder.path, {
+      "user.created.ts": "export default async ({ db }) => void (await db`select 1`);",
+    });
+    await using server = await spawnServer(folder.path, { env });
+    await post(server.url, user("user_1"), { id: "msg_1" });
+    await server.ended("msg_1");
+    const { stdout } = await runCommand(folder.path, ["doctor"], env);
+    expect(stdout).toContain("✓ server");
+    expect(stdout).toContain("✓ refused");
+    await using sql = new SQL(env.INBOX_URL, { max: 1 });
+    await sql`delete from bellhop_ledger`;
+    const lost = await runCommand(folder.path, ["replay", "--lost", "--dry-run"], env);
+    expect([lost.exitCode, lost.stderr]).toEqual([0, ""]);
+    expect(lost.stdout).toContain("1 run is done and missing in the handlers' database");
   });
 
   test("commands open the inbox of INBOX_URL, also beside a server with an inbox in SQLite", async () => {

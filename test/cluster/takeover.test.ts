@@ -52,6 +52,25 @@ describe.skipIf(!postgres)("several servers", () => {
     expect(await inbox.observer.isRegistered(id)).toBe(false);
   });
 
+  test.concurrent("a server whose thread stays blocked ends itself, and nothing is doubled", async () => {
+    await using inbox = await sharedInbox(postgres!);
+    const handlers = {
+      "user.created.ts": `${WRITE}
+        export default async (context) => {
+          await write(context);
+          while (NAME === "first") {}
+        };`,
+    };
+    const first = await inbox.start("first", handlers, { BLOCKED_SECONDS: "2" });
+    await send(first, "user.created", "msg_1");
+    const second = await inbox.start("second", handlers);
+    await first.process.exited;
+    expect(first.process.signalCode).toBe("SIGKILL");
+    const { runs } = await second.ended("msg_1", 60_000);
+    expect(runs[0]!.attempts.map(({ outcome }) => outcome)).toEqual(["interrupted", "done"]);
+    expect(await inbox.calls()).toMatchObject([{ delivery: "msg_1", name: "second" }]);
+  });
+
   test.concurrent("a server that stops is known at once, and releases what it runs", async () => {
     await using inbox = await sharedInbox(postgres!);
     const first = await inbox.start("first", HANDLERS, { SHUTDOWN_SECONDS: "1" });

@@ -16,8 +16,16 @@ const example = (name: string) => read(`examples/deploy/${name}`);
 
 interface Compose {
   name: string;
-  services: Record<string, { environment?: Environment; stop_grace_period?: string; volumes?: string[] }>;
+  services: Record<string, Service>;
   configs?: Record<string, { content?: string; file?: string }>;
+}
+
+interface Service {
+  environment?: Environment;
+  stop_grace_period?: string;
+  volumes?: string[];
+  restart?: string;
+  logging?: { driver: string };
 }
 
 const compose = async (name: string) => Bun.YAML.parse(await example(name)) as Compose;
@@ -25,6 +33,7 @@ const dockerfile = await example("Dockerfile");
 const unit = await example("bellhop.service");
 const fly = Bun.TOML.parse(await example("fly.toml")) as {
   kill_timeout: number;
+  restart: { policy: string }[];
   build: { dockerfile: string; ignorefile: string };
   mounts: { destination: string }[];
   http_service: { internal_port: number; checks: { path: string }[] };
@@ -34,7 +43,7 @@ const render = Bun.YAML.parse(await example("render.yaml")) as {
 };
 const railway = JSON.parse(await example("railway.json")) as {
   build: Paths;
-  deploy: { healthcheckPath: string; requiredMountPath: string; drainingSeconds: number };
+  deploy: { healthcheckPath: string; requiredMountPath: string; drainingSeconds: number; restartPolicyType: string };
 };
 
 interface Paths {
@@ -74,6 +83,25 @@ test("the compose file for several servers is shown in the docs, and its servers
   expect(config.inbox.kind).toBe("postgres");
 });
 
+test("after a reboot every container starts again, and the log of none fills the disk", async () => {
+  for (const name of ["compose.yaml", "compose.several.yaml"])
+    for (const [service, { restart, logging }] of Object.entries((await compose(name)).services)) {
+      expect(restart, service).toMatch(/^(?:always|unless-stopped)$/);
+      // Postgres logs little.
+      if (service !== "postgres") expect(logging?.driver, service).toBe("local");
+    }
+});
+
+test("the proxy finds a server whose container was replaced, and gives up on one that is gone", async () => {
+  const { services, configs } = await compose("compose.several.yaml");
+  const { content = "" } = configs!["nginx"]!;
+  for (const service of Object.keys(services).filter((name) => name.startsWith("bellhop")))
+    expect(content).toMatch(new RegExp(`server ${service}:3000 resolve;`));
+  expect(content).toContain("resolver 127.0.0.11");
+  // 60 s is nginx's default, and Svix waits 15 s.
+  expect(Number(/proxy_connect_timeout (\d+)s;/.exec(content)![1])).toBeLessThan(5);
+});
+
 test("every host gives handlers more time to finish than the server does", async () => {
   const given = Number(settings.find(({ name }) => name === "SHUTDOWN_SECONDS")!.default);
   const one = await compose("compose.yaml");
@@ -87,6 +115,16 @@ test("every host gives handlers more time to finish than the server does", async
     systemd: Number(/^TimeoutStopSec=(\d+)$/m.exec(unit)![1]),
   };
   for (const [host, waits] of Object.entries(seconds)) expect(waits, host).toBeGreaterThanOrEqual(given + 5);
+});
+
+test("every host restarts a server that has killed itself, without a limit", async () => {
+  expect((await compose("compose.yaml")).services["bellhop"]!.restart).toBe("unless-stopped");
+  expect((await compose("compose.several.yaml")).services["bellhop-1"]!.restart).toBe("always");
+  expect(fly.restart).toEqual([{ policy: "always" }]);
+  expect(railway.deploy.restartPolicyType).toBe("ALWAYS");
+  // Render has no setting: it always restarts a service.
+  expect(unit).toMatch(/^Restart=always$/m);
+  expect(unit).toMatch(/^StartLimitIntervalSec=0$/m);
 });
 
 test("every host checks /health, and mounts the volume where the image has DATA_DIR", async () => {

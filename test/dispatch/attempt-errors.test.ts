@@ -3,6 +3,8 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 
+import { ClerkAPIResponseError } from "@clerk/backend/errors";
+
 import { errorLines, errorSummary, placeOf } from "../../src/failures/error-record.ts";
 import type { ErrorRecord } from "../../src/inbox/inbox.ts";
 import { attempt, NOW } from "./attempting.ts";
@@ -89,6 +91,26 @@ test("records the errors of an AggregateError", async () => {
     ["Error", "one", true],
     ["TypeError", "two", true],
   ]);
+});
+
+test("records the reasons of an error of Clerk's API", async () => {
+  const reasons = [
+    { code: "form_param_unknown", message: "is unknown", long_message: "nickname is not a valid parameter", meta: {} },
+    { code: "form_param_missing", message: "is missing", meta: {} },
+  ];
+  const error = await recordOf(new ClerkAPIResponseError("Unprocessable Entity", { data: reasons, status: 422 }));
+  expect(error).toMatchObject({ name: "ClerkAPIResponseError", message: "Unprocessable Entity" });
+  expect(error.causes).toEqual([
+    { name: "form_param_unknown", message: "nickname is not a valid parameter" },
+    { name: "form_param_missing", message: "is missing" },
+  ]);
+});
+
+test("an error without a message, and a thrown object, each have one line", async () => {
+  const empty = await recordOf(new RangeError(""));
+  expect(errorSummary(empty)).toMatch(/^RangeError \(at /);
+  const thrown = await recordOf({ status: 500, body: { code: "busy", tries: [1, 2] } });
+  expect(thrown.message).toBe('{ status: 500, body: { code: "busy", tries: [ 1, 2 ] } }');
 });
 
 test("limits the recorded causes, and omits causes that throw when read", async () => {

@@ -2,8 +2,10 @@
 
 import { expect, test } from "bun:test";
 
+import { InboxUnavailable } from "../../src/errors.ts";
 import { RetryAfterError } from "../../src/index.ts";
 import { claimer, SECOND } from "../inbox/box.ts";
+import { failCommits } from "../inbox/failing-commits.ts";
 import { dispatching, withOperations } from "./dispatching.ts";
 
 const never = () => new Promise<never>(() => {});
@@ -119,4 +121,25 @@ test("a stop waits for an attempt that was claimed in the commit that ended the 
   await Bun.sleep(100);
   release.resolve();
   expect(await runningAfterStop).toBe(0);
+});
+
+test("a run whose end a stop could not record stays running, because it may have written", async () => {
+  const ended = Promise.withResolvers<void>();
+  const finish = () => {
+    ended.resolve();
+    return Promise.reject(new InboxUnavailable(new Error("the disk is full")));
+  };
+  await using bellhop = await dispatching(
+    { "user.created": () => {} },
+    { wrap: (inbox) => withOperations(inbox, { finish }) },
+  );
+  await bellhop.send("msg_1");
+  await ended.promise;
+  await bellhop.dispatcher.stop(0);
+  const pause = () => bellhop.inbox.pauses.pause("user.deleted", "person", null, null);
+  // After a failed commit, the next one gives back the attempts that the server does not hold.
+  const refused = await failCommits({ count: 1, durable: false }, pause).catch((error: unknown) => error);
+  expect(refused).toBeInstanceOf(InboxUnavailable);
+  expect(await pause()).toBe(true);
+  expect((await bellhop.run("msg_1")).state).toBe("running");
 });

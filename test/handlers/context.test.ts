@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { createLog } from "../../src/handlers/context.ts";
 import type { LogLine } from "../../src/inbox/inbox.ts";
 import type { HandlerLog } from "../../src/index.ts";
+import { attempt } from "../dispatch/attempting.ts";
 
 const LIMIT = 65_536;
 
@@ -26,6 +27,18 @@ test("stores a line with its level and arguments, and prints it as stored", () =
   expect(stored[1]?.message.replaceAll(/\s+/g, " ")).toBe("b { x: null, }");
   expect(stored[2]?.message).toBe("c d true");
   expect(printed).toEqual(stored);
+});
+
+test("an error in the log has the frames of the handler, and none of Bellhop", async () => {
+  const { lines, log } = createLog(() => undefined);
+  await attempt(() => {
+    const error = Object.assign(new Error("boom", { cause: new TypeError("inner") }), { code: "E_BUSY" });
+    log.error("it failed", error, { error });
+  });
+  const text = lines[0]?.message ?? "";
+  for (const part of ["it failed", "boom", "TypeError: inner", "E_BUSY", "context.test.ts:"])
+    expect(text).toContain(part);
+  expect(text).not.toMatch(/src\/dispatch|async_hooks/);
 });
 
 test("stores 64 KB of a handler that logs in a loop, with a note that the rest is dropped", () => {

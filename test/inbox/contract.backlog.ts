@@ -34,6 +34,7 @@ export function backlogContract(name: string, open: OpenInbox): void {
         `${CRM} waiting 1`,
         `${UPDATED} parked 1`,
       ]);
+      expect(await box.inbox.parked()).toEqual([{ handler: UPDATED, state: "parked", count: 1 }]);
     });
 
     test("a dead run is no longer counted once it was replayed", async () => {

@@ -109,6 +109,9 @@ test("/health discloses no path, host or user", () => {
       /internal|ada|var/,
     );
   expect(describeHealth({})).toEqual({});
+  // Bun's SQL has the SQLSTATE in `errno`.
+  const refused = { code: "ERR_POSTGRES_SERVER_ERROR", errno: "28P01", message: "password authentication failed" };
+  expect(describeHealth({ inbox: refused }).reason).toEndWith("Postgres refuses the user or the password");
 });
 
 /** Overwrites the root page of an index. */

@@ -95,6 +95,12 @@ export const INVARIANTS_OF_ALL: readonly Invariant[] = [
       union all select 'attempt of run ' || a.run from attempt a where not exists (select 1 from run r where r.id = a.run)`,
   },
   {
+    rule: "a run has spent its failed and its interrupted attempts",
+    sql: `
+      select 'run ' || r.id || ': ' || r.spent as violation from run r
+      where r.spent <> (select count(*) from attempt a where a.run = r.id and a.outcome in ('retry', 'interrupted'))`,
+  },
+  {
     rule: "a one-time code is deleted with the end of its last run",
     sql: `
       select d.id as violation from delivery d join payload p on p.seq = d.seq

@@ -194,7 +194,7 @@ test("while app.db is moved, deliveries are stored, handlers wait without losing
   expect((await server.ended("msg_b", 10_000)).runs[0]).toMatchObject({ state: "done" });
   const reports = server.lines.map(({ msg }) => String(msg)).filter((line) => line.startsWith("the database can"));
   expect(reports).toEqual([
-    expect.stringContaining(`can't be reached: ${app}: ${app} was removed or renamed`),
+    expect.stringContaining(`can't be reached: ${app} was removed or renamed`),
     `the database can be reached again: ${app}`,
   ]);
 });

@@ -52,6 +52,12 @@ describe.skipIf(!postgres)("opening a Postgres store", () => {
     },
   );
 
+  test("names the remedy when the schema of the URL does not exist", async () => {
+    const url = new URL(await postgres!.database());
+    url.searchParams.set("search_path", "nowhere");
+    expect(String(await failure(openPostgresStore({ url: url.href, prepare: true })))).toContain("has no such schema");
+  });
+
   test("adds the tables and columns of later versions to an inbox of version 1", async () => {
     const url = await postgres!.database();
     await using sql = new SQL(url, { max: 1 });

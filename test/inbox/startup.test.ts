@@ -18,7 +18,9 @@ import { fill, isRoot, mounts, smallDisk } from "./small-disk.ts";
 setDefaultTimeout(20_000);
 if (isRoot) console.log("skipped: the test of a DATA_DIR without write permission, which root ignores");
 
-const refusals: [string, (data: string) => Promise<unknown>, RegExp][] = [
+/** 78: a service manager must not start it again and again, because only a person can help. */
+type Refused = [content: string, prepare: (data: string) => Promise<unknown>, message: RegExp, exitCode?: 78];
+const refusals: Refused[] = [
   [
     "a file",
     (data) => Bun.write(data, "x"),
@@ -41,8 +43,9 @@ const refusals: [string, (data: string) => Promise<unknown>, RegExp][] = [
       new Database(join(data, "inbox.db")).run("pragma user_version = 999");
     },
     /written by a newer Bellhop \(its schema is 999, this one knows \d+\)/,
+    78,
   ],
-  ...[1, 2, 3].map((version): [string, (data: string) => Promise<unknown>, RegExp] => [
+  ...[1, 2, 3].map((version): Refused => [
     `a directory with an inbox.db of the first generation, version ${version}`,
     async (data) => {
       await mkdir(data);
@@ -52,14 +55,15 @@ const refusals: [string, (data: string) => Promise<unknown>, RegExp][] = [
       db.run(`pragma user_version = ${version}`);
     },
     /inbox\.db was written by the first generation of Bellhop.*\n\n    .*/,
+    78,
   ]),
 ];
 
-for (const [content, prepare, message] of refusals)
+for (const [content, prepare, message, exitCode = 1] of refusals)
   test(`exits with 1 and an error message when DATA_DIR is ${content}`, async () => {
     await using folder = await temporaryFolder();
     await prepare(join(folder.path, "data"));
-    await expectRefusal(folder.path, message);
+    await expectRefusal(folder.path, message, exitCode);
   });
 
 test("adds the tables and columns of later versions to an inbox.db of the first one", async () => {
@@ -189,11 +193,11 @@ function user(number: number) {
   return { type: "user.created", object: "event", data: { id: `user_${number}`, object: "user" } };
 }
 
-async function expectRefusal(folder: string, message: RegExp) {
+async function expectRefusal(folder: string, message: RegExp, code = 1) {
   const { exitCode, stderr, stdout } = await runCommand(folder, ["start"], { HANDLERS_DIR: import.meta.dir });
   expect(stdout + stderr).toMatch(message);
   expect(stdout + stderr).not.toMatch(/^\s+at /m);
-  expect(exitCode).toBe(1);
+  expect(exitCode).toBe(code);
 }
 
 async function makeInbox(folder: string): Promise<Inbox> {
@@ -227,9 +231,10 @@ describe("an inbox that is missing although the ledger contains its runs", () =>
     await expectRefusal(
       folder.path,
       /inbox\.db is empty, but the handlers' database has runs .*\n\n    Restore a backup/,
+      78,
     );
     // The next start is refused, too.
-    await expectRefusal(folder.path, /inbox\.db is empty/);
+    await expectRefusal(folder.path, /inbox\.db is empty/, 78);
   });
 
   test("the server starts with a new inbox and a warning when inbox.db was removed", async () => {

@@ -3,6 +3,8 @@ import { join } from "node:path";
 
 import { messageId } from "../../src/clerk/message-id.ts";
 import { sample } from "../../src/clerk/samples.ts";
+import type { Environment } from "../../src/config.ts";
+import { configOf } from "../../src/mount/bellhop-options.ts";
 import { type Bellhop, type BellhopOptions, createBellhop } from "../../src/mount/entry.ts";
 import { folderWithHandlers, SECRET, signed, until, writeHandlers } from "../harness.ts";
 import { noPostgres, startPostgres } from "../postgres.ts";
@@ -110,6 +112,16 @@ test("wrong options are reported together, and a failed call can be repeated", a
   expect(missing).toContain("To make a secret for development: bunx bellhop init");
   await using bellhop = await createBellhop(options);
   expect(await health(bellhop)).toEqual({ status: "ok" });
+});
+
+test("only an application that sets BLOCKED_SECONDS is ended when its thread is blocked", () => {
+  const blockedSeconds = (options: BellhopOptions, environment: Environment = {}) =>
+    configOf({ clerkWebhookSigningSecret: SECRET, dev: false, ...options }, environment).blockedSeconds;
+  expect(blockedSeconds({})).toBe(0);
+  expect(blockedSeconds({}, { BLOCKED_SECONDS: " " })).toBe(0);
+  expect(blockedSeconds({}, { BLOCKED_SECONDS: "60" })).toBe(60);
+  expect(blockedSeconds({ blockedSeconds: 120 }, { BLOCKED_SECONDS: "60" })).toBe(120);
+  expect(blockedSeconds({ blockedSeconds: 120, dev: true })).toBe(0);
 });
 
 test("the inspector opens when it is asked for", async () => {

@@ -21,6 +21,8 @@ export interface PlannedDelivery {
   id: string;
   type: string;
   subject: string | null;
+  /** Another user that its data names. */
+  about: string | null;
   at: number;
   sample: boolean;
   /** Its payload is deleted when its runs have ended. */
@@ -30,8 +32,17 @@ export interface PlannedDelivery {
 }
 
 export interface Plan {
-  /** 1, or 2 or 3 that share a store. */
   servers: number;
+  /** Whether they share a store with several writers. Otherwise, one server has an SQLite file. */
+  isShared: boolean;
+  /** Handlers are added and removed, and `concurrency` changes. */
+  deploys: boolean;
+  /** Months pass while a server is down, by its wall clock, so that deliveries expire. */
+  expires: boolean;
+  /** Users of which everything may be erased. */
+  users: readonly string[];
+  /** Users are erased so long after they were deleted. */
+  eraseAfterMs: number | undefined;
   concurrency: number;
   /** When the breaker pauses a handler. */
   breaker: BreakerOptions | undefined;
@@ -81,7 +92,8 @@ export function planOf(world: World): Plan {
     },
     writes: chance(0.75),
   }));
-  const faultPhaseMs = pick([0, 2_000, 20_000, 120_000]);
+  const expires = chance(0.2);
+  const faultPhaseMs = expires ? 20_000 : pick([0, 2_000, 20_000, 120_000]);
   const isOdd = chance(0.05);
   const subjects = Array.from({ length: between(1, 4) }, (_, index) => (isOdd ? pick(ODD_SUBJECTS) : `user_${index}`));
   const firstAt = Date.now() - 3_600_000;
@@ -95,6 +107,7 @@ export function planOf(world: World): Plan {
       id: `msg_${index}`,
       type: pick(TYPES),
       subject: chance(0.05) ? null : pick(subjects),
+      about: !isOdd && chance(0.1) ? pick(subjects) : null,
       // Few values, so that many event times are equal. They do not follow the order of arrival.
       at: firstAt + between(0, 8) * 1_000,
       sample: chance(0.1),
@@ -105,11 +118,17 @@ export function planOf(world: World): Plan {
   const misbehaves = pick([0, 0.2, 0.6]);
   const behaviours = new Map<string, Behaviour>();
   const servers = pick([1, 1, 2, 3]);
+  const isShared = servers > 1 || chance(0.2);
   return {
     servers,
+    isShared,
+    deploys: chance(0.3),
+    expires,
+    users: isOdd ? [] : subjects,
+    eraseAfterMs: chance(0.1) ? pick([0, 86_400_000]) : undefined,
     concurrency: between(1, 3),
     breaker: chance(0.3) ? { after: between(1, 3), probeMs: pick([500, 5_000]) } : undefined,
-    postgres: servers > 1 || chance(0.5),
+    postgres: isShared || chance(0.5),
     handlers,
     deliveries,
     faultPhaseMs,

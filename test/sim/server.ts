@@ -11,8 +11,10 @@ import type { HandlerTable } from "../../src/handlers/loader.ts";
 import { createCore, savedClock } from "../../src/inbox/core.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import { openSqliteInbox } from "../../src/inbox/open.ts";
+import { type Erasures, startErasures } from "../../src/upkeep/erasures.ts";
 import { openAppSqlite } from "./disk.ts";
 import type { Faults } from "./faults.ts";
+import { handlersOf, type Members } from "./members.ts";
 import type { Plan } from "./plan.ts";
 import type { ModelledPostgres } from "./postgres.ts";
 import type { SharedStore } from "./shared-store.ts";
@@ -27,35 +29,31 @@ interface ServerOptions {
   folder: string;
   /** The store that several servers share. Default: an SQLite file. */
   shared: SharedStore | undefined;
+  members: Members;
   /** The handlers' database. Default: an SQLite file. */
   postgres: ModelledPostgres | undefined;
   table: () => HandlerTable;
-  /** The owners whose processes are alive. */
-  alive: () => ReadonlySet<string>;
 }
 
-interface Parts {
+export interface Parts {
   inbox: Inbox;
   effects: Effects;
   dispatcher: Dispatcher;
-  /** Reports to the dispatcher that the other servers were seen. */
-  seeOthers: () => void;
+  cluster: Cluster;
+  erasures: Erasures;
+  table: () => HandlerTable;
 }
 
 export interface Server extends Parts {
-  owner: string;
   life: Life;
   /** Calls into the server. Rejects when it dies before it answers. */
   ask: <T>(call: (parts: Parts) => Promise<T>) => Promise<T>;
   stop(graceMs: number): Promise<void>;
 }
 
-/** Starts a process with this owner. `ready` rejects when the start fails or the process dies before it is ready. */
-export function startServer(
-  options: ServerOptions,
-  { name, owner }: { name: string; owner: string },
-): { life: Life; ready: Promise<Server> } {
-  const { life, result } = options.world.live(name, () => openParts(options, owner));
+/** Starts a process. `ready` rejects when the start fails or the process dies before it is ready. */
+export function startServer(options: ServerOptions, name: string): { life: Life; ready: Promise<Server> } {
+  const { life, result } = options.world.live(name, () => openParts(options));
   const ready = Promise.race([result, life.dead]).then((parts): Server => {
     const ask = async <T>(call: (parts: Parts) => Promise<T>) => {
       if (!life.alive) throw new Dead("the process is dead");
@@ -63,12 +61,12 @@ export function startServer(
     };
     return {
       ...parts,
-      owner,
       life,
       ask,
       async stop(graceMs) {
-        const stopping = ask(async ({ dispatcher, effects, inbox }) => {
+        const stopping = ask(async ({ dispatcher, erasures, effects, inbox, cluster }) => {
           await dispatcher.stop(graceMs);
+          await Promise.all([erasures.stop(), cluster.stop()]);
           await effects.close();
           await inbox.close();
         });
@@ -80,36 +78,50 @@ export function startServer(
   return { life, ready };
 }
 
-async function openParts(options: ServerOptions, owner: string): Promise<Parts> {
-  const { folder, shared, plan, table, alive, witness } = options;
+async function openParts(options: ServerOptions): Promise<Parts> {
+  const { world, folder, shared, members, plan, table, witness } = options;
+  const owner = crypto.randomUUID();
   const inbox = shared
-    ? await openSharedInbox(shared, options.world)
-    : await openSqliteInbox(folder, { retentionPace: RETENTION_PACE });
+    ? await openSharedInbox(shared, world)
+    : await openSqliteInbox(folder, { retentionPace: RETENTION_PACE, flush: flushWithFaults(options) });
   const effects = await openAppDatabase(options);
-  let seeOthers = () => {};
-  const cluster: Cluster = {
-    ...singleServer(),
-    id: owner,
-    isShared: shared !== undefined,
-    seen: alive,
-    alive: async () => alive(),
-    listen: ({ onSeen }) => void (seeOthers = () => onSeen?.(false)),
-  };
+  const cluster = shared ? members.join(owner, handlersOf(table())) : { ...singleServer(), id: owner };
+  await cluster.ready;
+  await cluster.alive();
   const dispatcher = await startDispatcher({
     inbox,
     effects,
     table,
     cluster,
-    concurrency: plan.concurrency,
+    concurrency: plan.deploys ? world.between(1, 3) : plan.concurrency,
     breaker: plan.breaker,
     watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
     onOutcome: (run, outcome) => witness.ended(run, outcome),
   });
-  return { inbox, effects, dispatcher, seeOthers: () => seeOthers() };
+  const erasures = startErasures({
+    inbox,
+    effects,
+    addressesOf: async () => [],
+    eraseRows: async () => ({}),
+    afterMs: plan.eraseAfterMs,
+    isOurs: () => cluster.isFirst(),
+    everyMs: ERASURES_EVERY_MS,
+  });
+  return { inbox, effects, dispatcher, cluster, erasures, table };
+}
+
+/** After a failed flush, the commit can be read, but may not be on the disk. */
+function flushWithFaults({ world, faults }: ServerOptions) {
+  return () => {
+    if (!world.chance(faults.fail / 2)) return;
+    world.log("a flush of the inbox fails");
+    throw new Error("EIO: i/o error, fdatasync");
+  };
 }
 
 // A history lasts for minutes, but its receipts are days apart.
-const RETENTION_PACE = 1e6;
+const RETENTION_PACE = 1e8;
+const ERASURES_EVERY_MS = 10_000;
 
 /** The inbox's clock is the database's, with the error of this server's estimate. */
 async function openSharedInbox(shared: SharedStore, world: World): Promise<Inbox> {

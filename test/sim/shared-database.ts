@@ -56,10 +56,10 @@ export class SharedDatabase {
   /** The session that holds the lock of a row, or of a value of a unique column. */
   readonly #holders = new Map<string, Session>();
 
-  /** `mayFail` is called before each statement. It throws when the connection is lost. */
+  /** `mayFail` is called before each statement. It rejects when the connection is lost. */
   constructor(
     private readonly world: World,
-    private readonly mayFail: (life: Life) => void,
+    private readonly mayFail: (life: Life) => Promise<void>,
   ) {}
 
   /** The committed rows, for tests that read without the inbox. */
@@ -109,7 +109,7 @@ export class SharedDatabase {
   async #execute<T>(session: Session, compiled: Compiled, execute: (compiled: Compiled) => Result<T>): Promise<T> {
     const { life } = session;
     await this.networkDelay(life);
-    this.mayFail(life);
+    await this.mayFail(life);
     const snapshot = this.#rows.commits;
     // Other transactions may commit between its snapshot and its first lock.
     if (this.world.chance(0.1)) await this.networkDelay(life);

@@ -5,9 +5,13 @@ import type { Statement, Store, Transaction } from "../../src/store/store.ts";
 import { crash, type Faults, STATEMENTS_PER_TRANSACTION } from "./faults.ts";
 import { type Input, type Session, SharedDatabase, StatementError } from "./shared-database.ts";
 import type { RowName } from "./shared-rows.ts";
-import type { Life, World } from "./world.ts";
+import { Dead, type Life, type World } from "./world.ts";
 
-export const LATE_COMMIT_MS = 4_000;
+const LATE_COMMIT_MS = 4_000;
+/** When a server gives up a connection that does not answer. The inbox treats errors before a second as answers. */
+const DEADLINE_MS = 3_000;
+/** A COMMIT takes effect so long after its server has died, at the latest. */
+export const LATEST_COMMIT_MS = LATE_COMMIT_MS + DEADLINE_MS;
 /** How long the database keeps the locks of a dead client. */
 const DEAD_CLIENT_MS = 2_000;
 /** The interval in which a server polls for work that was not announced. */
@@ -16,6 +20,11 @@ const DEADLOCK_TRIES = 5;
 
 class ConnectionError extends Error {
   code = "ERR_POSTGRES_CONNECTION_CLOSED";
+}
+
+/** The database answers that it can't write, and rolls the transaction back. */
+class FlushError extends Error {
+  code = "53100";
 }
 
 export class SharedStore {
@@ -49,8 +58,8 @@ export class SharedStore {
       transaction: (body) => this.#transaction(life, sessions, body),
       writers: 2,
       maxBatch: 128,
-      lateCommitMs: LATE_COMMIT_MS + DEAD_CLIENT_MS,
-      isUnavailable: (error) => error instanceof ConnectionError,
+      lateCommitMs: LATEST_COMMIT_MS + DEAD_CLIENT_MS,
+      isUnavailable: (error) => error instanceof ConnectionError || error instanceof FlushError,
       announce: () => this.#announce(life),
       onAnnounced: (wake) => void this.#wakes.set(life, wake),
       scrub: async () => true,
@@ -109,21 +118,29 @@ export class SharedStore {
     };
   }
 
-  /** Sends the COMMIT. After a fault it is lost, takes effect without an answer, or takes effect late. */
+  /** Sends the COMMIT. After a fault it is refused or lost, takes effect without an answer, or takes effect late. */
   async #commit(session: Session): Promise<void> {
     const { world, faults } = this;
     await this.#database.networkDelay(session.life);
     if (session.failure) throw session.failure;
     const dies = world.chance(faults.crash);
     if (!dies && !world.chance(faults.fail)) return this.#apply(session);
-    const fate = world.pick(["lost", "answer lost", "late"] as const);
+    const fate = world.pick(["refused", "lost", "answer lost", "late"] as const);
     world.log(`a COMMIT of the inbox: ${fate}`);
     if (fate === "answer lost") this.#apply(session);
     if (fate === "late") {
       session.commitSent = true;
-      world.after(world.between(1, LATE_COMMIT_MS), () => this.#apply(session));
+      world.after(world.between(1, LATEST_COMMIT_MS), () => this.#apply(session));
     }
     if (dies) crash(world, session.life, "in a COMMIT of the inbox");
+    if (fate === "refused") throw new FlushError("could not extend file: no space left on device");
+    return this.#loseConnection(session.life);
+  }
+
+  /** The connection is closed, or does not answer. */
+  async #loseConnection(life: Life): Promise<never> {
+    if (this.world.chance(0.2)) await this.world.sleep(DEADLINE_MS);
+    if (!life.alive) throw new Dead("the process is dead");
     throw new ConnectionError("Connection closed");
   }
 
@@ -141,7 +158,7 @@ export class SharedStore {
     this.world.after(this.world.between(0, DEAD_CLIENT_MS), () => this.#rollBack(session));
   }
 
-  #mayFail(life: Life) {
+  async #mayFail(life: Life): Promise<void> {
     if (this.world.chance(this.faults.crash / STATEMENTS_PER_TRANSACTION))
       crash(this.world, life, "at a statement of the inbox");
     if (!this.world.chance(this.faults.fail / STATEMENTS_PER_TRANSACTION)) return;
@@ -150,7 +167,7 @@ export class SharedStore {
       throw new StatementError("invalid byte sequence", "22021");
     }
     this.world.log("the connection is lost at a statement of the inbox");
-    throw new ConnectionError("Connection closed");
+    await this.#loseConnection(life);
   }
 
   #announce(from: Life) {
@@ -173,7 +190,10 @@ export class SharedStore {
 
 const orderKey = (key: string): RowName => ({ table: "order_key", key: JSON.stringify([key]) });
 
-/** The row that a locking statement has selected: an order key or a delivery. */
+/** The row that a locking statement has selected, by the column of its primary key. */
 function lockedRow(row: Record<string, unknown>): RowName {
-  return "seq" in row ? { table: "delivery", key: JSON.stringify([row["seq"]]) } : orderKey(row["key"] as string);
+  const [[column, key] = []] = Object.entries(row);
+  return { table: TABLES[column!]!, key: JSON.stringify([key]) };
 }
+
+const TABLES: Record<string, string> = { seq: "delivery", key: "order_key", user_id: "erasure", id: "problem" };

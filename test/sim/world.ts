@@ -51,6 +51,8 @@ export interface World {
   life(): Life | undefined;
   /** Runs events until `isFinished`, or until none is left before `until`. */
   run(isFinished: () => boolean, until: number): Promise<void>;
+  /** Lets time pass in which nothing runs, as on a machine that is suspended. */
+  suspend(milliseconds: number): void;
   /** No more events run. */
   stop(): void;
 }
@@ -203,6 +205,7 @@ export function createWorld(seed: number): World {
         await settle();
       }
     },
+    suspend: (milliseconds) => void (now += milliseconds),
     stop: () => void (stopped = true),
   };
   current = simulated;
