@@ -90,18 +90,19 @@ export async function checkHealth(webhookUrl: string): Promise<Finding[]> {
   } catch {
     return [];
   }
-  const remedy = "The server's log has the cause, since when, and what to do";
   const { status, reason, database, log, alerts } = health;
   if (status === "shutting_down") return [note("health", `the server at ${url.host} is stopping`)];
   if (status !== "ok" && status !== "unavailable") return [];
+  const inLog = "The server's log has the cause, since when, and what to do";
+  const onError = "Free space where its standard output goes; its standard error has the cause";
+  const found = (fact: string, remedy = inLog) => [problem("health", fact, remedy)];
   const troubles = [
-    ...(status === "ok" ? [] : [`deliveries get 503: ${reason ?? "they can't be stored"}`]),
-    ...(database === undefined ? [] : [`the handlers' database: ${database}`]),
-    ...(log === undefined ? [] : [`the log: ${log}`]),
-    ...(alerts === undefined ? [] : [`alerts: ${alerts}`]),
+    ...(status === "ok" ? [] : found(`deliveries get 503: ${reason ?? "they can't be stored"}`)),
+    ...(database === undefined ? [] : found(`the handlers' database: ${database}`)),
+    ...(log === undefined ? [] : found(`the log: ${log}`, onError)),
+    ...(alerts === undefined ? [] : found(`alerts: ${alerts}`)),
   ];
-  if (troubles.length === 0) return [ok("health", `the server at ${url.host} stores deliveries`)];
-  return troubles.map((trouble) => problem("health", trouble, remedy));
+  return troubles.length > 0 ? troubles : [ok("health", `the server at ${url.host} stores deliveries`)];
 }
 
 /** Whether this server answers at an address. A GET shows that without sending anything. */
