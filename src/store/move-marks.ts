@@ -3,8 +3,9 @@
 
 import { COMMAND } from "../command.ts";
 import { EXIT_CONFIG, UserError } from "../errors.ts";
+import { saveValue } from "./meta.ts";
 import { READER } from "./schema.ts";
-import { insertRows, query, type Reader, type Store } from "./store.ts";
+import { query, type Reader, type Store } from "./store.ts";
 
 interface Marks {
   /** On the original: a move has begun. */
@@ -26,11 +27,6 @@ type MetaRow = { key: string; value: number };
 const META = query({})`select key, value from meta`;
 // As a range, which the key's index finds.
 const MARKS = query({})`select key, value from meta where key >= '${MOVING}' and key < 'movf'`;
-const SET_META = insertRows(
-  "meta",
-  { key: "text", value: "int" },
-  { onConflict: "(key) do update set value = excluded.value" },
-);
 const CLEAR = query({})`delete from meta where key not in (${STAYS.map((key) => `'${key}'`).join(", ")})`;
 const CANCEL = query({})`delete from meta where key = '${MOVING}'`;
 const CLOSE = query({ id: "int" })`delete from meta where key = '${MOVING}' and value = :id`;
@@ -74,14 +70,15 @@ export async function marksOf(reader: Reader): Promise<Marks> {
 export async function markBegin(original: Store, copy: Store, from: string): Promise<number> {
   const id = crypto.getRandomValues(new Uint32Array(1))[0]!;
   await original.transaction(async (transaction) => {
-    await transaction.run(SET_META, { key: MOVING, value: id });
+    await saveValue(transaction, MOVING, id);
     await transaction.run(EVICT, {});
   });
   const rows = await original.read.all<MetaRow>(META, {});
   const moved = rows.filter(({ key }) => key !== MOVING && !STAYS.includes(key));
   await copy.transaction(async (transaction) => {
     await transaction.run(CLEAR, {});
-    await transaction.run(SET_META, [...moved, { key: `${FROM}${from}`, value: id }]);
+    for (const { key, value } of moved) await saveValue(transaction, key, value);
+    await saveValue(transaction, `${FROM}${from}`, id);
   });
   return id;
 }
@@ -90,7 +87,7 @@ export async function markBegin(original: Store, copy: Store, from: string): Pro
 export async function markMoved(original: Store, id: number, to: string): Promise<boolean> {
   return original.transaction(async (transaction) => {
     if ((await transaction.run(CLOSE, { id })) === 0) return false;
-    await transaction.run(SET_META, { key: `${TO}${to}`, value: id });
+    await saveValue(transaction, `${TO}${to}`, id);
     return true;
   });
 }
