@@ -1,5 +1,6 @@
 // The membership of this server in the cluster of one Postgres inbox, kept by a thread.
 
+import { settledWithin } from "../deadline.ts";
 import type { PostgresUrl } from "../store/postgres.ts";
 import type { OtherServer, ServerAbout } from "./servers.ts";
 
@@ -114,7 +115,7 @@ export function openMembership(address: PostgresUrl, events: MembershipEvents): 
     async stop() {
       isStopping = true;
       worker.postMessage({ stop: true } satisfies ToMembership);
-      await Promise.race([stopped.promise, Bun.sleep(STOP_MS)]);
+      await settledWithin(stopped.promise, STOP_MS);
       for (const answer of looks.values()) answer(false);
       worker.terminate();
     },

@@ -119,10 +119,10 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
     await beginLocked(bounded).finally(() => clearTimeout(limit));
   }
 
-  async function begin(...[body, givenUp, handler, onWritten]: Parameters<typeof app.begin>) {
+  async function begin(...transaction: Parameters<typeof app.begin>) {
     await prepared();
     try {
-      await app.begin(body, givenUp, handler, onWritten);
+      await app.begin(...transaction);
     } catch (error) {
       if (isLedgerMissing(error)) ready = undefined;
       if (isOutage(error)) outages.suspect();
@@ -167,7 +167,7 @@ export async function openEffects(url: DatabaseUrl, options: EffectsOptions = {}
       await begin(async (tx) => void (result = await body(tx)), NEVER);
       return result;
     },
-    scrub: async () => (await app.scrub?.()) ?? true,
+    scrub: () => app.scrub(),
     withoutRow: (keys) => withoutRow(app.sql, keys),
     hasRuns: () =>
       app.sql`select 1 from bellhop_ledger limit 1`.then(

@@ -189,6 +189,8 @@ export function openPostgres({ connect, max, searchPath }: PostgresOptions): App
       }
     },
 
+    // The files belong to Postgres.
+    scrub: async () => true,
     cut,
     canHang: true,
     async ping() {

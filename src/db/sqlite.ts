@@ -6,6 +6,7 @@ import type { Database } from "bun:sqlite";
 
 import type { SQL, TransactionSQL } from "bun";
 
+import { retryBriefly } from "../deadline.ts";
 import { watchNames } from "../open-files.ts";
 import { createGroups } from "./group.ts";
 import { claim, CREATE_LEDGER, type Statement, writeInVain } from "./ledger.ts";
@@ -13,9 +14,6 @@ import { isTransactionEnded, TRANSACTION_STATE } from "./template.ts";
 import type { AppDatabase } from "./transaction.ts";
 
 const LOOK_MS = 1_000;
-// Until transactions of handlers and other programs have ended.
-const SCRUB_TRIES = 100;
-const SCRUB_RETRY_MS = 50;
 const NEVER = new AbortController().signal;
 
 interface SqliteOptions {
@@ -107,14 +105,12 @@ export async function openSqlite({ filename, connect, onQueue, onTrouble }: Sqli
     // SQLite has no schema statement that can't run in a transaction.
     outside: () => Promise.reject(new Error("SQLite runs every file in a transaction")),
 
-    async scrub() {
-      for (let tries = 0; tries < SCRUB_TRIES; tries += 1) {
+    // Until transactions of handlers and other programs have ended.
+    scrub: () =>
+      retryBriefly(async () => {
         const [result] = await sql.unsafe("pragma wal_checkpoint(truncate)").catch(() => [undefined]);
-        if (result?.busy === 0) return true;
-        await Bun.sleep(SCRUB_RETRY_MS);
-      }
-      return false;
-    },
+        return result?.busy === 0;
+      }),
 
     // The transaction already holds SQLite's only lock.
     lock: async () => {},

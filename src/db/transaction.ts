@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 
 import type { SQL, TransactionSQL } from "bun";
 
+import { settledWithin } from "../deadline.ts";
 import { GroupLost } from "./group.ts";
 import type { AttemptKey, Claim } from "./ledger.ts";
 import { isOutage, type Outages } from "./outage.ts";
@@ -45,8 +46,8 @@ export interface AppDatabase {
   cut(tx: TransactionSQL): void;
   /** Writes like a run, and undoes it. Does not queue behind runs where they might never end. */
   ping(): Promise<void>;
-  /** Empties SQLite's log. False when the file was in use all the time. */
-  scrub?(): Promise<boolean>;
+  /** Removes deleted bytes from SQLite's log. False when the file was in use all the time. */
+  scrub(): Promise<boolean>;
   /** A statement may wait forever, as on a connection to a machine that is gone. */
   readonly canHang: boolean;
   /** Number of transactions that wait for their turn. */
@@ -250,13 +251,9 @@ export function createTransaction(app: Database, options: TransactionOptions): R
       givenUp.abort(new Error("the run has ended"));
       // A transaction that still waits for its turn checks `phase` when it gets it.
       if (!tx) return;
-      const ended = ending.catch(() => undefined);
-      const limit = Promise.withResolvers<void>();
-      const timer = setTimeout(limit.resolve, stuck ? 0 : ROLLBACK_MS);
-      await Promise.race([ended, limit.promise]);
-      clearTimeout(timer);
+      await settledWithin(ending, stuck ? 0 : ROLLBACK_MS);
       app.cut(tx);
-      await ended;
+      await ending.catch(() => undefined);
       // A frozen database has used up the handler's time.
       if (wasOpen && isRunning && app.canHang && !(await app.outages.answers())) hindrance ??= "lost";
     },

@@ -2,6 +2,7 @@
 // A slot becomes free, and an order key continues, only when the end of a run is recorded.
 
 import { singleServer } from "../cluster/cluster.ts";
+import { settledWithin } from "../deadline.ts";
 import { InboxUnavailable } from "../errors.ts";
 import { withProblem } from "../failures/problem-key.ts";
 import type { Claim, ClaimedRun, Claimer, Outcome } from "../inbox/inbox.ts";
@@ -258,23 +259,15 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     } while (held.size > 0);
   }
 
-  async function restWithin(limitMs: number) {
-    const limit = Promise.withResolvers<void>();
-    const limitTimer = setTimeout(limit.resolve, limitMs);
-    await Promise.race([rest(), limit.promise]);
-    // A pending timer would keep the process alive.
-    clearTimeout(limitTimer);
-  }
-
   async function stopOnce(graceMs: number) {
     stopped = true;
     slots.drain();
     clearTimeout(timer);
     clearInterval(sweeper);
     pauses.stop();
-    await restWithin(graceMs);
+    await settledWithin(rest(), graceMs);
     shutdown.abort();
-    await restWithin(RELEASE_MS);
+    await settledWithin(rest(), RELEASE_MS);
     watchdog.stop();
   }
 

@@ -3,6 +3,7 @@
 
 import type { Context, Link, Span, SpanContext } from "@opentelemetry/api";
 
+import { settledWithin } from "../deadline.ts";
 import type { ClaimedRun, NewDelivery, Outcome } from "../inbox/inbox.ts";
 import { redactText } from "../redact.ts";
 
@@ -160,8 +161,7 @@ export async function openTraces(): Promise<Traces | undefined> {
 
     async [Symbol.asyncDispose]() {
       const provider = trace.getTracerProvider() as { getDelegate?: () => { forceFlush?: () => Promise<void> } };
-      const flushed = provider.getDelegate?.().forceFlush?.();
-      await Promise.race([flushed?.catch(() => undefined), Bun.sleep(FLUSH_MS)]);
+      await settledWithin(Promise.resolve(provider.getDelegate?.().forceFlush?.()), FLUSH_MS);
     },
   };
 }

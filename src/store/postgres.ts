@@ -113,6 +113,8 @@ export async function openPostgresStore(
     isUnavailable,
     announce: () => notifications.announce(),
     onAnnounced: (wake) => notifications.onAnnounced(wake),
+    // The files belong to Postgres.
+    scrub: async () => true,
     close: () =>
       (closed ??= notifications
         .close()

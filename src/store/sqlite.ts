@@ -5,6 +5,7 @@ import type { Database } from "bun:sqlite";
 import { closeSync, fdatasyncSync, openSync } from "node:fs";
 
 import { COMMAND } from "../command.ts";
+import { retryBriefly } from "../deadline.ts";
 import { EXIT_CONFIG, InboxUnavailable, UserError } from "../errors.ts";
 import { FileMoved, watchNames } from "../open-files.ts";
 import { FIRST_SQLITE_VERSION, OLDEST_SQLITE_READER, READER, SQLITE_SCHEMAS } from "./schema.ts";
@@ -15,9 +16,6 @@ import {
 import { executorOn } from "./sqlite-dialect.ts";
 import type { Store, Transaction } from "./store.ts";
 
-// Until readers, a checkpoint or a backup have ended.
-const SCRUB_TRIES = 100;
-const SCRUB_RETRY_MS = 50;
 // About 20 ms of work, so that a flood does not block the event loop for longer at a time.
 const MAX_BATCH = 512;
 // A program that opens the file after a crash locks it briefly while it recovers the log.
@@ -124,11 +122,8 @@ export function openSqliteStore(path: string, options: SqliteOptions = {}): Stor
     async scrub() {
       // The log has earlier versions of pages. Moving it with another connection does not depend on this one's transaction.
       using db = openForCheckpoints(path);
-      for (let tries = 0; tries < SCRUB_TRIES; tries += 1) {
-        if (truncateLog(db)) return true;
-        await Bun.sleep(SCRUB_RETRY_MS);
-      }
-      return false;
+      // Until readers, a checkpoint or a backup have ended.
+      return await retryBriefly(() => truncateLog(db));
     },
     async close() {
       isClosed = true;

@@ -237,7 +237,7 @@ export interface Store {
   /** Notifies other servers that there is something to claim. */
   announce(): void;
   onAnnounced(wake: () => void): void;
-  /** Removes deleted bytes from the files. False when they were in use all the time. */
-  scrub?(): Promise<boolean>;
+  /** Removes deleted bytes from the files, as far as the store can. False when they were in use all the time. */
+  scrub(): Promise<boolean>;
   close(): Promise<void>;
 }

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 
+import type { ArgsDef, CommandMeta } from "citty";
+
 import { commandGroups, commands } from "../../src/cli/cli.ts";
 import { commandHelp, overview } from "../../src/cli/help.ts";
 
@@ -15,7 +17,7 @@ test("the overview begins with the commands of the first hour", () => {
 test("a help text fits the width of the terminal, without trailing spaces", async () => {
   for (const [name, { load }] of Object.entries(commands)) {
     const { meta, args } = await load(() => Promise.reject(new Error("no server is opened for a help text")));
-    const text = commandHelp(await (meta as object), ((await args) ?? {}) as never, 80);
+    const text = commandHelp((await meta) as CommandMeta, ((await args) ?? {}) as ArgsDef, 80);
     expect(text, name).toStartWith(`bun ${name}`);
     for (const line of text.split("\n")) {
       expect(Bun.stringWidth(line), line).toBeLessThanOrEqual(80);

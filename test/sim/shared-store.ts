@@ -62,6 +62,7 @@ export class SharedStore {
       isUnavailable: (error) => error instanceof ConnectionError || error instanceof FlushError,
       announce: () => this.#announce(life),
       onAnnounced: (wake) => void this.#wakes.set(life, wake),
+      scrub: async () => true,
       close: async () => void this.#wakes.delete(life),
     };
   }
