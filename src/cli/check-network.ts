@@ -5,7 +5,6 @@ import type { ClerkClient } from "@clerk/backend";
 import { COMMAND } from "../command.ts";
 import { formatDuration } from "../duration.ts";
 import { messageOf, refusals } from "../errors.ts";
-import type { HealthDetails } from "../receive/health-details.ts";
 import { type Finding, note, ok, problem } from "./finding.ts";
 
 const TIMEOUT_MS = 5_000;
@@ -83,7 +82,7 @@ export function checkAddress(tunnel: string | undefined, path: string, isDev: bo
 /** What `/health` reports, beside the webhook path; nothing when no Bellhop answers there. */
 export async function checkHealth(webhookUrl: string): Promise<Finding[]> {
   const url = new URL("/health", webhookUrl);
-  let health: HealthDetails & { status?: unknown };
+  let health: Partial<Record<"status" | "reason" | "database" | "log" | "alerts", string>>;
   try {
     const response = await fetch(url, { redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
     health = Object(await response.json()) as typeof health;

@@ -15,7 +15,7 @@ import { addressesIn, eraseRows } from "../mirror/erase-rows.ts";
 import { tablesOf } from "../mirror/mirror.ts";
 import type { MirrorTable } from "../mirror/write.ts";
 import { type Erasures, startErasures } from "./erasures.ts";
-import { startParkedReports } from "./parked.ts";
+import { startParkedReports } from "./missing-handlers.ts";
 import { startRetention } from "./retention.ts";
 
 interface UpkeepOptions {

@@ -11,14 +11,20 @@ interface ParkedOptions extends Partial<RoundsOptions> {
   knows: (handler: string) => boolean;
   /** Called once for each handler, and again when it was gone for a second time. */
   onParked: (count: BacklogCount) => void;
+  delayMs?: number;
 }
 
 const EVERY_MS = 60_000;
+// A server that starts parks the runs of missing handlers only then.
+const DELAY_MS = 2_000;
 
-export function startParkedReports({ inbox, knows, onParked, ...options }: ParkedOptions): Rounds {
+export function startParkedReports(options: ParkedOptions): Rounds {
+  const { inbox, knows, onParked, delayMs = DELAY_MS } = options;
   let reported = new Set<string>();
   return startRounds(
-    async () => {
+    async (rounds) => {
+      await rounds.rest(delayMs);
+      if (rounds.stopped) return;
       const unknown = (await inbox.parked()).filter(({ handler }) => !knows(handler));
       for (const found of unknown) if (!reported.has(found.handler)) onParked(found);
       reported = new Set(unknown.map(({ handler }) => handler));
