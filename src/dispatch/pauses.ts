@@ -69,12 +69,13 @@ export function createPauses(options: PausesOptions) {
   /** Changes by this server that `refresh` has not seen yet. */
   const own = new Set<string>();
   let refreshing: Promise<void> | undefined;
+  /** Something has changed since the pauses were read. */
   let isStale = false;
   let isStopped = false;
   const ticker = setInterval(() => void tick().catch(onError), TICK_MS).unref();
 
   async function tick() {
-    if (isShared || !paused) await refresh();
+    if (isShared || !paused || isStale) await refresh();
     if (paused && paused.size > 0) await probe();
   }
 
@@ -87,7 +88,10 @@ export function createPauses(options: PausesOptions) {
   async function readAll() {
     while (isStale && !isStopped) {
       isStale = false;
-      const rows = await inbox.pauses.list();
+      const rows = await inbox.pauses.list().catch((error: unknown) => {
+        isStale = true;
+        throw error;
+      });
       const before = paused;
       paused = new Map(
         rows.map(({ pausedFor, nextProbe, ...pause }) => [

@@ -35,6 +35,28 @@ test("runs of a paused handler wait, others run, and they run in order when it i
   expect(bellhop.pauses).toEqual([`paused ${CRM}`, `resumed ${CRM}`]);
 });
 
+test("a pause whose effect could not be read back is read again", async () => {
+  let failures = 0;
+  await using bellhop = await dispatching(
+    { "user.created": () => {} },
+    {
+      wrap: (inbox) => ({
+        ...inbox,
+        pauses: {
+          ...inbox.pauses,
+          list: () => ((failures -= 1) >= 0 ? Promise.reject(new Error("the disk failed")) : inbox.pauses.list()),
+        },
+      }),
+    },
+  );
+  failures = 1;
+  expect(bellhop.dispatcher.pauses.pause("user.created", null)).rejects.toThrow("the disk failed");
+  await until("the pause to be known", () => bellhop.dispatcher.pauses.list().length === 1);
+  await bellhop.send("msg_1");
+  await bellhop.dispatcher.idle();
+  expect(await bellhop.run("msg_1")).toMatchObject({ state: "waiting", attempts: [] });
+});
+
 test("claimed runs that have not started are given back, and the running one ends", async () => {
   const { promise: opened, resolve: open } = Promise.withResolvers<void>();
   const called: string[] = [];
