@@ -11,6 +11,7 @@ import { createSend } from "./api/send-sample.ts";
 import { createClerk } from "./clerk/client.ts";
 import { localUrl } from "./cli/banner.ts";
 import { runCli } from "./cli/cli.ts";
+import { withLoaded } from "./cluster/servers.ts";
 import { type Config, withAbsolutePaths } from "./config.ts";
 import { describeDatabase } from "./db/url.ts";
 import { startDispatcher } from "./dispatch/dispatcher.ts";
@@ -182,7 +183,7 @@ export async function openServer(given: Config, log: Logger, mount?: Mount): Pro
   const api = {
     inbox,
     erasures: upkeep.erasures,
-    handlers: () => table().handlers,
+    handlers: () => withLoaded(table().handlers, cluster.loaded(table().loaded)),
     lost: () => findLost({ inbox, effects }),
     frame,
     live,

@@ -6,7 +6,7 @@ import { type ApiOptions, createApi } from "../api/app.ts";
 import type { ApiHandler } from "../api/routes/selection.ts";
 import type { ServerJson } from "../api/server-types.ts";
 import { socketPath } from "../api/socket.ts";
-import { listServers, loadedBy } from "../cluster/servers.ts";
+import { listServers, loadedBy, withLoaded } from "../cluster/servers.ts";
 import { COMMAND } from "../command.ts";
 import type { Config } from "../config.ts";
 import { type Effects, openEffects } from "../db/effects.ts";
@@ -69,8 +69,8 @@ export async function connectShared(config: Config): Promise<Client | undefined>
   const loaded = loadedBy({ handlers: elsewhere });
   // The handlers of this directory, and those that live servers load.
   const byName = new Map<string, ApiHandler>();
-  for (const handler of [...(await crawl(handlersDir)).handlers, ...elsewhere])
-    byName.set(handler.name, { ...handler, ...(loaded.has(handler.name) && { code: true }) });
+  for (const handler of withLoaded([...(await crawl(handlersDir)).handlers, ...elsewhere], loaded))
+    byName.set(handler.name, handler);
   const lost = async () => {
     await using effects = await openEffects(database);
     return await findLost({ inbox, effects });

@@ -29,6 +29,14 @@ export function loadedBy({ handlers = [] }: Partial<ServerAbout>): Set<string> {
   return new Set(handlers.filter(({ loads }) => loads).map(({ name }) => name));
 }
 
+/** The handlers with `code` where any living server loads them: their runs need not wait for a file. */
+export function withLoaded<Handler extends { name: string }>(
+  handlers: readonly Handler[],
+  loaded: ReadonlySet<string>,
+): (Handler & { code?: unknown })[] {
+  return handlers.map((handler) => (loaded.has(handler.name) ? { ...handler, code: true } : handler));
+}
+
 export interface OtherServer {
   id: string;
   /** Milliseconds since its latest beat. */

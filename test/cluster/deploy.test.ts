@@ -1,7 +1,9 @@
 // Handlers that differ between servers, as during a rolling deploy, and servers that start at a bad moment.
 
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
 
+import { connect } from "../../src/cli/connect.ts";
 import { hasExited, launch } from "../crash/launch.ts";
 import { folderWithHandlers, freePort, spawnServer, until, writeHandlers } from "../harness.ts";
 import { noPgBouncer, startPgBouncer } from "../pgbouncer.ts";
@@ -31,6 +33,23 @@ describe.skipIf(!postgres)("several servers", () => {
     expect(runs.map(({ state, attempts }) => [state, attempts.length])).toEqual([
       ["done", 1],
       ["done", 1],
+    ]);
+  });
+
+  test.concurrent("a replay by a server whose own file is broken runs on one that loads it", async () => {
+    await using inbox = await sharedInbox(postgres!);
+    const first = await inbox.start("first", { "user.created.ts": QUICK });
+    await send(first, "user.created", "msg_1");
+    await first.ended("msg_1", TAKEOVER_MS);
+    const second = await inbox.start("second", { "user.created.ts": "export default (" });
+    // Until the servers have seen each other: a server that is new to another one makes it look at parked runs.
+    await Bun.sleep(3_000);
+    await using client = (await connect(join(second.folder, "data")))!;
+    await client.replay("msg_1", {});
+    const { runs } = await second.ended("msg_1", TAKEOVER_MS);
+    expect(runs.map(({ state, parked }) => [state, parked])).toEqual([
+      ["done", false],
+      ["done", false],
     ]);
   });
 

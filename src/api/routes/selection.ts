@@ -14,7 +14,7 @@ export interface ApiHandler {
   lane: string;
   /** Its event or pattern. */
   event: string;
-  /** Missing while no version of its file has loaded. */
+  /** Missing while no server has loaded a version of its file. */
   code?: unknown;
   /** Its current file does not load. */
   error?: { where: string; message: string };
