@@ -97,6 +97,9 @@ export async function startDispatcher(options: DispatcherOptions): Promise<Dispa
     await inbox.sweep();
     // On Postgres, a claim of a dead server may become durable after its successor has started.
     await recovery.start();
+    // A delivery that waited for the database may be stored after the table changed, with runs as of before.
+    await park();
+    claim();
   }
 
   function onSeen(isChanged: boolean) {

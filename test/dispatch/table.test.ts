@@ -1,6 +1,6 @@
 // Runs wait for a handler that does not load, and block no other runs.
 
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 
 import { InboxUnavailable } from "../../src/errors.ts";
 import { at } from "../inbox/box.ts";
@@ -49,6 +49,23 @@ test("runs of a removed handler wait until it is back, and run its new code", as
   await bellhop.dispatcher.tableChanged();
   await bellhop.reaches("created", "done");
   expect(calls).toEqual(["updated", "back"]);
+});
+
+test("runs that are stored late, as of an earlier table, are parked and unparked within a minute", async () => {
+  const { setInterval } = globalThis;
+  // A minute is 50 ms here.
+  const quick = ((call: () => void, ms: number) => setInterval(call, ms === 60_000 ? 50 : ms)) as typeof setInterval;
+  using _ = spyOn(globalThis, "setInterval").mockImplementation(quick);
+  await using bellhop = await dispatching({ "user.created": () => "done", "user.deleted": () => "done" });
+  const earlier = tableOf({ "user.created": "broken", "user.updated": () => "done", "user.deleted": () => "done" });
+  const subject = "user_1";
+  await bellhop.inbox.accept(message("created", { subject }), runsFor(earlier, "user.created"));
+  await bellhop.reaches("created", "done");
+  const updated = message("updated", { subject, type: "user.updated", at: at(1) });
+  await bellhop.inbox.accept(updated, runsFor(earlier, "user.updated"));
+  await bellhop.send("deleted", { subject, type: "user.deleted", at: at(2) });
+  await bellhop.reaches("deleted", "done");
+  expect(await bellhop.run("updated")).toMatchObject({ state: "waiting", parked: true });
 });
 
 test("a change of the handler table that can't be stored is stored when the disk is back", async () => {

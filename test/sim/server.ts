@@ -80,12 +80,11 @@ export function startServer(options: ServerOptions, name: string): { life: Life;
 
 async function openParts(options: ServerOptions): Promise<Parts> {
   const { world, folder, shared, members, plan, table, witness } = options;
-  const owner = crypto.randomUUID();
   const inbox = shared
     ? await openSharedInbox(shared, world)
     : await openSqliteInbox(folder, { retentionPace: RETENTION_PACE, flush: flushWithFaults(options) });
   const effects = await openAppDatabase(options);
-  const cluster = shared ? members.join(owner, handlersOf(table())) : { ...singleServer(), id: owner };
+  const cluster = shared ? members.join(crypto.randomUUID(), handlersOf(table())) : singleServer();
   await cluster.ready;
   await cluster.alive();
   const dispatcher = await startDispatcher({
@@ -95,7 +94,6 @@ async function openParts(options: ServerOptions): Promise<Parts> {
     cluster,
     concurrency: plan.deploys ? world.between(1, 3) : plan.concurrency,
     breaker: plan.breaker,
-    watchdog: { enter: (_, call) => call(), running: () => () => undefined, stop: () => undefined },
     onOutcome: (run, outcome) => witness.ended(run, outcome),
   });
   const erasures = startErasures({
