@@ -103,7 +103,6 @@ export function describeOutcome(
   return { level: "info", fields: of, text: `${handler} was interrupted; its run is started again` };
 }
 
-/** One readable line for each change of the folder. */
 /** The files of a folder that a person has to look at, when a server starts. */
 export function logTable(log: Logger, dir: string, { handlers, notHandlers }: HandlerTable) {
   for (const handler of handlers) {
@@ -113,6 +112,7 @@ export function logTable(log: Logger, dir: string, { handlers, notHandlers }: Ha
   for (const { file, reason, quiet } of notHandlers) if (!quiet) logChange(log, dir, { kind: "ignored", file, reason });
 }
 
+/** One readable line for each change of the folder. */
 export function logChange(log: Logger, dir: string, change: Change) {
   if (change.kind === "ignored")
     return log.warn(
